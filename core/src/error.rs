@@ -1,0 +1,118 @@
+//! What can go wrong, with a cause and a next step for the person who sees it.
+
+use std::path::PathBuf;
+
+/// Result with Sluice's [`enum@Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that core reports. `Display` is the one-line cause; [`Error::next_step`] says what
+/// to do about it. An error is shown once, where it ends.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file or folder of a checkpoint cannot be used.
+    #[error("{}: {cause}", path.display())]
+    Checkpoint {
+        /// The file or folder at fault.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// A config field is missing, absurd, or changes the arithmetic in a way Sluice does not do.
+    #[error("config.json: {field} = {value}: {cause}")]
+    Config {
+        /// Field, dotted for nested ones.
+        field: String,
+        /// Its value as JSON, or `missing`.
+        value: String,
+        /// Why it cannot be honoured.
+        cause: String,
+    },
+    /// A `model_type` that no family reads.
+    #[error("model_type \"{model_type}\" is not supported (supported: {supported})")]
+    Family {
+        /// The type found in config.json.
+        model_type: String,
+        /// The types that work, comma separated.
+        supported: String,
+    },
+    /// A prompt or token list that the model cannot take.
+    #[error("{0}")]
+    Input(String),
+    /// A plan that cannot be read or does not fit the model.
+    #[error("plan: {0}")]
+    Plan(String),
+    /// A site name or glob that matches nothing.
+    #[error("no site matches \"{pattern}\"")]
+    Site {
+        /// The name or glob as given.
+        pattern: String,
+    },
+    /// The estimate of a run does not fit into memory.
+    #[error("{what} needs about {need_mib} MiB but {have_mib} MiB are free")]
+    Memory {
+        /// What was asked.
+        what: String,
+        /// Estimated need.
+        need_mib: u64,
+        /// What the system says is available.
+        have_mib: u64,
+    },
+    /// A file cannot be written.
+    #[error("cannot write {}: {cause}", path.display())]
+    Write {
+        /// The target.
+        path: PathBuf,
+        /// The system's reason.
+        cause: String,
+    },
+    /// An operation of the tensor library failed.
+    #[error("tensor operation failed: {0}")]
+    Tensor(#[from] candle_core::Error),
+    /// The work was cancelled or superseded. Not a failure.
+    #[error("cancelled")]
+    Cancelled,
+    /// The worker panicked; the model stays open.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+impl Error {
+    /// What the person can do about it, one sentence without a full stop.
+    pub fn next_step(&self) -> String {
+        match self {
+            Self::Checkpoint { .. } => {
+                "check that the download is complete, or open another checkpoint folder".into()
+            }
+            Self::Config { field, .. } => {
+                format!("correct {field} in config.json, or open another checkpoint")
+            }
+            Self::Family { .. } => "open a checkpoint of a supported family".into(),
+            Self::Input(_) => "change the prompt or the token ids".into(),
+            Self::Plan(_) => "change or remove the intervention; docs/plan.md has an example of each kind".into(),
+            Self::Site { .. } => {
+                "use a TransformerLens name such as blocks.0.mlp.hook_post, or a glob such as *.hook_resid_post".into()
+            }
+            Self::Memory { .. } => "shorten the prompt, capture fewer sites, or close other programs".into(),
+            Self::Write { .. } => "choose a folder you can write to".into(),
+            Self::Tensor(_) | Self::Internal(_) => {
+                "undo the last change and try again; the model is still open".into()
+            }
+            Self::Cancelled => "start it again when you are ready".into(),
+        }
+    }
+
+    /// A [`Error::Checkpoint`] from anything printable.
+    pub fn checkpoint(path: impl Into<PathBuf>, cause: impl ToString) -> Self {
+        Self::Checkpoint { path: path.into(), cause: cause.to_string() }
+    }
+
+    /// A [`Error::Config`] about one field.
+    pub fn config(field: impl ToString, value: impl ToString, cause: impl ToString) -> Self {
+        Self::Config { field: field.to_string(), value: value.to_string(), cause: cause.to_string() }
+    }
+
+    /// A [`Error::Write`] from anything printable.
+    pub fn write(path: impl Into<PathBuf>, cause: impl ToString) -> Self {
+        Self::Write { path: path.into(), cause: cause.to_string() }
+    }
+}

@@ -1,0 +1,143 @@
+//! What a panel draws and what exports: data, axes, colour scale and provenance, independent of
+//! any GUI. The screen and the files ([`svg`], [`png`], [`csv`]) read the same value.
+
+use std::sync::Arc;
+
+/// One picture: numbers with axes, and where they come from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Figure {
+    /// File stem of exports, lower case with dashes: `routing-map`.
+    pub name: String,
+    /// Title in sentence case.
+    pub title: String,
+    /// The data.
+    pub plot: Plot,
+    /// What the reader must know to read it: readings, surrogates, units. Shown under the title.
+    pub notes: Vec<String>,
+    /// Where the numbers come from.
+    pub provenance: Provenance,
+}
+
+/// The provenance line of every export.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Provenance {
+    /// Checkpoint name.
+    pub checkpoint: String,
+    /// Content fingerprint of the checkpoint, hexadecimal.
+    pub fingerprint: String,
+    /// Prompt text, or the ids where there is no tokenizer.
+    pub prompt: String,
+    /// The plan in one line; `no plan` when empty.
+    pub plan: String,
+    /// Arithmetic, such as `f32`.
+    pub dtype: String,
+}
+
+/// The kinds of picture.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Plot {
+    /// A matrix of cells.
+    Map(Map),
+    /// Curves over a shared x axis.
+    Lines(Lines),
+    /// Rows of text and numbers.
+    Table(Table),
+}
+
+/// A matrix of cells: heat map, routing map, ladder, lens.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Map {
+    /// Vertical axis; row 0 is drawn at the top.
+    pub rows: Axis,
+    /// Horizontal axis.
+    pub cols: Axis,
+    /// Row-major, `rows.labels.len() * cols.labels.len()` values; NaN = missing (hatched).
+    pub values: Arc<[f32]>,
+    /// How a value becomes a colour.
+    pub scale: Scale,
+    /// What the value is, with its unit: `mean |activation|`, `KL (nats)`.
+    pub quantity: String,
+    /// Text inside the cells (lens: the top token), as many as values.
+    pub text: Option<Arc<[String]>>,
+}
+
+/// An axis of a [`Map`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Axis {
+    /// Sentence case: `Layer`, `Token`.
+    pub name: String,
+    /// One label per row or column.
+    pub labels: Arc<[String]>,
+}
+
+/// Value to colour.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Scale {
+    /// Magnitudes, cividis.
+    Sequential {
+        /// Value of the darkest colour.
+        min: f32,
+        /// Value of the brightest colour.
+        max: f32,
+    },
+    /// Signed values, blue - ground - orange around 0.
+    Diverging {
+        /// Both ends of the scale.
+        max_abs: f32,
+    },
+    /// Weights of attention, one hue from the ground, 0 to 1.
+    Attention,
+    /// A value is an index into these classes.
+    Classes(Arc<[Class]>),
+}
+
+/// One class of a categorical scale.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Class {
+    /// Name in the legend.
+    pub name: String,
+    /// sRGB; `None` = an empty cell with a fine diagonal (nothing flows).
+    pub rgb: Option<[u8; 3]>,
+    /// Struck through: taken out, never told by colour alone.
+    pub struck: bool,
+}
+
+/// Curves over a shared x axis.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lines {
+    /// Horizontal axis name.
+    pub x_name: String,
+    /// Vertical axis name with unit.
+    pub y_name: String,
+    /// Labels of the x positions 0, 1, 2 …
+    pub x_labels: Arc<[String]>,
+    /// The curves.
+    pub series: Vec<Series>,
+}
+
+/// One curve.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Series {
+    /// Name in the legend.
+    pub name: String,
+    /// One value per x position; NaN = missing.
+    pub y: Arc<[f32]>,
+}
+
+/// Rows of text and numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Table {
+    /// Column heads with units.
+    pub columns: Vec<String>,
+    /// As many cells per row as columns.
+    pub rows: Vec<Vec<Cell>>,
+}
+
+/// A cell of a [`Table`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cell {
+    /// Left-aligned text.
+    Text(String),
+    /// Right-aligned number; NaN = missing.
+    Number(f64),
+}

@@ -1,0 +1,35 @@
+//! Sluice without a window: open a checkpoint, run it with every site in reach, change what flows
+//! through it by a [`plan`], and turn what was computed into [`figure`]s.
+//!
+//! One direction only:
+//!
+//! ```text
+//! app -> worker -> study -> engine -> plan, model -> checkpoint
+//! ```
+//!
+//! | room | what it holds |
+//! |---|---|
+//! | [`checkpoint`] | bytes on disk -> named tensors and a tokenizer, and back |
+//! | [`model`] | an architecture as data ([`model::Spec`]), its weights, and the one forward pass |
+//! | [`site`] | every named point of the forward pass, its name, shape and parser |
+//! | [`plan`] | interventions as values, one file per kind, compiled to a per-sublayer schedule |
+//! | [`engine`] | runs and their caches, decoding |
+//! | [`study`] | long jobs made of many runs: progress, partial results, cancel |
+//! | [`metric`] | KL divergence, normalised recovery, cross-entropy and the like |
+//! | [`figure`] | what a panel draws and what exports: data, SVG, PNG, CSV |
+//! | [`worker`] | the one thread that owns the model, and the values it exchanges with a front end |
+//! | [`train`] | the trainer of the bundled checkpoint and the text it learns from |
+
+pub mod checkpoint;
+pub mod engine;
+pub mod error;
+pub mod figure;
+pub mod metric;
+pub mod model;
+pub mod plan;
+pub mod site;
+pub mod study;
+pub mod train;
+pub mod worker;
+
+pub use error::{Error, Result};
