@@ -1,1 +1,347 @@
-//! site
+//! Every named point of the forward pass: TransformerLens names, shapes and globs.
+//!
+//! Weights are unfolded, as in TransformerLens' bridge. Inside, values are rows `[rows, ...]`; files carry no
+//! batch axis either.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::model::Spec;
+
+/// A named point of the forward pass. `Display` and `FromStr` use the TransformerLens name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Site {
+    /// `hook_embed` `[T, d]`: after any scale or projection, before positions.
+    Embed,
+    /// `hook_pos_embed` `[T, d]`: learned positions.
+    PosEmbed,
+    /// A point inside block `layer`.
+    Block {
+        /// Block index from 0.
+        layer: usize,
+        /// Which point.
+        hook: Hook,
+    },
+    /// `ln_final.hook_scale` `[T, 1]`.
+    FinalScale,
+    /// `ln_final.hook_normalized` `[T, d]`.
+    FinalNormalized,
+}
+
+/// The points inside a block, in the order of the pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Hook {
+    /// The residual stream entering the block.
+    ResidPre,
+    /// Divisor of the norm before attention: root of the mean square (plus eps).
+    Ln1Scale,
+    /// x / scale, before weight and bias.
+    Ln1Normalized,
+    /// Queries as projected, before any norm and rotary.
+    Q,
+    /// Keys as projected, before any norm and rotary.
+    K,
+    /// Values.
+    V,
+    /// Queries after rotary.
+    RotQ,
+    /// Keys after rotary.
+    RotK,
+    /// After scale, soft cap and mask (masked entries are -inf).
+    AttnScores,
+    /// Softmax of the scores.
+    Pattern,
+    /// Heads before the output projection.
+    Z,
+    /// Divisor of the norm after attention.
+    Ln1PostScale,
+    /// Attention output / scale, before weight and bias.
+    Ln1PostNormalized,
+    /// What attention adds to the residual.
+    AttnOut,
+    /// The stream between the two sublayers; absent where they run in parallel.
+    ResidMid,
+    /// Divisor of the norm before the FFN.
+    Ln2Scale,
+    /// x / scale, before weight and bias.
+    Ln2Normalized,
+    /// Before the activation (gated: the gate).
+    MlpPre,
+    /// Gated FFNs: the up projection.
+    MlpPreLinear,
+    /// Gated FFNs: act(gate), where thresholds act.
+    MlpGatePost,
+    /// What `W_down` reads.
+    MlpPost,
+    /// Divisor of the norm after the FFN.
+    Ln2PostScale,
+    /// FFN output / scale, before weight and bias.
+    Ln2PostNormalized,
+    /// What the FFN adds to the residual.
+    MlpOut,
+    /// The block's output.
+    ResidPost,
+}
+
+/// Shape of a site, without a batch axis. T = tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// `[T, d_model]`
+    Model,
+    /// `[T, 1]`
+    Scalar,
+    /// `[T, n_heads, d_head]`
+    Heads,
+    /// `[T, n_kv_heads, d_head]`
+    KvHeads,
+    /// `[n_heads, T, T]`: destination rows, source columns.
+    Square,
+    /// `[T, d_mlp]`
+    Mlp,
+}
+
+impl Hook {
+    /// All hooks in the order of the pass.
+    pub const ALL: [Self; 25] = [
+        Self::ResidPre,
+        Self::Ln1Scale,
+        Self::Ln1Normalized,
+        Self::Q,
+        Self::K,
+        Self::V,
+        Self::RotQ,
+        Self::RotK,
+        Self::AttnScores,
+        Self::Pattern,
+        Self::Z,
+        Self::Ln1PostScale,
+        Self::Ln1PostNormalized,
+        Self::AttnOut,
+        Self::ResidMid,
+        Self::Ln2Scale,
+        Self::Ln2Normalized,
+        Self::MlpPre,
+        Self::MlpPreLinear,
+        Self::MlpGatePost,
+        Self::MlpPost,
+        Self::Ln2PostScale,
+        Self::Ln2PostNormalized,
+        Self::MlpOut,
+        Self::ResidPost,
+    ];
+
+    /// Name after `blocks.N.`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ResidPre => "hook_resid_pre",
+            Self::Ln1Scale => "ln1.hook_scale",
+            Self::Ln1Normalized => "ln1.hook_normalized",
+            Self::Q => "attn.hook_q",
+            Self::K => "attn.hook_k",
+            Self::V => "attn.hook_v",
+            Self::RotQ => "attn.hook_rot_q",
+            Self::RotK => "attn.hook_rot_k",
+            Self::AttnScores => "attn.hook_attn_scores",
+            Self::Pattern => "attn.hook_pattern",
+            Self::Z => "attn.hook_z",
+            Self::Ln1PostScale => "ln1_post.hook_scale",
+            Self::Ln1PostNormalized => "ln1_post.hook_normalized",
+            Self::AttnOut => "hook_attn_out",
+            Self::ResidMid => "hook_resid_mid",
+            Self::Ln2Scale => "ln2.hook_scale",
+            Self::Ln2Normalized => "ln2.hook_normalized",
+            Self::MlpPre => "mlp.hook_pre",
+            Self::MlpPreLinear => "mlp.hook_pre_linear",
+            Self::MlpGatePost => "mlp.hook_gate_post",
+            Self::MlpPost => "mlp.hook_post",
+            Self::Ln2PostScale => "ln2_post.hook_scale",
+            Self::Ln2PostNormalized => "ln2_post.hook_normalized",
+            Self::MlpOut => "hook_mlp_out",
+            Self::ResidPost => "hook_resid_post",
+        }
+    }
+
+    /// TransformerLens 3 names accepted as input.
+    fn from_name(name: &str) -> Option<Self> {
+        let canonical = match name {
+            "hook_in" => "hook_resid_pre",
+            "hook_out" => "hook_resid_post",
+            "attn.q.hook_out" => "attn.hook_q",
+            "attn.k.hook_out" => "attn.hook_k",
+            "attn.v.hook_out" => "attn.hook_v",
+            other => other,
+        };
+        Self::ALL.into_iter().find(|hook| hook.name() == canonical)
+    }
+
+    /// Shape of the value.
+    pub fn shape(self) -> Shape {
+        match self {
+            Self::Ln1Scale | Self::Ln2Scale | Self::Ln1PostScale | Self::Ln2PostScale => Shape::Scalar,
+            Self::Q | Self::RotQ | Self::Z => Shape::Heads,
+            Self::K | Self::V | Self::RotK => Shape::KvHeads,
+            Self::AttnScores | Self::Pattern => Shape::Square,
+            Self::MlpPre | Self::MlpPreLinear | Self::MlpGatePost | Self::MlpPost => Shape::Mlp,
+            _ => Shape::Model,
+        }
+    }
+
+    /// Whether a block of this layer computes the hook.
+    pub fn exists(self, layer: &crate::model::LayerSpec) -> bool {
+        use crate::model::Residual;
+        match self {
+            Self::Ln1Scale | Self::Ln1Normalized => layer.ln1.is_some(),
+            Self::Ln2Scale | Self::Ln2Normalized => layer.ln2.is_some(),
+            Self::Ln1PostScale | Self::Ln1PostNormalized => layer.ln1_post.is_some(),
+            Self::Ln2PostScale | Self::Ln2PostNormalized => layer.ln2_post.is_some(),
+            Self::RotQ | Self::RotK => layer.attn.rope.is_some(),
+            Self::ResidMid => layer.residual != Residual::Parallel,
+            Self::MlpPreLinear | Self::MlpGatePost => layer.ffn.gated,
+            _ => true,
+        }
+    }
+
+    /// Whether the hook belongs to the FFN sublayer (else: attention or the block's ends).
+    pub fn in_ffn(self) -> bool {
+        self >= Self::Ln2Scale
+    }
+}
+
+impl Site {
+    /// A point of block `layer`.
+    pub fn block(layer: usize, hook: Hook) -> Self {
+        Self::Block { layer, hook }
+    }
+
+    /// Shape of the value.
+    pub fn shape(self) -> Shape {
+        match self {
+            Self::Block { hook, .. } => hook.shape(),
+            Self::FinalScale => Shape::Scalar,
+            Self::Embed | Self::PosEmbed | Self::FinalNormalized => Shape::Model,
+        }
+    }
+
+    /// Every site a model of this spec computes, in the order of the pass.
+    pub fn all(spec: &Spec) -> Vec<Self> {
+        let mut sites = vec![Self::Embed];
+        if spec.embed.positions.is_some() {
+            sites.push(Self::PosEmbed);
+        }
+        for (layer, block) in spec.layers.iter().enumerate() {
+            let hooks = Hook::ALL.into_iter().filter(|hook| hook.exists(block));
+            sites.extend(hooks.map(|hook| Self::Block { layer, hook }));
+        }
+        if spec.ln_final.is_some() {
+            sites.extend([Self::FinalScale, Self::FinalNormalized]);
+        }
+        sites
+    }
+
+    /// The sites of `spec` whose name matches `pattern`: a name, an alias, or a glob where `*` stands for any
+    /// characters (dots too) and `?` for one.
+    pub fn select(spec: &Spec, pattern: &str) -> Result<Vec<Self>> {
+        let mut found: Vec<Self> =
+            Self::all(spec).into_iter().filter(|site| glob(pattern, &site.to_string())).collect();
+        if found.is_empty() {
+            let named = pattern.parse::<Self>().ok().filter(|site| Self::all(spec).contains(site));
+            found.extend(named);
+        }
+        if found.is_empty() { Err(Error::Site { pattern: pattern.into() }) } else { Ok(found) }
+    }
+}
+
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Embed => f.write_str("hook_embed"),
+            Self::PosEmbed => f.write_str("hook_pos_embed"),
+            Self::Block { layer, hook } => write!(f, "blocks.{layer}.{}", hook.name()),
+            Self::FinalScale => f.write_str("ln_final.hook_scale"),
+            Self::FinalNormalized => f.write_str("ln_final.hook_normalized"),
+        }
+    }
+}
+
+impl FromStr for Site {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let unknown = || Error::Site { pattern: name.into() };
+        match name {
+            "hook_embed" | "embed.hook_out" => return Ok(Self::Embed),
+            "hook_pos_embed" | "pos_embed.hook_out" => return Ok(Self::PosEmbed),
+            "ln_final.hook_scale" => return Ok(Self::FinalScale),
+            "ln_final.hook_normalized" => return Ok(Self::FinalNormalized),
+            _ => {}
+        }
+        let (layer, rest) =
+            name.strip_prefix("blocks.").and_then(|rest| rest.split_once('.')).ok_or_else(unknown)?;
+        let layer = layer.parse().map_err(|_| unknown())?;
+        Ok(Self::Block { layer, hook: Hook::from_name(rest).ok_or_else(unknown)? })
+    }
+}
+
+impl TryFrom<String> for Site {
+    type Error = Error;
+
+    fn try_from(name: String) -> Result<Self> {
+        name.parse()
+    }
+}
+
+impl From<Site> for String {
+    fn from(site: Site) -> Self {
+        site.to_string()
+    }
+}
+
+/// `*` = any characters, `?` = one character.
+fn glob(pattern: &str, name: &str) -> bool {
+    let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
+    let (mut p, mut n, mut star) = (0, 0, None);
+    while n < name.len() {
+        match pattern.get(p) {
+            Some(b'*') => {
+                star = Some((p, n));
+                p += 1;
+            }
+            Some(&c) if c == b'?' || Some(&c) == name.get(n) => {
+                p += 1;
+                n += 1;
+            }
+            _ => {
+                let Some((star_p, star_n)) = star else { return false };
+                star = Some((star_p, star_n + 1));
+                (p, n) = (star_p + 1, star_n + 1);
+            }
+        }
+    }
+    pattern.get(p..).is_none_or(|rest| rest.iter().all(|&c| c == b'*'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_hook_name_parses_back() {
+        for hook in Hook::ALL {
+            let site = Site::block(11, hook);
+            assert_eq!(site.to_string().parse::<Site>().ok(), Some(site));
+        }
+    }
+
+    #[test]
+    fn globs() {
+        assert!(glob("*.hook_resid_post", "blocks.3.hook_resid_post"));
+        assert!(glob("blocks.?.mlp.*", "blocks.3.mlp.hook_pre"));
+        assert!(!glob("blocks.?.mlp.*", "blocks.13.mlp.hook_pre"));
+        assert!(glob("*", ""));
+        assert!(!glob("hook_embed", "hook_embed2"));
+    }
+}

@@ -1,1 +1,219 @@
-//! plan
+//! Plans: stacks of interventions as values. One file per kind; [`schedule`] compiles a plan to what the forward
+//! pass reads.
+//!
+//! Kinds apply in the order of [`Change::rank`]; list order counts only among interventions of one kind on one
+//! site. `docs/plan.md` has one example per kind.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::site::Site;
+
+mod ablate;
+mod add;
+mod corrupt;
+mod patch;
+mod positions;
+mod route;
+mod scale;
+pub mod schedule;
+mod skip;
+mod threshold;
+
+pub use ablate::{Ablate, AblateTo};
+pub use add::Add;
+pub use corrupt::{Corrupt, Noise};
+pub use patch::Patch;
+pub use positions::Positions;
+pub use route::{Lane, LayerRoute, Route};
+pub use scale::Scale;
+pub use skip::{Part, Skip, Sublayer};
+pub use threshold::Threshold;
+
+/// Version of the plan file.
+pub const PLAN_VERSION: u32 = 1;
+
+/// A stack of interventions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// [`PLAN_VERSION`].
+    pub version: u32,
+    /// The stack, first applied first within a kind.
+    #[serde(default)]
+    pub items: Vec<Item>,
+}
+
+/// One intervention of a plan with its switch and strength.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Item {
+    /// Switched off items change nothing.
+    #[serde(default = "yes")]
+    pub on: bool,
+    /// value = untouched + strength * (changed - untouched); 1 = the change as it is.
+    #[serde(default = "one")]
+    pub strength: f32,
+    /// What it does.
+    #[serde(flatten)]
+    pub change: Change,
+}
+
+/// The kinds of intervention.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Change {
+    /// Send tokens through the big FFN, the small one, or past it.
+    Route(Route),
+    /// Zero FFN activations under a threshold.
+    Threshold(Threshold),
+    /// Take out an attention or FFN sublayer.
+    Skip(Skip),
+    /// Disturb a site with seeded noise or a given tensor.
+    Corrupt(Corrupt),
+    /// Put in values of another run.
+    Patch(Patch),
+    /// Set a site, head or neuron to zero or its mean.
+    Ablate(Ablate),
+    /// Multiply a site, head or neuron.
+    Scale(Scale),
+    /// Add a vector.
+    Add(Add),
+}
+
+/// A site, or one head or neuron of it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// The site.
+    pub site: Site,
+    /// Head of a head-shaped site, neuron or channel of any other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<usize>,
+}
+
+/// Where the values of a patch or an added vector come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// The unmodified run of the same tokens.
+    Base,
+    /// The unmodified run of these tokens.
+    Tokens(Vec<u32>),
+    /// The unmodified run of this text.
+    Prompt(String),
+    /// A tensor of a safetensors file.
+    File {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Its name in the file.
+        tensor: String,
+    },
+    /// One vector, as wide as the site.
+    Values(Vec<f32>),
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self { version: PLAN_VERSION, items: Vec::new() }
+    }
+}
+
+impl From<Change> for Item {
+    fn from(change: Change) -> Self {
+        Self { on: true, strength: 1.0, change }
+    }
+}
+
+impl Plan {
+    /// Read a plan file's text.
+    pub fn from_json(text: &str) -> Result<Self> {
+        let plan: Self = serde_json::from_str(text).map_err(|error| Error::Plan(error.to_string()))?;
+        if plan.version != PLAN_VERSION {
+            return Err(Error::Plan(format!(
+                "version {} is not {PLAN_VERSION}, the one this build reads",
+                plan.version
+            )));
+        }
+        Ok(plan)
+    }
+
+    /// The plan file's text.
+    pub fn to_json(&self) -> Result<String> {
+        serde_json::to_string_pretty(self).map_err(|error| Error::Plan(error.to_string()))
+    }
+
+    /// The interventions that are on and change something, in the order they apply.
+    pub fn active(&self) -> Vec<&Item> {
+        let mut items: Vec<&Item> =
+            self.items.iter().filter(|item| item.on && item.strength != 0.0).collect();
+        items.sort_by_key(|item| item.change.rank());
+        items
+    }
+
+    /// One line: what is on, or `no plan`.
+    pub fn summary(&self) -> String {
+        let parts: Vec<String> = self.active().iter().map(|item| item.summary()).collect();
+        if parts.is_empty() { "no plan".into() } else { parts.join("; ") }
+    }
+}
+
+impl Item {
+    /// One line, with the strength where it is not 1.
+    pub fn summary(&self) -> String {
+        let text = self.change.summary();
+        if (self.strength - 1.0).abs() < f32::EPSILON { text } else { format!("{text} × {}", self.strength) }
+    }
+}
+
+impl Change {
+    /// Order of effects: routing, thresholds, sublayer removal, then corruption, patch, ablation and injection.
+    pub fn rank(&self) -> u8 {
+        match self {
+            Self::Route(_) => 0,
+            Self::Threshold(_) => 1,
+            Self::Skip(_) => 2,
+            Self::Corrupt(_) => 3,
+            Self::Patch(_) => 4,
+            Self::Ablate(_) => 5,
+            Self::Scale(_) => 6,
+            Self::Add(_) => 7,
+        }
+    }
+
+    /// One line for the plan stack.
+    pub fn summary(&self) -> String {
+        match self {
+            Self::Route(change) => change.summary(),
+            Self::Threshold(change) => change.summary(),
+            Self::Skip(change) => change.summary(),
+            Self::Corrupt(change) => change.summary(),
+            Self::Patch(change) => change.summary(),
+            Self::Ablate(change) => change.summary(),
+            Self::Scale(change) => change.summary(),
+            Self::Add(change) => change.summary(),
+        }
+    }
+}
+
+impl Target {
+    /// The whole site.
+    pub fn site(site: Site) -> Self {
+        Self { site, unit: None }
+    }
+
+    /// `blocks.3.mlp.hook_post[17]`
+    pub fn summary(&self) -> String {
+        match self.unit {
+            Some(unit) => format!("{}[{unit}]", self.site),
+            None => self.site.to_string(),
+        }
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn one() -> f32 {
+    1.0
+}

@@ -1,1 +1,5 @@
-//! worker
+//! The one thread that owns the model, and the handle a front end talks to it with.
+
+pub mod protocol;
+
+pub use protocol::*;

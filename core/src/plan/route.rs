@@ -1,0 +1,132 @@
+//! Per-token routing between a big FFN, a small one, and nothing (Duo-LLM, arXiv 2410.10846, sections 2 and 3).
+//!
+//! Our reading of what the paper leaves open: with [`Lane::SkipLayer`] the token does not read attention, but its
+//! keys and values are still written from its residual, so that later tokens can attend to it.
+
+use serde::{Deserialize, Serialize};
+
+/// Where a token goes at one layer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lane {
+    /// Attention and the big FFN: the unmodified model.
+    #[default]
+    Big,
+    /// Attention and the small FFN.
+    Small,
+    /// Attention only.
+    SkipFfn,
+    /// Neither: the residual passes by.
+    SkipLayer,
+}
+
+/// Lanes of one layer.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LayerRoute {
+    /// Block index from 0.
+    pub layer: usize,
+    /// Lane per prompt position; positions past the list and inside the prompt go big.
+    #[serde(default)]
+    pub tokens: Vec<Lane>,
+    /// Lane of every position past the prompt.
+    #[serde(default)]
+    pub next: Lane,
+}
+
+/// A routing map: layers left out go big everywhere.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Route {
+    /// At most one entry per layer.
+    pub layers: Vec<LayerRoute>,
+}
+
+impl Lane {
+    /// All lanes, in the order of the legend.
+    pub const ALL: [Self; 4] = [Self::Big, Self::Small, Self::SkipFfn, Self::SkipLayer];
+
+    /// Name in legends.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Big => "big FFN",
+            Self::Small => "small FFN",
+            Self::SkipFfn => "skip FFN",
+            Self::SkipLayer => "skip layer",
+        }
+    }
+}
+
+impl LayerRoute {
+    /// Lane of `position` for a prompt of `prompt_len` tokens.
+    pub fn lane(&self, position: usize, prompt_len: usize) -> Lane {
+        if position >= prompt_len { self.next } else { self.tokens.get(position).copied().unwrap_or_default() }
+    }
+
+    fn is_big(&self) -> bool {
+        self.next == Lane::Big && self.tokens.iter().all(|&lane| lane == Lane::Big)
+    }
+}
+
+impl Route {
+    /// Lane at `layer` and `position`.
+    pub fn lane(&self, layer: usize, position: usize, prompt_len: usize) -> Lane {
+        self.layer(layer).map_or(Lane::Big, |route| route.lane(position, prompt_len))
+    }
+
+    /// Lane of positions past the prompt at `layer`.
+    pub fn next(&self, layer: usize) -> Lane {
+        self.layer(layer).map_or(Lane::Big, |route| route.next)
+    }
+
+    /// Set one cell. `position` = `None` sets the positions past the prompt.
+    pub fn set(&mut self, layer: usize, position: Option<usize>, lane: Lane) {
+        let index = match self.layers.iter().position(|route| route.layer == layer) {
+            Some(index) => index,
+            None => {
+                self.layers.push(LayerRoute { layer, ..LayerRoute::default() });
+                self.layers.sort_by_key(|route| route.layer);
+                self.layers.iter().position(|route| route.layer == layer).unwrap_or(0)
+            }
+        };
+        let Some(route) = self.layers.get_mut(index) else { return };
+        match position {
+            None => route.next = lane,
+            Some(position) => {
+                if route.tokens.len() <= position {
+                    route.tokens.resize(position + 1, Lane::Big);
+                }
+                if let Some(cell) = route.tokens.get_mut(position) {
+                    *cell = lane;
+                }
+            }
+        }
+        self.layers.retain(|route| !route.is_big());
+    }
+
+    /// Whether any cell needs a small FFN.
+    pub fn needs_small(&self) -> bool {
+        let small = |route: &LayerRoute| route.next == Lane::Small || route.tokens.contains(&Lane::Small);
+        self.layers.iter().any(small)
+    }
+
+    /// One line for the plan stack.
+    pub fn summary(&self) -> String {
+        let count =
+            |lane| self.layers.iter().flat_map(|route| &route.tokens).filter(|&&cell| cell == lane).count();
+        let parts: Vec<String> = [Lane::Small, Lane::SkipFfn, Lane::SkipLayer]
+            .into_iter()
+            .filter(|&lane| count(lane) > 0)
+            .map(|lane| format!("{} × {}", count(lane), lane.name()))
+            .collect();
+        let next = self.layers.iter().any(|route| route.next != Lane::Big);
+        match (parts.is_empty(), next) {
+            (true, false) => "route all big".into(),
+            (true, true) => "route the next tokens".into(),
+            (false, false) => format!("route {}", parts.join(", ")),
+            (false, true) => format!("route {} and the next tokens", parts.join(", ")),
+        }
+    }
+
+    fn layer(&self, layer: usize) -> Option<&LayerRoute> {
+        self.layers.iter().find(|route| route.layer == layer)
+    }
+}

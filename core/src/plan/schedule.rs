@@ -1,0 +1,1 @@
+//! A plan compiled for one prompt.

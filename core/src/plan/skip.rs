@@ -1,0 +1,54 @@
+//! Take out a sublayer: it adds nothing to the residual stream (FinerCut, method of the same name).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::Positions;
+
+/// Attention or FFN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// The attention sublayer.
+    Attn,
+    /// The FFN sublayer.
+    Ffn,
+}
+
+/// One of the 2L sublayers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Sublayer {
+    /// Block index from 0.
+    pub layer: usize,
+    /// Attention or FFN.
+    pub part: Part,
+}
+
+/// Take out a sublayer at some positions. Equal, bit for bit, to zeroing its output.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Skip {
+    /// Which one.
+    #[serde(flatten)]
+    pub sublayer: Sublayer,
+    /// Where.
+    #[serde(default)]
+    pub positions: Positions,
+}
+
+impl fmt::Display for Sublayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let part = match self.part {
+            Part::Attn => "attention",
+            Part::Ffn => "FFN",
+        };
+        write!(f, "{part} {}", self.layer)
+    }
+}
+
+impl Skip {
+    /// One line for the plan stack.
+    pub fn summary(&self) -> String {
+        format!("take out {}{}", self.sublayer, self.positions.summary())
+    }
+}

@@ -1,0 +1,403 @@
+//! The values a front end and the worker exchange.
+//!
+//! A front end sends [`Request`]s into one slot per kind, where the newest wins, and polls [`Event`]s, of which only
+//! the newest per topic is kept: neither side ever waits for the other, and a slow window costs nothing.
+//!
+//! | request | answered by |
+//! |---|---|
+//! | [`Request::Open`] | [`Event::Progress`], then [`Event::Opened`] |
+//! | [`Request::Scene`] | [`Event::Tokens`], one [`Event::View`] per view asked, [`Event::SceneDone`] |
+//! | [`Request::Generate`] | [`Event::Text`], each with all the text so far |
+//! | [`Request::Study`] | [`Event::Progress`], [`Event::Study`], each with all the findings so far |
+//! | any | [`Event::Failed`] |
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::figure::Figure;
+use crate::model::Spec;
+use crate::plan::Plan;
+use crate::site::Hook;
+
+/// Number of a request, counted up by the front end's handle; results carry it.
+pub type RequestId = u64;
+
+/// One slot per kind of request; the newest request in a slot supersedes older ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Slot {
+    /// Opening a checkpoint.
+    Open,
+    /// What the panels show.
+    Scene,
+    /// Streaming continuation.
+    Generate,
+    /// A long study.
+    Study,
+}
+
+/// What a front end can ask.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// Open a checkpoint; the open one stays until the new one is ready.
+    Open(Target),
+    /// Compute views of a prompt under a plan.
+    Scene(Scene),
+    /// Continue the prompt under the plan, and under no plan beside it.
+    Generate(Generate),
+    /// Start a study.
+    Study(Study),
+}
+
+/// What to open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The checkpoint that ships with Sluice.
+    Bundled,
+    /// A folder or a file in it.
+    Path(PathBuf),
+}
+
+/// A prompt as typed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Prompt {
+    /// Text, tokenised with the checkpoint's tokenizer (BOS as the tokenizer does).
+    Text(String),
+    /// Ids, nothing added.
+    Tokens(Vec<u32>),
+}
+
+/// A prompt under a plan, and the views of it that are visible. Computed in the order given.
+#[derive(Clone, Debug)]
+pub struct Scene {
+    /// The prompt.
+    pub prompt: Prompt,
+    /// The plan.
+    pub plan: Plan,
+    /// Asked views.
+    pub views: Vec<View>,
+}
+
+/// Which of the two runs a view shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Side {
+    /// The unmodified model.
+    Base,
+    /// Under the plan.
+    #[default]
+    Plan,
+}
+
+/// A view that the worker computes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum View {
+    /// Next-token table, base versus plan, after `position` (`None` = the last).
+    Next {
+        /// Prompt position.
+        position: Option<usize>,
+        /// Rows.
+        top: usize,
+    },
+    /// Per prompt token: surprisal, KL, top predictions.
+    Strip,
+    /// FFN activations of one layer, neuron x token.
+    Activations {
+        /// Block index.
+        layer: usize,
+        /// `MlpPre`, `MlpPreLinear`, `MlpGatePost` or `MlpPost`.
+        hook: Hook,
+        /// Which run.
+        side: Side,
+        /// Order neurons by largest magnitude, else by index.
+        sort: bool,
+    },
+    /// One neuron along the prompt, with the tokens it promotes and suppresses.
+    Neuron {
+        /// Block index.
+        layer: usize,
+        /// Neuron index.
+        neuron: usize,
+    },
+    /// Attention pattern of a head (`None` = mean over heads).
+    Attention {
+        /// Block index.
+        layer: usize,
+        /// Head index.
+        head: Option<usize>,
+        /// Which run.
+        side: Side,
+    },
+    /// Logit lens: top token at every layer and position.
+    Lens {
+        /// Which run.
+        side: Side,
+    },
+    /// Routing map of the plan, layer x token, with the `next` column.
+    Routing,
+    /// Sublayer ladder of the plan: attention and FFN of every layer.
+    Ladder,
+}
+
+/// Ask for a continuation.
+#[derive(Clone, Debug)]
+pub struct Generate {
+    /// The prompt.
+    pub prompt: Prompt,
+    /// The plan of the second stream.
+    pub plan: Plan,
+    /// Longest continuation in tokens.
+    pub max_new_tokens: usize,
+    /// 0 = greedy.
+    pub temperature: f32,
+    /// Seed of the sampler.
+    pub seed: u64,
+}
+
+/// Ask for a study.
+#[derive(Clone, Debug)]
+pub enum Study {
+    /// Causal trace.
+    Trace(Trace),
+}
+
+/// A causal trace: corrupt some tokens, restore one component at one layer and token at a time, and measure how
+/// much of the answer's probability comes back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trace {
+    /// The prompt.
+    pub prompt: Prompt,
+    /// The plan under which everything runs.
+    pub plan: Plan,
+    /// The token whose probability after the prompt is traced; `None` = the clean run's top token.
+    pub answer: Option<u32>,
+    /// Corrupted prompt positions.
+    pub corrupt: Vec<usize>,
+    /// Noise in standard deviations of the embeddings.
+    pub sigma: f32,
+    /// Seed of the noise.
+    pub seed: u64,
+    /// What is restored.
+    pub component: Component,
+}
+
+/// What a trace restores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Component {
+    /// The residual stream after the block.
+    Residual,
+    /// The attention output.
+    Attention,
+    /// The FFN output.
+    Ffn,
+}
+
+/// What the worker reports.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A checkpoint is open.
+    Opened(RequestId, Arc<Card>),
+    /// Work over 100 ms is under way.
+    Progress(RequestId, Slot, Progress),
+    /// The prompt's tokens.
+    Tokens(RequestId, Arc<[Token]>),
+    /// A view of the scene.
+    View(RequestId, View, Arc<ViewData>),
+    /// Every view of the scene is there.
+    SceneDone(RequestId, Recomputed),
+    /// A continuation, whole so far.
+    Text(RequestId, Arc<Continuation>),
+    /// A study's findings, whole so far.
+    Study(RequestId, Arc<TraceFindings>),
+    /// A request ended with an error.
+    Failed(RequestId, Slot, Failure),
+    /// A request was cancelled by the person.
+    Cancelled(RequestId, Slot),
+}
+
+/// An error as shown: once, with cause and next step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The cause, one line.
+    pub cause: String,
+    /// What to do about it.
+    pub next_step: String,
+}
+
+/// How far a job is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Progress {
+    /// What is being done.
+    pub label: String,
+    /// Done so far.
+    pub done: u64,
+    /// Of how many.
+    pub total: u64,
+    /// Estimated seconds to the end; `None` until there is a rate.
+    pub eta_s: Option<f32>,
+}
+
+/// What was computed for a scene.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Recomputed {
+    /// Sublayer evaluations as a share of the model's 2L, base run included; 0 when all was cached.
+    pub share: f32,
+    /// Wall time in milliseconds.
+    pub millis: f32,
+}
+
+/// An open checkpoint, for the model card.
+#[derive(Clone, Debug)]
+pub struct Card {
+    /// Folder name, or `bundled`.
+    pub name: String,
+    /// Content fingerprint.
+    pub fingerprint: String,
+    /// The architecture.
+    pub spec: Arc<Spec>,
+    /// Parameters, tied ones counted once.
+    pub parameters: u64,
+    /// Bytes on disk.
+    pub bytes_file: u64,
+    /// Bytes held in memory.
+    pub bytes_resident: u64,
+    /// Arithmetic, `f32`.
+    pub dtype: &'static str,
+    /// `tokenizer.json`, `vocab.json + merges.txt` or `none`.
+    pub tokenizer: String,
+    /// What to know about it: non-finite weights, ignored fields, ids only.
+    pub warnings: Vec<String>,
+    /// What `small FFN` means on this checkpoint; says surrogate where it is one.
+    pub small_ffn: String,
+    /// A prompt to begin with.
+    pub sample_prompt: Prompt,
+}
+
+/// A token of the prompt or of a table.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Token {
+    /// Id in the vocabulary.
+    pub id: u32,
+    /// Visible text: marks for spaces and line ends, `<0xE4>` for partial characters.
+    pub text: String,
+}
+
+/// The data of a view.
+#[derive(Clone, Debug)]
+pub enum ViewData {
+    /// [`View::Next`]
+    Next(NextTokens),
+    /// [`View::Strip`]
+    Strip(Strip),
+    /// [`View::Activations`]
+    Activations(Activations),
+    /// [`View::Neuron`]
+    Neuron(Neuron),
+    /// [`View::Attention`], [`View::Lens`], [`View::Routing`], [`View::Ladder`]
+    Figure(Arc<Figure>),
+}
+
+/// Next-token distributions after one position.
+#[derive(Clone, Debug)]
+pub struct NextTokens {
+    /// Prompt position.
+    pub position: usize,
+    /// Union of both top lists, by plan probability, then base.
+    pub rows: Vec<NextRow>,
+    /// KL(base || plan) in nats.
+    pub kl: f64,
+    /// The table as a figure.
+    pub figure: Arc<Figure>,
+}
+
+/// A row of [`NextTokens`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct NextRow {
+    /// The token.
+    pub token: Token,
+    /// Probability in the unmodified model.
+    pub base: f32,
+    /// Probability under the plan.
+    pub plan: f32,
+}
+
+/// Per prompt token, as long as the prompt.
+#[derive(Clone, Debug)]
+pub struct Strip {
+    /// -ln p(token | before) in the unmodified model, nats; NaN for the first.
+    pub surprisal_base: Vec<f32>,
+    /// The same under the plan.
+    pub surprisal_plan: Vec<f32>,
+    /// KL(base || plan) of the distribution after the token, nats.
+    pub kl: Vec<f32>,
+    /// Top predictions after the token under the plan, best first.
+    pub top: Vec<Vec<(Token, f32)>>,
+    /// The four columns as a figure.
+    pub figure: Arc<Figure>,
+}
+
+/// FFN activations of a layer.
+#[derive(Clone, Debug)]
+pub struct Activations {
+    /// Neuron x token map.
+    pub figure: Arc<Figure>,
+    /// Neuron index of each map row.
+    pub neurons: Vec<u32>,
+}
+
+/// One neuron.
+#[derive(Clone, Debug)]
+pub struct Neuron {
+    /// Its values along the prompt, base and plan.
+    pub figure: Arc<Figure>,
+    /// Tokens whose logits its output direction raises most (W_down column times W_U, final norm not applied).
+    pub promoted: Vec<(Token, f32)>,
+    /// Tokens it lowers most.
+    pub suppressed: Vec<(Token, f32)>,
+}
+
+/// Two continuations of one prompt.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Continuation {
+    /// By the unmodified model.
+    pub base: String,
+    /// Under the plan.
+    pub plan: String,
+    /// Tokens in each.
+    pub tokens: [usize; 2],
+    /// Tokens per second of the slower stream.
+    pub rate: f32,
+    /// Both have ended.
+    pub done: bool,
+}
+
+/// Findings of a trace, partial while it runs.
+#[derive(Clone, Debug)]
+pub struct TraceFindings {
+    /// What was asked.
+    pub trace: Trace,
+    /// The traced token.
+    pub answer: Token,
+    /// P(answer) of the clean run.
+    pub p_clean: f32,
+    /// P(answer) of the corrupted run.
+    pub p_corrupted: f32,
+    /// Normalised recovery, layer x token; NaN = not computed yet, or not defined.
+    pub figure: Arc<Figure>,
+    /// All cells are there.
+    pub done: bool,
+}
+
+impl Request {
+    /// The slot it goes to.
+    pub fn slot(&self) -> Slot {
+        match self {
+            Self::Open(_) => Slot::Open,
+            Self::Scene(_) => Slot::Scene,
+            Self::Generate(_) => Slot::Generate,
+            Self::Study(_) => Slot::Study,
+        }
+    }
+}
