@@ -18,6 +18,7 @@
 //! | [`metric`] | KL divergence, normalised recovery, cross-entropy and the like |
 //! | [`figure`] | what a panel draws and what exports: data, SVG, PNG, CSV |
 //! | [`worker`] | the one thread that owns the model, and the values it exchanges with a front end |
+//! | [`rng`] | counter-based random numbers |
 //! | [`train`] | the trainer of the bundled checkpoint and the text it learns from |
 
 pub mod checkpoint;
@@ -27,6 +28,7 @@ pub mod figure;
 pub mod metric;
 pub mod model;
 pub mod plan;
+pub mod rng;
 pub mod site;
 pub mod study;
 pub mod train;

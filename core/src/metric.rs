@@ -1,1 +1,88 @@
-//! metric
+//! Numbers that compare distributions. All in nats, summed in f64.
+
+/// log softmax of a row of logits.
+pub fn log_softmax(logits: &[f32]) -> Vec<f32> {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|&x| f64::from(x - max).exp()).sum();
+    let shift = f64::from(max) + sum.ln();
+    logits.iter().map(|&x| (f64::from(x) - shift) as f32).collect()
+}
+
+/// -ln p(token), nats.
+pub fn surprisal(logits: &[f32], token: u32) -> f32 {
+    let Some(&logit) = logits.get(token as usize) else { return f32::NAN };
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|&x| f64::from(x - max).exp()).sum();
+    (f64::from(max) + sum.ln() - f64::from(logit)) as f32
+}
+
+/// p(token).
+pub fn probability(logits: &[f32], token: u32) -> f32 {
+    (-surprisal(logits, token)).exp()
+}
+
+/// KL(p || q) = sum p (ln p - ln q), of two rows of log probabilities. Equal rows give exactly 0.
+pub fn kl(log_p: &[f32], log_q: &[f32]) -> f64 {
+    let term = |(&p, &q): (&f32, &f32)| {
+        let (p, q) = (f64::from(p), f64::from(q));
+        if p == f64::NEG_INFINITY { 0.0 } else { p.exp() * (p - q) }
+    };
+    log_p.iter().zip(log_q).map(term).sum()
+}
+
+/// (patched - corrupted) / (clean - corrupted): 0 = nothing came back, 1 = all of it (FCCT, equation 2). NaN where
+/// corruption changed nothing. Not clipped.
+pub fn recovery(patched: f32, corrupted: f32, clean: f32) -> f32 {
+    if clean == corrupted { f32::NAN } else { (patched - corrupted) / (clean - corrupted) }
+}
+
+/// The `k` largest values with their indices, largest first; ties by index. NaN counts as smallest.
+pub fn top_k(values: &[f32], k: usize) -> Vec<(u32, f32)> {
+    let order = |a: &(u32, f32), b: &(u32, f32)| rank(b.1).total_cmp(&rank(a.1)).then(a.0.cmp(&b.0));
+    let mut all: Vec<(u32, f32)> = (0..).zip(values.iter().copied()).collect();
+    let k = k.min(all.len());
+    if k > 0 && k < all.len() {
+        all.select_nth_unstable_by(k - 1, order);
+        all.truncate(k);
+    }
+    all.sort_by(order);
+    all
+}
+
+fn rank(x: f32) -> f32 {
+    if x.is_nan() { f32::NEG_INFINITY } else { x }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kl_of_equal_rows_is_zero() {
+        let row = log_softmax(&[0.3, -2.0, 5.0]);
+        assert_eq!(kl(&row, &row), 0.0);
+        assert!(kl(&row, &log_softmax(&[0.0, 0.0, 0.0])) > 0.0);
+    }
+
+    #[test]
+    fn kl_against_a_worked_value() {
+        // p = (1/2, 1/2), q = (1/4, 3/4): 1/2 ln 2 + 1/2 ln (2/3)
+        let p = [0.5f32.ln(), 0.5f32.ln()];
+        let q = [0.25f32.ln(), 0.75f32.ln()];
+        let expected = 0.5 * 2f64.ln() + 0.5 * (2.0f64 / 3.0).ln();
+        assert!((kl(&p, &q) - expected).abs() < 1e-7);
+    }
+
+    #[test]
+    fn top_k_orders_and_breaks_ties() {
+        assert_eq!(top_k(&[1.0, 3.0, f32::NAN, 3.0], 2), vec![(1, 3.0), (3, 3.0)]);
+        assert_eq!(top_k(&[], 2), vec![]);
+    }
+
+    #[test]
+    fn recovery_is_undefined_without_corruption() {
+        assert!(recovery(0.3, 0.5, 0.5).is_nan());
+        assert_eq!(recovery(0.9, 0.1, 0.9), 1.0);
+        assert_eq!(recovery(0.1, 0.1, 0.9), 0.0);
+    }
+}

@@ -1,1 +1,215 @@
-//! engine
+//! Runs and their caches: the same tokens and weights, under one plan or another.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use candle_core::Tensor;
+
+use crate::checkpoint::{TensorFile, Tokenizer};
+use crate::error::{Error, Result};
+use crate::model::{Ask, Captures, Ffn, KvCache, Logits, Model, Output, Pass};
+use crate::plan::schedule::{Resolve, Schedule};
+use crate::plan::{Plan, Source};
+use crate::site::Site;
+
+mod decode;
+mod memory;
+mod open;
+mod surrogate;
+
+pub use decode::{Decoder, Sampler};
+pub use memory::{RunSize, available_bytes};
+pub use open::{Opened, bundled, open};
+pub use surrogate::{SURROGATE_TOKENS, SampleText};
+
+/// A model with its tokenizer and what is kept between runs. Lives on one thread.
+pub struct Engine {
+    /// The model.
+    pub model: Arc<Model>,
+    /// Its tokenizer, where it has one.
+    pub tokenizer: Option<Arc<Tokenizer>>,
+    /// The text that surrogate small FFNs are chosen on.
+    pub sample: SampleText,
+    small: Option<Arc<[Ffn]>>,
+    base: Option<Arc<Run>>,
+}
+
+/// Tokens, a plan, and what was computed.
+#[derive(Debug)]
+pub struct Run {
+    /// The prompt.
+    pub tokens: Arc<[u32]>,
+    /// The compiled plan.
+    pub schedule: Arc<Schedule>,
+    /// Keys and values of the prompt.
+    pub cache: Arc<KvCache>,
+    /// The residual stream before each sublayer and after the last, 2L + 1 times `[T, d]`.
+    pub boundaries: Vec<Tensor>,
+    /// Logits after the last token, `[vocab]`.
+    pub last: Vec<f32>,
+}
+
+/// A question asked between sublayers: stop?
+pub type Cancelled<'a> = &'a dyn Fn() -> bool;
+
+/// Never stop.
+pub fn never() -> bool {
+    false
+}
+
+impl Engine {
+    /// An engine over a model.
+    pub fn new(model: Arc<Model>, tokenizer: Option<Arc<Tokenizer>>) -> Self {
+        Self { model, tokenizer, sample: SampleText::default(), small: None, base: None }
+    }
+
+    /// Ids of a text, with BOS as the tokenizer does.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        match &self.tokenizer {
+            Some(tokenizer) => tokenizer.encode(text, true),
+            None => Err(Error::Input(
+                "this checkpoint has no tokenizer: give token ids such as 1, 2, 3 instead of text".into(),
+            )),
+        }
+    }
+
+    /// The unmodified run of `tokens`; the newest one is kept.
+    pub fn base(&mut self, tokens: &Arc<[u32]>, cancelled: Cancelled) -> Result<Arc<Run>> {
+        if let Some(run) = self.base.as_ref().filter(|run| run.tokens == *tokens) {
+            return Ok(Arc::clone(run));
+        }
+        let run = Arc::new(self.run_schedule(tokens, Schedule::none(), cancelled)?);
+        self.base = Some(Arc::clone(&run));
+        Ok(run)
+    }
+
+    /// Whether [`Engine::base`] of these tokens is kept.
+    pub fn has_base(&self, tokens: &[u32]) -> bool {
+        self.base.as_ref().is_some_and(|run| *run.tokens == *tokens)
+    }
+
+    /// Compile a plan for a prompt.
+    pub fn schedule(&mut self, plan: &Plan, tokens: &Arc<[u32]>, cancelled: Cancelled) -> Result<Arc<Schedule>> {
+        if plan.active().is_empty() {
+            return Ok(Schedule::none());
+        }
+        let spec = Arc::clone(&self.model.spec);
+        let mut resolver = Resolver { engine: self, tokens, cancelled };
+        Ok(Arc::new(Schedule::compile(plan, &spec, tokens.len(), &mut resolver)?))
+    }
+
+    /// Run `tokens` under a compiled plan, keeping boundaries, keys and values, and the last logits.
+    pub fn run_schedule(&self, tokens: &Arc<[u32]>, schedule: Arc<Schedule>, cancelled: Cancelled) -> Result<Run> {
+        RunSize::new(&self.model.spec, tokens.len()).with_boundaries().check()?;
+        let ask = Ask { boundaries: true, ..Ask::default() };
+        let (output, cache) = self.pass(tokens, &schedule, ask, cancelled)?;
+        let last = match &output.logits {
+            Some(logits) => logits.flatten_all()?.to_vec1()?,
+            None => Vec::new(),
+        };
+        Ok(Run { tokens: Arc::clone(tokens), schedule, cache, boundaries: output.boundaries, last })
+    }
+
+    /// A whole pass over `tokens`.
+    pub fn pass(
+        &self,
+        tokens: &[u32],
+        schedule: &Arc<Schedule>,
+        ask: Ask,
+        cancelled: Cancelled,
+    ) -> Result<(Output, Arc<KvCache>)> {
+        let (pass, cache) = self.start(tokens, schedule, ask)?;
+        Ok((pass.run(cancelled)?, cache))
+    }
+
+    /// A pass over `tokens`, not yet stepped.
+    pub fn start(&self, tokens: &[u32], schedule: &Arc<Schedule>, ask: Ask) -> Result<(Pass, Arc<KvCache>)> {
+        let model = Arc::clone(&self.model);
+        // Not more than the context, whatever was asked: the pass refuses longer prompts.
+        let cache = Arc::new(KvCache::new(&model.spec, tokens.len().min(model.spec.context))?);
+        let pass = Pass::new(model, Arc::clone(schedule), Arc::clone(&cache), tokens, 0, ask)?;
+        Ok((pass, cache))
+    }
+
+    /// Sites of one block of a run, by doing that block again from its kept input.
+    pub fn replay(&self, run: &Run, layer: usize, capture: BTreeSet<Site>, cancelled: Cancelled) -> Result<Captures> {
+        let ask = Ask { capture, logits: Logits::None, boundaries: false };
+        let mut pass =
+            Pass::new(Arc::clone(&self.model), Arc::clone(&run.schedule), Arc::clone(&run.cache), &run.tokens, 0, ask)?;
+        let input = run.boundaries.get(2 * layer).ok_or_else(|| Error::Input(format!("there is no layer {layer}")))?;
+        pass.enter(layer, input.clone());
+        pass.stop_after(layer);
+        Ok(pass.run(cancelled)?.captures)
+    }
+
+    /// Logits of every position of a run, `[T, vocab]`.
+    pub fn all_logits(&self, run: &Run, cancelled: Cancelled) -> Result<Tensor> {
+        RunSize::new(&self.model.spec, run.tokens.len()).with_all_logits().check()?;
+        let ask = Ask { logits: Logits::All, ..Ask::default() };
+        let mut pass =
+            Pass::new(Arc::clone(&self.model), Arc::clone(&run.schedule), Arc::clone(&run.cache), &run.tokens, 0, ask)?;
+        let last = run.boundaries.last().ok_or_else(|| Error::Internal("a run without boundaries".into()))?;
+        pass.enter(self.model.spec.n_layers(), last.clone());
+        let logits = pass.run(cancelled)?.logits;
+        logits.ok_or_else(|| Error::Internal("a pass without logits".into()))
+    }
+
+    /// The small FFN of every layer: the checkpoint's own, or the surrogate of [`surrogate`], computed on first use.
+    pub fn small(&mut self, cancelled: Cancelled) -> Result<Arc<[Ffn]>> {
+        if let Some(small) = &self.small {
+            return Ok(Arc::clone(small));
+        }
+        let own: Option<Vec<Ffn>> = self.model.weights.layers.iter().map(|layer| layer.small.clone()).collect();
+        let small: Arc<[Ffn]> = match own {
+            Some(own) => own.into(),
+            None => surrogate::compute(self, cancelled)?.into(),
+        };
+        self.small = Some(Arc::clone(&small));
+        Ok(small)
+    }
+
+    /// Choose surrogates on another text from now on.
+    pub fn set_sample(&mut self, sample: SampleText) {
+        self.sample = sample;
+        self.small = None;
+    }
+}
+
+struct Resolver<'a> {
+    engine: &'a mut Engine,
+    tokens: &'a Arc<[u32]>,
+    cancelled: Cancelled<'a>,
+}
+
+impl Resolve for Resolver<'_> {
+    fn site(&mut self, source: &Source, site: Site) -> Result<Tensor> {
+        let tokens: Arc<[u32]> = match source {
+            Source::Base => Arc::clone(self.tokens),
+            Source::Tokens(tokens) => tokens.as_slice().into(),
+            Source::Prompt(text) => self.engine.encode(text)?.into(),
+            Source::File { path, tensor } => return file_tensor(path, tensor),
+            Source::Values(_) => return Err(Error::Plan("a single vector is not a run".into())),
+        };
+        let missing = || Error::Plan(format!("this model has no {site}"));
+        // The kept base run saves all but one block.
+        if let (Site::Block { layer, .. }, true) = (site, self.engine.has_base(&tokens)) {
+            let run = self.engine.base(&tokens, self.cancelled)?;
+            let mut captures = self.engine.replay(&run, layer, [site].into(), self.cancelled)?;
+            return captures.remove(&site).ok_or_else(missing);
+        }
+        let logits = if matches!(site, Site::FinalScale | Site::FinalNormalized) { Logits::Last } else { Logits::None };
+        let ask = Ask { capture: [site].into(), logits, boundaries: false };
+        let (mut output, _) = self.engine.pass(&tokens, &Schedule::none(), ask, self.cancelled)?;
+        output.captures.remove(&site).ok_or_else(missing)
+    }
+
+    fn small(&mut self) -> Result<Arc<[Ffn]>> {
+        self.engine.small(self.cancelled)
+    }
+}
+
+/// A tensor of a safetensors file that a plan names.
+fn file_tensor(path: &Path, tensor: &str) -> Result<Tensor> {
+    Ok(TensorFile::open(path)?.load_f32(tensor)?.0)
+}

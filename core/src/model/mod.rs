@@ -1,5 +1,96 @@
 //! An architecture as data, its weights, and the one forward pass over them.
 
-pub mod spec;
+use std::sync::Arc;
 
+use candle_core::Tensor;
+
+pub mod cache;
+pub mod family;
+pub mod fields;
+pub mod layout;
+pub mod ops;
+pub mod pass;
+mod random;
+pub mod spec;
+pub mod weights;
+
+pub use cache::KvCache;
+pub use pass::{Ask, Captures, Logits, Output, Pass};
 pub use spec::*;
+pub use weights::{Ffn, Weights};
+
+use crate::error::{Error, Result};
+use layout::Layout;
+use weights::{LayerWeights, Parts};
+
+/// A spec with its weights, ready to run.
+#[derive(Debug)]
+pub struct Model {
+    /// The architecture.
+    pub spec: Arc<Spec>,
+    /// The weights, f32.
+    pub weights: Weights,
+    /// Distinct rotary specs, and which one each layer uses.
+    ropes: Vec<RopeSpec>,
+    rope_of: Vec<Option<usize>>,
+}
+
+impl Model {
+    /// A model from tensors in file shapes.
+    pub fn new(spec: Spec, layout: &Layout, parts: Parts) -> Result<Self> {
+        let weights = weights::assemble(&spec, layout, parts)?;
+        Ok(Self::from_weights(spec, weights))
+    }
+
+    /// A model from weights.
+    pub fn from_weights(spec: Spec, weights: Weights) -> Self {
+        let mut ropes: Vec<RopeSpec> = Vec::new();
+        let mut index = |rope: &RopeSpec| {
+            ropes.iter().position(|known| known == rope).unwrap_or_else(|| {
+                ropes.push(rope.clone());
+                ropes.len() - 1
+            })
+        };
+        let rope_of = spec.layers.iter().map(|layer| layer.attn.rope.as_ref().map(&mut index)).collect();
+        Self { spec: Arc::new(spec), weights, ropes, rope_of }
+    }
+
+    /// Spec and weights of a block.
+    pub fn layer(&self, index: usize) -> Result<(&LayerSpec, &LayerWeights)> {
+        let missing = || Error::Internal(format!("no layer {index}"));
+        Ok((
+            self.spec.layers.get(index).ok_or_else(missing)?,
+            self.weights.layers.get(index).ok_or_else(missing)?,
+        ))
+    }
+
+    /// Logits of rows after the final norm. `x` `[rows, d]`; returns `[rows, vocab]`.
+    pub fn project(&self, x: &Tensor) -> Result<Tensor> {
+        let projected = match &self.weights.project_out {
+            Some(project) => ops::linear(x, &project.weight, None)?,
+            None => x.clone(),
+        };
+        let unembed = &self.weights.unembed;
+        let logits = ops::linear(&projected, &unembed.weight, unembed.bias.as_ref())?;
+        ops::soft_cap(&logits, self.spec.unembed.soft_cap)
+    }
+
+    /// Logits of rows of the residual stream: final norm, then [`Model::project`] (the logit lens).
+    pub fn lens(&self, x: &Tensor) -> Result<Tensor> {
+        let normed = match &self.spec.ln_final {
+            Some(norm) => {
+                let normed = ops::normalize(x, norm)?.normalized;
+                let weights = &self.weights.ln_final;
+                ops::affine(&normed, weights.weight.as_ref(), weights.bias.as_ref())?
+            }
+            None => x.clone(),
+        };
+        self.project(&normed)
+    }
+
+    /// A number that changes when a longer sequence changes the rotary frequencies: keys of another epoch cannot be
+    /// reused.
+    pub fn epoch(&self, len: usize) -> usize {
+        self.ropes.iter().map(|rope| rope.epoch(len)).sum()
+    }
+}

@@ -1,1 +1,439 @@
-//! A plan compiled for one prompt.
+//! A plan compiled for one prompt: per layer, which edits happen at which hook. The forward pass only looks up.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use candle_core::{D, DType, Device, Tensor};
+
+use super::{AblateTo, Change, Item, Lane, LayerRoute, Noise, Part, Plan, Positions, Source, Target};
+use crate::error::{Error, Result};
+use crate::model::{Ffn, Spec};
+use crate::rng;
+use crate::site::{Hook, Shape, Site};
+
+/// What a plan needs beyond itself: the values of other runs, and small FFNs where the checkpoint has none.
+pub trait Resolve {
+    /// The whole value of `site` in the run that `source` names, position axis as in the site's shape.
+    fn site(&mut self, source: &Source, site: Site) -> Result<Tensor>;
+    /// A small FFN per layer: the checkpoint's own, or the labelled surrogate.
+    fn small(&mut self) -> Result<Arc<[Ffn]>>;
+}
+
+/// A compiled plan. Cloning shares the tensors.
+#[derive(Clone, Debug, Default)]
+pub struct Schedule {
+    edits: HashMap<Site, Vec<Edit>>,
+    layers: Vec<Routing>,
+    small: Option<Arc<[Ffn]>>,
+}
+
+/// Routing of one layer, in stack order.
+#[derive(Clone, Debug, Default)]
+struct Routing {
+    routes: Vec<(LayerRoute, f32)>,
+    prompt_len: usize,
+}
+
+/// One change of one site.
+#[derive(Clone, Debug)]
+struct Edit {
+    rows: Rows,
+    unit: Option<usize>,
+    strength: f32,
+    op: Op,
+}
+
+/// The rows an edit touches.
+#[derive(Clone, Debug)]
+enum Rows {
+    Positions(Positions, usize),
+    /// Positions that skip the layer.
+    Skipping(LayerRoute, usize),
+}
+
+/// What happens to a value.
+#[derive(Clone, Debug)]
+enum Op {
+    Zero,
+    /// One position's value, `[...]` without the position axis.
+    Constant(Tensor),
+    /// A whole run's values; position p is replaced by position p.
+    Replace(Tensor),
+    Scale(f32),
+    Threshold(f32),
+    Noise { std: f32, seed: u64 },
+    Add { vector: Tensor, scale: f32, keep_norm: bool },
+}
+
+impl Schedule {
+    /// The schedule of no plan.
+    pub fn none() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Compile `plan` for a prompt of `prompt_len` tokens.
+    pub fn compile(plan: &Plan, spec: &Spec, prompt_len: usize, resolve: &mut dyn Resolve) -> Result<Self> {
+        let mut schedule = Self::default();
+        for item in plan.active() {
+            schedule.add(item, spec, prompt_len, resolve)?;
+        }
+        Ok(schedule)
+    }
+
+    /// This schedule, with `site` at `position` replaced by what it was in `source` (a whole run's value), after
+    /// everything else.
+    pub fn restoring(&self, site: Site, position: usize, source: &Tensor) -> Self {
+        let rows = Rows::Positions(Positions::At(vec![position]), 0);
+        let op = Op::Replace(source.clone());
+        let mut schedule = self.clone();
+        schedule.edits.entry(site).or_default().push(Edit { rows, unit: None, strength: 1.0, op });
+        schedule
+    }
+
+    /// Whether nothing is changed.
+    pub fn is_empty(&self) -> bool {
+        self.edits.is_empty() && self.layers.is_empty()
+    }
+
+    /// Apply the edits of `site` to `x`, whose position axis holds `positions`.
+    pub fn apply(&self, site: Site, x: Tensor, positions: &[usize]) -> Result<Tensor> {
+        if self.edits.is_empty() {
+            return Ok(x);
+        }
+        match self.edits.get(&site) {
+            None => Ok(x),
+            Some(edits) => edits.iter().try_fold(x, |x, edit| edit.apply(site, x, positions)),
+        }
+    }
+
+    /// Whether an edit sets all of `site` to zero at every position, so that nothing before it need be computed.
+    pub fn zeroes(&self, site: Site) -> bool {
+        let all = |edit: &Edit| {
+            matches!(edit.op, Op::Zero)
+                && edit.unit.is_none()
+                && edit.strength == 1.0
+                && matches!(edit.rows, Rows::Positions(Positions::All, _))
+        };
+        !self.edits.is_empty() && self.edits.get(&site).is_some_and(|edits| edits.iter().any(all))
+    }
+
+    /// Whether anything changes `site`.
+    pub fn edits_site(&self, site: Site) -> bool {
+        !self.edits.is_empty() && self.edits.contains_key(&site)
+    }
+
+    /// The FFN choice of each position at `layer`: the routes that leave the big FFN, with their strength.
+    /// `None` where every position goes big.
+    pub fn lanes(&self, layer: usize, positions: &[usize]) -> Vec<(Vec<Lane>, f32)> {
+        let Some(routing) = self.layers.get(layer) else { return Vec::new() };
+        let lanes = |route: &LayerRoute| -> Vec<Lane> {
+            positions.iter().map(|&position| route.lane(position, routing.prompt_len)).collect()
+        };
+        let changed = |(lanes, _): &(Vec<Lane>, f32)| lanes.iter().any(|&lane| lane != Lane::Big);
+        routing.routes.iter().map(|(route, strength)| (lanes(route), *strength)).filter(changed).collect()
+    }
+
+    /// The small FFN of `layer`.
+    pub fn small(&self, layer: usize) -> Option<&Ffn> {
+        self.small.as_ref()?.get(layer)
+    }
+
+    fn add(&mut self, item: &Item, spec: &Spec, prompt_len: usize, resolve: &mut dyn Resolve) -> Result<()> {
+        let strength = item.strength;
+        let at = |positions: &Positions| Rows::Positions(positions.clone(), prompt_len);
+        match &item.change {
+            Change::Route(route) => {
+                if route.needs_small() && self.small.is_none() {
+                    self.small = Some(resolve.small()?);
+                }
+                self.layers.resize_with(spec.n_layers(), Routing::default);
+                for layer in &route.layers {
+                    let slot = self.layers.get_mut(layer.layer).ok_or_else(|| no_layer(layer.layer, spec))?;
+                    slot.prompt_len = prompt_len;
+                    slot.routes.push((layer.clone(), strength));
+                    if layer.next == Lane::SkipLayer || layer.tokens.contains(&Lane::SkipLayer) {
+                        let rows = Rows::Skipping(layer.clone(), prompt_len);
+                        let site = Site::block(layer.layer, Hook::AttnOut);
+                        self.edits.entry(site).or_default().push(Edit { rows, unit: None, strength, op: Op::Zero });
+                    }
+                }
+            }
+            Change::Threshold(threshold) => {
+                let layers = match threshold.layer {
+                    Some(layer) => layer..layer + 1,
+                    None => 0..spec.n_layers(),
+                };
+                for index in layers {
+                    let layer = spec.layers.get(index).ok_or_else(|| no_layer(index, spec))?;
+                    let hook = if layer.ffn.gated { Hook::MlpGatePost } else { Hook::MlpPost };
+                    let target = Target::site(Site::block(index, hook));
+                    self.push(target, spec, at(&threshold.positions), strength, Op::Threshold(threshold.value))?;
+                }
+            }
+            Change::Skip(skip) => {
+                let hook = match skip.sublayer.part {
+                    Part::Attn => Hook::AttnOut,
+                    Part::Ffn => Hook::MlpOut,
+                };
+                let target = Target::site(Site::block(skip.sublayer.layer, hook));
+                self.push(target, spec, at(&skip.positions), strength, Op::Zero)?;
+            }
+            Change::Corrupt(corrupt) => {
+                let op = match &corrupt.noise {
+                    Noise::Noise { sigma, seed } => {
+                        let base = resolve.site(&Source::Base, corrupt.site)?;
+                        Op::Noise { std: sigma * deviation(&base)?, seed: *seed }
+                    }
+                    Noise::Tensor(source) => replacement(source, corrupt.site, spec, resolve)?,
+                };
+                self.push(Target::site(corrupt.site), spec, at(&corrupt.positions), strength, op)?;
+            }
+            Change::Patch(patch) => {
+                let op = replacement(&patch.source, patch.target.site, spec, resolve)?;
+                self.push(patch.target, spec, at(&patch.positions), strength, op)?;
+            }
+            Change::Ablate(ablate) => {
+                let op = match ablate.to {
+                    AblateTo::Zero => Op::Zero,
+                    AblateTo::Mean if ablate.target.site.shape() == Shape::Square => {
+                        return Err(Error::Plan(format!("{} has no mean over positions", ablate.target.site)));
+                    }
+                    AblateTo::Mean => Op::Constant(resolve.site(&Source::Base, ablate.target.site)?.mean(0)?),
+                };
+                self.push(ablate.target, spec, at(&ablate.positions), strength, op)?;
+            }
+            Change::Scale(scale) => {
+                self.push(scale.target, spec, at(&scale.positions), strength, Op::Scale(scale.factor))?;
+            }
+            Change::Add(add) => {
+                if add.scale == 0.0 {
+                    return Ok(());
+                }
+                let from = add.from_site.unwrap_or(add.site);
+                let vector = match &add.source {
+                    Source::Values(values) => values_vector(values)?,
+                    source => row(&resolve.site(source, from)?, from, add.from_position)?,
+                };
+                let op = Op::Add { vector: vector.flatten_all()?, scale: add.scale, keep_norm: add.keep_norm };
+                self.push(Target::site(add.site), spec, at(&add.positions), strength, op)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, target: Target, spec: &Spec, rows: Rows, strength: f32, op: Op) -> Result<()> {
+        let site = target.site;
+        if let Site::Block { layer, .. } = site
+            && layer >= spec.n_layers()
+        {
+            return Err(no_layer(layer, spec));
+        }
+        if !Site::all(spec).contains(&site) {
+            return Err(Error::Plan(format!("this model has no {site}")));
+        }
+        let width = unit_count(site, spec);
+        if let Some(unit) = target.unit.filter(|&unit| unit >= width) {
+            return Err(Error::Plan(format!("{site} has units 0 to {}, not {unit}", width.saturating_sub(1))));
+        }
+        if let Op::Add { vector, .. } = &op {
+            let (got, want) = (vector.elem_count(), row_width(site, spec));
+            if got != want {
+                return Err(Error::Plan(format!("{site} is {want} wide, the vector {got}")));
+            }
+        }
+        self.edits.entry(site).or_default().push(Edit { rows, unit: target.unit, strength, op });
+        Ok(())
+    }
+}
+
+impl Rows {
+    fn contains(&self, position: usize) -> bool {
+        match self {
+            Self::Positions(positions, prompt_len) => positions.contains(position, *prompt_len),
+            Self::Skipping(route, prompt_len) => route.lane(position, *prompt_len) == Lane::SkipLayer,
+        }
+    }
+}
+
+impl Edit {
+    fn apply(&self, site: Site, x: Tensor, positions: &[usize]) -> Result<Tensor> {
+        let covered = |position: usize| match &self.op {
+            // A replacement ends with its source.
+            Op::Replace(source) => position < source.dim(position_axis(site)).unwrap_or(0),
+            _ => true,
+        };
+        let rows: Vec<bool> = positions.iter().map(|&p| self.rows.contains(p) && covered(p)).collect();
+        if !rows.contains(&true) {
+            return Ok(x);
+        }
+        let mut changed = self.op.apply(site, &x, positions)?;
+        if self.strength != 1.0 {
+            changed = (&x + ((changed - &x)? * f64::from(self.strength))?)?;
+        }
+        if self.unit.is_none() && !rows.contains(&false) {
+            return Ok(changed);
+        }
+        Ok(mask(site, &rows, self.unit, &x)?.where_cond(&changed.broadcast_as(x.shape())?.contiguous()?, &x)?)
+    }
+}
+
+impl Op {
+    fn apply(&self, site: Site, x: &Tensor, positions: &[usize]) -> Result<Tensor> {
+        Ok(match self {
+            Self::Zero => x.zeros_like()?,
+            Self::Constant(value) => value.unsqueeze(0)?.broadcast_as(x.shape())?.contiguous()?,
+            Self::Replace(source) => replace(site, source, x, positions)?,
+            Self::Scale(factor) => (x * f64::from(*factor))?,
+            Self::Threshold(threshold) => {
+                // Strictly larger ones are kept; a NaN is no number to keep, but hiding it would be worse.
+                let keep = x.abs()?.le(f64::from(*threshold))?;
+                keep.where_cond(&x.zeros_like()?, x)?
+            }
+            Self::Noise { std, seed } => (x + noise(site, x, positions, *std, *seed)?)?,
+            Self::Add { vector, scale, keep_norm } => {
+                let flat = flat(x, positions.len())?;
+                let sum = flat.broadcast_add(&(vector * f64::from(*scale))?)?;
+                let sum = if *keep_norm {
+                    let norm = |x: &Tensor| -> Result<Tensor> { Ok(x.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?) };
+                    sum.broadcast_mul(&(norm(&flat)? / norm(&sum)?)?)?
+                } else {
+                    sum
+                };
+                sum.reshape(x.shape())?
+            }
+        })
+    }
+}
+
+/// `[rows, everything else]`
+fn flat(x: &Tensor, rows: usize) -> Result<Tensor> {
+    Ok(x.reshape((rows, x.elem_count() / rows.max(1)))?)
+}
+
+fn position_axis(site: Site) -> usize {
+    usize::from(site.shape() == Shape::Square)
+}
+
+/// A source's rows at `positions`; rows past its end are left as in `x` (they are masked out anyway).
+fn replace(site: Site, source: &Tensor, x: &Tensor, positions: &[usize]) -> Result<Tensor> {
+    let axis = position_axis(site);
+    let last = source.dim(axis)?.saturating_sub(1);
+    let index: Vec<u32> = positions.iter().map(|&p| p.min(last) as u32).collect();
+    let picked = source.index_select(&Tensor::from_vec(index, positions.len(), &Device::Cpu)?, axis)?;
+    if picked.dims() == x.dims() {
+        return Ok(picked);
+    }
+    if positions.iter().all(|&p| p > last) {
+        return Ok(x.clone());
+    }
+    Err(Error::Plan(format!(
+        "the source of {site} has shape {:?}, the run needs {:?}: both need the same number of tokens",
+        picked.dims(),
+        x.dims()
+    )))
+}
+
+/// 1 where the edit touches, shape of `x`.
+fn mask(site: Site, rows: &[bool], unit: Option<usize>, x: &Tensor) -> Result<Tensor> {
+    let axis = position_axis(site);
+    let mut shape = vec![1; x.rank()];
+    shape[axis] = rows.len();
+    let rows: Vec<u8> = rows.iter().map(|&on| u8::from(on)).collect();
+    let mut mask = Tensor::from_vec(rows, shape, &Device::Cpu)?.broadcast_as(x.shape())?;
+    if let Some(unit) = unit {
+        let unit_axis = if site.shape() == Shape::Square { 0 } else { 1 };
+        let width = x.dim(unit_axis)?;
+        let mut shape = vec![1; x.rank()];
+        shape[unit_axis] = width;
+        let one: Vec<u8> = (0..width).map(|index| u8::from(index == unit)).collect();
+        mask = (mask * Tensor::from_vec(one, shape, &Device::Cpu)?.broadcast_as(x.shape())?)?;
+    }
+    Ok(mask.contiguous()?)
+}
+
+/// Noise that depends on seed, site, position and channel only.
+fn noise(site: Site, x: &Tensor, positions: &[usize], std: f32, seed: u64) -> Result<Tensor> {
+    let stream = site.to_string().bytes().fold(0u64, |hash, byte| rng::bits(hash, u64::from(byte), 0));
+    let axis = position_axis(site);
+    let dims = x.dims();
+    let inner: usize = dims.iter().skip(axis + 1).product();
+    let outer: usize = dims.iter().take(axis).product();
+    let mut values = Vec::with_capacity(x.elem_count());
+    for block in 0..outer {
+        for &position in positions {
+            let start = ((block << 32) + position) * inner;
+            values.extend((0..inner).map(|i| std * rng::normal(seed, stream, (start + i) as u64)));
+        }
+    }
+    Ok(Tensor::from_vec(values, x.shape(), &Device::Cpu)?.to_dtype(DType::F32)?)
+}
+
+/// Standard deviation over all values.
+fn deviation(x: &Tensor) -> Result<f32> {
+    let x = x.flatten_all()?;
+    let centred = x.broadcast_sub(&x.mean_keepdim(0)?)?;
+    Ok(centred.sqr()?.mean_all()?.sqrt()?.to_scalar::<f32>()?)
+}
+
+/// Units that [`Target::unit`] counts: heads, neurons or channels.
+fn unit_count(site: Site, spec: &Spec) -> usize {
+    let layer = match site {
+        Site::Block { layer, .. } => spec.layers.get(layer),
+        _ => None,
+    };
+    match (site.shape(), layer) {
+        (Shape::Heads | Shape::Square, Some(layer)) => layer.attn.heads,
+        (Shape::KvHeads, Some(layer)) => layer.attn.kv_heads,
+        (Shape::Mlp, Some(layer)) => layer.ffn.d_mlp,
+        (Shape::Scalar, _) => 1,
+        _ => spec.d_model,
+    }
+}
+
+/// Values per position.
+fn row_width(site: Site, spec: &Spec) -> usize {
+    let d_head = match site {
+        Site::Block { layer, .. } => spec.layers.get(layer).map_or(1, |layer| layer.attn.d_head),
+        _ => 1,
+    };
+    match site.shape() {
+        Shape::Heads | Shape::KvHeads => unit_count(site, spec) * d_head,
+        Shape::Model if site == Site::Embed => spec.embed.width,
+        Shape::Square => 0,
+        _ => unit_count(site, spec),
+    }
+}
+
+fn replacement(source: &Source, site: Site, spec: &Spec, resolve: &mut dyn Resolve) -> Result<Op> {
+    let Source::Values(values) = source else { return Ok(Op::Replace(resolve.site(source, site)?)) };
+    let width = row_width(site, spec);
+    if values.len() != width {
+        return Err(Error::Plan(format!("{site} is {width} wide, the vector {}", values.len())));
+    }
+    let vector = values_vector(values)?;
+    Ok(Op::Constant(match site.shape() {
+        Shape::Heads | Shape::KvHeads => vector.reshape((unit_count(site, spec), width / unit_count(site, spec)))?,
+        _ => vector,
+    }))
+}
+
+fn values_vector(values: &[f32]) -> Result<Tensor> {
+    Ok(Tensor::from_slice(values, values.len(), &Device::Cpu)?)
+}
+
+/// One position of a site's value.
+fn row(x: &Tensor, site: Site, position: Option<usize>) -> Result<Tensor> {
+    if site.shape() == Shape::Square {
+        return Err(Error::Plan(format!("{site} has no vector per position")));
+    }
+    let len = x.dim(0)?;
+    let position = position.unwrap_or(len.saturating_sub(1));
+    if position >= len {
+        return Err(Error::Plan(format!("the source has positions 0 to {}, not {position}", len.saturating_sub(1))));
+    }
+    Ok(x.get(position)?)
+}
+
+fn no_layer(layer: usize, spec: &Spec) -> Error {
+    Error::Plan(format!("this model has layers 0 to {}, not {layer}", spec.n_layers().saturating_sub(1)))
+}

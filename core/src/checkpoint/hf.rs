@@ -1,0 +1,224 @@
+//! A Hugging Face folder: config.json, safetensors (one file or shards with an index), tokenizer files.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read as _;
+use std::path::{Component, Path, PathBuf};
+
+use candle_core::Tensor;
+use serde_json::Value;
+
+use super::fingerprint::fingerprint;
+use super::tensors::{TensorFile, TensorInfo};
+use super::tokenizer::Tokenizer;
+use crate::error::{Error, Result};
+
+/// Largest JSON file read: config, index, tokenizer settings.
+const MAX_JSON: u64 = 64 << 20;
+
+/// An open checkpoint: config parsed, headers checked, no weights read yet.
+#[derive(Debug)]
+pub struct Checkpoint {
+    name: String,
+    folder: Option<PathBuf>,
+    config: Value,
+    config_text: String,
+    files: Vec<TensorFile>,
+    /// Tensor name -> index into `files`.
+    home: BTreeMap<String, usize>,
+    embedded_tokenizer: Option<&'static str>,
+}
+
+impl Checkpoint {
+    /// Open a folder, or the folder that a given file lies in.
+    pub fn open(path: &Path) -> Result<Self> {
+        let metadata = fs::metadata(path).map_err(|error| Error::checkpoint(path, error))?;
+        let folder = if metadata.is_dir() { path } else { path.parent().unwrap_or(Path::new(".")) };
+        let names = listing(folder)?;
+        if names.is_empty() {
+            return Err(Error::checkpoint(folder, "the folder is empty; a checkpoint has config.json and *.safetensors"));
+        }
+        if !names.iter().any(|name| name == "config.json") {
+            let gguf = names.iter().any(|name| name.ends_with(".gguf"));
+            let hint = if gguf { " (GGUF files cannot be opened yet)" } else { "" };
+            return Err(Error::checkpoint(folder, format!("has no config.json{hint}")));
+        }
+        let config_text = read_text(&folder.join("config.json"))?;
+        let config = parse_object(&folder.join("config.json"), &config_text)?;
+        let files = weight_files(folder, &names)?;
+        let name = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+        let name = name.file_name().map_or_else(|| folder.display().to_string(), |n| n.to_string_lossy().into_owned());
+        Self::new(name, Some(folder.to_owned()), config, config_text, files)
+    }
+
+    /// A checkpoint compiled in.
+    pub fn embedded(
+        name: &str,
+        config: &'static str,
+        tokenizer: &'static str,
+        weights: &'static [u8],
+    ) -> Result<Self> {
+        let value = parse_object(Path::new("config.json"), config)?;
+        let files = vec![TensorFile::embedded("model.safetensors", weights)?];
+        let mut checkpoint = Self::new(name.into(), None, value, config.into(), files)?;
+        checkpoint.embedded_tokenizer = Some(tokenizer);
+        Ok(checkpoint)
+    }
+
+    fn new(
+        name: String,
+        folder: Option<PathBuf>,
+        config: Value,
+        config_text: String,
+        files: Vec<TensorFile>,
+    ) -> Result<Self> {
+        let mut home = BTreeMap::new();
+        for (index, file) in files.iter().enumerate() {
+            for tensor in file.tensors().keys() {
+                if home.insert(tensor.clone(), index).is_some() {
+                    return Err(Error::checkpoint(file.path(), format!("tensor \"{tensor}\" is in two files")));
+                }
+            }
+        }
+        Ok(Self { name, folder, config, config_text, files, home, embedded_tokenizer: None })
+    }
+
+    /// Folder name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where it lies; `None` = compiled in.
+    pub fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
+    }
+
+    /// config.json.
+    pub fn config(&self) -> &Value {
+        &self.config
+    }
+
+    /// Length of the safetensors files.
+    pub fn bytes_file(&self) -> u64 {
+        self.files.iter().map(|file| file.len() as u64).sum()
+    }
+
+    /// Short content name, hexadecimal.
+    pub fn fingerprint(&self) -> String {
+        fingerprint(&self.config_text, &self.files)
+    }
+
+    /// Every tensor with its header entry, by name.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, &TensorInfo)> {
+        self.home.keys().filter_map(|name| Some((name.as_str(), self.info(name)?)))
+    }
+
+    /// Header entry of a tensor.
+    pub fn info(&self, name: &str) -> Option<&TensorInfo> {
+        self.files.get(*self.home.get(name)?)?.tensors().get(name)
+    }
+
+    /// A tensor of the expected shape, f32, and whether all of it is finite.
+    pub fn load_f32(&self, name: &str, shape: &[usize]) -> Result<(Tensor, bool)> {
+        let place = || self.folder.clone().unwrap_or_else(|| PathBuf::from(&self.name));
+        let file = self.home.get(name).and_then(|&index| self.files.get(index));
+        let file = file.ok_or_else(|| Error::checkpoint(place(), format!("has no tensor \"{name}\"")))?;
+        if let Some(info) = file.tensors().get(name)
+            && info.shape != shape
+        {
+            let cause = format!("tensor \"{name}\" has shape {:?}, the config asks for {shape:?}", info.shape);
+            return Err(Error::checkpoint(file.path(), cause));
+        }
+        file.load_f32(name)
+    }
+
+    /// The tokenizer, `None` where the folder has none.
+    pub fn tokenizer(&self) -> Result<Option<Tokenizer>> {
+        match (&self.folder, self.embedded_tokenizer) {
+            (_, Some(json)) => Tokenizer::from_json(Path::new("tokenizer.json"), json, None).map(Some),
+            (Some(folder), None) => Tokenizer::open(folder),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+/// File names of a folder.
+fn listing(folder: &Path) -> Result<Vec<String>> {
+    let entries = fs::read_dir(folder).map_err(|error| Error::checkpoint(folder, error))?;
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| Error::checkpoint(folder, error))?;
+        names.push(entry.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// The safetensors files: the one, the index's shards, or every one in the folder.
+fn weight_files(folder: &Path, names: &[String]) -> Result<Vec<TensorFile>> {
+    let has = |wanted: &str| names.iter().any(|name| name == wanted);
+    if has("model.safetensors") {
+        return Ok(vec![TensorFile::open(&folder.join("model.safetensors"))?]);
+    }
+    if has("model.safetensors.index.json") {
+        return shards(folder);
+    }
+    let files: Vec<&String> = names.iter().filter(|name| name.ends_with(".safetensors")).collect();
+    if files.is_empty() {
+        let other = names.iter().find(|n| n.ends_with(".bin") || n.ends_with(".pt") || n.ends_with(".gguf"));
+        let hint = other.map_or_else(String::new, |name| format!(" ({name} is not a format that opens)"));
+        return Err(Error::checkpoint(folder, format!("has no *.safetensors{hint}")));
+    }
+    files.into_iter().map(|name| TensorFile::open(&folder.join(name))).collect()
+}
+
+/// The files named by model.safetensors.index.json; each must lie in the folder and hold what the index says.
+fn shards(folder: &Path) -> Result<Vec<TensorFile>> {
+    let path = folder.join("model.safetensors.index.json");
+    let index = parse_object(&path, &read_text(&path)?)?;
+    let map = index
+        .get("weight_map")
+        .and_then(Value::as_object)
+        .ok_or_else(|| Error::checkpoint(&path, "has no weight_map object"))?;
+    let mut shards: BTreeMap<&str, Vec<&String>> = BTreeMap::new();
+    for (tensor, shard) in map {
+        let shard = shard
+            .as_str()
+            .ok_or_else(|| Error::checkpoint(&path, format!("weight_map: \"{tensor}\" has no file name")))?;
+        shards.entry(shard).or_default().push(tensor);
+    }
+    if shards.is_empty() {
+        return Err(Error::checkpoint(&path, "its weight_map is empty"));
+    }
+    let mut files = Vec::new();
+    for (shard, tensors) in shards {
+        let mut parts = Path::new(shard).components();
+        if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
+            return Err(Error::checkpoint(&path, format!("names \"{shard}\", which is not a file of this folder")));
+        }
+        let file = TensorFile::open(&folder.join(shard))?;
+        if let Some(tensor) = tensors.into_iter().find(|tensor| !file.tensors().contains_key(*tensor)) {
+            return Err(Error::checkpoint(file.path(), format!("does not hold \"{tensor}\", which the index puts there")));
+        }
+        files.push(file);
+    }
+    Ok(files)
+}
+
+/// A text file of at most [`MAX_JSON`] bytes.
+pub(super) fn read_text(path: &Path) -> Result<String> {
+    let bad = |cause: String| Error::checkpoint(path, cause);
+    let file = fs::File::open(path).map_err(|error| bad(error.to_string()))?;
+    let mut text = String::new();
+    let read = file.take(MAX_JSON + 1).read_to_string(&mut text).map_err(|error| bad(error.to_string()))?;
+    if read as u64 > MAX_JSON {
+        return Err(bad(format!("is over {} MiB", MAX_JSON >> 20)));
+    }
+    Ok(text)
+}
+
+fn parse_object(path: &Path, text: &str) -> Result<Value> {
+    let value: Value =
+        serde_json::from_str(text).map_err(|error| Error::checkpoint(path, format!("is not valid JSON: {error}")))?;
+    if value.is_object() { Ok(value) } else { Err(Error::checkpoint(path, "must hold a JSON object")) }
+}

@@ -1,0 +1,146 @@
+//! One safetensors file: its header, checked, and its tensors, widened to f32 in ordinary memory.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor};
+use half::{bf16, f16};
+use rayon::prelude::*;
+use safetensors::{Dtype, SafeTensors};
+
+use super::map::Bytes;
+use crate::error::{Error, Result};
+
+/// Largest header read. Real ones hold about 100 bytes per tensor; a parsed header costs a few times its size.
+const MAX_HEADER: u64 = 16 << 20;
+
+/// A safetensors file with a checked header.
+#[derive(Debug)]
+pub struct TensorFile {
+    path: PathBuf,
+    bytes: Bytes,
+    data: usize,
+    tensors: BTreeMap<String, TensorInfo>,
+}
+
+/// A tensor as the header describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// Shape.
+    pub shape: Vec<usize>,
+    /// Number format on disk.
+    pub dtype: Dtype,
+    range: (usize, usize),
+}
+
+impl TensorInfo {
+    /// Bytes on disk.
+    pub fn bytes(&self) -> u64 {
+        (self.range.1 - self.range.0) as u64
+    }
+}
+
+impl TensorFile {
+    /// Map a file and check its header.
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::parse(path, Bytes::map(path)?)
+    }
+
+    /// A file compiled in.
+    pub fn embedded(name: &str, bytes: &'static [u8]) -> Result<Self> {
+        Self::parse(Path::new(name), Bytes::Static(bytes))
+    }
+
+    fn parse(path: &Path, bytes: Bytes) -> Result<Self> {
+        let bad = |cause: String| Error::checkpoint(path, cause);
+        let length: [u8; 8] = bytes
+            .get(..8)
+            .and_then(|head| head.try_into().ok())
+            .ok_or_else(|| bad(format!("{} bytes are too few for a safetensors file", bytes.len())))?;
+        let header = u64::from_le_bytes(length);
+        if header > (bytes.len() as u64).saturating_sub(8) {
+            return Err(bad(format!("its header claims {header} bytes, the file has {}: truncated?", bytes.len())));
+        }
+        if header > MAX_HEADER {
+            return Err(bad(format!("its header of {header} bytes is over the limit of {MAX_HEADER}")));
+        }
+        // The crate checks UTF-8, JSON, shape times width against the offsets, overflows, overlaps and holes, and
+        // that the data end where the file ends.
+        let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| bad(format!("{error}")))?;
+        let data = header + 8;
+        let tensors = metadata
+            .tensors()
+            .into_iter()
+            .map(|(name, info)| {
+                let info =
+                    TensorInfo { shape: info.shape.clone(), dtype: info.dtype, range: info.data_offsets };
+                (name, info)
+            })
+            .collect();
+        Ok(Self { path: path.to_owned(), bytes, data, tensors })
+    }
+
+    /// The tensors by name.
+    pub fn tensors(&self) -> &BTreeMap<String, TensorInfo> {
+        &self.tensors
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Length of the file.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether the file is empty; a checked file never is.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// All bytes, for the fingerprint.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// A tensor widened to f32 in fresh memory, and whether all of it is finite.
+    pub fn load_f32(&self, name: &str) -> Result<(Tensor, bool)> {
+        let missing = || Error::checkpoint(&self.path, format!("has no tensor \"{name}\""));
+        let info = self.tensors.get(name).ok_or_else(missing)?;
+        let (start, end) = (self.data + info.range.0, self.data + info.range.1);
+        let bytes = self.bytes.get(start..end).ok_or_else(missing)?;
+        let (values, finite) = match info.dtype {
+            Dtype::F32 => widen::<4>(bytes, f32::from_le_bytes),
+            Dtype::F16 => widen::<2>(bytes, |b| f16::from_le_bytes(b).to_f32()),
+            Dtype::BF16 => widen::<2>(bytes, |b| bf16::from_le_bytes(b).to_f32()),
+            Dtype::F64 => widen::<8>(bytes, |b| f64::from_le_bytes(b) as f32),
+            other => {
+                let cause = format!("tensor \"{name}\" has dtype {other:?}; f32, f16, bf16 and f64 can be read");
+                return Err(Error::checkpoint(&self.path, cause));
+            }
+        };
+        Ok((Tensor::from_vec(values, info.shape.as_slice(), &Device::Cpu)?, finite))
+    }
+}
+
+/// Numbers of `N` bytes each to f32, on all cores.
+fn widen<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> f32 + Sync) -> (Vec<f32>, bool) {
+    /// Elements per piece of work: large enough to hide the hand-over, small enough for the cache.
+    const PIECE: usize = 1 << 16;
+    let mut values = vec![0f32; bytes.len() / N];
+    let finite = values
+        .par_chunks_mut(PIECE)
+        .zip(bytes.par_chunks(PIECE * N))
+        .map(|(values, bytes)| {
+            let mut finite = true;
+            for (value, bytes) in values.iter_mut().zip(bytes.as_chunks::<N>().0) {
+                *value = read(*bytes);
+                finite &= value.is_finite();
+            }
+            finite
+        })
+        .reduce(|| true, |a, b| a & b);
+    (values, finite)
+}

@@ -1,0 +1,132 @@
+//! From a folder to an engine.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::memory::check;
+use super::{Cancelled, Engine};
+use crate::checkpoint::Checkpoint;
+use crate::error::{Error, Result};
+use crate::model::layout::{Decl, declare, parameters};
+use crate::model::{Model, family};
+use crate::worker::{Card, Prompt};
+
+/// An engine and its model card.
+pub struct Opened {
+    /// Ready to run.
+    pub engine: Engine,
+    /// What to say about it.
+    pub card: Card,
+}
+
+/// Open a checkpoint: read config, check every tensor against it, then widen the weights to f32 in ordinary memory.
+/// `progress` gets bytes done and bytes in all.
+pub fn open(checkpoint: &Checkpoint, progress: &mut dyn FnMut(u64, u64), cancelled: Cancelled) -> Result<Opened> {
+    let read = family::read(checkpoint.config())?;
+    let (spec, layout) = (read.spec, read.layout);
+    let decls = declare(&spec, &layout);
+    let named: Vec<(String, &Decl)> =
+        decls.iter().map(|decl| Ok((find(checkpoint, decl, layout.prefix)?, decl))).collect::<Result<_>>()?;
+    let bytes_resident = 4 * parameters(&spec, &layout);
+    check("this checkpoint", bytes_resident)?;
+
+    let mut warnings = Vec::new();
+    let mut broken = Vec::new();
+    let mut parts = std::collections::HashMap::new();
+    let mut done = 0;
+    for (name, decl) in named {
+        if cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let (tensor, finite) = checkpoint.load_f32(&name, &decl.shape)?;
+        if !finite {
+            broken.push(name);
+        }
+        parts.insert(decl.slot, tensor);
+        done += 4 * decl.len();
+        progress(done, bytes_resident);
+    }
+    let model = Arc::new(Model::new(spec, &layout, parts)?);
+
+    if let Some(first) = broken.first() {
+        warnings.push(format!("{} tensors hold NaN or infinite values, first {first}", broken.len()));
+    }
+    if !read.ignored.is_empty() {
+        warnings.push(format!("config fields that nothing reads: {}", read.ignored.join(", ")));
+    }
+    let tokenizer = match checkpoint.tokenizer() {
+        Ok(tokenizer) => tokenizer.map(Arc::new),
+        Err(error) => {
+            warnings.push(format!("{error}; prompts are token ids"));
+            None
+        }
+    };
+    if let Some(tokenizer) = &tokenizer
+        && tokenizer.vocab() > model.spec.vocab
+    {
+        let (tokens, rows) = (tokenizer.vocab(), model.spec.vocab);
+        warnings.push(format!("the tokenizer knows {tokens} tokens, the model {rows}"));
+    }
+    let engine = Engine::new(Arc::clone(&model), tokenizer);
+    let card = Card {
+        name: checkpoint.name().into(),
+        fingerprint: checkpoint.fingerprint(),
+        parameters: bytes_resident / 4,
+        bytes_file: checkpoint.bytes_file(),
+        bytes_resident,
+        dtype: "f32",
+        tokenizer: engine.tokenizer.as_ref().map_or("none", |tokenizer| tokenizer.kind()).into(),
+        warnings,
+        small_ffn: super::surrogate::label(&engine),
+        sample_prompt: sample_prompt(&engine, checkpoint),
+        spec: Arc::clone(&model.spec),
+    };
+    Ok(Opened { engine, card })
+}
+
+/// The checkpoint that ships with Sluice.
+pub fn bundled() -> Result<Checkpoint> {
+    Checkpoint::embedded(
+        "bundled",
+        include_str!("../../../assets/bundled/config.json"),
+        include_str!("../../../assets/bundled/tokenizer.json"),
+        include_bytes!("../../../assets/bundled/model.safetensors"),
+    )
+}
+
+/// Name of a declared tensor in the checkpoint. Checkpoints of the bare model leave out some or all of the prefix.
+fn find(checkpoint: &Checkpoint, decl: &Decl, prefix: &str) -> Result<String> {
+    let mut rest = if decl.prefixed { prefix } else { "" };
+    loop {
+        let name = format!("{rest}{}", decl.name);
+        if let Some(info) = checkpoint.info(&name) {
+            if info.shape == decl.shape {
+                return Ok(name);
+            }
+            let cause = format!("tensor \"{name}\" has shape {:?}, the config asks for {:?}", info.shape, decl.shape);
+            return Err(Error::checkpoint(place(checkpoint), cause));
+        }
+        let Some((_, shorter)) = rest.split_once('.') else { break };
+        rest = shorter;
+    }
+    let prefix = if decl.prefixed { prefix } else { "" };
+    Err(Error::checkpoint(place(checkpoint), format!("has no tensor \"{prefix}{}\"", decl.name)))
+}
+
+fn place(checkpoint: &Checkpoint) -> PathBuf {
+    checkpoint.folder().unwrap_or(Path::new("bundled")).to_owned()
+}
+
+/// A prompt that suits what is known of the checkpoint.
+fn sample_prompt(engine: &Engine, checkpoint: &Checkpoint) -> Prompt {
+    if engine.tokenizer.is_none() {
+        let vocab = engine.model.spec.vocab as u64;
+        let id = |i| (crate::rng::bits(0, 1, i) % vocab) as u32;
+        return Prompt::Tokens((0..8).map(id).collect());
+    }
+    let ours = checkpoint.config().get("sluice").and_then(|ours| ours.get("sample_prompt"));
+    match ours.and_then(serde_json::Value::as_str) {
+        Some(text) => Prompt::Text(text.into()),
+        None => Prompt::Text("Once upon a time".into()),
+    }
+}

@@ -1,0 +1,542 @@
+//! The one forward pass: a resumable walk over the sublayers of some rows, with every site in reach.
+//!
+//! One step is one sublayer, so that a caller can cancel, slice or interleave passes. Sites are offered to the
+//! schedule (which may change the value) and to the captures (which may keep it); with neither, a site costs a look
+//! into an empty table.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+
+use super::ops::{self, RopeTable};
+use super::weights::{Ffn, LayerWeights, Linear, NormWeights};
+use super::{FfnSpec, KvCache, LayerSpec, Model, NormSpec, QkNormOver, Residual};
+use crate::error::{Error, Result};
+use crate::plan::Lane;
+use crate::plan::schedule::Schedule;
+use crate::site::{Hook, Site};
+
+/// Values kept by a pass.
+pub type Captures = BTreeMap<Site, Tensor>;
+
+/// Which positions get logits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Logits {
+    /// None: stop after the last block.
+    None,
+    /// The last row only.
+    #[default]
+    Last,
+    /// Every row.
+    All,
+}
+
+/// What a pass is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Ask {
+    /// Sites to keep.
+    pub capture: BTreeSet<Site>,
+    /// Positions that get logits.
+    pub logits: Logits,
+    /// Keep the residual stream at every sublayer boundary.
+    pub boundaries: bool,
+}
+
+/// A forward pass under way.
+pub struct Pass {
+    model: Arc<Model>,
+    schedule: Arc<Schedule>,
+    cache: Arc<KvCache>,
+    ask: Ask,
+    positions: Vec<usize>,
+    tokens: Vec<u32>,
+    masks: HashMap<Option<usize>, Tensor>,
+    ropes: Vec<Option<RopeTable>>,
+    stage: usize,
+    end: usize,
+    x: Option<Tensor>,
+    /// Attention output of a parallel block, waiting for its FFN.
+    parallel: Option<(Tensor, Tensor)>,
+    out: Output,
+}
+
+/// What a pass computed.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// `[rows asked, vocab]`
+    pub logits: Option<Tensor>,
+    /// Kept sites.
+    pub captures: Captures,
+    /// With [`Ask::boundaries`]: the stream before each sublayer and after the last, 2L + 1 of them. Parallel
+    /// blocks repeat the block's input between their sublayers.
+    pub boundaries: Vec<Tensor>,
+    /// Sublayers evaluated.
+    pub sublayers: usize,
+}
+
+impl Pass {
+    /// A pass over `tokens` at positions `start ..`, whose earlier positions are in `cache`.
+    pub fn new(
+        model: Arc<Model>,
+        schedule: Arc<Schedule>,
+        cache: Arc<KvCache>,
+        tokens: &[u32],
+        start: usize,
+        ask: Ask,
+    ) -> Result<Self> {
+        let vocab = model.spec.vocab;
+        if let Some(id) = tokens.iter().find(|&&id| id as usize >= vocab) {
+            return Err(Error::Input(format!("token id {id} is past the vocabulary of {vocab}")));
+        }
+        let (len, context) = (start + tokens.len(), model.spec.context);
+        if tokens.is_empty() {
+            return Err(Error::Input("the prompt has no tokens".into()));
+        }
+        if len > context {
+            return Err(Error::Input(format!("{len} tokens are past the context of {context}")));
+        }
+        let end = 2 * model.spec.n_layers() + 2;
+        Ok(Self {
+            positions: (start..len).collect(),
+            tokens: tokens.to_vec(),
+            masks: HashMap::new(),
+            ropes: vec![None; model.ropes.len()],
+            stage: 0,
+            end,
+            x: None,
+            parallel: None,
+            out: Output::default(),
+            model,
+            schedule,
+            cache,
+            ask,
+        })
+    }
+
+    /// Start at block `layer` from its input `x` `[rows, d]` instead of from the tokens.
+    pub fn enter(&mut self, layer: usize, x: Tensor) {
+        self.stage = 1 + 2 * layer;
+        self.x = Some(x);
+    }
+
+    /// End after block `layer`, without logits.
+    pub fn stop_after(&mut self, layer: usize) {
+        self.end = (3 + 2 * layer).min(self.end);
+    }
+
+    /// Whether the pass has ended.
+    pub fn is_done(&self) -> bool {
+        self.stage >= self.end
+    }
+
+    /// Do one stage: the embedding, a sublayer, or the unembedding.
+    pub fn step(&mut self) -> Result<()> {
+        let last = 2 * self.model.spec.n_layers() + 1;
+        let stage = self.stage;
+        self.stage += 1;
+        if stage == 0 {
+            self.embed()
+        } else if stage < last {
+            let layer = (stage - 1) / 2;
+            self.out.sublayers += 1;
+            if stage % 2 == 1 { self.attention(layer) } else { self.ffn(layer) }
+        } else {
+            self.unembed()
+        }
+    }
+
+    /// Do all stages, asking `cancelled` before each.
+    pub fn run(mut self, cancelled: &dyn Fn() -> bool) -> Result<Output> {
+        while !self.is_done() {
+            if cancelled() {
+                return Err(Error::Cancelled);
+            }
+            self.step()?;
+        }
+        Ok(self.finish())
+    }
+
+    /// What was computed.
+    pub fn finish(self) -> Output {
+        self.out
+    }
+
+    /// The stream as it is now.
+    fn stream(&mut self) -> Result<Tensor> {
+        self.x.take().ok_or_else(|| Error::Internal("a pass was stepped past its end".into()))
+    }
+
+    fn boundary(&mut self, x: &Tensor) {
+        if self.ask.boundaries {
+            self.out.boundaries.push(x.clone());
+        }
+    }
+
+    /// Offer a site to the schedule and the captures.
+    fn site(&mut self, site: Site, x: Tensor) -> Result<Tensor> {
+        let x = self.schedule.apply(site, x, &self.positions)?;
+        if self.ask.capture.contains(&site) {
+            self.out.captures.insert(site, x.clone());
+        }
+        Ok(x)
+    }
+
+    fn hook(&mut self, layer: usize, hook: Hook, x: Tensor) -> Result<Tensor> {
+        self.site(Site::block(layer, hook), x)
+    }
+
+    fn embed(&mut self) -> Result<()> {
+        let model = Arc::clone(&self.model);
+        let mut x = ops::embedding(&model.weights.embed, &self.tokens)?;
+        if let Some(project) = &model.weights.project_in {
+            x = linear(&x, project)?;
+        }
+        if let Some(scale) = model.spec.embed.scale {
+            x = (x * f64::from(scale))?;
+        }
+        x = self.site(Site::Embed, x)?;
+        if let (Some(table), Some(spec)) = (&model.weights.positions, model.spec.embed.positions) {
+            let rows: Vec<u32> = self.positions.iter().map(|&p| (p + spec.offset) as u32).collect();
+            let positions = self.site(Site::PosEmbed, ops::embedding(table, &rows)?)?;
+            x = (x + positions)?;
+        }
+        self.x = Some(x);
+        Ok(())
+    }
+
+    /// A norm with its two sites.
+    fn norm(
+        &mut self,
+        spec: Option<&NormSpec>,
+        weights: &NormWeights,
+        x: &Tensor,
+        sites: [Site; 2],
+    ) -> Result<Tensor> {
+        let Some(spec) = spec else { return Ok(x.clone()) };
+        let normed = ops::normalize(x, spec)?;
+        let touched = |site| self.schedule.edits_site(site);
+        let normalized = if touched(sites[0]) {
+            // A changed scale has to reach what is divided by it.
+            let scale = self.site(sites[0], normed.scale.clone())?;
+            normed.normalized.broadcast_mul(&(normed.scale / scale)?)?
+        } else {
+            self.site(sites[0], normed.scale)?;
+            normed.normalized
+        };
+        let normalized = self.site(sites[1], normalized)?;
+        ops::affine(&normalized, weights.weight.as_ref(), weights.bias.as_ref())
+    }
+
+    fn block_norm(
+        &mut self,
+        layer: usize,
+        spec: Option<&NormSpec>,
+        weights: &NormWeights,
+        x: &Tensor,
+        hooks: [Hook; 2],
+    ) -> Result<Tensor> {
+        self.norm(spec, weights, x, hooks.map(|hook| Site::block(layer, hook)))
+    }
+
+    fn attention(&mut self, layer: usize) -> Result<()> {
+        let model = Arc::clone(&self.model);
+        let (spec, weights) = model.layer(layer)?;
+        let x = self.stream()?;
+        // Before the edits: whoever enters the block here applies them again.
+        self.boundary(&x);
+        let x = self.hook(layer, Hook::ResidPre, x)?;
+        let ln1 = [Hook::Ln1Scale, Hook::Ln1Normalized];
+        let post_norm = spec.residual == Residual::PostNorm;
+        let read = if post_norm {
+            x.clone()
+        } else {
+            self.block_norm(layer, spec.ln1.as_ref(), &weights.ln1, &x, ln1)?
+        };
+        let out = if self.skipped(layer, Hook::AttnOut, |hook| !hook.in_ffn() && hook > Hook::Ln1Normalized) {
+            x.zeros_like()?
+        } else {
+            let mixed = self.attend(layer, spec, weights, &read)?;
+            let post = [Hook::Ln1PostScale, Hook::Ln1PostNormalized];
+            self.block_norm(layer, spec.ln1_post.as_ref(), &weights.ln1_post, &mixed, post)?
+        };
+        let out = self.hook(layer, Hook::AttnOut, out)?;
+        if spec.residual == Residual::Parallel {
+            self.parallel = Some((out, read));
+            self.x = Some(x);
+            return Ok(());
+        }
+        let mut x = (x + out)?;
+        if post_norm {
+            x = self.block_norm(layer, spec.ln1.as_ref(), &weights.ln1, &x, ln1)?;
+        }
+        self.x = Some(self.hook(layer, Hook::ResidMid, x)?);
+        Ok(())
+    }
+
+    /// Whether a sublayer's output is set to zero everywhere and nobody asks for what is inside it.
+    fn skipped(&self, layer: usize, hook: Hook, inside: impl Fn(Hook) -> bool) -> bool {
+        self.schedule.zeroes(Site::block(layer, hook))
+            && !Hook::ALL.into_iter().any(|h| {
+                h != hook && inside(h) && h != Hook::ResidMid && h != Hook::ResidPost
+                    && self.ask.capture.contains(&Site::block(layer, h))
+            })
+    }
+
+    /// Queries read keys; returns the output projection, `[rows, d]`.
+    fn attend(&mut self, layer: usize, spec: &LayerSpec, weights: &LayerWeights, read: &Tensor) -> Result<Tensor> {
+        let attn = &spec.attn;
+        let rows = read.dim(0)?;
+        let heads = |x: Tensor, heads: usize| x.reshape((rows, heads, attn.d_head));
+        let q = heads(linear(read, &weights.query)?, attn.heads)?;
+        let k = heads(linear(read, &weights.key)?, attn.kv_heads)?;
+        let v = heads(linear(read, &weights.value)?, attn.kv_heads)?;
+        let mut q = self.hook(layer, Hook::Q, q)?;
+        let mut k = self.hook(layer, Hook::K, k)?;
+        let v = self.hook(layer, Hook::V, v)?;
+        if let Some(qk) = &attn.qk_norm {
+            q = qk_norm(&q, &qk.norm, qk.over, &weights.query_norm)?;
+            k = qk_norm(&k, &qk.norm, qk.over, &weights.key_norm)?;
+        }
+        if let Some(table) = self.rope(layer)? {
+            let rotated = table.rotate(&q)?;
+            q = self.hook(layer, Hook::RotQ, rotated)?;
+            let rotated = table.rotate(&k)?;
+            k = self.hook(layer, Hook::RotK, rotated)?;
+        }
+        let start = self.positions.first().copied().unwrap_or(0);
+        let [k, v] = self.cache.write(layer, start, &k, &v)?;
+        let mask = self.mask(attn.window)?;
+        let q = q.transpose(0, 1)?.contiguous()?;
+        let scores = ops::attention_scores(&q, &k, attn.scale, attn.soft_cap, &mask)?;
+        let scores = self.hook(layer, Hook::AttnScores, scores)?;
+        let pattern = self.hook(layer, Hook::Pattern, ops::softmax(&scores)?)?;
+        let z = self.hook(layer, Hook::Z, ops::attention_mix(&pattern, &v)?)?;
+        linear(&z.reshape((rows, attn.heads * attn.d_head))?, &weights.out)
+    }
+
+    fn mask(&mut self, window: Option<usize>) -> Result<Tensor> {
+        if let Some(mask) = self.masks.get(&window) {
+            return Ok(mask.clone());
+        }
+        let keys = self.positions.last().map_or(0, |last| last + 1);
+        let mask = ops::causal_mask(&self.positions, keys, window)?;
+        self.masks.insert(window, mask.clone());
+        Ok(mask)
+    }
+
+    fn rope(&mut self, layer: usize) -> Result<Option<RopeTable>> {
+        let Some(index) = self.model.rope_of.get(layer).copied().flatten() else { return Ok(None) };
+        let (Some(slot), Some(spec)) = (self.ropes.get_mut(index), self.model.ropes.get(index)) else {
+            return Ok(None);
+        };
+        if slot.is_none() {
+            let len = self.positions.last().map_or(0, |last| last + 1);
+            *slot = Some(RopeTable::new(spec, &self.positions, len)?);
+        }
+        Ok(slot.clone())
+    }
+
+    fn ffn(&mut self, layer: usize) -> Result<()> {
+        let model = Arc::clone(&self.model);
+        let (spec, weights) = model.layer(layer)?;
+        let x = self.stream()?;
+        self.boundary(&x);
+        let ln2 = [Hook::Ln2Scale, Hook::Ln2Normalized];
+        let parallel = self.parallel.take();
+        let read = match (&parallel, spec.residual) {
+            (Some((_, read)), _) if spec.ln2.is_none() => read.clone(),
+            (_, Residual::PostNorm) => x.clone(),
+            _ => self.block_norm(layer, spec.ln2.as_ref(), &weights.ln2, &x, ln2)?,
+        };
+        let out = if self.skipped(layer, Hook::MlpOut, |hook| hook.in_ffn() && hook > Hook::Ln2Normalized) {
+            x.zeros_like()?
+        } else {
+            let raw = self.routed_ffn(layer, spec, weights, &read)?;
+            let post = [Hook::Ln2PostScale, Hook::Ln2PostNormalized];
+            self.post_ffn(layer, spec, weights, raw, post)?
+        };
+        let out = self.hook(layer, Hook::MlpOut, out)?;
+        let mut x = match parallel {
+            Some((attention, _)) => ((x + attention)? + out)?,
+            None => (x + out)?,
+        };
+        if spec.residual == Residual::PostNorm {
+            x = self.block_norm(layer, spec.ln2.as_ref(), &weights.ln2, &x, ln2)?;
+        }
+        self.x = Some(self.hook(layer, Hook::ResidPost, x)?);
+        Ok(())
+    }
+
+    /// The norm on the FFN's output; rows that skipped the FFN stay zero.
+    fn post_ffn(
+        &mut self,
+        layer: usize,
+        spec: &LayerSpec,
+        weights: &LayerWeights,
+        raw: Tensor,
+        hooks: [Hook; 2],
+    ) -> Result<Tensor> {
+        if spec.ln2_post.is_none() {
+            return Ok(raw);
+        }
+        let normed = self.block_norm(layer, spec.ln2_post.as_ref(), &weights.ln2_post, &raw, hooks)?;
+        let skips = |lane: &Lane| matches!(lane, Lane::SkipFfn | Lane::SkipLayer);
+        let mut out = normed;
+        for (lanes, strength) in self.schedule.lanes(layer, &self.positions) {
+            let keep: Vec<f32> =
+                lanes.iter().map(|lane| if skips(lane) { 1.0 - strength } else { 1.0 }).collect();
+            out = out.broadcast_mul(&Tensor::from_vec(keep, (lanes.len(), 1), &Device::Cpu)?)?;
+        }
+        Ok(out)
+    }
+
+    /// The FFN, each row in its lane.
+    fn routed_ffn(
+        &mut self,
+        layer: usize,
+        spec: &LayerSpec,
+        weights: &LayerWeights,
+        read: &Tensor,
+    ) -> Result<Tensor> {
+        let routes = self.schedule.lanes(layer, &self.positions);
+        let Some((lanes, strength)) = merge(&routes) else {
+            return self.big_ffn(layer, &spec.ffn, &weights.ffn, read);
+        };
+        let schedule = Arc::clone(&self.schedule);
+        let rows_of = |wanted: Lane| -> Vec<u32> {
+            lanes.iter().zip(0..).filter(|(lane, _)| **lane == wanted).map(|(_, row)| row).collect()
+        };
+        let big_rows = if strength == 1.0 { rows_of(Lane::Big) } else { (0..lanes.len() as u32).collect() };
+        let small_rows = rows_of(Lane::Small);
+        let mut parts = vec![ops::zeros(1, read.dim(1)?)?];
+        let mut big = None;
+        if !big_rows.is_empty() {
+            let out = self.on_rows(layer, &big_rows, |pass| {
+                pass.big_ffn(layer, &spec.ffn, &weights.ffn, &select(read, &big_rows)?)
+            })?;
+            parts.push(out.clone());
+            big = Some(out);
+        }
+        if !small_rows.is_empty() {
+            let small = schedule
+                .small(layer)
+                .ok_or_else(|| Error::Internal(format!("layer {layer} has no small FFN")))?;
+            let act = spec.small.as_ref().unwrap_or(&spec.ffn).act;
+            parts.push(plain_ffn(&select(read, &small_rows)?, small, act)?);
+        }
+        // Row 0 is the zero row; the big rows follow, then the small ones.
+        let offset = |rows: &[u32], row: u32| rows.iter().position(|&r| r == row).unwrap_or(0) as u32;
+        let place = |(lane, row): (&Lane, u32)| match lane {
+            Lane::Big => 1 + offset(&big_rows, row),
+            Lane::Small => 1 + big_rows.len() as u32 + offset(&small_rows, row),
+            Lane::SkipFfn | Lane::SkipLayer => 0,
+        };
+        let places: Vec<u32> = lanes.iter().zip(0..).map(place).collect();
+        let routed = select(&Tensor::cat(&parts, 0)?, &places)?;
+        match big {
+            Some(big) if strength != 1.0 => Ok((&big + ((routed - &big)? * f64::from(strength))?)?),
+            _ => Ok(routed),
+        }
+    }
+
+    /// Run `f` as a pass over some of the rows; captured FFN sites of the other rows become NaN: they took another
+    /// way.
+    fn on_rows(&mut self, layer: usize, rows: &[u32], f: impl FnOnce(&mut Self) -> Result<Tensor>) -> Result<Tensor> {
+        let all = std::mem::take(&mut self.positions);
+        self.positions = rows.iter().filter_map(|&row| all.get(row as usize).copied()).collect();
+        let out = f(self);
+        let total = all.len();
+        self.positions = all;
+        let out = out?;
+        if rows.len() < total {
+            for hook in [Hook::MlpPre, Hook::MlpPreLinear, Hook::MlpGatePost, Hook::MlpPost] {
+                let Some(value) = self.out.captures.get_mut(&Site::block(layer, hook)) else { continue };
+                let missing = (ops::zeros(1, value.dim(1)?)? + f64::NAN)?;
+                let place = |row: u32| rows.iter().position(|&r| r == row).map_or(0, |i| i as u32 + 1);
+                let places: Vec<u32> = (0..total as u32).map(place).collect();
+                *value = select(&Tensor::cat(&[&missing, value], 0)?, &places)?;
+            }
+        }
+        Ok(out)
+    }
+
+    /// The FFN with its sites.
+    fn big_ffn(&mut self, layer: usize, spec: &FfnSpec, ffn: &Ffn, read: &Tensor) -> Result<Tensor> {
+        let post = match &ffn.gate {
+            Some(gate) => {
+                let gate = self.hook(layer, Hook::MlpPre, linear(read, gate)?)?;
+                let up = self.hook(layer, Hook::MlpPreLinear, linear(read, &ffn.up)?)?;
+                let gate = self.hook(layer, Hook::MlpGatePost, ops::activate(&gate, spec.act)?)?;
+                (gate * up)?
+            }
+            None => {
+                let up = self.hook(layer, Hook::MlpPre, linear(read, &ffn.up)?)?;
+                ops::activate(&up, spec.act)?
+            }
+        };
+        let post = self.hook(layer, Hook::MlpPost, post)?;
+        linear(&post, &ffn.down)
+    }
+
+    fn unembed(&mut self) -> Result<()> {
+        let model = Arc::clone(&self.model);
+        let x = self.stream()?;
+        self.boundary(&x);
+        if self.ask.logits == Logits::None {
+            return Ok(());
+        }
+        // Without a capture of the final norm only the asked rows go through it.
+        let sites = [Site::FinalScale, Site::FinalNormalized];
+        let keep_all = self.ask.logits == Logits::All || sites.iter().any(|site| self.ask.capture.contains(site));
+        let rows = x.dim(0)?;
+        let x = if keep_all { x } else { x.narrow(0, rows - 1, 1)? };
+        let all = self.positions.clone();
+        if !keep_all {
+            self.positions = all.last().copied().into_iter().collect();
+        }
+        let normed = self.norm(model.spec.ln_final.as_ref(), &model.weights.ln_final, &x, sites);
+        self.positions = all;
+        let normed = normed?;
+        let normed = if self.ask.logits == Logits::Last { normed.narrow(0, normed.dim(0)? - 1, 1)? } else { normed };
+        self.out.logits = Some(model.project(&normed.contiguous()?)?);
+        Ok(())
+    }
+}
+
+/// Later routes win where they leave the big lane; strengths of several routes are not mixed: the last one counts.
+fn merge(routes: &[(Vec<Lane>, f32)]) -> Option<(Vec<Lane>, f32)> {
+    let (first, rest) = routes.split_first()?;
+    Some(rest.iter().fold(first.clone(), |(lanes, _), (next, strength)| {
+        let lanes = lanes.iter().zip(next).map(|(&a, &b)| if b == Lane::Big { a } else { b }).collect();
+        (lanes, *strength)
+    }))
+}
+
+/// Rows of `x` by index.
+fn select(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
+    Ok(x.index_select(&Tensor::from_slice(rows, rows.len(), &Device::Cpu)?, 0)?)
+}
+
+fn linear(x: &Tensor, linear: &Linear) -> Result<Tensor> {
+    ops::linear(x, &linear.weight, linear.bias.as_ref())
+}
+
+/// An FFN without sites.
+pub fn plain_ffn(read: &Tensor, ffn: &Ffn, act: super::Activation) -> Result<Tensor> {
+    let up = linear(read, &ffn.up)?;
+    let post = match &ffn.gate {
+        Some(gate) => (ops::activate(&linear(read, gate)?, act)? * up)?,
+        None => ops::activate(&up, act)?,
+    };
+    linear(&post, &ffn.down)
+}
+
+/// Norm of queries or keys `[rows, heads, d_head]`.
+fn qk_norm(x: &Tensor, norm: &NormSpec, over: QkNormOver, weights: &NormWeights) -> Result<Tensor> {
+    let shape = x.shape().clone();
+    let x = if over == QkNormOver::Full { x.flatten_from(1)? } else { x.clone() };
+    let normed = ops::normalize(&x, norm)?.normalized;
+    let y = ops::affine(&normed, weights.weight.as_ref(), weights.bias.as_ref())?;
+    Ok(y.reshape(shape)?)
+}

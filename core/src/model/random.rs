@@ -1,0 +1,39 @@
+//! Random weights, for training and for benchmarks at a true shape.
+
+use candle_core::{Device, Tensor};
+
+use super::layout::{Decl, Layout, Role, WeightPart, declare};
+use super::{Model, Spec, weights};
+use crate::error::Result;
+use crate::rng;
+
+impl Model {
+    /// Normal weights of standard deviation 0.02, output projections scaled down by sqrt(2 L), norms at their
+    /// identity, biases 0 (GPT-2's initialisation).
+    pub fn random(spec: Spec, layout: &Layout, seed: u64) -> Result<Self> {
+        let decls = declare(&spec, layout);
+        let parts = decls
+            .iter()
+            .zip(0..)
+            .map(|(decl, stream)| Ok((decl.slot, initial(decl, &spec, seed, stream)?)))
+            .collect::<Result<_>>()?;
+        Self::new(spec, layout, parts)
+    }
+}
+
+/// The initial value of a parameter.
+pub fn initial(decl: &Decl, spec: &Spec, seed: u64, stream: u64) -> Result<Tensor> {
+    let is_norm = decl.shape.len() == 1 && decl.slot.part == WeightPart::Weight;
+    if is_norm {
+        let offset = decl.slot.layer.and_then(|layer| spec.layers.get(layer)).and_then(|layer| layer.ln1);
+        let one = if offset.or(spec.ln_final).is_some_and(|norm| norm.offset_one) { 0.0 } else { 1.0 };
+        return weights::constant(&decl.shape, one);
+    }
+    if decl.slot.part == WeightPart::Bias {
+        return weights::constant(&decl.shape, 0.0);
+    }
+    let residual = matches!(decl.slot.role, Role::Out | Role::Down | Role::SmallDown);
+    let std = if residual { 0.02 / (2.0 * spec.n_layers() as f32).sqrt() } else { 0.02 };
+    let values: Vec<f32> = (0..decl.len()).map(|i| std * rng::normal(seed, stream, i)).collect();
+    Ok(Tensor::from_vec(values, decl.shape.as_slice(), &Device::Cpu)?)
+}

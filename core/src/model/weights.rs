@@ -1,0 +1,278 @@
+//! The weights of a model, in the shapes the forward pass reads.
+
+use std::collections::HashMap;
+
+use candle_core::{DType, Device, Tensor};
+
+use super::layout::{FfnIn, Layout, Qkv, Role, Slot, WeightPart};
+use super::{LayerSpec, NormSpec, QkNormOver, Spec};
+use crate::error::{Error, Result};
+
+/// All weights, f32.
+#[derive(Clone, Debug)]
+pub struct Weights {
+    /// `[vocab, embed width]`
+    pub embed: Tensor,
+    /// `[rows, d]`
+    pub positions: Option<Tensor>,
+    /// `[d, embed width]`
+    pub project_in: Option<Linear>,
+    /// `[embed width, d]`
+    pub project_out: Option<Linear>,
+    /// One per block.
+    pub layers: Vec<LayerWeights>,
+    /// Norm before the unembedding.
+    pub ln_final: NormWeights,
+    /// `[vocab, embed width]`
+    pub unembed: Linear,
+}
+
+/// Weights of a block.
+#[derive(Clone, Debug)]
+pub struct LayerWeights {
+    /// Norm before attention.
+    pub ln1: NormWeights,
+    /// Norm on the attention output.
+    pub ln1_post: NormWeights,
+    /// Norm before the FFN.
+    pub ln2: NormWeights,
+    /// Norm on the FFN output.
+    pub ln2_post: NormWeights,
+    /// `[heads * d_head, d]`
+    pub query: Linear,
+    /// `[kv_heads * d_head, d]`
+    pub key: Linear,
+    /// `[kv_heads * d_head, d]`
+    pub value: Linear,
+    /// `[d, heads * d_head]`
+    pub out: Linear,
+    /// Norm of queries.
+    pub query_norm: NormWeights,
+    /// Norm of keys.
+    pub key_norm: NormWeights,
+    /// The FFN, the big one of a Duo model.
+    pub ffn: Ffn,
+    /// The small FFN of a Duo model.
+    pub small: Option<Ffn>,
+}
+
+/// y = x W^T + b
+#[derive(Clone, Debug)]
+pub struct Linear {
+    /// `[out, in]`
+    pub weight: Tensor,
+    /// `[out]`
+    pub bias: Option<Tensor>,
+}
+
+/// Factor and offset of a norm; empty where it has none.
+#[derive(Clone, Debug, Default)]
+pub struct NormWeights {
+    /// `[width]`, or `[heads, d_head]` where each head has its own.
+    pub weight: Option<Tensor>,
+    /// `[width]`
+    pub bias: Option<Tensor>,
+}
+
+/// A feed-forward network.
+#[derive(Clone, Debug)]
+pub struct Ffn {
+    /// `[d_mlp, d]`, gated FFNs only.
+    pub gate: Option<Linear>,
+    /// `[d_mlp, d]`
+    pub up: Linear,
+    /// `[d, d_mlp]`
+    pub down: Linear,
+}
+
+/// Tensors by slot, in file shapes.
+pub type Parts = HashMap<Slot, Tensor>;
+
+/// Build the weights from tensors in file shapes; splits share their storage with what they were split from.
+pub fn assemble(spec: &Spec, layout: &Layout, parts: Parts) -> Result<Weights> {
+    let mut take = Taker { parts, layer: None, transposed: layout.transposed };
+    let mut layers = Vec::with_capacity(spec.n_layers());
+    for (index, layer) in spec.layers.iter().enumerate() {
+        take.layer = Some(index);
+        layers.push(take.layer(layer, layout)?);
+    }
+    take.layer = None;
+    let embed = take.weight(Role::Embed)?;
+    let unembed = Linear {
+        weight: if spec.unembed.tied { embed.clone() } else { take.weight(Role::Unembed)? },
+        bias: if spec.unembed.bias { Some(take.part(Role::Unembed, WeightPart::Bias)?) } else { None },
+    };
+    let projected = spec.embed.width != spec.d_model;
+    Ok(Weights {
+        positions: spec.embed.positions.map(|_| take.weight(Role::Positions)).transpose()?,
+        project_in: projected.then(|| take.matrix(Role::ProjectIn)).transpose()?,
+        project_out: projected.then(|| take.matrix(Role::ProjectOut)).transpose()?,
+        ln_final: take.norm(Role::LnFinal, spec.ln_final)?,
+        layers,
+        embed,
+        unembed,
+    })
+}
+
+struct Taker {
+    parts: Parts,
+    layer: Option<usize>,
+    transposed: bool,
+}
+
+impl Taker {
+    fn part(&mut self, role: Role, part: WeightPart) -> Result<Tensor> {
+        let slot = Slot { layer: self.layer, role, part };
+        self.parts.remove(&slot).ok_or_else(|| Error::Internal(format!("no tensor for {slot:?}")))
+    }
+
+    fn weight(&mut self, role: Role) -> Result<Tensor> {
+        self.part(role, WeightPart::Weight)
+    }
+
+    fn matrix(&mut self, role: Role) -> Result<Linear> {
+        let weight = self.weight(role)?;
+        Ok(Linear { weight: if self.transposed { weight.t()?.contiguous()? } else { weight }, bias: None })
+    }
+
+    fn linear(&mut self, role: Role, bias: bool) -> Result<Linear> {
+        let matrix = self.matrix(role)?;
+        let bias = if bias { Some(self.part(role, WeightPart::Bias)?) } else { None };
+        Ok(Linear { bias, ..matrix })
+    }
+
+    fn norm(&mut self, role: Role, norm: Option<NormSpec>) -> Result<NormWeights> {
+        let Some(norm) = norm else { return Ok(NormWeights::default()) };
+        let weight = match norm.weight {
+            true if norm.offset_one => Some((self.weight(role)? + 1.0)?),
+            true => Some(self.weight(role)?),
+            false => None,
+        };
+        let bias = if norm.bias { Some(self.part(role, WeightPart::Bias)?) } else { None };
+        Ok(NormWeights { weight, bias })
+    }
+
+    fn layer(&mut self, spec: &LayerSpec, layout: &Layout) -> Result<LayerWeights> {
+        let attn = &spec.attn;
+        let [query, key, value] = match layout.qkv {
+            Qkv::Split(_) => [
+                self.linear(Role::Query, attn.qkv_bias)?,
+                self.linear(Role::Key, attn.qkv_bias)?,
+                self.linear(Role::Value, attn.qkv_bias)?,
+            ],
+            Qkv::Stacked(_) => {
+                let (q, kv) = (attn.heads * attn.d_head, attn.kv_heads * attn.d_head);
+                let fused = self.linear(Role::Qkv, attn.qkv_bias)?;
+                [fused.rows(0, q)?, fused.rows(q, kv)?, fused.rows(q + kv, kv)?]
+            }
+            Qkv::PerHead(_) => {
+                let fused = self.linear(Role::Qkv, attn.qkv_bias)?;
+                [0, 1, 2].map(|part| fused.interleaved(part, attn.heads, attn.d_head)).into_iter().collect::<Result<
+                    Vec<_>,
+                >>()?.try_into().map_err(|_| Error::Internal("three projections".into()))?
+            }
+        };
+        let (query_norm, key_norm) = self.qk_norms(spec)?;
+        let bias = spec.ffn.in_bias;
+        let (gate, up) = match layout.ffn_in {
+            FfnIn::Up(_) => (None, self.linear(Role::Up, bias)?),
+            FfnIn::Gated(_) => (Some(self.linear(Role::Gate, bias)?), self.linear(Role::Up, bias)?),
+            FfnIn::GatedStacked(_) => {
+                let fused = self.linear(Role::GateUp, bias)?;
+                let d_mlp = spec.ffn.d_mlp;
+                (Some(fused.rows(0, d_mlp)?), fused.rows(d_mlp, d_mlp)?)
+            }
+        };
+        let small = match spec.small {
+            Some(small) => Some(Ffn {
+                gate: Some(self.linear(Role::SmallGate, small.in_bias)?),
+                up: self.linear(Role::SmallUp, small.in_bias)?,
+                down: self.linear(Role::SmallDown, small.out_bias)?,
+            }),
+            None => None,
+        };
+        Ok(LayerWeights {
+            ln1: self.norm(Role::Ln1, spec.ln1)?,
+            ln1_post: self.norm(Role::Ln1Post, spec.ln1_post)?,
+            ln2: self.norm(Role::Ln2, spec.ln2)?,
+            ln2_post: self.norm(Role::Ln2Post, spec.ln2_post)?,
+            query,
+            key,
+            value,
+            out: self.linear(Role::Out, attn.out_bias)?,
+            query_norm,
+            key_norm,
+            ffn: Ffn { gate, up, down: self.linear(Role::Down, spec.ffn.out_bias)? },
+            small,
+        })
+    }
+
+    fn qk_norms(&mut self, spec: &LayerSpec) -> Result<(NormWeights, NormWeights)> {
+        let Some(qk) = spec.attn.qk_norm else { return Ok(Default::default()) };
+        if qk.over != QkNormOver::EachHead {
+            return Ok((self.norm(Role::QueryNorm, Some(qk.norm))?, self.norm(Role::KeyNorm, Some(qk.norm))?));
+        }
+        let mut stack = |heads: usize, role: fn(usize) -> Role| -> Result<NormWeights> {
+            let each: Vec<NormWeights> =
+                (0..heads).map(|head| self.norm(role(head), Some(qk.norm))).collect::<Result<_>>()?;
+            let join = |pick: fn(&NormWeights) -> Option<&Tensor>| -> Result<Option<Tensor>> {
+                let parts: Vec<&Tensor> = each.iter().filter_map(pick).collect();
+                Ok(if parts.is_empty() { None } else { Some(Tensor::stack(&parts, 0)?) })
+            };
+            Ok(NormWeights { weight: join(|n| n.weight.as_ref())?, bias: join(|n| n.bias.as_ref())? })
+        };
+        Ok((stack(spec.attn.heads, Role::QueryNormHead)?, stack(spec.attn.kv_heads, Role::KeyNormHead)?))
+    }
+}
+
+impl Linear {
+    /// Output rows `start .. start + len`, sharing storage.
+    fn rows(&self, start: usize, len: usize) -> Result<Self> {
+        Ok(Self {
+            weight: self.weight.narrow(0, start, len)?,
+            bias: self.bias.as_ref().map(|bias| bias.narrow(0, start, len)).transpose()?,
+        })
+    }
+
+    /// Part 0, 1 or 2 of a projection stored head by head as query, key, value.
+    fn interleaved(&self, part: usize, heads: usize, d_head: usize) -> Result<Self> {
+        let pick = |x: &Tensor, width: usize| -> Result<Tensor> {
+            let x = x.reshape((heads, 3, d_head * width))?.narrow(1, part, 1)?.contiguous()?;
+            Ok(x.reshape((heads * d_head, width))?)
+        };
+        let input = self.weight.dim(1)?;
+        let bias = match &self.bias {
+            Some(bias) => Some(pick(bias, 1)?.squeeze(1)?),
+            None => None,
+        };
+        Ok(Self { weight: pick(&self.weight, input)?, bias })
+    }
+}
+
+impl Ffn {
+    /// The FFN restricted to some of its neurons; `neurons` are indices into `d_mlp`.
+    pub fn select(&self, neurons: &[u32]) -> Result<Self> {
+        let index = Tensor::from_slice(neurons, neurons.len(), &Device::Cpu)?;
+        let rows = |linear: &Linear| -> Result<Linear> {
+            Ok(Linear {
+                weight: linear.weight.index_select(&index, 0)?,
+                bias: linear.bias.as_ref().map(|bias| bias.index_select(&index, 0)).transpose()?,
+            })
+        };
+        Ok(Self {
+            gate: self.gate.as_ref().map(rows).transpose()?,
+            up: rows(&self.up)?,
+            down: Linear { weight: self.down.weight.index_select(&index, 1)?, bias: self.down.bias.clone() },
+        })
+    }
+
+    /// Inner width.
+    pub fn d_mlp(&self) -> Result<usize> {
+        Ok(self.up.weight.dim(0)?)
+    }
+}
+
+/// Norms that are not stored but implied: all ones or zeros, for random models.
+pub fn constant(shape: &[usize], value: f64) -> Result<Tensor> {
+    Ok((Tensor::ones(shape, DType::F32, &Device::Cpu)? * value)?)
+}
