@@ -1,2 +1,9 @@
-//! Sluice.
-fn main() {}
+//! Sluice: steer what flows through a transformer while you watch.
+//!
+//! `main` turns arguments into a subcommand; everything else is in [`cli`].
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

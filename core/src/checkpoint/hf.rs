@@ -36,7 +36,10 @@ impl Checkpoint {
         let folder = if metadata.is_dir() { path } else { path.parent().unwrap_or(Path::new(".")) };
         let names = listing(folder)?;
         if names.is_empty() {
-            return Err(Error::checkpoint(folder, "the folder is empty; a checkpoint has config.json and *.safetensors"));
+            return Err(Error::checkpoint(
+                folder,
+                "the folder is empty; a checkpoint has config.json and *.safetensors",
+            ));
         }
         if !names.iter().any(|name| name == "config.json") {
             let gguf = names.iter().any(|name| name.ends_with(".gguf"));
@@ -47,7 +50,9 @@ impl Checkpoint {
         let config = parse_object(&folder.join("config.json"), &config_text)?;
         let files = weight_files(folder, &names)?;
         let name = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
-        let name = name.file_name().map_or_else(|| folder.display().to_string(), |n| n.to_string_lossy().into_owned());
+        let name = name
+            .file_name()
+            .map_or_else(|| folder.display().to_string(), |n| n.to_string_lossy().into_owned());
         Self::new(name, Some(folder.to_owned()), config, config_text, files)
     }
 
@@ -76,7 +81,10 @@ impl Checkpoint {
         for (index, file) in files.iter().enumerate() {
             for tensor in file.tensors().keys() {
                 if home.insert(tensor.clone(), index).is_some() {
-                    return Err(Error::checkpoint(file.path(), format!("tensor \"{tensor}\" is in two files")));
+                    return Err(Error::checkpoint(
+                        file.path(),
+                        format!("tensor \"{tensor}\" is in two files"),
+                    ));
                 }
             }
         }
@@ -126,7 +134,8 @@ impl Checkpoint {
         if let Some(info) = file.tensors().get(name)
             && info.shape != shape
         {
-            let cause = format!("tensor \"{name}\" has shape {:?}, the config asks for {shape:?}", info.shape);
+            let cause =
+                format!("tensor \"{name}\" has shape {:?}, the config asks for {shape:?}", info.shape);
             return Err(Error::checkpoint(file.path(), cause));
         }
         file.load_f32(name)
@@ -194,11 +203,17 @@ fn shards(folder: &Path) -> Result<Vec<TensorFile>> {
     for (shard, tensors) in shards {
         let mut parts = Path::new(shard).components();
         if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
-            return Err(Error::checkpoint(&path, format!("names \"{shard}\", which is not a file of this folder")));
+            return Err(Error::checkpoint(
+                &path,
+                format!("names \"{shard}\", which is not a file of this folder"),
+            ));
         }
         let file = TensorFile::open(&folder.join(shard))?;
         if let Some(tensor) = tensors.into_iter().find(|tensor| !file.tensors().contains_key(*tensor)) {
-            return Err(Error::checkpoint(file.path(), format!("does not hold \"{tensor}\", which the index puts there")));
+            return Err(Error::checkpoint(
+                file.path(),
+                format!("does not hold \"{tensor}\", which the index puts there"),
+            ));
         }
         files.push(file);
     }
@@ -218,7 +233,7 @@ pub(super) fn read_text(path: &Path) -> Result<String> {
 }
 
 fn parse_object(path: &Path, text: &str) -> Result<Value> {
-    let value: Value =
-        serde_json::from_str(text).map_err(|error| Error::checkpoint(path, format!("is not valid JSON: {error}")))?;
+    let value: Value = serde_json::from_str(text)
+        .map_err(|error| Error::checkpoint(path, format!("is not valid JSON: {error}")))?;
     if value.is_object() { Ok(value) } else { Err(Error::checkpoint(path, "must hold a JSON object")) }
 }

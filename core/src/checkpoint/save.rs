@@ -44,8 +44,10 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Bytes of a safetensors file holding `tensors`; equal tensors give equal bytes.
 pub fn safetensors_bytes(tensors: &BTreeMap<String, Tensor>, dtype: SaveDtype) -> Result<Vec<u8>> {
-    let views: Vec<(&str, Raw)> =
-        tensors.iter().map(|(name, tensor)| Ok((name.as_str(), Raw::new(tensor, dtype)?))).collect::<Result<_>>()?;
+    let views: Vec<(&str, Raw)> = tensors
+        .iter()
+        .map(|(name, tensor)| Ok((name.as_str(), Raw::new(tensor, dtype)?)))
+        .collect::<Result<_>>()?;
     safetensors::serialize(views, None).map_err(|error| Error::Internal(format!("cannot serialise: {error}")))
 }
 

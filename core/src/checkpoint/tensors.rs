@@ -59,14 +59,18 @@ impl TensorFile {
             .ok_or_else(|| bad(format!("{} bytes are too few for a safetensors file", bytes.len())))?;
         let header = u64::from_le_bytes(length);
         if header > (bytes.len() as u64).saturating_sub(8) {
-            return Err(bad(format!("its header claims {header} bytes, the file has {}: truncated?", bytes.len())));
+            return Err(bad(format!(
+                "its header claims {header} bytes, the file has {}: truncated?",
+                bytes.len()
+            )));
         }
         if header > MAX_HEADER {
             return Err(bad(format!("its header of {header} bytes is over the limit of {MAX_HEADER}")));
         }
         // The crate checks UTF-8, JSON, shape times width against the offsets, overflows, overlaps and holes, and
         // that the data end where the file ends.
-        let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| bad(format!("{error}")))?;
+        let (header, metadata) =
+            SafeTensors::read_metadata(&bytes).map_err(|error| bad(format!("{error}")))?;
         let data = header + 8;
         let tensors = metadata
             .tensors()
@@ -117,7 +121,8 @@ impl TensorFile {
             Dtype::BF16 => widen::<2>(bytes, |b| bf16::from_le_bytes(b).to_f32()),
             Dtype::F64 => widen::<8>(bytes, |b| f64::from_le_bytes(b) as f32),
             other => {
-                let cause = format!("tensor \"{name}\" has dtype {other:?}; f32, f16, bf16 and f64 can be read");
+                let cause =
+                    format!("tensor \"{name}\" has dtype {other:?}; f32, f16, bf16 and f64 can be read");
                 return Err(Error::checkpoint(&self.path, cause));
             }
         };

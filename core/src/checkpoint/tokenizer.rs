@@ -1,7 +1,6 @@
 //! Text to ids and back, and tokens as chips that never pretend to be characters they are not.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -86,7 +85,8 @@ impl Tokenizer {
     }
 
     fn new(inner: tokenizers::Tokenizer, kind: &'static str, settings: Option<&Value>) -> Self {
-        let decoder = inner.get_decoder().and_then(|decoder| serde_json::to_string(decoder).ok()).unwrap_or_default();
+        let decoder =
+            inner.get_decoder().and_then(|decoder| serde_json::to_string(decoder).ok()).unwrap_or_default();
         let spelling = if decoder.contains("ByteLevel") {
             Spelling::ByteLevel(byte_level().map(|(byte, c)| (c, byte)).collect())
         } else {
@@ -175,7 +175,9 @@ fn guarded(
 ) -> Result<tokenizers::Tokenizer> {
     match catch_unwind(AssertUnwindSafe(build)) {
         Ok(Ok(tokenizer)) => Ok(tokenizer),
-        Ok(Err(error)) => Err(Error::checkpoint(path, format!("is not a tokenizer that can be read: {error}"))),
+        Ok(Err(error)) => {
+            Err(Error::checkpoint(path, format!("is not a tokenizer that can be read: {error}")))
+        }
         Err(_) => Err(Error::checkpoint(path, "is not a tokenizer that can be read")),
     }
 }
@@ -214,7 +216,8 @@ fn byte_level() -> impl Iterator<Item = (u8, char)> {
 /// `<0x0A>`
 fn hex_byte(token: &str) -> Option<u8> {
     let hex = token.strip_prefix("<0x")?.strip_suffix('>')?;
-    if hex.len() == 2 { u8::from_str_radix(hex, 16).ok() } else { None }
+    let digits = hex.len() == 2 && hex.bytes().all(|b| b.is_ascii_hexdigit());
+    if digits { u8::from_str_radix(hex, 16).ok() } else { None }
 }
 
 /// Bytes as visible text.
@@ -226,12 +229,12 @@ fn visible(bytes: &[u8]) -> String {
                 ' ' => text.push('·'),
                 '\n' => text.push('↵'),
                 '\t' => text.push('→'),
-                c if c.is_control() || is_invisible(c) => drop(write!(text, "<U+{:04X}>", u32::from(c))),
+                c if c.is_control() || is_invisible(c) => text.push_str(&format!("<U+{:04X}>", u32::from(c))),
                 c => text.push(c),
             }
         }
         for byte in chunk.invalid() {
-            drop(write!(text, "<0x{byte:02X}>"));
+            text.push_str(&format!("<0x{byte:02X}>"));
         }
     }
     text

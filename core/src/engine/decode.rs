@@ -64,7 +64,14 @@ impl Decoder {
                 }
                 let rows = self.tokens.get(self.done..).unwrap_or_default();
                 let (model, schedule) = (Arc::clone(&self.model), Arc::clone(&self.schedule));
-                empty.insert(Pass::new(model, schedule, Arc::clone(&self.cache), rows, self.done, Ask::default())?)
+                empty.insert(Pass::new(
+                    model,
+                    schedule,
+                    Arc::clone(&self.cache),
+                    rows,
+                    self.done,
+                    Ask::default(),
+                )?)
             }
         };
         pass.step()?;

@@ -90,7 +90,12 @@ impl Engine {
     }
 
     /// Compile a plan for a prompt.
-    pub fn schedule(&mut self, plan: &Plan, tokens: &Arc<[u32]>, cancelled: Cancelled) -> Result<Arc<Schedule>> {
+    pub fn schedule(
+        &mut self,
+        plan: &Plan,
+        tokens: &Arc<[u32]>,
+        cancelled: Cancelled,
+    ) -> Result<Arc<Schedule>> {
         if plan.active().is_empty() {
             return Ok(Schedule::none());
         }
@@ -100,7 +105,12 @@ impl Engine {
     }
 
     /// Run `tokens` under a compiled plan, keeping boundaries, keys and values, and the last logits.
-    pub fn run_schedule(&self, tokens: &Arc<[u32]>, schedule: Arc<Schedule>, cancelled: Cancelled) -> Result<Run> {
+    pub fn run_schedule(
+        &self,
+        tokens: &Arc<[u32]>,
+        schedule: Arc<Schedule>,
+        cancelled: Cancelled,
+    ) -> Result<Run> {
         RunSize::new(&self.model.spec, tokens.len()).with_boundaries().check()?;
         let ask = Ask { boundaries: true, ..Ask::default() };
         let (output, cache) = self.pass(tokens, &schedule, ask, cancelled)?;
@@ -133,11 +143,26 @@ impl Engine {
     }
 
     /// Sites of one block of a run, by doing that block again from its kept input.
-    pub fn replay(&self, run: &Run, layer: usize, capture: BTreeSet<Site>, cancelled: Cancelled) -> Result<Captures> {
+    pub fn replay(
+        &self,
+        run: &Run,
+        layer: usize,
+        capture: BTreeSet<Site>,
+        cancelled: Cancelled,
+    ) -> Result<Captures> {
         let ask = Ask { capture, logits: Logits::None, boundaries: false };
-        let mut pass =
-            Pass::new(Arc::clone(&self.model), Arc::clone(&run.schedule), Arc::clone(&run.cache), &run.tokens, 0, ask)?;
-        let input = run.boundaries.get(2 * layer).ok_or_else(|| Error::Input(format!("there is no layer {layer}")))?;
+        let mut pass = Pass::new(
+            Arc::clone(&self.model),
+            Arc::clone(&run.schedule),
+            Arc::clone(&run.cache),
+            &run.tokens,
+            0,
+            ask,
+        )?;
+        let input = run
+            .boundaries
+            .get(2 * layer)
+            .ok_or_else(|| Error::Input(format!("there is no layer {layer}")))?;
         pass.enter(layer, input.clone());
         pass.stop_after(layer);
         Ok(pass.run(cancelled)?.captures)
@@ -147,8 +172,14 @@ impl Engine {
     pub fn all_logits(&self, run: &Run, cancelled: Cancelled) -> Result<Tensor> {
         RunSize::new(&self.model.spec, run.tokens.len()).with_all_logits().check()?;
         let ask = Ask { logits: Logits::All, ..Ask::default() };
-        let mut pass =
-            Pass::new(Arc::clone(&self.model), Arc::clone(&run.schedule), Arc::clone(&run.cache), &run.tokens, 0, ask)?;
+        let mut pass = Pass::new(
+            Arc::clone(&self.model),
+            Arc::clone(&run.schedule),
+            Arc::clone(&run.cache),
+            &run.tokens,
+            0,
+            ask,
+        )?;
         let last = run.boundaries.last().ok_or_else(|| Error::Internal("a run without boundaries".into()))?;
         pass.enter(self.model.spec.n_layers(), last.clone());
         let logits = pass.run(cancelled)?.logits;
@@ -160,7 +191,8 @@ impl Engine {
         if let Some(small) = &self.small {
             return Ok(Arc::clone(small));
         }
-        let own: Option<Vec<Ffn>> = self.model.weights.layers.iter().map(|layer| layer.small.clone()).collect();
+        let own: Option<Vec<Ffn>> =
+            self.model.weights.layers.iter().map(|layer| layer.small.clone()).collect();
         let small: Arc<[Ffn]> = match own {
             Some(own) => own.into(),
             None => surrogate::compute(self, cancelled)?.into(),
@@ -198,7 +230,11 @@ impl Resolve for Resolver<'_> {
             let mut captures = self.engine.replay(&run, layer, [site].into(), self.cancelled)?;
             return captures.remove(&site).ok_or_else(missing);
         }
-        let logits = if matches!(site, Site::FinalScale | Site::FinalNormalized) { Logits::Last } else { Logits::None };
+        let logits = if matches!(site, Site::FinalScale | Site::FinalNormalized) {
+            Logits::Last
+        } else {
+            Logits::None
+        };
         let ask = Ask { capture: [site].into(), logits, boundaries: false };
         let (mut output, _) = self.engine.pass(&tokens, &Schedule::none(), ask, self.cancelled)?;
         output.captures.remove(&site).ok_or_else(missing)

@@ -31,7 +31,10 @@ pub struct SampleText {
 
 impl Default for SampleText {
     fn default() -> Self {
-        Self { name: "the bundled sample text".into(), text: include_str!("../../../assets/sample.txt").into() }
+        Self {
+            name: "the bundled sample text".into(),
+            text: include_str!("../../../assets/sample.txt").into(),
+        }
     }
 }
 
@@ -66,9 +69,11 @@ pub(super) fn compute(engine: &Engine, cancelled: Cancelled) -> Result<Vec<Ffn>>
     }
     let choose = |(layer, sums): (&crate::model::weights::LayerWeights, Vec<f64>)| {
         let norms: Vec<f32> = layer.ffn.down.weight.sqr()?.sum(0)?.sqrt()?.to_vec1()?;
-        let score: Vec<f32> = sums.iter().zip(&norms).map(|(sum, norm)| (*sum * f64::from(*norm)) as f32).collect();
+        let score: Vec<f32> =
+            sums.iter().zip(&norms).map(|(sum, norm)| (*sum * f64::from(*norm)) as f32).collect();
         let count = (score.len() / SHARE).max(1);
-        let mut neurons: Vec<u32> = metric::top_k(&score, count).into_iter().map(|(index, _)| index).collect();
+        let mut neurons: Vec<u32> =
+            metric::top_k(&score, count).into_iter().map(|(index, _)| index).collect();
         neurons.sort_unstable();
         layer.ffn.select(&neurons)
     };

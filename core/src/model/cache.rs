@@ -34,7 +34,8 @@ impl KvCache {
     pub fn write(&self, layer: usize, start: usize, k: &Tensor, v: &Tensor) -> Result<[Tensor; 2]> {
         let rows = k.dim(0)?;
         let end = start + rows;
-        let stored = self.layers.get(layer).ok_or_else(|| Error::Internal(format!("no cache for layer {layer}")))?;
+        let stored =
+            self.layers.get(layer).ok_or_else(|| Error::Internal(format!("no cache for layer {layer}")))?;
         if end > self.capacity {
             return Err(Error::Internal(format!("position {end} is past the cache's {}", self.capacity)));
         }

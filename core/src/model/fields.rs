@@ -14,21 +14,92 @@ use crate::error::{Error, Result};
 /// Fields of Hugging Face configs that do not change what a forward pass computes: training (dropout,
 /// initialisation), file handling, generation defaults, and heads other than the language model's.
 pub const IRRELEVANT: &[&str] = &[
-    "_attn_implementation", "_attn_implementation_autoset", "_name_or_path", "_num_labels", "add_cross_attention",
-    "architectures", "attention_dropout", "attention_probs_dropout_prob", "attn_pdrop", "auto_map", "bad_words_ids",
-    "begin_suppress_tokens", "cache_implementation", "chunk_size_feed_forward", "classifier_dropout", "cross_attention_hidden_size",
-    "decoder_start_token_id", "diversity_penalty", "do_sample", "dropout", "dtype", "early_stopping", "embd_pdrop",
-    "embed_dropout", "embedding_dropout", "encoder_no_repeat_ngram_size", "exponential_decay_length_penalty", "finetuning_task",
-    "forced_bos_token_id", "forced_eos_token_id", "gradient_checkpointing", "hidden_dropout", "id2label",
-    "init_std", "initializer_range", "is_composition", "is_decoder", "is_encoder_decoder", "label2id", "layerdrop", "length_penalty",
-    "max_length", "min_length", "model_type", "no_repeat_ngram_size", "num_beam_groups", "num_beams",
-    "num_return_sequences", "output_attentions", "output_hidden_states", "output_scores", "pad_token_id", "prefix",
-    "pretraining_tp", "problem_type", "quantization", "remove_invalid_values", "reorder_and_upcast_attn",
-    "repetition_penalty", "resid_dropout", "resid_pdrop", "residual_dropout", "return_dict", "return_dict_in_generate",
-    "sep_token_id", "sluice", "suppress_tokens", "summary_activation", "summary_first_dropout",
-    "summary_proj_to_labels", "summary_type", "summary_use_proj", "task_specific_params", "temperature",
-    "tf_legacy_loss", "tie_encoder_decoder", "tokenizer_class", "top_k", "top_p", "torch_dtype", "torchscript",
-    "transformers_version", "typical_p", "unsloth_version", "use_bfloat16", "use_cache",
+    "_attn_implementation",
+    "_attn_implementation_autoset",
+    "_name_or_path",
+    "_num_labels",
+    "add_cross_attention",
+    "architectures",
+    "attention_dropout",
+    "attention_probs_dropout_prob",
+    "attn_pdrop",
+    "auto_map",
+    "bad_words_ids",
+    "begin_suppress_tokens",
+    "cache_implementation",
+    "chunk_size_feed_forward",
+    "classifier_dropout",
+    "cross_attention_hidden_size",
+    "decoder_start_token_id",
+    "diversity_penalty",
+    "do_sample",
+    "dropout",
+    "dtype",
+    "early_stopping",
+    "embd_pdrop",
+    "embed_dropout",
+    "embedding_dropout",
+    "encoder_no_repeat_ngram_size",
+    "exponential_decay_length_penalty",
+    "finetuning_task",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "gradient_checkpointing",
+    "hidden_dropout",
+    "id2label",
+    "init_std",
+    "initializer_range",
+    "is_composition",
+    "is_decoder",
+    "is_encoder_decoder",
+    "label2id",
+    "layerdrop",
+    "length_penalty",
+    "max_length",
+    "min_length",
+    "model_type",
+    "no_repeat_ngram_size",
+    "num_beam_groups",
+    "num_beams",
+    "num_return_sequences",
+    "output_attentions",
+    "output_hidden_states",
+    "output_scores",
+    "pad_token_id",
+    "prefix",
+    "pretraining_tp",
+    "problem_type",
+    "quantization",
+    "remove_invalid_values",
+    "reorder_and_upcast_attn",
+    "repetition_penalty",
+    "resid_dropout",
+    "resid_pdrop",
+    "residual_dropout",
+    "return_dict",
+    "return_dict_in_generate",
+    "sep_token_id",
+    "sluice",
+    "suppress_tokens",
+    "summary_activation",
+    "summary_first_dropout",
+    "summary_proj_to_labels",
+    "summary_type",
+    "summary_use_proj",
+    "task_specific_params",
+    "temperature",
+    "tf_legacy_loss",
+    "tie_encoder_decoder",
+    "tokenizer_class",
+    "top_k",
+    "top_p",
+    "torch_dtype",
+    "torchscript",
+    "transformers_version",
+    "typical_p",
+    "unsloth_version",
+    "use_bfloat16",
+    "use_cache",
 ];
 
 /// config.json, or an object inside it.
@@ -54,9 +125,7 @@ impl<'a> Fields<'a> {
     }
 
     fn nested(value: &'a Value, path: &'static str) -> Result<Self> {
-        let map = value
-            .as_object()
-            .ok_or_else(|| Error::config(path, value, "must be an object"))?;
+        let map = value.as_object().ok_or_else(|| Error::config(path, value, "must be an object"))?;
         Ok(Self { map, path, seen: RefCell::default() })
     }
 
@@ -64,6 +133,11 @@ impl<'a> Fields<'a> {
     pub fn get(&self, name: &str) -> Option<&'a Value> {
         self.seen.borrow_mut().insert(name.to_owned());
         self.map.get(name).filter(|value| !value.is_null())
+    }
+
+    /// Whether the field is written at all, be it as null.
+    pub fn has(&self, name: &str) -> bool {
+        self.map.contains_key(name)
     }
 
     /// An object-valued field.
@@ -204,8 +278,9 @@ impl<'a> Fields<'a> {
     /// An activation by its Hugging Face name.
     pub fn activation(&self, name: &str, default: Activation) -> Result<Activation> {
         let Some(text) = self.text(name)? else { return Ok(default) };
-        Activation::from_name(text)
-            .ok_or_else(|| self.bad(name, format!("activation not supported (supported: {})", Activation::NAMES)))
+        Activation::from_name(text).ok_or_else(|| {
+            self.bad(name, format!("activation not supported (supported: {})", Activation::NAMES))
+        })
     }
 
     /// RMS norm with the eps of field `name`.
@@ -254,5 +329,9 @@ impl Activation {
 
 fn shorten(value: &str) -> String {
     const MAX: usize = 80;
-    if value.chars().count() <= MAX { value.to_owned() } else { value.chars().take(MAX).chain(['…']).collect() }
+    if value.chars().count() <= MAX {
+        value.to_owned()
+    } else {
+        value.chars().take(MAX).chain(['…']).collect()
+    }
 }

@@ -93,7 +93,13 @@ pub fn causal_mask(positions: &[usize], keys: usize, window: Option<usize>) -> R
 
 /// scores = soft_cap(scale * q k^T) + mask. `q` `[heads, rows, d_head]`, `k` `[kv_heads, keys, d_head]`, `mask`
 /// `[rows, keys]`; returns `[heads, rows, keys]`. Query head h reads key head h / (heads / kv_heads).
-pub fn attention_scores(q: &Tensor, k: &Tensor, scale: f32, cap: Option<f32>, mask: &Tensor) -> Result<Tensor> {
+pub fn attention_scores(
+    q: &Tensor,
+    k: &Tensor,
+    scale: f32,
+    cap: Option<f32>,
+    mask: &Tensor,
+) -> Result<Tensor> {
     let (heads, rows, d_head) = q.dims3()?;
     let (kv_heads, keys, _) = k.dims3()?;
     let grouped = q.reshape((kv_heads, heads / kv_heads * rows, d_head))?;
@@ -189,7 +195,8 @@ impl RopeSpec {
             RopeScaling::Yarn { factor, beta_fast, beta_slow, original, truncate, attention_factor } => {
                 // Peng et al. 2023, sections 3.2-3.4: dimensions by the number of rotations in the trained context.
                 let dimension = |rotations: f64| {
-                    dims * (*original as f64 / (rotations * 2.0 * std::f64::consts::PI)).ln() / (2.0 * self.theta.ln())
+                    dims * (*original as f64 / (rotations * 2.0 * std::f64::consts::PI)).ln()
+                        / (2.0 * self.theta.ln())
                 };
                 let (mut low, mut high) = (dimension(*beta_fast), dimension(*beta_slow));
                 if *truncate {

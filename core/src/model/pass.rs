@@ -278,13 +278,22 @@ impl Pass {
     fn skipped(&self, layer: usize, hook: Hook, inside: impl Fn(Hook) -> bool) -> bool {
         self.schedule.zeroes(Site::block(layer, hook))
             && !Hook::ALL.into_iter().any(|h| {
-                h != hook && inside(h) && h != Hook::ResidMid && h != Hook::ResidPost
+                h != hook
+                    && inside(h)
+                    && h != Hook::ResidMid
+                    && h != Hook::ResidPost
                     && self.ask.capture.contains(&Site::block(layer, h))
             })
     }
 
     /// Queries read keys; returns the output projection, `[rows, d]`.
-    fn attend(&mut self, layer: usize, spec: &LayerSpec, weights: &LayerWeights, read: &Tensor) -> Result<Tensor> {
+    fn attend(
+        &mut self,
+        layer: usize,
+        spec: &LayerSpec,
+        weights: &LayerWeights,
+        read: &Tensor,
+    ) -> Result<Tensor> {
         let attn = &spec.attn;
         let rows = read.dim(0)?;
         let heads = |x: Tensor, heads: usize| x.reshape((rows, heads, attn.d_head));
@@ -442,7 +451,12 @@ impl Pass {
 
     /// Run `f` as a pass over some of the rows; captured FFN sites of the other rows become NaN: they took another
     /// way.
-    fn on_rows(&mut self, layer: usize, rows: &[u32], f: impl FnOnce(&mut Self) -> Result<Tensor>) -> Result<Tensor> {
+    fn on_rows(
+        &mut self,
+        layer: usize,
+        rows: &[u32],
+        f: impl FnOnce(&mut Self) -> Result<Tensor>,
+    ) -> Result<Tensor> {
         let all = std::mem::take(&mut self.positions);
         self.positions = rows.iter().filter_map(|&row| all.get(row as usize).copied()).collect();
         let out = f(self);
@@ -488,7 +502,8 @@ impl Pass {
         }
         // Without a capture of the final norm only the asked rows go through it.
         let sites = [Site::FinalScale, Site::FinalNormalized];
-        let keep_all = self.ask.logits == Logits::All || sites.iter().any(|site| self.ask.capture.contains(site));
+        let keep_all =
+            self.ask.logits == Logits::All || sites.iter().any(|site| self.ask.capture.contains(site));
         let rows = x.dim(0)?;
         let x = if keep_all { x } else { x.narrow(0, rows - 1, 1)? };
         let all = self.positions.clone();
@@ -498,7 +513,8 @@ impl Pass {
         let normed = self.norm(model.spec.ln_final.as_ref(), &model.weights.ln_final, &x, sites);
         self.positions = all;
         let normed = normed?;
-        let normed = if self.ask.logits == Logits::Last { normed.narrow(0, normed.dim(0)? - 1, 1)? } else { normed };
+        let normed =
+            if self.ask.logits == Logits::Last { normed.narrow(0, normed.dim(0)? - 1, 1)? } else { normed };
         self.out.logits = Some(model.project(&normed.contiguous()?)?);
         Ok(())
     }

@@ -167,9 +167,12 @@ impl Taker {
             }
             Qkv::PerHead(_) => {
                 let fused = self.linear(Role::Qkv, attn.qkv_bias)?;
-                [0, 1, 2].map(|part| fused.interleaved(part, attn.heads, attn.d_head)).into_iter().collect::<Result<
-                    Vec<_>,
-                >>()?.try_into().map_err(|_| Error::Internal("three projections".into()))?
+                [0, 1, 2]
+                    .map(|part| fused.interleaved(part, attn.heads, attn.d_head))
+                    .into_iter()
+                    .collect::<Result<Vec<_>>>()?
+                    .try_into()
+                    .map_err(|_| Error::Internal("three projections".into()))?
             }
         };
         let (query_norm, key_norm) = self.qk_norms(spec)?;
@@ -210,7 +213,10 @@ impl Taker {
     fn qk_norms(&mut self, spec: &LayerSpec) -> Result<(NormWeights, NormWeights)> {
         let Some(qk) = spec.attn.qk_norm else { return Ok(Default::default()) };
         if qk.over != QkNormOver::EachHead {
-            return Ok((self.norm(Role::QueryNorm, Some(qk.norm))?, self.norm(Role::KeyNorm, Some(qk.norm))?));
+            return Ok((
+                self.norm(Role::QueryNorm, Some(qk.norm))?,
+                self.norm(Role::KeyNorm, Some(qk.norm))?,
+            ));
         }
         let mut stack = |heads: usize, role: fn(usize) -> Role| -> Result<NormWeights> {
             let each: Vec<NormWeights> =

@@ -58,7 +58,11 @@ impl Lane {
 impl LayerRoute {
     /// Lane of `position` for a prompt of `prompt_len` tokens.
     pub fn lane(&self, position: usize, prompt_len: usize) -> Lane {
-        if position >= prompt_len { self.next } else { self.tokens.get(position).copied().unwrap_or_default() }
+        if position >= prompt_len {
+            self.next
+        } else {
+            self.tokens.get(position).copied().unwrap_or_default()
+        }
     }
 
     fn is_big(&self) -> bool {

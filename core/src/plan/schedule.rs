@@ -61,8 +61,15 @@ enum Op {
     Replace(Tensor),
     Scale(f32),
     Threshold(f32),
-    Noise { std: f32, seed: u64 },
-    Add { vector: Tensor, scale: f32, keep_norm: bool },
+    Noise {
+        std: f32,
+        seed: u64,
+    },
+    Add {
+        vector: Tensor,
+        scale: f32,
+        keep_norm: bool,
+    },
 }
 
 impl Schedule {
@@ -154,7 +161,12 @@ impl Schedule {
                     if layer.next == Lane::SkipLayer || layer.tokens.contains(&Lane::SkipLayer) {
                         let rows = Rows::Skipping(layer.clone(), prompt_len);
                         let site = Site::block(layer.layer, Hook::AttnOut);
-                        self.edits.entry(site).or_default().push(Edit { rows, unit: None, strength, op: Op::Zero });
+                        self.edits.entry(site).or_default().push(Edit {
+                            rows,
+                            unit: None,
+                            strength,
+                            op: Op::Zero,
+                        });
                     }
                 }
             }
@@ -167,7 +179,13 @@ impl Schedule {
                     let layer = spec.layers.get(index).ok_or_else(|| no_layer(index, spec))?;
                     let hook = if layer.ffn.gated { Hook::MlpGatePost } else { Hook::MlpPost };
                     let target = Target::site(Site::block(index, hook));
-                    self.push(target, spec, at(&threshold.positions), strength, Op::Threshold(threshold.value))?;
+                    self.push(
+                        target,
+                        spec,
+                        at(&threshold.positions),
+                        strength,
+                        Op::Threshold(threshold.value),
+                    )?;
                 }
             }
             Change::Skip(skip) => {
@@ -196,7 +214,10 @@ impl Schedule {
                 let op = match ablate.to {
                     AblateTo::Zero => Op::Zero,
                     AblateTo::Mean if ablate.target.site.shape() == Shape::Square => {
-                        return Err(Error::Plan(format!("{} has no mean over positions", ablate.target.site)));
+                        return Err(Error::Plan(format!(
+                            "{} has no mean over positions",
+                            ablate.target.site
+                        )));
                     }
                     AblateTo::Mean => Op::Constant(resolve.site(&Source::Base, ablate.target.site)?.mean(0)?),
                 };
@@ -214,7 +235,8 @@ impl Schedule {
                     Source::Values(values) => values_vector(values)?,
                     source => row(&resolve.site(source, from)?, from, add.from_position)?,
                 };
-                let op = Op::Add { vector: vector.flatten_all()?, scale: add.scale, keep_norm: add.keep_norm };
+                let op =
+                    Op::Add { vector: vector.flatten_all()?, scale: add.scale, keep_norm: add.keep_norm };
                 self.push(Target::site(add.site), spec, at(&add.positions), strength, op)?;
             }
         }
@@ -233,7 +255,10 @@ impl Schedule {
         }
         let width = unit_count(site, spec);
         if let Some(unit) = target.unit.filter(|&unit| unit >= width) {
-            return Err(Error::Plan(format!("{site} has units 0 to {}, not {unit}", width.saturating_sub(1))));
+            return Err(Error::Plan(format!(
+                "{site} has units 0 to {}, not {unit}",
+                width.saturating_sub(1)
+            )));
         }
         if let Op::Add { vector, .. } = &op {
             let (got, want) = (vector.elem_count(), row_width(site, spec));
@@ -273,7 +298,8 @@ impl Edit {
         if self.unit.is_none() && !rows.contains(&false) {
             return Ok(changed);
         }
-        Ok(mask(site, &rows, self.unit, &x)?.where_cond(&changed.broadcast_as(x.shape())?.contiguous()?, &x)?)
+        Ok(mask(site, &rows, self.unit, &x)?
+            .where_cond(&changed.broadcast_as(x.shape())?.contiguous()?, &x)?)
     }
 }
 
@@ -294,7 +320,8 @@ impl Op {
                 let flat = flat(x, positions.len())?;
                 let sum = flat.broadcast_add(&(vector * f64::from(*scale))?)?;
                 let sum = if *keep_norm {
-                    let norm = |x: &Tensor| -> Result<Tensor> { Ok(x.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?) };
+                    let norm =
+                        |x: &Tensor| -> Result<Tensor> { Ok(x.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?) };
                     sum.broadcast_mul(&(norm(&flat)? / norm(&sum)?)?)?
                 } else {
                     sum
@@ -412,7 +439,9 @@ fn replacement(source: &Source, site: Site, spec: &Spec, resolve: &mut dyn Resol
     }
     let vector = values_vector(values)?;
     Ok(Op::Constant(match site.shape() {
-        Shape::Heads | Shape::KvHeads => vector.reshape((unit_count(site, spec), width / unit_count(site, spec)))?,
+        Shape::Heads | Shape::KvHeads => {
+            vector.reshape((unit_count(site, spec), width / unit_count(site, spec)))?
+        }
         _ => vector,
     }))
 }
@@ -429,7 +458,10 @@ fn row(x: &Tensor, site: Site, position: Option<usize>) -> Result<Tensor> {
     let len = x.dim(0)?;
     let position = position.unwrap_or(len.saturating_sub(1));
     if position >= len {
-        return Err(Error::Plan(format!("the source has positions 0 to {}, not {position}", len.saturating_sub(1))));
+        return Err(Error::Plan(format!(
+            "the source has positions 0 to {}, not {position}",
+            len.saturating_sub(1)
+        )));
     }
     Ok(x.get(position)?)
 }

@@ -124,6 +124,8 @@ class Recorder:
 
     def put(self, name, value):
         value = value.detach().float()
+        if value.dim() == 2:  # OPT flattens batch and positions in its FFN
+            value = value[None]
         assert value.shape[0] == 1, (name, value.shape)
         self.sites[name] = value[0].contiguous().clone()
 

@@ -84,7 +84,11 @@ fn spec(fields: &Fields) -> Result<Spec> {
         },
         layers: (0..n_layers).map(layer).collect(),
         ln_final: Some(norm),
-        unembed: UnembedSpec { tied: fields.flag_or("tie_word_embeddings", true)?, bias: false, soft_cap: None },
+        unembed: UnembedSpec {
+            tied: fields.flag_or("tie_word_embeddings", true)?,
+            bias: false,
+            soft_cap: None,
+        },
         bos,
         eos,
     })

@@ -2,14 +2,24 @@
 
 use serde_json::Value;
 
-use super::fields::Fields;
+use super::fields::{Fields, MAX_HEADS, MAX_LAYERS};
 use super::layout::Layout;
-use super::Spec;
+use super::*;
 use crate::error::{Error, Result};
 
+mod gemma;
 mod gpt2;
+mod gpt_neo;
+mod gpt_neox;
 mod llama;
+mod olmo2;
+mod opt;
+mod phi;
+mod phi3;
+mod qwen;
 pub(crate) mod rope;
+mod stablelm;
+mod starcoder2;
 
 /// A family of checkpoints.
 pub struct Family {
@@ -22,7 +32,23 @@ pub struct Family {
 }
 
 /// Every family that opens.
-pub const FAMILIES: &[Family] = &[gpt2::FAMILY, llama::FAMILY];
+pub const FAMILIES: &[Family] = &[
+    gemma::GEMMA2,
+    gemma::GEMMA3,
+    gpt2::FAMILY,
+    gpt_neo::FAMILY,
+    gpt_neox::FAMILY,
+    llama::LLAMA_FAMILY,
+    llama::MISTRAL,
+    olmo2::FAMILY,
+    opt::FAMILY,
+    phi::FAMILY,
+    phi3::FAMILY,
+    qwen::QWEN2,
+    qwen::QWEN3,
+    stablelm::FAMILY,
+    starcoder2::FAMILY,
+];
 
 /// What config.json says.
 #[derive(Debug)]
@@ -81,5 +107,113 @@ pub(crate) fn kv_heads(fields: &Fields, heads: usize, default: usize) -> Result<
         Ok(kv_heads)
     } else {
         Err(fields.bad("num_key_value_heads", format!("does not divide the {heads} query heads")))
+    }
+}
+
+/// What most families after Llama share; a family changes a few fields of its layers.
+pub(crate) struct Common {
+    /// `hidden_size`
+    pub d_model: usize,
+    /// `num_attention_heads`
+    pub heads: usize,
+    /// `num_key_value_heads`
+    pub kv_heads: usize,
+    /// `head_dim`, or `hidden_size` / `num_attention_heads`
+    pub d_head: usize,
+    /// `num_hidden_layers`
+    pub n_layers: usize,
+    /// `intermediate_size`
+    pub d_mlp: usize,
+    /// `max_position_embeddings`
+    pub trained: usize,
+    /// `sliding_window`; the families decide which layers have one.
+    pub window: Option<usize>,
+}
+
+impl Common {
+    /// The fields, with the config class's default context.
+    pub(crate) fn read(fields: &Fields, context: usize) -> Result<Self> {
+        let d_model = fields.count("hidden_size")?;
+        let heads = fields.count_up_to("num_attention_heads", MAX_HEADS)?;
+        Ok(Self {
+            d_model,
+            heads,
+            kv_heads: kv_heads(fields, heads, heads)?,
+            d_head: d_head(fields, d_model, heads)?,
+            n_layers: fields.count_up_to("num_hidden_layers", MAX_LAYERS)?,
+            d_mlp: fields.count("intermediate_size")?,
+            trained: fields.context_or("max_position_embeddings", context)?,
+            window: fields.count_opt("sliding_window")?,
+        })
+    }
+
+    /// A pre-norm block with a gated, bias-free FFN and attention without biases.
+    pub(crate) fn layer(&self, norm: NormSpec, act: Activation, rope: &RopeSpec) -> LayerSpec {
+        LayerSpec {
+            residual: Residual::Sequential,
+            ln1: Some(norm),
+            ln1_post: None,
+            ln2: Some(norm),
+            ln2_post: None,
+            attn: AttnSpec {
+                heads: self.heads,
+                kv_heads: self.kv_heads,
+                d_head: self.d_head,
+                scale: 1.0 / (self.d_head as f32).sqrt(),
+                qkv_bias: false,
+                out_bias: false,
+                qk_norm: None,
+                rope: Some(rope.clone()),
+                window: None,
+                soft_cap: None,
+            },
+            ffn: FfnSpec { d_mlp: self.d_mlp, gated: true, act, in_bias: false, out_bias: false },
+            small: None,
+        }
+    }
+
+    /// The whole spec around the layers, with the config class's default tying.
+    pub(crate) fn spec(
+        &self,
+        fields: &Fields,
+        model_type: &str,
+        layers: Vec<LayerSpec>,
+        norm: NormSpec,
+        tied: bool,
+    ) -> Result<Spec> {
+        let (bos, eos) = special_ids(fields)?;
+        let rope = layers.first().and_then(|layer| layer.attn.rope.as_ref());
+        Ok(Spec {
+            model_type: model_type.into(),
+            d_model: self.d_model,
+            vocab: fields.count("vocab_size")?,
+            context: rope.map_or(self.trained, |rope| rope.context(self.trained)),
+            embed: EmbedSpec { width: self.d_model, scale: None, positions: None },
+            layers,
+            ln_final: Some(norm),
+            unembed: UnembedSpec {
+                tied: fields.flag_or("tie_word_embeddings", tied)?,
+                bias: false,
+                soft_cap: None,
+            },
+            bos,
+            eos,
+        })
+    }
+
+    /// Which layers attend through the window: `layer_types` where given, else `by_default`.
+    pub(crate) fn windowed(&self, fields: &Fields, by_default: impl Fn(usize) -> bool) -> Result<Vec<bool>> {
+        let Some(types) = fields.texts("layer_types")? else {
+            return Ok((0..self.n_layers).map(by_default).collect());
+        };
+        if types.len() != self.n_layers {
+            return Err(fields.bad("layer_types", format!("must name all {} layers", self.n_layers)));
+        }
+        let windowed = |kind: &str| match kind {
+            "sliding_attention" => Ok(true),
+            "full_attention" => Ok(false),
+            _ => Err(fields.bad("layer_types", format!("\"{kind}\" is not supported"))),
+        };
+        types.into_iter().map(windowed).collect()
     }
 }

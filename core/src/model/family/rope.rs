@@ -7,7 +7,13 @@ use crate::error::{Error, Result};
 /// The rotary spec of a config with one kind of layer.
 ///
 /// `partial` and `theta` are the config class's defaults, `trained` is `max_position_embeddings`.
-pub(crate) fn read(fields: &Fields, d_head: usize, partial: f64, theta: f64, trained: usize) -> Result<RopeSpec> {
+pub(crate) fn read(
+    fields: &Fields,
+    d_head: usize,
+    partial: f64,
+    theta: f64,
+    trained: usize,
+) -> Result<RopeSpec> {
     let top_theta = fields.positive("rope_theta")?;
     let top_partial = fields.positive("partial_rotary_factor")?;
     // 4.x writes the original context beside the scaling, and it wins over one inside.
@@ -61,7 +67,8 @@ pub(crate) fn parse(rope: &Fields, d_head: usize, defaults: &Defaults) -> Result
             original: defaults.trained,
         },
         "llama3" => {
-            let (low, high) = (rope.positive_required("low_freq_factor")?, rope.positive_required("high_freq_factor")?);
+            let (low, high) =
+                (rope.positive_required("low_freq_factor")?, rope.positive_required("high_freq_factor")?);
             if high <= low {
                 return Err(rope.bad("high_freq_factor", format!("must be above low_freq_factor = {low}")));
             }
@@ -94,11 +101,12 @@ fn yarn(rope: &Fields, trained: usize, original: usize) -> Result<RopeScaling> {
     let factor = rope.positive("factor")?.unwrap_or(trained as f64 / original as f64);
     // Peng et al. 2023, section 3.4: sqrt(1/t) = 0.1 ln(s) + 1.
     let m = |scale: f64| if factor <= 1.0 { 1.0 } else { 0.1 * scale * factor.ln() + 1.0 };
-    let attention_factor = match (rope.positive("attention_factor")?, rope.float("mscale")?, rope.float("mscale_all_dim")?) {
-        (Some(given), _, _) => given,
-        (None, Some(some), Some(all)) if some != 0.0 && all != 0.0 => m(some) / m(all),
-        _ => m(1.0),
-    };
+    let attention_factor =
+        match (rope.positive("attention_factor")?, rope.float("mscale")?, rope.float("mscale_all_dim")?) {
+            (Some(given), _, _) => given,
+            (None, Some(some), Some(all)) if some != 0.0 && all != 0.0 => m(some) / m(all),
+            _ => m(1.0),
+        };
     Ok(RopeScaling::Yarn {
         factor,
         beta_fast: rope.positive_or("beta_fast", 32.0)?,
@@ -124,5 +132,10 @@ fn long_rope(rope: &Fields, dims: usize, trained: usize, original: usize) -> Res
         None if factor <= 1.0 => 1.0,
         None => (1.0 + factor.ln() / (original as f64).ln()).sqrt(),
     };
-    Ok(RopeScaling::LongRope { short: factors("short_factor")?, long: factors("long_factor")?, original, attention_factor })
+    Ok(RopeScaling::LongRope {
+        short: factors("short_factor")?,
+        long: factors("long_factor")?,
+        original,
+        attention_factor,
+    })
 }

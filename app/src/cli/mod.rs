@@ -1,0 +1,109 @@
+//! The command line: one file per subcommand. Results go to stdout, progress and errors to stderr; exit code 0 is
+//! done, 1 failed with a one-line cause, 2 usage.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use sluice_core::checkpoint::Checkpoint;
+use sluice_core::engine::{self, Engine, Opened};
+use sluice_core::plan::Plan;
+use sluice_core::{Error, Result};
+
+mod generate;
+mod inspect;
+mod run;
+
+/// Open a transformer checkpoint and steer what flows through it.
+#[derive(Parser)]
+#[command(name = "sluice", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Architecture, tensors, parameters and memory estimate, from headers only
+    Inspect(inspect::Inspect),
+    /// One forward pass under a plan: next tokens, logits, captured sites
+    Run(run::Run),
+    /// Continue a prompt under a plan
+    Generate(generate::Generate),
+}
+
+/// What to run on.
+#[derive(Args)]
+struct Input {
+    /// Checkpoint folder
+    checkpoint: PathBuf,
+    /// Prompt text; BOS is added as the tokenizer does
+    #[arg(long, required_unless_present = "tokens", conflicts_with = "tokens")]
+    prompt: Option<String>,
+    /// Prompt as comma-separated ids; nothing is added
+    #[arg(long, value_delimiter = ',')]
+    tokens: Option<Vec<u32>>,
+    /// Plan file
+    #[arg(long)]
+    plan: Option<PathBuf>,
+}
+
+/// An input, opened.
+struct Ready {
+    engine: Engine,
+    tokens: std::sync::Arc<[u32]>,
+    plan: Plan,
+}
+
+impl Input {
+    fn open(&self) -> Result<Ready> {
+        let Opened { engine, card } =
+            engine::open(&Checkpoint::open(&self.checkpoint)?, &mut |_, _| {}, &engine::never)?;
+        for warning in &card.warnings {
+            note(warning);
+        }
+        let tokens = match (&self.prompt, &self.tokens) {
+            (Some(text), _) => engine.encode(text)?,
+            (None, Some(tokens)) => tokens.clone(),
+            (None, None) => Vec::new(),
+        };
+        let plan = match &self.plan {
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|error| Error::Plan(format!("{}: {error}", path.display())))?;
+                Plan::from_json(&text)?
+            }
+            None => Plan::default(),
+        };
+        Ok(Ready { engine, tokens: tokens.into(), plan })
+    }
+}
+
+/// Parse arguments and do what they say.
+pub fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Inspect(command) => command.run(),
+        Command::Run(command) => command.run(),
+        Command::Generate(command) => command.run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            note(&format!("{error}; {}", error.next_step()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A line for the person, on stderr.
+#[expect(clippy::print_stderr, reason = "stderr is where a command line talks to the person")]
+fn note(text: &str) {
+    eprintln!("sluice: {text}");
+}
+
+/// A piece of the result, on stdout. A closed pipe is not an error of ours.
+fn out(text: &str) {
+    use std::io::Write as _;
+    let mut stdout = std::io::stdout();
+    drop(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()));
+}

@@ -1,0 +1,68 @@
+//! `sluice run`: one forward pass under a plan.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+use sluice_core::checkpoint::{SaveDtype, safetensors_bytes, write_atomic};
+use sluice_core::engine::never;
+use sluice_core::model::{Ask, Logits};
+use sluice_core::site::Site;
+use sluice_core::{Error, Result, metric};
+
+use super::{Input, Ready, out};
+
+/// Next tokens listed.
+const TOP: usize = 10;
+
+#[derive(Args)]
+pub struct Run {
+    #[command(flatten)]
+    input: Input,
+    /// Keep sites: a TransformerLens name or a glob such as '*.hook_resid_post'; may be given more than once
+    #[arg(long, value_name = "GLOB")]
+    capture: Vec<String>,
+    /// Write logits and captured sites to this safetensors file, f32
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Machine-readable
+    #[arg(long)]
+    json: bool,
+}
+
+impl Run {
+    pub fn run(&self) -> Result<()> {
+        let Ready { mut engine, tokens, plan } = self.input.open()?;
+        let mut capture = BTreeSet::new();
+        for glob in &self.capture {
+            capture.extend(Site::select(&engine.model.spec, glob)?);
+        }
+        let schedule = engine.schedule(&plan, &tokens, &never)?;
+        let logits = if self.out.is_some() { Logits::All } else { Logits::Last };
+        let (output, _) =
+            engine.pass(&tokens, &schedule, Ask { capture, logits, boundaries: false }, &never)?;
+        let logits = output.logits.ok_or_else(|| Error::Internal("a pass without logits".into()))?;
+        let last: Vec<f32> = logits.get(logits.dim(0)?.saturating_sub(1))?.to_vec1()?;
+        if let Some(path) = &self.out {
+            let mut tensors: BTreeMap<String, _> =
+                output.captures.into_iter().map(|(site, value)| (site.to_string(), value)).collect();
+            tensors.insert("logits".into(), logits);
+            write_atomic(path, &safetensors_bytes(&tensors, SaveDtype::F32)?)?;
+        }
+        let piece = |id| engine.tokenizer.as_ref().map(|tokenizer| tokenizer.piece(id).text);
+        let log_p = metric::log_softmax(&last);
+        let top: Vec<(u32, f32)> = metric::top_k(&log_p, TOP);
+        if self.json {
+            let rows: Vec<_> =
+                top.iter().map(|&(id, x)| json!({"id": id, "text": piece(id), "p": x.exp()})).collect();
+            out(&format!("{}\n", json!({"tokens": &*tokens, "plan": plan.summary(), "next": rows})));
+            return Ok(());
+        }
+        out(&format!("{} tokens, {}\n", tokens.len(), plan.summary()));
+        for (id, x) in top {
+            out(&format!("{:>7.3} %  {id:>6}  {}\n", 100.0 * x.exp(), piece(id).unwrap_or_default()));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,24 @@
+//! OLMo 2: norms on the sublayers' outputs only, and one over all query and key heads.
+
+use super::super::fields::Fields;
+use super::super::layout::{LLAMA, Layout};
+use super::super::*;
+use super::{Common, Family, rope};
+use crate::error::Result;
+
+pub(super) const FAMILY: Family = Family { model_type: "olmo2", spec, layout: |_| LAYOUT };
+
+const LAYOUT: Layout =
+    Layout { ln1_post: "post_attention_layernorm", ln2_post: "post_feedforward_layernorm", ..LLAMA };
+
+fn spec(fields: &Fields) -> Result<Spec> {
+    let common = Common::read(fields, 2048)?;
+    let norm = fields.rms("rms_norm_eps", 1e-5)?;
+    let rope = rope::read(fields, common.d_head, 1.0, 10_000.0, common.trained)?;
+    let mut layer = common.layer(norm, fields.activation("hidden_act", Activation::Silu)?, &rope);
+    (layer.ln1, layer.ln1_post, layer.ln2, layer.ln2_post) = (None, Some(norm), None, Some(norm));
+    let bias = fields.flag_or("attention_bias", false)?;
+    (layer.attn.qkv_bias, layer.attn.out_bias) = (bias, bias);
+    layer.attn.qk_norm = Some(QkNorm { norm, over: QkNormOver::Full });
+    common.spec(fields, "olmo2", vec![layer; common.n_layers], norm, false)
+}

@@ -1,0 +1,23 @@
+//! StarCoder 2: layer norms, ungated FFN, biases, grouped heads, a window.
+
+use super::super::fields::Fields;
+use super::super::layout::{FfnIn, LLAMA, Layout};
+use super::super::*;
+use super::{Common, Family, rope};
+use crate::error::Result;
+
+pub(super) const FAMILY: Family = Family { model_type: "starcoder2", spec, layout: |_| LAYOUT };
+
+const LAYOUT: Layout = Layout { ffn_in: FfnIn::Up("mlp.c_fc"), down: "mlp.c_proj", ..LLAMA };
+
+fn spec(fields: &Fields) -> Result<Spec> {
+    let common = Common::read(fields, 4096)?;
+    let norm = fields.layer_norm("norm_epsilon", 1e-5)?;
+    let rope = rope::read(fields, common.d_head, 1.0, 10_000.0, common.trained)?;
+    let mut layer = common.layer(norm, fields.activation("hidden_act", Activation::GeluTanh)?, &rope);
+    let bias = fields.flag_or("use_bias", true)?;
+    (layer.attn.qkv_bias, layer.attn.out_bias) = (bias, bias);
+    (layer.ffn.gated, layer.ffn.in_bias, layer.ffn.out_bias) = (false, bias, bias);
+    layer.attn.window = common.window;
+    common.spec(fields, "starcoder2", vec![layer; common.n_layers], norm, true)
+}

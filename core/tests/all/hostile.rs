@@ -1,0 +1,200 @@
+//! Bad input: a clear cause, never a panic, nothing sized by an unchecked field.
+
+use std::fs;
+use std::path::Path;
+
+use proptest::prelude::*;
+use sluice_core::Error;
+use sluice_core::checkpoint::{Checkpoint, TensorFile};
+use sluice_core::engine::{self, never};
+
+use crate::support::{golden, open};
+
+fn copy_of(case: &str) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        fs::copy(golden().join(case).join(name), copy.path().join(name)).unwrap();
+    }
+    copy
+}
+
+fn try_open(folder: &Path) -> Result<engine::Opened, Error> {
+    engine::open(&Checkpoint::open(folder)?, &mut |_, _| {}, &never)
+}
+
+fn cause(folder: &Path) -> String {
+    match try_open(folder) {
+        Ok(_) => panic!("opened"),
+        Err(error) => {
+            assert!(!error.next_step().is_empty());
+            error.to_string()
+        }
+    }
+}
+
+fn set(folder: &Path, field: &str, value: serde_json::Value) {
+    let path = folder.join("config.json");
+    let mut config: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    config[field] = value;
+    fs::write(path, config.to_string()).unwrap();
+}
+
+#[test]
+fn absurd_configs_are_refused_by_field_and_value() {
+    let cases = [
+        ("num_hidden_layers", serde_json::json!(0)),
+        ("num_hidden_layers", serde_json::json!(1u64 << 40)),
+        ("num_attention_heads", serde_json::json!(1u64 << 31)),
+        ("num_key_value_heads", serde_json::json!(3)),
+        ("hidden_size", serde_json::json!("wide")),
+        ("hidden_size", serde_json::json!(-4)),
+        ("vocab_size", serde_json::json!(1u64 << 60)),
+        ("hidden_act", serde_json::json!("mish")),
+        ("rms_norm_eps", serde_json::json!(-1.0)),
+        ("quantization_config", serde_json::json!({"bits": 4})),
+    ];
+    for (field, value) in cases {
+        let copy = copy_of("llama");
+        set(copy.path(), field, value);
+        let cause = cause(copy.path());
+        assert!(cause.contains(field), "{field}: {cause}");
+    }
+}
+
+#[test]
+fn unknown_families_and_rope_types_are_named() {
+    let copy = copy_of("llama");
+    set(copy.path(), "model_type", "mamba".into());
+    let text = cause(copy.path());
+    assert!(text.contains("mamba") && text.contains("gpt2"), "{text}");
+    let copy = copy_of("llama");
+    set(copy.path(), "rope_parameters", serde_json::json!({"rope_type": "spiral"}));
+    assert!(cause(copy.path()).contains("spiral"));
+}
+
+#[test]
+fn files_that_lie_are_refused() {
+    let good = fs::read(golden().join("llama/model.safetensors")).unwrap();
+    let header = u64::from_le_bytes(good[..8].try_into().unwrap()) as usize;
+    let mut long = good.clone();
+    long[..8].copy_from_slice(&u64::MAX.to_le_bytes());
+    let text = String::from_utf8(good[8..8 + header].to_vec()).unwrap();
+    let with_header = |text: String| {
+        let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(text.as_bytes());
+        bytes.extend(&good[8 + header..]);
+        bytes
+    };
+    let cases = [
+        ("empty", Vec::new()),
+        ("short", good[..5].to_vec()),
+        ("no data", good[..8 + header].to_vec()),
+        ("cut", good[..good.len() - 1].to_vec()),
+        ("long header", long),
+        ("not json", with_header(text.replace('{', "["))),
+        ("wrong dtype", with_header(text.replace("F32", "F99"))),
+        ("wrong width", with_header(text.replace("F32", "F64"))),
+        ("all at the start", with_header(text.replace("\"data_offsets\":[", "\"data_offsets\":[0,0,"))),
+    ];
+    for (name, bytes) in cases {
+        let copy = copy_of("llama");
+        fs::write(copy.path().join("model.safetensors"), bytes).unwrap();
+        let text = cause(copy.path());
+        assert!(text.contains("model.safetensors"), "{name}: {text}");
+    }
+}
+
+#[test]
+fn shapes_must_fit_the_config() {
+    let copy = copy_of("llama");
+    set(copy.path(), "intermediate_size", serde_json::json!(64));
+    let text = cause(copy.path());
+    assert!(text.contains("mlp") && text.contains("48") && text.contains("64"), "{text}");
+}
+
+#[test]
+fn indices_stay_in_their_folder() {
+    for (shard, needle) in
+        [("../x.safetensors", "../x"), ("/etc/passwd", "/etc"), ("gone.safetensors", "gone")]
+    {
+        let copy = copy_of("llama");
+        fs::remove_file(copy.path().join("model.safetensors")).unwrap();
+        let index = serde_json::json!({"weight_map": {"lm_head.weight": shard}});
+        fs::write(copy.path().join("model.safetensors.index.json"), index.to_string()).unwrap();
+        let text = cause(copy.path());
+        assert!(text.contains(needle), "{text}");
+    }
+}
+
+#[test]
+fn folders_that_are_no_checkpoint() {
+    let empty = tempfile::tempdir().unwrap();
+    assert!(cause(empty.path()).contains("empty"));
+    assert!(cause(Path::new("/nowhere/at/all")).contains("/nowhere"));
+    fs::write(empty.path().join("config.json"), "{").unwrap();
+    assert!(cause(empty.path()).contains("JSON"));
+    fs::write(empty.path().join("config.json"), "{}").unwrap();
+    assert!(cause(empty.path()).contains("safetensors"));
+    // A path under a regular file cannot be read by anyone.
+    assert!(cause(&empty.path().join("config.json/inner")).contains("inner"));
+}
+
+#[test]
+fn a_broken_tokenizer_leaves_ids() {
+    for text in [
+        "{",
+        "[]",
+        "{\"version\": \"1.0\", \"model\": {\"type\": \"BPE\", \"vocab\": 3}}",
+        &"[".repeat(1 << 20),
+    ] {
+        let copy = copy_of("llama");
+        fs::write(copy.path().join("tokenizer.json"), text).unwrap();
+        let opened = try_open(copy.path()).unwrap();
+        assert!(opened.engine.tokenizer.is_none());
+        assert!(opened.card.warnings.iter().any(|warning| warning.contains("tokenizer.json")));
+    }
+}
+
+#[test]
+fn nan_weights_open_and_are_flagged() {
+    let copy = copy_of("llama");
+    let path = copy.path().join("model.safetensors");
+    let mut bytes = fs::read(&path).unwrap();
+    let end = bytes.len();
+    bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    fs::write(&path, bytes).unwrap();
+    assert!(try_open(copy.path()).unwrap().card.warnings.iter().any(|warning| warning.contains("NaN")));
+}
+
+#[test]
+fn prompts_that_do_not_fit() {
+    let engine = open(&golden().join("llama"));
+    let run = |tokens: &[u32]| engine.run_schedule(&tokens.into(), Default::default(), &never).map(|_| ());
+    assert!(run(&[]).unwrap_err().to_string().contains("no tokens"));
+    assert!(run(&[1, 96]).unwrap_err().to_string().contains("96"));
+    assert!(run(&[1; 65]).unwrap_err().to_string().contains("context of 64"));
+    assert!(run(&vec![1; 1 << 20]).unwrap_err().to_string().contains("context of 64"));
+    assert!(engine.encode("text").is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn mutated_headers_never_panic(edits in prop::collection::vec((0usize..4000, any::<u8>()), 1..6), cut in 0usize..4000) {
+        let mut bytes = fs::read(golden().join("llama/model.safetensors")).unwrap();
+        for (at, byte) in edits {
+            let at = at % bytes.len();
+            bytes[at] = byte;
+        }
+        let keep = bytes.len() - cut % bytes.len();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        fs::write(&path, &bytes[..keep]).unwrap();
+        if let Ok(file) = TensorFile::open(&path) {
+            for name in file.tensors().keys() {
+                drop(file.load_f32(name));
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Invariants of plans: off is off, skip is zero, every kind changes something.
+
+use sluice_core::engine::{Engine, never};
+use sluice_core::model::{Ask, Logits};
+use sluice_core::plan::schedule::Schedule;
+use sluice_core::plan::{Item, Plan};
+use sluice_core::site::Site;
+
+use crate::support::{bits, golden, logits, open, run};
+
+/// One plan item of every kind, as in a plan file.
+const KINDS: &[&str] = &[
+    r#"{"kind":"skip","layer":1,"part":"ffn"}"#,
+    r#"{"kind":"skip","layer":0,"part":"attn","positions":{"at":[2,3]}}"#,
+    r#"{"kind":"route","layers":[{"layer":0,"tokens":["big","small","skip_ffn","skip_layer"],"next":"small"}]}"#,
+    r#"{"kind":"threshold","layer":1,"value":0.2}"#,
+    r#"{"kind":"corrupt","site":"hook_embed","noise":{"sigma":3.0,"seed":1},"positions":{"at":[1,2]}}"#,
+    r#"{"kind":"corrupt","site":"blocks.1.hook_resid_pre","tensor":{"tokens":[5,6,7,8]},"positions":{"at":[1]}}"#,
+    r#"{"kind":"patch","site":"blocks.1.attn.hook_z","unit":1,"positions":{"at":[3]},"source":{"tokens":[9,8,7,6]}}"#,
+    r#"{"kind":"ablate","site":"blocks.0.mlp.hook_post","unit":3}"#,
+    r#"{"kind":"ablate","site":"blocks.1.attn.hook_v","to":"mean"}"#,
+    r#"{"kind":"scale","site":"blocks.0.hook_attn_out","factor":0.5}"#,
+    r#"{"kind":"add","site":"blocks.0.hook_resid_post","source":"base","from_position":0,"scale":2.0}"#,
+    r#"{"kind":"add","site":"blocks.0.hook_mlp_out","source":{"tokens":[4,4]},"scale":1.5,"keep_norm":true}"#,
+];
+
+const FAMILIES: &[&str] = &["gpt2", "llama"];
+
+fn item(json: &str) -> Item {
+    serde_json::from_str(json).unwrap()
+}
+
+fn plan(items: Vec<Item>) -> Plan {
+    Plan { items, ..Plan::default() }
+}
+
+fn prompt() -> Vec<u32> {
+    vec![3, 14, 15, 92, 65, 35]
+}
+
+fn each(mut check: impl FnMut(&mut Engine)) {
+    for family in FAMILIES {
+        check(&mut open(&golden().join(family)));
+    }
+}
+
+#[test]
+fn switched_off_is_the_untouched_model() {
+    each(|engine| {
+        let base = logits(engine, &prompt(), &Plan::default());
+        let off: Vec<Item> = KINDS.iter().map(|json| Item { on: false, ..item(json) }).collect();
+        let zero: Vec<Item> = KINDS.iter().map(|json| Item { strength: 0.0, ..item(json) }).collect();
+        assert_eq!(bits(&logits(engine, &prompt(), &plan(off))), bits(&base));
+        assert_eq!(bits(&logits(engine, &prompt(), &plan(zero))), bits(&base));
+    });
+}
+
+#[test]
+fn every_kind_changes_the_logits_alone_and_stacked() {
+    each(|engine| {
+        let base = logits(engine, &prompt(), &Plan::default());
+        for json in KINDS {
+            let changed = logits(engine, &prompt(), &plan(vec![item(json)]));
+            assert!(changed.iter().all(|x| x.is_finite()), "{json}");
+            assert_ne!(bits(&changed), bits(&base), "{json}");
+        }
+        let all = logits(engine, &prompt(), &plan(KINDS.iter().map(|json| item(json)).collect()));
+        assert_ne!(bits(&all), bits(&base));
+    });
+}
+
+#[test]
+fn skip_equals_zeroed_output_bit_for_bit() {
+    each(|engine| {
+        for (part, hook) in [("attn", "hook_attn_out"), ("ffn", "hook_mlp_out")] {
+            let skip = item(&format!(r#"{{"kind":"skip","layer":1,"part":"{part}"}}"#));
+            let zero = item(&format!(r#"{{"kind":"scale","site":"blocks.1.{hook}","factor":0.0}}"#));
+            let skipped = logits(engine, &prompt(), &plan(vec![skip]));
+            let zeroed = logits(engine, &prompt(), &plan(vec![zero]));
+            assert_eq!(skipped, zeroed, "{part}");
+        }
+    });
+}
+
+#[test]
+fn neutral_settings_change_nothing() {
+    let neutral = [
+        r#"{"kind":"route","layers":[{"layer":0,"tokens":["big","big"]}]}"#,
+        r#"{"kind":"threshold","value":0.0}"#,
+        r#"{"kind":"scale","site":"blocks.0.hook_mlp_out","factor":1.0}"#,
+        r#"{"kind":"patch","site":"blocks.0.hook_resid_post","positions":"all","source":"base"}"#,
+        r#"{"kind":"add","site":"blocks.0.hook_resid_post","source":"base","scale":0.0}"#,
+    ];
+    each(|engine| {
+        let base = logits(engine, &prompt(), &Plan::default());
+        for json in neutral {
+            assert_eq!(bits(&logits(engine, &prompt(), &plan(vec![item(json)]))), bits(&base), "{json}");
+        }
+    });
+}
+
+#[test]
+fn earlier_positions_keep_their_logits() {
+    each(|engine| {
+        let vocab = engine.model.spec.vocab;
+        let base = logits(engine, &prompt(), &Plan::default());
+        let late = item(r#"{"kind":"corrupt","noise":{"sigma":3.0,"seed":1},"positions":{"at":[4]}}"#);
+        let changed = logits(engine, &prompt(), &plan(vec![late]));
+        assert_eq!(bits(&changed[..4 * vocab]), bits(&base[..4 * vocab]));
+        assert_ne!(bits(&changed[4 * vocab..]), bits(&base[4 * vocab..]));
+    });
+}
+
+#[test]
+fn capturing_changes_nothing() {
+    each(|engine| {
+        let ask = |capture| Ask { capture, logits: Logits::All, boundaries: false };
+        let all = Site::all(&engine.model.spec).into_iter().collect();
+        let plain = run(engine, &prompt(), &Schedule::none(), ask([].into())).logits.unwrap();
+        let kept = run(engine, &prompt(), &Schedule::none(), ask(all)).logits.unwrap();
+        let flat = |x: candle_core::Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(bits(&flat(plain)), bits(&flat(kept)));
+    });
+}
+
+#[test]
+fn half_strength_is_half_way() {
+    each(|engine| {
+        let site = "blocks.1.hook_mlp_out";
+        let half = Item { strength: 0.5, ..item(&format!(r#"{{"kind":"ablate","site":"{site}"}}"#)) };
+        let scaled = item(&format!(r#"{{"kind":"scale","site":"{site}","factor":0.5}}"#));
+        let a = logits(engine, &prompt(), &plan(vec![half]));
+        let b = logits(engine, &prompt(), &plan(vec![scaled]));
+        assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-5));
+    });
+}
+
+#[test]
+fn replaying_a_block_gives_the_same_bits() {
+    each(|engine| {
+        let tokens: std::sync::Arc<[u32]> = prompt().into();
+        let plan = plan(vec![item(KINDS[9])]);
+        let schedule = engine.schedule(&plan, &tokens, &never).unwrap();
+        let run = engine.run_schedule(&tokens, schedule.clone(), &never).unwrap();
+        for layer in 0..engine.model.spec.n_layers() {
+            let site = Site::block(layer, sluice_core::site::Hook::ResidPost);
+            let ask = Ask { capture: [site].into(), ..Ask::default() };
+            let whole = engine.pass(&tokens, &schedule, ask, &never).unwrap().0.captures;
+            let again = engine.replay(&run, layer, [site].into(), &never).unwrap();
+            let flat = |x: &candle_core::Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert_eq!(bits(&flat(&whole[&site])), bits(&flat(&again[&site])));
+        }
+    });
+}
+
+#[test]
+fn plans_that_do_not_fit_are_refused() {
+    each(|engine| {
+        for json in [
+            r#"{"kind":"skip","layer":99,"part":"ffn"}"#,
+            r#"{"kind":"ablate","site":"blocks.0.attn.hook_z","unit":64}"#,
+            r#"{"kind":"add","site":"blocks.0.hook_resid_post","source":{"values":[1.0]},"scale":1.0}"#,
+            r#"{"kind":"ablate","site":"blocks.0.attn.hook_pattern","to":"mean"}"#,
+        ] {
+            let plan = plan(vec![item(json)]);
+            assert!(engine.schedule(&plan, &prompt().into(), &never).is_err(), "{json}");
+        }
+    });
+}
+
+#[test]
+fn plan_files_round_trip() {
+    let all = plan(KINDS.iter().map(|json| item(json)).collect());
+    assert_eq!(Plan::from_json(&all.to_json().unwrap()).unwrap(), all);
+    assert!(Plan::from_json(r#"{"version":2,"items":[]}"#).is_err());
+    assert!(Plan::from_json("[").is_err());
+}

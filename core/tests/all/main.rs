@@ -1,0 +1,9 @@
+//! Integration tests of sluice-core, one binary.
+#![expect(clippy::print_stdout, reason = "a skipped test says so")]
+#![allow(missing_docs, reason = "tests")]
+
+mod hostile;
+mod identity;
+mod parity;
+mod stories;
+mod support;

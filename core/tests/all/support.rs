@@ -1,0 +1,49 @@
+//! What the tests share.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sluice_core::checkpoint::Checkpoint;
+use sluice_core::engine::{self, Engine, never};
+use sluice_core::model::{Ask, Logits, Output};
+use sluice_core::plan::Plan;
+use sluice_core::plan::schedule::Schedule;
+
+/// Committed fixtures.
+pub fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+/// A file of the shared test data. `None`, said aloud, where `SLUICE_DATA` is not set; with it set, a missing file
+/// fails.
+pub fn data(path: &str) -> Option<PathBuf> {
+    let Some(root) = std::env::var_os("SLUICE_DATA") else {
+        println!("skipped: SLUICE_DATA is not set");
+        return None;
+    };
+    let root = PathBuf::from(root);
+    // A relative path is meant from the workspace's root.
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(root);
+    let path = root.join(path);
+    assert!(path.exists(), "{} is missing", path.display());
+    Some(path)
+}
+
+pub fn open(folder: &Path) -> Engine {
+    engine::open(&Checkpoint::open(folder).unwrap(), &mut |_, _| {}, &never).unwrap().engine
+}
+
+pub fn run(engine: &Engine, tokens: &[u32], schedule: &Arc<Schedule>, ask: Ask) -> Output {
+    engine.pass(tokens, schedule, ask, &never).unwrap().0
+}
+
+/// All logits under a plan, flat.
+pub fn logits(engine: &mut Engine, tokens: &[u32], plan: &Plan) -> Vec<f32> {
+    let schedule = engine.schedule(plan, &tokens.into(), &never).unwrap();
+    let ask = Ask { logits: Logits::All, ..Ask::default() };
+    run(engine, tokens, &schedule, ask).logits.unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+pub fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|x| x.to_bits()).collect()
+}
