@@ -242,7 +242,7 @@ fn visible(bytes: &[u8]) -> String {
 
 /// Characters without a picture of their own: joiners, direction marks, byte order mark, odd spaces.
 fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{00A0}' | '\u{00AD}' | '\u{2000}'..='\u{200F}' | '\u{2028}'..='\u{202F}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{3000}')
+    matches!(c, '\u{00A0}' | '\u{00AD}' | '\u{2000}'..='\u{200F}' | '\u{2028}'..='\u{202F}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{3000}' | '\u{FFFD}')
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Integration tests of sluice-core, one binary.
 #![expect(clippy::print_stdout, reason = "a skipped test says so")]
+#![expect(clippy::unwrap_used, reason = "a failed test should stop where it fails")]
 #![allow(missing_docs, reason = "tests")]
 
 mod hostile;

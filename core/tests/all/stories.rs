@@ -61,7 +61,7 @@ fn golden_cases(tokenizer: &Tokenizer, name: &str) {
     let (input, output) = (fs::read_to_string(input).unwrap(), fs::read_to_string(output).unwrap());
     let cases: Vec<&str> = input.split("\n__ggml_vocab_test__\n").collect();
     let mut right = 0;
-    for (text, ids) in cases.iter().zip(output.lines()) {
+    for (text, ids) in cases.iter().zip(output.split('\n')) {
         let ids: Vec<u32> = ids.split_whitespace().map(|id| id.parse().unwrap()).collect();
         assert_eq!(tokenizer.encode(text, false).unwrap(), ids, "{name}: {text:?}");
         right += 1;
