@@ -17,9 +17,9 @@
 //! | [`study`] | long jobs made of many runs: progress, partial results, cancel |
 //! | [`metric`] | KL divergence, normalised recovery, cross-entropy and the like |
 //! | [`figure`] | what a panel draws and what exports: data, SVG, PNG, CSV |
+//! | [`view`] | what a panel shows of a prompt under a plan, one file per view |
 //! | [`worker`] | the one thread that owns the model, and the values it exchanges with a front end |
 //! | [`rng`] | counter-based random numbers |
-//! | [`train`] | the trainer of the bundled checkpoint and the text it learns from |
 
 pub mod checkpoint;
 pub mod engine;
@@ -31,7 +31,7 @@ pub mod plan;
 pub mod rng;
 pub mod site;
 pub mod study;
-pub mod train;
+pub mod view;
 pub mod worker;
 
 pub use error::{Error, Result};

@@ -168,6 +168,22 @@ impl Engine {
         Ok(pass.run(cancelled)?.captures)
     }
 
+    /// Logits after one position of a run, `[vocab]`: one row of the unembedding.
+    pub fn row_logits(&self, run: &Run, position: usize) -> Result<Vec<f32>> {
+        let missing = || Error::Input(format!("the prompt has no position {position}"));
+        let stream = run.boundaries.last().ok_or_else(missing)?;
+        if position >= run.tokens.len() {
+            return Err(missing());
+        }
+        let ask = Ask { logits: Logits::Last, ..Ask::default() };
+        let (model, schedule) = (Arc::clone(&self.model), Arc::clone(&run.schedule));
+        let row = run.tokens.get(position..=position).ok_or_else(missing)?;
+        let mut pass = Pass::new(model, schedule, Arc::clone(&run.cache), row, position, ask)?;
+        pass.enter(self.model.spec.n_layers(), stream.narrow(0, position, 1)?);
+        let logits = pass.run(&never)?.logits.ok_or_else(missing)?;
+        Ok(logits.flatten_all()?.to_vec1()?)
+    }
+
     /// Logits of every position of a run, `[T, vocab]`.
     pub fn all_logits(&self, run: &Run, cancelled: Cancelled) -> Result<Tensor> {
         RunSize::new(&self.model.spec, run.tokens.len()).with_all_logits().check()?;
@@ -186,7 +202,7 @@ impl Engine {
         logits.ok_or_else(|| Error::Internal("a pass without logits".into()))
     }
 
-    /// The small FFN of every layer: the checkpoint's own, or the surrogate of [`surrogate`], computed on first use.
+    /// The small FFN of every layer: the checkpoint's own, or a labelled surrogate, computed on first use.
     pub fn small(&mut self, cancelled: Cancelled) -> Result<Arc<[Ffn]>> {
         if let Some(small) = &self.small {
             return Ok(Arc::clone(small));

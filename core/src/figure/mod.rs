@@ -1,5 +1,5 @@
 //! What a panel draws and what exports: data, axes, colour scale and provenance, independent of
-//! any GUI. The screen and the files ([`svg`], [`png`], [`csv`]) read the same value.
+//! any GUI. The screen and the files read the same value.
 
 use std::sync::Arc;
 

@@ -75,6 +75,16 @@ impl Model {
         ops::soft_cap(&logits, self.spec.unembed.soft_cap)
     }
 
+    /// What directions `[rows, d]` of the stream add to the logits: the unembedding's matrix alone, without final norm,
+    /// bias or cap.
+    pub fn direction_logits(&self, x: &Tensor) -> Result<Tensor> {
+        let projected = match &self.weights.project_out {
+            Some(project) => ops::linear(x, &project.weight, None)?,
+            None => x.clone(),
+        };
+        ops::linear(&projected, &self.weights.unembed.weight, None)
+    }
+
     /// Logits of rows of the residual stream: final norm, then [`Model::project`] (the logit lens).
     pub fn lens(&self, x: &Tensor) -> Result<Tensor> {
         let normed = match &self.spec.ln_final {

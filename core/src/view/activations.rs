@@ -1,0 +1,47 @@
+//! FFN activations of one layer, neuron x token.
+
+use super::{Runs, largest, map};
+use crate::engine::{Cancelled, Engine};
+use crate::error::{Error, Result};
+use crate::figure::{Plot, Scale};
+use crate::site::{Hook, Site};
+use crate::worker::{Activations, Side};
+
+pub(super) fn compute(
+    engine: &Engine,
+    runs: &Runs,
+    layer: usize,
+    hook: Hook,
+    side: Side,
+    sort: bool,
+    cancelled: Cancelled,
+) -> Result<Activations> {
+    let site = Site::block(layer, hook);
+    let captures = engine.replay(runs.side(side), layer, [site].into(), cancelled)?;
+    let value = captures.get(&site).ok_or_else(|| Error::Input(format!("this model has no {site}")))?;
+    let by_neuron: Vec<Vec<f32>> = value.t()?.contiguous()?.to_vec2()?;
+    let mut order: Vec<(u32, f32)> = (0..).zip(by_neuron.iter().map(|row| largest(row))).collect();
+    if sort {
+        order.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    }
+    let neurons: Vec<u32> = order.into_iter().map(|(neuron, _)| neuron).collect();
+    let rows = neurons.iter().map(u32::to_string).collect();
+    let values: Vec<f32> =
+        neurons.iter().filter_map(|&n| by_neuron.get(n as usize)).flatten().copied().collect();
+    let max_abs = largest(&values).max(f32::MIN_POSITIVE);
+    let map = map("Neuron", rows, runs.labels(), values, Scale::Diverging { max_abs }, "activation");
+    let mut notes = vec![format!("{site}, {}", side_name(side))];
+    if sort {
+        notes.push("neurons by largest magnitude over the prompt".into());
+    }
+    let figure = runs.figure("activations", format!("FFN activations, layer {layer}"), Plot::Map(map), notes);
+    Ok(Activations { figure, neurons })
+}
+
+/// For notes.
+pub(super) fn side_name(side: Side) -> &'static str {
+    match side {
+        Side::Base => "unmodified model",
+        Side::Plan => "under the plan",
+    }
+}

@@ -1,0 +1,33 @@
+//! The sublayer ladder: which attention and FFN sublayers the plan takes out.
+
+use std::sync::Arc;
+
+use super::{Runs, numbers};
+use crate::engine::Engine;
+use crate::figure::{Axis, Class, Figure, Map, Plot, Scale};
+use crate::plan::{Change, Part};
+
+pub(super) fn compute(engine: &Engine, runs: &Runs) -> Arc<Figure> {
+    let out = |layer: usize, part: Part| {
+        runs.source.active().iter().any(|item| {
+            matches!(&item.change, Change::Skip(skip) if skip.sublayer.layer == layer && skip.sublayer.part == part)
+        })
+    };
+    let layers = engine.model.spec.n_layers();
+    let values = [Part::Attn, Part::Ffn]
+        .into_iter()
+        .flat_map(|part| (0..layers).map(move |layer| (layer, part)))
+        .map(|(layer, part)| f32::from(u8::from(out(layer, part))));
+    let class = |name: &str, rgb, struck| Class { name: name.into(), rgb, struck };
+    let map = Map {
+        rows: Axis { name: "Sublayer".into(), labels: ["attention".to_owned(), "FFN".to_owned()].into() },
+        cols: Axis { name: "Layer".into(), labels: numbers(layers) },
+        values: values.collect(),
+        scale: Scale::Classes(
+            [class("in", Some([0x6A, 0xA9, 0xFF]), false), class("taken out", None, true)].into(),
+        ),
+        quantity: "sublayer".into(),
+        text: None,
+    };
+    runs.figure("sublayers", "Sublayers", Plot::Map(map), Vec::new())
+}

@@ -1,0 +1,61 @@
+//! Next-token distributions after one position, base versus plan.
+
+use super::{Runs, token};
+use crate::engine::{Cancelled, Engine, Run};
+use crate::error::{Error, Result};
+use crate::figure::{Cell, Plot, Table};
+use crate::metric;
+use crate::worker::{NextRow, NextTokens};
+
+pub(super) fn compute(
+    engine: &Engine,
+    runs: &Runs,
+    position: Option<usize>,
+    top: usize,
+    _cancelled: Cancelled,
+) -> Result<NextTokens> {
+    let position = position.unwrap_or(runs.tokens.len().saturating_sub(1));
+    let base = metric::log_softmax(&logits(engine, &runs.base, position)?);
+    let plan = metric::log_softmax(&logits(engine, &runs.plan, position)?);
+    let mut ids: Vec<u32> = metric::top_k(&plan, top).into_iter().map(|(id, _)| id).collect();
+    for (id, _) in metric::top_k(&base, top) {
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    let p = |row: &[f32], id: u32| row.get(id as usize).map_or(f32::NAN, |x| x.exp());
+    let rows: Vec<NextRow> = ids
+        .iter()
+        .map(|&id| NextRow { token: token(engine, id), base: p(&base, id), plan: p(&plan, id) })
+        .collect();
+    let kl = metric::kl(&base, &plan);
+    let table = Table {
+        columns: ["Token", "Id", "p base (%)", "p plan (%)"].map(Into::into).into(),
+        rows: rows
+            .iter()
+            .map(|row| {
+                vec![
+                    Cell::Text(row.token.text.clone()),
+                    Cell::Number(f64::from(row.token.id)),
+                    Cell::Number(100.0 * f64::from(row.base)),
+                    Cell::Number(100.0 * f64::from(row.plan)),
+                ]
+            })
+            .collect(),
+    };
+    let after = runs.tokens.get(position).map_or("", |token| token.text.as_str());
+    let notes = vec![format!("after position {position} ({after}); KL(base || plan) = {kl:.4} nats")];
+    let figure = runs.figure("next-tokens", "Next token", Plot::Table(table), notes);
+    Ok(NextTokens { position, rows, kl, figure })
+}
+
+/// Logits after one position of a run: kept for the last, else one row of the unembedding.
+fn logits(engine: &Engine, run: &Run, position: usize) -> Result<Vec<f32>> {
+    if position + 1 == run.tokens.len() {
+        return Ok(run.last.clone());
+    }
+    if position >= run.tokens.len() {
+        return Err(Error::Input(format!("the prompt has no position {position}")));
+    }
+    engine.row_logits(run, position)
+}
