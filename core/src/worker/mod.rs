@@ -1,32 +1,153 @@
 //! The one thread that owns the model, and the handle a front end talks to it with.
+//!
+//! Requests wait in one slot per kind, events in one place per topic; in both the newest wins, so neither side ever
+//! waits for the other. Order of work: open, scene, then slices of at most [`SLICE`] of a continuation and a study,
+//! with a look at the slots in between.
 
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Sender, bounded};
+
+mod desk;
+mod jobs;
 pub mod protocol;
 
 pub use protocol::*;
 
-/// Handle to the worker thread. Dropping it ends the thread.
-pub struct Worker {}
+/// Longest stretch of work on a continuation or a study between two looks at the slots.
+pub const SLICE: Duration = Duration::from_millis(30);
+
+/// Handle to the worker thread. Dropping it ends the thread after the sublayer at hand.
+pub struct Worker {
+    board: Arc<Board>,
+    wake: Sender<()>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What both sides see.
+struct Board {
+    requests: Mutex<BTreeMap<Slot, (RequestId, Request)>>,
+    events: Mutex<Vec<Event>>,
+    /// Newest request per slot; work for an older one stops.
+    newest: [AtomicU64; 4],
+    next_id: AtomicU64,
+    quit: AtomicBool,
+    woken: Box<dyn Fn() + Send + Sync>,
+}
 
 impl Worker {
-    /// Start the thread. `wake` is called, from the thread, after each new event: a window requests a repaint.
-    pub fn spawn(wake: impl Fn() + Send + Sync + 'static) -> Self {
-        let _ = Box::new(wake);
-        Self {}
+    /// Start the thread. `woken` is called, from the thread, after each new event: a window requests a repaint.
+    pub fn spawn(woken: impl Fn() + Send + Sync + 'static) -> Self {
+        let board = Arc::new(Board {
+            requests: Mutex::default(),
+            events: Mutex::default(),
+            newest: Default::default(),
+            next_id: AtomicU64::new(1),
+            quit: AtomicBool::new(false),
+            woken: Box::new(woken),
+        });
+        // One wake-up in store is enough: the thread then looks at every slot.
+        let (wake, woken) = bounded(1);
+        let theirs = Arc::clone(&board);
+        let thread = std::thread::Builder::new().name("worker".into());
+        let thread = thread.spawn(move || desk::work(&theirs, &woken)).ok();
+        Self { board, wake, thread }
     }
 
     /// Put a request into its slot; the newest wins. Never blocks.
     pub fn send(&self, request: Request) -> RequestId {
-        let _ = request.slot();
-        0
+        let slot = request.slot();
+        let id = self.board.next_id.fetch_add(1, Ordering::Relaxed);
+        // First the number, then the request: the thread must not take a request that looks superseded.
+        self.board.newest_of(slot).store(id, Ordering::Release);
+        lock(&self.board.requests).insert(slot, (id, request));
+        // Full means that a wake-up is already in store.
+        let _ = self.wake.try_send(());
+        id
     }
 
     /// Stop what a slot is doing.
     pub fn cancel(&self, slot: Slot) {
-        let _ = slot;
+        let id = self.board.newest_of(slot).swap(0, Ordering::AcqRel);
+        lock(&self.board.requests).remove(&slot);
+        if id != 0 {
+            self.board.post(Event::Cancelled(id, slot));
+        }
+        let _ = self.wake.try_send(());
     }
 
     /// Events since the last poll: the newest per topic, oldest first. Never blocks.
     pub fn poll(&self) -> Vec<Event> {
-        Vec::new()
+        std::mem::take(&mut *lock(&self.board.events))
     }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.board.quit.store(true, Ordering::Release);
+        let _ = self.wake.try_send(());
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+impl Board {
+    fn newest_of(&self, slot: Slot) -> &AtomicU64 {
+        let [open, scene, generate, study] = &self.newest;
+        match slot {
+            Slot::Open => open,
+            Slot::Scene => scene,
+            Slot::Generate => generate,
+            Slot::Study => study,
+        }
+    }
+
+    /// Whether work on a request should stop.
+    fn stale(&self, slot: Slot, id: RequestId) -> bool {
+        self.quit.load(Ordering::Acquire) || self.newest_of(slot).load(Ordering::Acquire) != id
+    }
+
+    fn take(&self, slot: Slot) -> Option<(RequestId, Request)> {
+        lock(&self.requests).remove(&slot)
+    }
+
+    fn has(&self, slot: Slot) -> bool {
+        lock(&self.requests).contains_key(&slot)
+    }
+
+    /// Replace the event of the same topic, or append.
+    fn post(&self, event: Event) {
+        {
+            let mut events = lock(&self.events);
+            let topic = topic(&event);
+            events.retain(|old| self::topic(old) != topic);
+            events.push(event);
+        }
+        (self.woken)();
+    }
+}
+
+/// Events of one topic supersede each other.
+fn topic(event: &Event) -> (u8, Option<Slot>, Option<&View>) {
+    match event {
+        Event::Opened(..) => (0, None, None),
+        Event::Progress(_, slot, _) => (1, Some(*slot), None),
+        Event::Tokens(..) => (2, None, None),
+        Event::View(_, view, _) => (3, None, Some(view)),
+        Event::SceneDone(..) => (4, None, None),
+        Event::Text(..) => (5, None, None),
+        Event::Study(..) => (6, None, None),
+        Event::Failed(_, slot, _) => (7, Some(*slot), None),
+        Event::Cancelled(_, slot) => (8, Some(*slot), None),
+    }
+}
+
+/// The values behind the locks stay whole whatever panics: every critical section is a single assignment.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -8,3 +8,4 @@ mod identity;
 mod parity;
 mod stories;
 mod support;
+mod worker;

@@ -1,0 +1,216 @@
+//! The worker thread's loop: which request is served next, and what is kept between them.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crossbeam_channel::Receiver;
+
+use super::jobs::{Generating, Tracing};
+use super::protocol::*;
+use super::{Board, SLICE};
+use crate::checkpoint::Checkpoint;
+use crate::engine::{self, Engine};
+use crate::error::{Error, Result};
+use crate::figure::Provenance;
+use crate::plan::Plan;
+use crate::view::{self, Runs};
+
+/// What the thread keeps.
+#[derive(Default)]
+pub(super) struct Desk {
+    open: Option<(Engine, Arc<Card>)>,
+    /// The newest scene's runs with the views computed of them.
+    runs: Option<Runs>,
+    views: Vec<(View, Arc<ViewData>)>,
+    generating: Option<Generating>,
+    tracing: Option<Tracing>,
+}
+
+/// Serve until the handle is dropped.
+pub(super) fn work(board: &Board, wake: &Receiver<()>) {
+    let mut desk = Desk::default();
+    while !board.quit.load(std::sync::atomic::Ordering::Acquire) {
+        if !serve(board, &mut desk) && wake.recv().is_err() {
+            return;
+        }
+    }
+}
+
+/// Do the most urgent piece of work. False = there was none.
+fn serve(board: &Board, desk: &mut Desk) -> bool {
+    for slot in [Slot::Open, Slot::Scene, Slot::Generate, Slot::Study] {
+        let Some((id, request)) = board.take(slot) else { continue };
+        guarded(board, slot, id, || start(board, desk, id, request));
+        return true;
+    }
+    if let Some(mut job) = desk.generating.take() {
+        if let Some((engine, _)) = &desk.open {
+            let done = guarded(board, Slot::Generate, job.id, || {
+                slice(board, Slot::Generate, job.id, || job.step(engine))?;
+                board.post(Event::Text(job.id, job.text(engine)));
+                Ok(job.is_done())
+            });
+            if done == Some(false) && !board.stale(Slot::Generate, job.id) {
+                desk.generating = Some(job);
+            }
+        }
+        return true;
+    }
+    if let Some(mut job) = desk.tracing.take() {
+        if let Some((engine, _)) = &desk.open {
+            let done = guarded(board, Slot::Study, job.id, || {
+                slice(board, Slot::Study, job.id, || job.step(engine))?;
+                board.post(Event::Progress(job.id, Slot::Study, job.progress()));
+                board.post(Event::Study(job.id, Arc::new(job.run.findings(engine))));
+                Ok(job.run.is_done())
+            });
+            if done == Some(false) && !board.stale(Slot::Study, job.id) {
+                desk.tracing = Some(job);
+            }
+        }
+        return true;
+    }
+    false
+}
+
+/// Step a job until the slice is over, it ends, or something more urgent came in. `step` returns whether it ended.
+fn slice(board: &Board, slot: Slot, id: RequestId, mut step: impl FnMut() -> Result<bool>) -> Result<()> {
+    let start = Instant::now();
+    while !step()? {
+        let urgent = board.has(Slot::Open) || board.has(Slot::Scene);
+        if urgent || start.elapsed() >= SLICE || board.stale(slot, id) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Run a piece of work; an error or a panic becomes an event. Cancelled and superseded work ends silently: whoever
+/// stopped it knows.
+fn guarded<T>(board: &Board, slot: Slot, id: RequestId, work: impl FnOnce() -> Result<T>) -> Option<T> {
+    let error = match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(value)) => return Some(value),
+        Ok(Err(Error::Cancelled)) => return None,
+        Ok(Err(error)) => error,
+        Err(panic) => {
+            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+            Error::Internal(text.unwrap_or_else(|| "panic".into()))
+        }
+    };
+    let failure = Failure { cause: error.to_string(), next_step: error.next_step() };
+    board.post(Event::Failed(id, slot, failure));
+    None
+}
+
+fn start(board: &Board, desk: &mut Desk, id: RequestId, request: Request) -> Result<()> {
+    match request {
+        Request::Open(target) => open(board, desk, id, &target),
+        Request::Scene(scene) => show(board, desk, id, &scene),
+        Request::Generate(generate) => {
+            let (engine, _) = opened(&mut desk.open)?;
+            desk.generating = Some(Generating::new(engine, id, &generate)?);
+            Ok(())
+        }
+        Request::Study(Study::Trace(trace)) => {
+            let (engine, card) = opened(&mut desk.open)?;
+            let tokens = tokens(engine, &trace.prompt)?;
+            let provenance = provenance(card, &trace.prompt, &trace.plan);
+            let cancelled = || board.stale(Slot::Study, id);
+            desk.tracing = Some(Tracing::new(engine, id, trace, &tokens, provenance, &cancelled)?);
+            Ok(())
+        }
+    }
+}
+
+fn opened(open: &mut Option<(Engine, Arc<Card>)>) -> Result<(&mut Engine, &Arc<Card>)> {
+    match open {
+        Some((engine, card)) => Ok((engine, card)),
+        None => Err(Error::Input("no checkpoint is open".into())),
+    }
+}
+
+fn open(board: &Board, desk: &mut Desk, id: RequestId, target: &Target) -> Result<()> {
+    let checkpoint = match target {
+        Target::Bundled => engine::bundled()?,
+        Target::Path(path) => Checkpoint::open(path)?,
+    };
+    let label = format!("opening {}", checkpoint.name());
+    let begin = Instant::now();
+    let mut report = |done: u64, total: u64| {
+        let elapsed = begin.elapsed().as_secs_f32();
+        let eta_s = (done > 0).then(|| elapsed * (total - done) as f32 / done as f32);
+        board.post(Event::Progress(id, Slot::Open, Progress { label: label.clone(), done, total, eta_s }));
+    };
+    let opened = engine::open(&checkpoint, &mut report, &|| board.stale(Slot::Open, id))?;
+    let card = Arc::new(opened.card);
+    *desk = Desk { open: Some((opened.engine, Arc::clone(&card))), ..Desk::default() };
+    board.post(Event::Opened(id, card));
+    Ok(())
+}
+
+fn tokens(engine: &Engine, prompt: &Prompt) -> Result<Arc<[u32]>> {
+    Ok(match prompt {
+        Prompt::Text(text) => engine.encode(text)?.into(),
+        Prompt::Tokens(tokens) => tokens.as_slice().into(),
+    })
+}
+
+fn provenance(card: &Card, prompt: &Prompt, plan: &Plan) -> Provenance {
+    let prompt = match prompt {
+        Prompt::Text(text) => text.clone(),
+        Prompt::Tokens(ids) => ids.iter().map(u32::to_string).collect::<Vec<_>>().join(", "),
+    };
+    Provenance {
+        checkpoint: card.name.clone(),
+        fingerprint: card.fingerprint.clone(),
+        prompt,
+        plan: plan.summary(),
+        dtype: card.dtype.into(),
+    }
+}
+
+/// Run the scene where it changed, then compute the views that are not there yet, in the order asked.
+fn show(board: &Board, desk: &mut Desk, id: RequestId, scene: &Scene) -> Result<()> {
+    let begin = Instant::now();
+    let cancelled = || board.stale(Slot::Scene, id);
+    let (engine, card) = opened(&mut desk.open)?;
+    let ids = tokens(engine, &scene.prompt)?;
+    let mut sublayers = 0;
+    let known = desk.runs.as_ref().is_some_and(|runs| runs.base.tokens == ids && runs.source == scene.plan);
+    if !known {
+        let all = 2 * engine.model.spec.n_layers();
+        sublayers += if engine.has_base(&ids) { 0 } else { all };
+        let base = engine.base(&ids, &cancelled)?;
+        let plan = if scene.plan.active().is_empty() {
+            Arc::clone(&base)
+        } else {
+            let schedule = engine.schedule(&scene.plan, &ids, &cancelled)?;
+            sublayers += all;
+            Arc::new(engine.run_schedule(&ids, schedule, &cancelled)?)
+        };
+        let tokens: Arc<[Token]> = ids.iter().map(|&id| view::token(engine, id)).collect();
+        let provenance = provenance(card, &scene.prompt, &scene.plan);
+        desk.runs = Some(Runs { base, plan, source: scene.plan.clone(), tokens, provenance });
+        desk.views.clear();
+    }
+    let Some(runs) = &desk.runs else { return Ok(()) };
+    board.post(Event::Tokens(id, Arc::clone(&runs.tokens)));
+    for view in &scene.views {
+        let kept = desk.views.iter().find(|(known, _)| known == view).map(|(_, data)| Arc::clone(data));
+        let data = match kept {
+            Some(data) => data,
+            None => {
+                let data = Arc::new(view::compute(engine, runs, card, view, &cancelled)?);
+                desk.views.push((view.clone(), Arc::clone(&data)));
+                data
+            }
+        };
+        board.post(Event::View(id, view.clone(), data));
+    }
+    let share = sublayers as f32 / (2 * engine.model.spec.n_layers()) as f32;
+    let millis = 1000.0 * begin.elapsed().as_secs_f32();
+    board.post(Event::SceneDone(id, Recomputed { share, millis }));
+    Ok(())
+}

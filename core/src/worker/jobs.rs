@@ -1,0 +1,128 @@
+//! Jobs that are done in slices: a continuation and a trace.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::protocol::{Continuation, Generate, Progress, Prompt, RequestId, Trace};
+use crate::engine::{Cancelled, Decoder, Engine, Sampler, never};
+use crate::error::Result;
+use crate::figure::Provenance;
+use crate::plan::Plan;
+use crate::study::TraceRun;
+
+/// A continuation under the plan beside the unmodified model's.
+pub(super) struct Generating {
+    pub id: RequestId,
+    prompt: Arc<[u32]>,
+    streams: [Stream; 2],
+    turn: usize,
+    begin: Instant,
+}
+
+struct Stream {
+    decoder: Decoder,
+    sampler: Sampler,
+    new: Vec<u32>,
+    left: usize,
+}
+
+impl Generating {
+    pub(super) fn new(engine: &mut Engine, id: RequestId, ask: &Generate) -> Result<Self> {
+        let prompt: Arc<[u32]> = match &ask.prompt {
+            Prompt::Text(text) => engine.encode(text)?.into(),
+            Prompt::Tokens(tokens) => tokens.as_slice().into(),
+        };
+        let sampler = Sampler { temperature: ask.temperature, seed: ask.seed };
+        let mut stream = |plan: &Plan| -> Result<Stream> {
+            let schedule = engine.schedule(plan, &prompt, &never)?;
+            let decoder = Decoder::new(Arc::clone(&engine.model), schedule, &prompt, ask.max_new_tokens)?;
+            Ok(Stream { decoder, sampler, new: Vec::new(), left: ask.max_new_tokens })
+        };
+        let streams = [stream(&Plan::default())?, stream(&ask.plan)?];
+        Ok(Self { id, prompt, streams, turn: 0, begin: Instant::now() })
+    }
+
+    /// One sublayer of the stream that is behind. True once both have ended.
+    pub(super) fn step(&mut self, engine: &Engine) -> Result<bool> {
+        if let Some(stream) = self.streams.get_mut(self.turn) {
+            let before = stream.new.len();
+            stream.step(engine)?;
+            if stream.left == 0 || stream.new.len() > before {
+                self.turn = 1 - self.turn;
+            }
+        }
+        Ok(self.is_done())
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.streams.iter().all(|stream| stream.left == 0)
+    }
+
+    pub(super) fn text(&self, engine: &Engine) -> Arc<Continuation> {
+        let [base, plan] = &self.streams;
+        let text = |stream: &Stream| match &engine.tokenizer {
+            Some(tokenizer) => tokenizer.continuation(&self.prompt, &stream.new),
+            None => stream.new.iter().map(u32::to_string).collect::<Vec<_>>().join(", "),
+        };
+        let slower = base.new.len().min(plan.new.len());
+        Arc::new(Continuation {
+            base: text(base),
+            plan: text(plan),
+            tokens: [base.new.len(), plan.new.len()],
+            rate: slower as f32 / self.begin.elapsed().as_secs_f32().max(1e-6),
+            done: self.is_done(),
+        })
+    }
+}
+
+impl Stream {
+    fn step(&mut self, engine: &Engine) -> Result<()> {
+        if self.left == 0 {
+            return Ok(());
+        }
+        let Some(logits) = self.decoder.step()? else { return Ok(()) };
+        let token = self.sampler.pick(&logits, self.new.len());
+        if engine.model.spec.eos.contains(&token) {
+            self.left = 0;
+            return Ok(());
+        }
+        self.new.push(token);
+        self.decoder.push(token);
+        self.left = if self.decoder.has_room() { self.left - 1 } else { 0 };
+        Ok(())
+    }
+}
+
+/// A trace with its clock.
+pub(super) struct Tracing {
+    pub id: RequestId,
+    pub run: TraceRun,
+    begin: Instant,
+}
+
+impl Tracing {
+    pub(super) fn new(
+        engine: &mut Engine,
+        id: RequestId,
+        trace: Trace,
+        tokens: &Arc<[u32]>,
+        provenance: Provenance,
+        cancelled: Cancelled,
+    ) -> Result<Self> {
+        let run = TraceRun::new(engine, trace, tokens, provenance, cancelled)?;
+        Ok(Self { id, run, begin: Instant::now() })
+    }
+
+    /// One sublayer. True once every cell is there.
+    pub(super) fn step(&mut self, engine: &Engine) -> Result<bool> {
+        self.run.step(engine)?;
+        Ok(self.run.is_done())
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        let (done, total) = self.run.progress();
+        let elapsed = self.begin.elapsed().as_secs_f32();
+        let eta_s = (done > 0).then(|| elapsed * (total - done) as f32 / done as f32);
+        Progress { label: "causal trace".into(), done: done as u64, total: total as u64, eta_s }
+    }
+}

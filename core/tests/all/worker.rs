@@ -1,0 +1,179 @@
+//! The worker thread through its handle.
+
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use sluice_core::plan::{Change, Part, Plan, Positions, Skip, Sublayer};
+use sluice_core::site::Hook;
+use sluice_core::worker::*;
+
+use crate::support::golden;
+
+struct Client {
+    worker: Worker,
+    woken: mpsc::Receiver<()>,
+}
+
+impl Client {
+    fn new() -> Self {
+        let (send, woken) = mpsc::sync_channel(1);
+        Self {
+            worker: Worker::spawn(move || {
+                let _ = send.try_send(());
+            }),
+            woken,
+        }
+    }
+
+    /// Events until one that `pick` takes, or a failure of this test after a minute.
+    fn until<T>(&self, mut pick: impl FnMut(Event) -> Option<T>) -> T {
+        let end = Instant::now() + Duration::from_secs(60);
+        while Instant::now() < end {
+            let mut found = None;
+            for event in self.worker.poll() {
+                found = found.or_else(|| pick(event));
+            }
+            if let Some(found) = found {
+                return found;
+            }
+            let _ = self.woken.recv_timeout(Duration::from_millis(50));
+        }
+        panic!("no such event in a minute");
+    }
+
+    fn open(&self, case: &str) -> std::sync::Arc<Card> {
+        self.worker.send(Request::Open(Target::Path(golden().join(case))));
+        self.until(|event| if let Event::Opened(_, card) = event { Some(card) } else { None })
+    }
+
+    fn next(&self, plan: &Plan) -> NextTokens {
+        let view = View::Next { position: None, top: 10 };
+        let id = self.worker.send(Request::Scene(Scene {
+            prompt: prompt(),
+            plan: plan.clone(),
+            views: vec![view],
+        }));
+        self.until(|event| match event {
+            Event::View(got, _, data) if got == id => match &*data {
+                ViewData::Next(next) => Some(next.clone()),
+                _ => None,
+            },
+            _ => None,
+        })
+    }
+}
+
+fn prompt() -> Prompt {
+    Prompt::Tokens(vec![3, 14, 15, 92, 65])
+}
+
+fn without_ffn_1() -> Plan {
+    let skip = Skip { sublayer: Sublayer { layer: 1, part: Part::Ffn }, positions: Positions::All };
+    Plan { items: vec![Change::Skip(skip).into()], ..Plan::default() }
+}
+
+#[test]
+fn a_toggle_changes_the_distribution_and_undo_brings_it_back() {
+    let client = Client::new();
+    let card = client.open("llama");
+    assert_eq!((card.spec.n_layers(), card.tokenizer.as_str()), (2, "none"));
+    let before = client.next(&Plan::default());
+    assert_eq!(before.kl, 0.0);
+    let changed = client.next(&without_ffn_1());
+    assert!(changed.kl > 0.0);
+    let after = client.next(&Plan::default());
+    assert_eq!(before.rows, after.rows);
+}
+
+#[test]
+fn every_view_computes() {
+    let client = Client::new();
+    client.open("gpt2");
+    let side = Side::Plan;
+    let views = vec![
+        View::Next { position: Some(1), top: 5 },
+        View::Strip,
+        View::Activations { layer: 1, hook: Hook::MlpPost, side, sort: true },
+        View::Neuron { layer: 0, neuron: 3 },
+        View::Attention { layer: 0, head: None, side },
+        View::Attention { layer: 1, head: Some(2), side: Side::Base },
+        View::Lens { side },
+        View::Routing,
+        View::Ladder,
+    ];
+    let scene = Scene { prompt: prompt(), plan: without_ffn_1(), views: views.clone() };
+    let id = client.worker.send(Request::Scene(scene));
+    let mut seen = Vec::new();
+    client.until(|event| match event {
+        Event::View(_, view, _) => {
+            seen.push(view);
+            None
+        }
+        Event::Failed(_, _, failure) => panic!("{failure:?}"),
+        Event::SceneDone(got, _) if got == id => Some(()),
+        _ => None,
+    });
+    assert_eq!(seen, views);
+}
+
+#[test]
+fn a_broken_checkpoint_keeps_the_open_one() {
+    let client = Client::new();
+    client.open("llama");
+    client.worker.send(Request::Open(Target::Path("/nowhere".into())));
+    let failure =
+        client.until(|event| if let Event::Failed(_, Slot::Open, f) = event { Some(f) } else { None });
+    assert!(failure.cause.contains("/nowhere") && !failure.next_step.is_empty());
+    assert!(!client.next(&Plan::default()).rows.is_empty());
+}
+
+#[test]
+fn a_trace_fills_its_grid_and_restoring_the_last_block_is_complete() {
+    let client = Client::new();
+    client.open("llama");
+    let trace = Trace {
+        prompt: prompt(),
+        plan: Plan::default(),
+        answer: None,
+        corrupt: vec![1, 2],
+        sigma: 3.0,
+        seed: 1,
+        component: Component::Residual,
+    };
+    client.worker.send(Request::Study(Study::Trace(trace)));
+    let findings = client.until(|event| match event {
+        Event::Study(_, findings) if findings.done => Some(findings),
+        _ => None,
+    });
+    assert_ne!(findings.p_clean, findings.p_corrupted);
+    let sluice_core::figure::Plot::Map(map) = &findings.figure.plot else { panic!("not a map") };
+    assert!(map.values.iter().all(|x| x.is_finite()));
+    // Last layer, last token: the clean stream goes straight to the unembedding.
+    assert_eq!(map.values.last(), Some(&1.0));
+    // Position 0 lies before the corruption: there is nothing to restore.
+    assert_eq!((map.values[0], map.values[5]), (0.0, 0.0));
+}
+
+#[test]
+fn continuations_stream_and_cancel() {
+    let client = Client::new();
+    client.open("llama");
+    let ask = |max_new_tokens| {
+        Request::Generate(Generate {
+            prompt: prompt(),
+            plan: without_ffn_1(),
+            max_new_tokens,
+            temperature: 1.0,
+            seed: 5,
+        })
+    };
+    client.worker.send(ask(8));
+    let text = client.until(|event| match event {
+        Event::Text(_, text) if text.done => Some(text),
+        _ => None,
+    });
+    assert!(text.tokens.iter().all(|&n| n <= 8) && !text.plan.is_empty());
+    client.worker.send(ask(50));
+    client.worker.cancel(Slot::Generate);
+    client.until(|event| if let Event::Cancelled(_, Slot::Generate) = event { Some(()) } else { None });
+}
