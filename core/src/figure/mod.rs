@@ -1,7 +1,22 @@
 //! What a panel draws and what exports: data, axes, colour scale and provenance, independent of
 //! any GUI. The screen and the files read the same value.
 
+pub mod colour;
+pub mod csv;
+pub mod export;
+mod number;
+pub mod png;
+mod scale;
+pub mod svg;
+mod text;
+
+#[cfg(test)]
+mod samples;
+
 use std::sync::Arc;
+
+pub use colour::Ground;
+pub use export::Format;
 
 /// One picture: numbers with axes, and where they come from.
 #[derive(Clone, Debug, PartialEq)]

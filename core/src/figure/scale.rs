@@ -1,0 +1,115 @@
+//! Constructors and small questions of the data model.
+
+use std::sync::Arc;
+
+use super::{Axis, Map, Provenance, Scale, text};
+
+/// Longest prompt and plan of the provenance line, in character columns.
+const PROMPT_COLUMNS: usize = 160;
+const PLAN_COLUMNS: usize = 320;
+
+impl Axis {
+    /// An axis with one label per row or column.
+    pub fn new(name: impl Into<String>, labels: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self { name: name.into(), labels: labels.into_iter().map(Into::into).collect() }
+    }
+
+    /// An axis labelled 0, 1, 2 … `len - 1`.
+    pub fn counted(name: impl Into<String>, len: usize) -> Self {
+        Self::new(name, (0..len).map(|index| index.to_string()))
+    }
+}
+
+impl Map {
+    /// Rows x columns.
+    pub fn shape(&self) -> (usize, usize) {
+        (self.rows.labels.len(), self.cols.labels.len())
+    }
+
+    /// The value of one cell; NaN where it is missing or outside the map.
+    pub fn value(&self, row: usize, col: usize) -> f32 {
+        let (rows, cols) = self.shape();
+        if row >= rows || col >= cols {
+            return f32::NAN;
+        }
+        self.values.get(row * cols + col).copied().unwrap_or(f32::NAN)
+    }
+
+    /// The text of one cell, where the map has any.
+    pub fn text(&self, row: usize, col: usize) -> Option<&str> {
+        self.text.as_ref()?.get(row * self.cols.labels.len() + col).map(String::as_str)
+    }
+}
+
+impl Scale {
+    /// A sequential scale over the finite values; 0 to 1 when there are none.
+    pub fn sequential(values: &[f32]) -> Self {
+        let finite = || values.iter().copied().filter(|value| value.is_finite());
+        let (min, max) = (finite().fold(f32::INFINITY, f32::min), finite().fold(f32::NEG_INFINITY, f32::max));
+        if min > max { Self::Sequential { min: 0.0, max: 1.0 } } else { Self::Sequential { min, max } }
+    }
+
+    /// A diverging scale that reaches the largest finite magnitude; 1 when all are 0 or missing.
+    pub fn diverging(values: &[f32]) -> Self {
+        let max_abs = values.iter().copied().filter(|value| value.is_finite()).fold(0.0, |max: f32, v| max.max(v.abs()));
+        Self::Diverging { max_abs: if max_abs > 0.0 { max_abs } else { 1.0 } }
+    }
+
+    /// A categorical scale.
+    pub fn classes(classes: impl IntoIterator<Item = super::Class>) -> Self {
+        Self::Classes(classes.into_iter().collect::<Arc<[_]>>())
+    }
+
+    /// Both ends of a continuous scale; `None` for classes.
+    pub fn range(&self) -> Option<(f32, f32)> {
+        match *self {
+            Self::Sequential { min, max } => Some((min, max)),
+            Self::Diverging { max_abs } => Some((-max_abs, max_abs)),
+            Self::Attention => Some((0.0, 1.0)),
+            Self::Classes(_) => None,
+        }
+    }
+
+    /// The class that a value stands for; `None` for other scales and for values that are no index.
+    pub fn class(&self, value: f32) -> Option<&super::Class> {
+        let Self::Classes(classes) = self else { return None };
+        if value >= 0.0 && value.fract() == 0.0 { classes.get(value as usize) } else { None }
+    }
+
+    /// Whether a value has no place on the scale: NaN, or no class.
+    pub fn misses(&self, value: f32) -> bool {
+        match self {
+            Self::Classes(_) => self.class(value).is_none(),
+            _ => value.is_nan(),
+        }
+    }
+}
+
+impl Provenance {
+    /// The line at the foot of every export; long prompts and plans are cut with `…`.
+    pub fn line(&self) -> String {
+        self.describe(PROMPT_COLUMNS, PLAN_COLUMNS)
+    }
+
+    /// The same with nothing cut.
+    pub fn full(&self) -> String {
+        self.describe(usize::MAX, usize::MAX)
+    }
+
+    fn describe(&self, prompt_columns: usize, plan_columns: usize) -> String {
+        let known = |value: &str, absent: &str| if value.is_empty() { absent.to_owned() } else { text::visible(value) };
+        let plan = if self.plan.is_empty() {
+            "no plan".to_owned()
+        } else {
+            format!("plan {}", text::fit(&text::visible(&self.plan), plan_columns))
+        };
+        [
+            format!("{} (fingerprint {})", known(&self.checkpoint, "no checkpoint"), known(&self.fingerprint, "unknown")),
+            format!("prompt “{}”", text::fit(&text::visible(&self.prompt), prompt_columns)),
+            plan,
+            known(&self.dtype, "dtype unknown"),
+            format!("Sluice {}", env!("CARGO_PKG_VERSION")),
+        ]
+        .join(" · ")
+    }
+}
