@@ -12,14 +12,18 @@ use sluice_core::{Error, Result};
 
 mod generate;
 mod inspect;
+mod report;
 mod run;
+mod window;
 
 /// Open a transformer checkpoint and steer what flows through it.
 #[derive(Parser)]
-#[command(name = "sluice", version, arg_required_else_help = true)]
+#[command(name = "sluice", version, args_conflicts_with_subcommands = true)]
 struct Cli {
+    /// Checkpoint folder to open in the window
+    checkpoint: Option<PathBuf>,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Subcommand)]
@@ -30,6 +34,8 @@ enum Command {
     Run(run::Run),
     /// Continue a prompt under a plan
     Generate(generate::Generate),
+    /// Every view's figures on the sample prompt: PNG, SVG, CSV
+    Report(report::Report),
 }
 
 /// What to run on.
@@ -81,10 +87,13 @@ impl Input {
 
 /// Parse arguments and do what they say.
 pub fn main() -> ExitCode {
-    let done = match Cli::parse().command {
-        Command::Inspect(command) => command.run(),
-        Command::Run(command) => command.run(),
-        Command::Generate(command) => command.run(),
+    let cli = Cli::parse();
+    let done = match cli.command {
+        None => window::open(cli.checkpoint.as_ref()),
+        Some(Command::Inspect(command)) => command.run(),
+        Some(Command::Run(command)) => command.run(),
+        Some(Command::Generate(command)) => command.run(),
+        Some(Command::Report(command)) => command.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

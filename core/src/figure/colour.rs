@@ -49,7 +49,13 @@ const DARK: Palette = Palette {
     quiet: [0x8A, 0x95, 0xA5],
     accent: [0x6A, 0xA9, 0xFF],
     hatch: [0x5C, 0x67, 0x76],
-    diverging: [[0xA6, 0xD2, 0xFF], [0x2E, 0x74, 0xC4], [0x0E, 0x11, 0x16], [0xBE, 0x66, 0x12], [0xFF, 0xC8, 0x8A]],
+    diverging: [
+        [0xA6, 0xD2, 0xFF],
+        [0x2E, 0x74, 0xC4],
+        [0x0E, 0x11, 0x16],
+        [0xBE, 0x66, 0x12],
+        [0xFF, 0xC8, 0x8A],
+    ],
     series: [
         [0x6A, 0xA9, 0xFF],
         [0xF0, 0xA0, 0x40],
@@ -70,7 +76,13 @@ const LIGHT: Palette = Palette {
     quiet: [0x5B, 0x66, 0x75],
     accent: [0x1F, 0x6F, 0xEB],
     hatch: [0xA9, 0xB3, 0xC0],
-    diverging: [[0x08, 0x3F, 0x8C], [0x6B, 0xA9, 0xE0], [0xFF, 0xFF, 0xFF], [0xF3, 0x9B, 0x4E], [0x9C, 0x40, 0x00]],
+    diverging: [
+        [0x08, 0x3F, 0x8C],
+        [0x6B, 0xA9, 0xE0],
+        [0xFF, 0xFF, 0xFF],
+        [0xF3, 0x9B, 0x4E],
+        [0x9C, 0x40, 0x00],
+    ],
     series: [
         [0x1F, 0x6F, 0xEB],
         [0xD5, 0x5E, 0x00],
@@ -165,7 +177,10 @@ fn image(map: &Map, ground: Ground, colourless: impl Fn(usize, usize, f32) -> [u
             None => colourless(row, col, value),
         }
     };
-    (0..rows).flat_map(|row| (0..cols).map(move |col| (row, col))).flat_map(|(row, col)| cell(row, col)).collect()
+    (0..rows)
+        .flat_map(|row| (0..cols).map(move |col| (row, col)))
+        .flat_map(|(row, col)| cell(row, col))
+        .collect()
 }
 
 /// Near-black or white, whichever stands out more from the colour behind it (contrast ratio of WCAG 2).
@@ -213,7 +228,9 @@ fn along(anchors: &[Rgb], t: f32) -> Rgb {
     let low = (place as usize).min(steps.saturating_sub(1));
     let part = place - low as f32;
     let (from, to) = (anchors[low], anchors[(low + 1).min(steps)]);
-    std::array::from_fn(|i| (f32::from(from[i]) + part * (f32::from(to[i]) - f32::from(from[i]))).round() as u8)
+    std::array::from_fn(|i| {
+        (f32::from(from[i]) + part * (f32::from(to[i]) - f32::from(from[i]))).round() as u8
+    })
 }
 
 #[cfg(test)]
@@ -283,7 +300,11 @@ mod tests {
             assert_eq!(image.len(), 6 * 6 * 4);
             let palette = ground.palette();
             let striped = [palette.hatch, palette.raised];
-            assert!(image.chunks(4).all(|pixel| striped.iter().any(|colour| pixel[..3] == *colour) && pixel[3] == 255));
+            assert!(
+                image
+                    .chunks(4)
+                    .all(|pixel| striped.iter().any(|colour| pixel[..3] == *colour) && pixel[3] == 255)
+            );
             assert!(striped.iter().all(|colour| image.chunks(4).any(|pixel| pixel[..3] == *colour)));
         }
     }

@@ -44,7 +44,10 @@ fn write_lines(out: &mut String, lines: &Lines) {
     let names = lines.series.iter().map(|series| series.name.clone());
     record(out, std::iter::once(lines.x_name.clone()).chain(names));
     for (at, label) in lines.x_labels.iter().enumerate() {
-        let values = lines.series.iter().map(|series| series.y.get(at).map_or_else(String::new, |y| number::exact(*y)));
+        let values = lines
+            .series
+            .iter()
+            .map(|series| series.y.get(at).map_or_else(String::new, |y| number::exact(*y)));
         record(out, std::iter::once(label.clone()).chain(values));
     }
 }

@@ -112,7 +112,8 @@ mod tests {
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("file");
         fs::write(&file, "kept")?;
-        let error = write_all(&samples::signed(), Ground::Light, &file.join("inside")).err().ok_or("an error")?;
+        let error =
+            write_all(&samples::signed(), Ground::Light, &file.join("inside")).err().ok_or("an error")?;
         assert!(error.to_string().contains("inside"), "{error}");
         assert_eq!(fs::read_to_string(&file)?, "kept");
         Ok(())

@@ -51,7 +51,8 @@ pub fn ticks(low: f64, high: f64, target: usize) -> Vec<(f64, String)> {
     }
     let raw = span / target.max(1) as f64;
     let decade = 10_f64.powf(raw.log10().floor());
-    let Some(step) = [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * decade).find(|step| *step >= raw * 0.999) else {
+    let Some(step) = [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * decade).find(|step| *step >= raw * 0.999)
+    else {
         return Vec::new();
     };
     if !(step.is_finite() && step > 0.0) {
@@ -60,7 +61,7 @@ pub fn ticks(low: f64, high: f64, target: usize) -> Vec<(f64, String)> {
     let (first, last) = ((low / step - 1e-9).ceil(), (high / step + 1e-9).floor());
     let largest = low.abs().max(high.abs());
     let text = |value: f64| {
-        if largest >= 1e5 || largest < 1e-3 {
+        if !(1e-3..1e5).contains(&largest) {
             let digits = (largest.log10().floor() - step.log10().floor()).clamp(0.0, 9.0) as usize;
             if value == 0.0 { "0".to_owned() } else { sign(format!("{value:.digits$e}")) }
         } else {
@@ -99,9 +100,11 @@ mod tests {
     fn ticks_are_round() {
         assert_eq!(labels(0.0, 1.0), ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
         assert_eq!(labels(-3.2, 3.2), ["−2", "0", "2"]);
-        assert_eq!(labels(0.0, 2.0e-5), ["0", "5e-6", "1.0e-5", "1.5e-5", "2.0e-5"].map(|t| {
-            if t == "5e-6" { "5.0e-6".to_owned() } else { t.to_owned() }
-        }));
+        assert_eq!(
+            labels(0.0, 2.0e-5),
+            ["0", "5e-6", "1.0e-5", "1.5e-5", "2.0e-5"]
+                .map(|t| { if t == "5e-6" { "5.0e-6".to_owned() } else { t.to_owned() } })
+        );
         for (low, high) in [(1.0, 1.0), (2.0, 1.0), (0.0, f64::INFINITY), (f64::NAN, 1.0)] {
             assert!(ticks(low, high, 5).is_empty());
         }

@@ -72,7 +72,8 @@ fn rasterise(tree: &Tree, scale: f32) -> Result<Vec<u8>, String> {
     let mut pixels = tiny_skia::Pixmap::new(width, height).ok_or("the picture has no size")?;
     resvg::render(tree, usvg::Transform::from_scale(scale, scale), &mut pixels.as_mut());
     // The ground is opaque, so nothing is premultiplied and alpha says nothing.
-    let rgb: Vec<u8> = pixels.data().chunks_exact(4).flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect();
+    let rgb: Vec<u8> =
+        pixels.data().chunks_exact(4).flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect();
     drop(pixels);
     let mut png = Vec::new();
     PngEncoder::new(&mut png)
@@ -99,11 +100,18 @@ mod tests {
         let Plot::Map(map) = &mut bare.plot else { return Err("the sample is a map".into()) };
         // Blank labels of the same width: the same picture but for the letters.
         for axis in [&mut map.rows, &mut map.cols] {
-            *axis = Axis::new(axis.name.clone(), axis.labels.iter().map(|label| "\u{a0}".repeat(label.chars().count())));
+            *axis = Axis::new(
+                axis.name.clone(),
+                axis.labels.iter().map(|label| "\u{a0}".repeat(label.chars().count())),
+            );
         }
         let (with, without) = (pixels(&figure, 1.0)?, pixels(&bare, 1.0)?);
         assert_eq!(with.dimensions(), without.dimensions());
-        let inked = with.pixels().zip(without.pixels()).filter(|(a, b)| a != b && a.0.iter().all(|c| *c < 128)).count();
+        let inked = with
+            .pixels()
+            .zip(without.pixels())
+            .filter(|(a, b)| a != b && a.0.iter().all(|c| *c < 128))
+            .count();
         assert!(inked > 100, "{inked} pixels");
         Ok(())
     }
@@ -134,7 +142,8 @@ mod tests {
         for scale in [0.0, -1.0, f32::NAN, f32::INFINITY] {
             assert!(to_png(&figure, Ground::Light, scale).is_err());
         }
-        let error = to_png(&figure, Ground::Light, 100.0).err().map(|error| error.to_string()).unwrap_or_default();
+        let error =
+            to_png(&figure, Ground::Light, 100.0).err().map(|error| error.to_string()).unwrap_or_default();
         assert!(error.contains("16384"), "{error}");
     }
 

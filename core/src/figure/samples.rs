@@ -29,9 +29,16 @@ fn wave(row: usize, col: usize) -> f32 {
     ((0.37 * r + 0.21 * c).sin() + (0.13 * r * c).cos() * 0.6 + (1.7 * c).sin() * 0.4) / 2.0
 }
 
-fn map(rows: Axis, cols: Axis, scale: impl Fn(&[f32]) -> Scale, quantity: &str, cell: impl Fn(usize, usize) -> f32) -> Map {
+fn map(
+    rows: Axis,
+    cols: Axis,
+    scale: impl Fn(&[f32]) -> Scale,
+    quantity: &str,
+    cell: impl Fn(usize, usize) -> f32,
+) -> Map {
     let (n, m) = (rows.labels.len(), cols.labels.len());
-    let values: Vec<f32> = (0..n).flat_map(|r| (0..m).map(move |c| (r, c))).map(|(r, c)| cell(r, c)).collect();
+    let values: Vec<f32> =
+        (0..n).flat_map(|r| (0..m).map(move |c| (r, c))).map(|(r, c)| cell(r, c)).collect();
     Map { rows, cols, scale: scale(&values), values: values.into(), quantity: quantity.into(), text: None }
 }
 
@@ -49,84 +56,161 @@ pub fn routes() -> Scale {
 
 /// All samples but the hugest.
 pub fn all() -> Vec<Figure> {
-    vec![routing(), signed(), lens(), attention(), magnitude(), lines(), table(), hostile(), large(96, 180), wide()]
+    vec![
+        routing(),
+        signed(),
+        lens(),
+        attention(),
+        magnitude(),
+        lines(),
+        table(),
+        hostile(),
+        large(96, 180),
+        wide(),
+    ]
 }
 
 /// Classes: coloured, empty, struck, missing.
 pub fn routing() -> Figure {
-    let map = map(Axis::counted("Layer", 12), Axis::new("Token", tokens()), |_| routes(), "Route", |row, col| match (row, col) {
-        (11, 10) => f32::NAN,
-        (3, _) => 4.0,
-        _ => ((row * 7 + col * 5 + row * col) % 9 / 2).min(3) as f32,
-    });
-    let notes = ["“small” is a surrogate: the 1/16 of FFN neurons with the largest mean |activation| x column norm"];
+    let map = map(
+        Axis::counted("Layer", 12),
+        Axis::new("Token", tokens()),
+        |_| routes(),
+        "Route",
+        |row, col| match (row, col) {
+            (11, 10) => f32::NAN,
+            (3, _) => 4.0,
+            _ => ((row * 7 + col * 5 + row * col) % 9 / 2).min(3) as f32,
+        },
+    );
+    let notes =
+        ["“small” is a surrogate: the 1/16 of FFN neurons with the largest mean |activation| x column norm"];
     figure("routing-map", "Routes of each token through the layers", &notes, Plot::Map(map))
 }
 
 /// A diverging map without missing cells.
 pub fn signed() -> Figure {
-    let rows = Axis::new("Sublayer", (0..6).flat_map(|layer| [format!("attn {layer}"), format!("ffn {layer}")]));
-    let map = map(rows, Axis::new("Token", tokens()), Scale::diverging, "Direct effect on the logit of “ Italy” (logits)", |row, col| {
-        wave(row, col) * 4.0
-    });
+    let rows =
+        Axis::new("Sublayer", (0..6).flat_map(|layer| [format!("attn {layer}"), format!("ffn {layer}")]));
+    let map = map(
+        rows,
+        Axis::new("Token", tokens()),
+        Scale::diverging,
+        "Direct effect on the logit of “ Italy” (logits)",
+        |row, col| wave(row, col) * 4.0,
+    );
     figure("direct-effect", "Direct effect of each sublayer", &[], Plot::Map(map))
 }
 
 /// Text in cells.
 pub fn lens() -> Figure {
     const WORDS: [&str; 7] = [" Italy", " Rome", " the", "\n", " internationalisation", "模型", "é"];
-    let mut map = map(Axis::counted("Layer", 8), Axis::new("Token", tokens()), |_| Scale::Sequential { min: 0.0, max: 1.0 }, "Probability of the top token", |row, col| {
-        wave(row, col).abs()
-    });
+    let mut map = map(
+        Axis::counted("Layer", 8),
+        Axis::new("Token", tokens()),
+        |_| Scale::Sequential { min: 0.0, max: 1.0 },
+        "Probability of the top token",
+        |row, col| wave(row, col).abs(),
+    );
     map.text = Some((0..88).map(|cell| WORDS[cell * cell % 7].to_owned()).collect());
     figure("logit-lens", "Logit lens", &["Each layer's residual, normed and unembedded"], Plot::Map(map))
 }
 
 /// A square attention pattern, the future missing.
 pub fn attention() -> Figure {
-    let map = map(Axis::new("Query", tokens()), Axis::new("Key", tokens()), |_| Scale::Attention, "Attention weight", |row, col| {
-        if col > row { f32::NAN } else { (wave(row, col).abs() * 1.4).min(1.0) }
-    });
+    let map = map(
+        Axis::new("Query", tokens()),
+        Axis::new("Key", tokens()),
+        |_| Scale::Attention,
+        "Attention weight",
+        |row, col| {
+            if col > row { f32::NAN } else { (wave(row, col).abs() * 1.4).min(1.0) }
+        },
+    );
     figure("attention-pattern", "Attention of layer 4, head 2", &[], Plot::Map(map))
 }
 
 /// Few enough cells for rectangles, too many for every label.
 pub fn magnitude() -> Figure {
-    let map = map(Axis::counted("Neuron", 64), Axis::new("Token", (0..48).map(|i| tokens()[i % 11])), |_| Scale::Sequential { min: 0.0, max: 0.8 }, "|activation|", |row, col| {
-        if row == 20 && col > 30 { f32::NAN } else { wave(row, col).abs() }
-    });
+    let map = map(
+        Axis::counted("Neuron", 64),
+        Axis::new("Token", (0..48).map(|i| tokens()[i % 11])),
+        |_| Scale::Sequential { min: 0.0, max: 0.8 },
+        "|activation|",
+        |row, col| {
+            if row == 20 && col > 30 { f32::NAN } else { wave(row, col).abs() }
+        },
+    );
     figure("activations", "FFN activations of layer 5", &[], Plot::Map(map))
 }
 
 /// An image, with a region that is missing.
 pub fn large(rows: usize, cols: usize) -> Figure {
-    let map = map(Axis::counted("Neuron", rows), Axis::counted("Position", cols), Scale::sequential, "mean |activation|", |row, col| {
-        if rows == 96 && row > 60 && col > 3 * row / 2 { f32::NAN } else { wave(row, col).abs() }
-    });
+    let map = map(
+        Axis::counted("Neuron", rows),
+        Axis::counted("Position", cols),
+        Scale::sequential,
+        "mean |activation|",
+        |row, col| {
+            if rows == 96 && row > 60 && col > 3 * row / 2 { f32::NAN } else { wave(row, col).abs() }
+        },
+    );
     figure("large-map", "Many cells", &[], Plot::Map(map))
 }
 
 /// Classes in an image.
 pub fn wide() -> Figure {
-    let map = map(Axis::counted("Layer", 32), Axis::new("Token", (0..180).map(|i| tokens()[i % 11])), |_| routes(), "Route", |row, col| {
-        if col % 50 == 49 { f32::NAN } else { ((row / 3 * 7 + col / 4 * 5) % 5) as f32 }
-    });
+    let map = map(
+        Axis::counted("Layer", 32),
+        Axis::new("Token", (0..180).map(|i| tokens()[i % 11])),
+        |_| routes(),
+        "Route",
+        |row, col| {
+            if col % 50 == 49 { f32::NAN } else { ((row / 3 * 7 + col / 4 * 5) % 5) as f32 }
+        },
+    );
     figure("wide-routing", "Routes of a long prompt", &[], Plot::Map(map))
 }
 
 /// Nothing but missing cells.
 pub fn missing(rows: usize, cols: usize) -> Map {
-    map(Axis::counted("Row", rows), Axis::counted("Column", cols), Scale::sequential, "Nothing", |_, _| f32::NAN)
+    map(Axis::counted("Row", rows), Axis::counted("Column", cols), Scale::sequential, "Nothing", |_, _| {
+        f32::NAN
+    })
 }
 
 /// Labels and numbers that break careless writers.
 pub fn hostile() -> Figure {
-    let labels = ["<&\"\0]]>", "模型的注意力", "a,b\r\n\"c\"", " \u{202E}x ", "\u{1F980} crab", "'", "", "very long label that has to be cut somewhere"];
-    let numbers = [f32::MIN_POSITIVE, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1.0e-45, f32::MAX, 0.1, -3.4e-7];
-    let map = map(Axis::new("<Row>", labels), Axis::new("Column & more\0", labels), |_| Scale::Diverging { max_abs: 1.0 }, "Q \"<&\0", |row, col| {
-        numbers[(row * 8 + col) % numbers.len()]
-    });
-    let mut figure = figure("hostile", "Labels such as <&\"\0 and 模型", &["A note <b>\u{1b}[0m</b>"], Plot::Map(map));
+    let labels = [
+        "<&\"\0]]>",
+        "模型的注意力",
+        "a,b\r\n\"c\"",
+        " \u{202E}x ",
+        "\u{1F980} crab",
+        "'",
+        "",
+        "very long label that has to be cut somewhere",
+    ];
+    let numbers = [
+        f32::MIN_POSITIVE,
+        -0.0,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        f32::NAN,
+        1.0e-45,
+        f32::MAX,
+        0.1,
+        -3.4e-7,
+    ];
+    let map = map(
+        Axis::new("<Row>", labels),
+        Axis::new("Column & more\0", labels),
+        |_| Scale::Diverging { max_abs: 1.0 },
+        "Q \"<&\0",
+        |row, col| numbers[(row * 8 + col) % numbers.len()],
+    );
+    let mut figure =
+        figure("hostile", "Labels such as <&\"\0 and 模型", &["A note <b>\u{1b}[0m</b>"], Plot::Map(map));
     figure.provenance.prompt = format!("{}\0<&>", "長い prompt ".repeat(60));
     figure
 }
@@ -144,16 +228,27 @@ pub fn curve(values: &[f32]) -> Lines {
 /// Four curves, one with gaps.
 pub fn lines() -> Figure {
     let curve = |k: usize| -> Vec<f32> {
-        (0..24).map(|i| if k == 2 && matches!(i, 8 | 9 | 15 | 17) { f32::NAN } else { 0.8 + 0.5 * wave(i, k) }).collect()
+        (0..24)
+            .map(|i| if k == 2 && matches!(i, 8 | 9 | 15 | 17) { f32::NAN } else { 0.8 + 0.5 * wave(i, k) })
+            .collect()
     };
     let names = ["base", "plan", "restored <mlp>", "noise 3σ"];
     let lines = Lines {
         x_name: "Sublayers removed".into(),
         y_name: "Perplexity of the sample (nats per token)".into(),
         x_labels: (0..24).map(|i| i.to_string()).collect(),
-        series: names.iter().enumerate().map(|(k, name)| Series { name: (*name).into(), y: curve(k).into() }).collect(),
+        series: names
+            .iter()
+            .enumerate()
+            .map(|(k, name)| Series { name: (*name).into(), y: curve(k).into() })
+            .collect(),
     };
-    figure("pruning-curve", "Cost of removing sublayers", &["Greedy order, one sublayer at a time"], Plot::Lines(lines))
+    figure(
+        "pruning-curve",
+        "Cost of removing sublayers",
+        &["Greedy order, one sublayer at a time"],
+        Plot::Lines(lines),
+    )
 }
 
 /// Text and numbers.

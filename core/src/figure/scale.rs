@@ -51,7 +51,11 @@ impl Scale {
 
     /// A diverging scale that reaches the largest finite magnitude; 1 when all are 0 or missing.
     pub fn diverging(values: &[f32]) -> Self {
-        let max_abs = values.iter().copied().filter(|value| value.is_finite()).fold(0.0, |max: f32, v| max.max(v.abs()));
+        let max_abs = values
+            .iter()
+            .copied()
+            .filter(|value| value.is_finite())
+            .fold(0.0, |max: f32, v| max.max(v.abs()));
         Self::Diverging { max_abs: if max_abs > 0.0 { max_abs } else { 1.0 } }
     }
 
@@ -97,14 +101,20 @@ impl Provenance {
     }
 
     fn describe(&self, prompt_columns: usize, plan_columns: usize) -> String {
-        let known = |value: &str, absent: &str| if value.is_empty() { absent.to_owned() } else { text::visible(value) };
+        let known = |value: &str, absent: &str| {
+            if value.is_empty() { absent.to_owned() } else { text::visible(value) }
+        };
         let plan = if self.plan.is_empty() {
             "no plan".to_owned()
         } else {
             format!("plan {}", text::fit(&text::visible(&self.plan), plan_columns))
         };
         [
-            format!("{} (fingerprint {})", known(&self.checkpoint, "no checkpoint"), known(&self.fingerprint, "unknown")),
+            format!(
+                "{} (fingerprint {})",
+                known(&self.checkpoint, "no checkpoint"),
+                known(&self.fingerprint, "unknown")
+            ),
             format!("prompt “{}”", text::fit(&text::visible(&self.prompt), prompt_columns)),
             plan,
             known(&self.dtype, "dtype unknown"),

@@ -89,7 +89,8 @@ mod tests {
         let mut canvas = Canvas::default();
         below(&mut canvas, labels, pitch, |i| (i as f64 + 0.5) * pitch, 0.0, Ground::Light.palette());
         let document = format!("<svg>{}</svg>", canvas.svg);
-        let document = resvg::usvg::roxmltree::Document::parse(&document).unwrap_or_else(|error| unreachable!("{error}"));
+        let document = resvg::usvg::roxmltree::Document::parse(&document)
+            .unwrap_or_else(|error| unreachable!("{error}"));
         let number = |text: Option<&str>| text.and_then(|text| text.parse::<f64>().ok()).unwrap_or(f64::NAN);
         document
             .descendants()

@@ -84,7 +84,13 @@ impl Canvas {
 
     /// A dot.
     pub fn circle(&mut self, x: f64, y: f64, radius: f64, fill: &str, title: Option<&str>) {
-        let _ = write!(self.svg, "<circle cx=\"{}\" cy=\"{}\" r=\"{}\" fill=\"{fill}\"", px(x), px(y), px(radius));
+        let _ = write!(
+            self.svg,
+            "<circle cx=\"{}\" cy=\"{}\" r=\"{}\" fill=\"{fill}\"",
+            px(x),
+            px(y),
+            px(radius)
+        );
         self.end("circle", title);
     }
 

@@ -23,7 +23,8 @@ pub fn map(map: &Map, context: &Context) -> Canvas {
     canvas.text(0.0, 11.0, &quantity, Style::name(context.palette.text, Anchor::Start));
     canvas.reach(width(&quantity, 11.0), top);
     let (rows, cols) = map.shape();
-    let missing = (0..rows * cols).any(|cell| map.scale.misses(map.values.get(cell).copied().unwrap_or(f32::NAN)));
+    let missing =
+        (0..rows * cols).any(|cell| map.scale.misses(map.values.get(cell).copied().unwrap_or(f32::NAN)));
     match &map.scale {
         Scale::Classes(classes) => swatches(&mut canvas, classes, missing, top, context),
         scale => {

@@ -1,6 +1,6 @@
 //! Curves over a shared x axis. Missing values are gaps; a value between two gaps is a dot.
 
-use super::canvas::{Anchor, Canvas, Context, LABEL, NAME, Style, px, segment, width};
+use super::canvas::{Anchor, Canvas, Context, LABEL, NAME, Style, px, width};
 use super::{ELEMENTS, axis, legend};
 use crate::figure::colour::hex;
 use crate::figure::text::visible;
@@ -66,7 +66,8 @@ fn curve(
     let series = &lines.series[index];
     let colour = context.palette.series(index);
     let count = lines.x_labels.len();
-    let value = |at: usize| series.y.get(at).copied().filter(|value| at < count && value.is_finite()).map(f64::from);
+    let value =
+        |at: usize| series.y.get(at).copied().filter(|value| at < count && value.is_finite()).map(f64::from);
     let mut path = String::new();
     let mut dots = Canvas::default();
     let each = context.numbers && points(lines) <= ELEMENTS;
@@ -108,6 +109,7 @@ fn range(lines: &Lines) -> Option<(f64, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::figure::svg::canvas::segment;
     use crate::figure::{Ground, Plot, samples, svg};
 
     #[test]
@@ -115,7 +117,8 @@ mod tests {
         let figure = samples::lines();
         let text = svg::to_svg(&figure, Ground::Light);
         let Plot::Lines(lines) = &figure.plot else { unreachable!("the sample has lines") };
-        let missing = lines.series.iter().flat_map(|series| series.y.iter()).filter(|value| value.is_nan()).count();
+        let missing =
+            lines.series.iter().flat_map(|series| series.y.iter()).filter(|value| value.is_nan()).count();
         assert!(missing > 0);
         assert_eq!(text.matches("<circle ").count(), points(lines) - missing);
         assert!(text.contains("stroke-dasharray"));

@@ -68,7 +68,14 @@ pub fn draw(map: &Map, context: &Context) -> Canvas {
     canvas.reach(right, bottom);
 
     let gap = gap(&grid);
-    axis::left_of(&mut canvas, &map.rows.labels, h, |row| grid.y(row) + (h - gap) / 2.0, grid.left - 2.0, palette);
+    axis::left_of(
+        &mut canvas,
+        &map.rows.labels,
+        h,
+        |row| grid.y(row) + (h - gap) / 2.0,
+        grid.left - 2.0,
+        palette,
+    );
     axis::below(&mut canvas, &map.cols.labels, w, |col| grid.x(col) + (w - gap) / 2.0, bottom + 2.0, palette);
     let name = Style::name(palette.quiet, Anchor::End);
     canvas.text(grid.left - 10.0, 11.0, &row_name, name);
@@ -137,7 +144,8 @@ fn title(map: &Map, row: usize, col: usize) -> String {
         value if value.is_empty() => "missing".to_owned(),
         value => value,
     };
-    let text = map.text(row, col).filter(|text| !text.is_empty()).map(|text| format!(" {text}")).unwrap_or_default();
+    let text =
+        map.text(row, col).filter(|text| !text.is_empty()).map(|text| format!(" {text}")).unwrap_or_default();
     format!("{}, {}: {value}{text}", map.rows.labels[row], map.cols.labels[col])
 }
 
@@ -145,7 +153,8 @@ fn title(map: &Map, row: usize, col: usize) -> String {
 fn picture(canvas: &mut Canvas, map: &Map, grid: &Grid, context: &Context) {
     let (rows, cols) = map.shape();
     let marked = grid.w.min(grid.h) >= MARKED_FROM;
-    let pixels = if marked { transparent_image(map, context.ground) } else { rgba_image(map, context.ground) };
+    let pixels =
+        if marked { transparent_image(map, context.ground) } else { rgba_image(map, context.ground) };
     let (w, h) = (cols as f64 * grid.w, rows as f64 * grid.h);
     if marked {
         let mut data = String::new();
@@ -157,7 +166,9 @@ fn picture(canvas: &mut Canvas, map: &Map, grid: &Grid, context: &Context) {
         }
         if !data.is_empty() {
             let fill = context.missing();
-            canvas.raw(&format!("<path class=\"missing\" d=\"{data}\" fill=\"{fill}\" shape-rendering=\"crispEdges\"/>\n"));
+            canvas.raw(&format!(
+                "<path class=\"missing\" d=\"{data}\" fill=\"{fill}\" shape-rendering=\"crispEdges\"/>\n"
+            ));
         }
     }
     if let Some(address) = image::data_uri(&pixels, cols, rows) {

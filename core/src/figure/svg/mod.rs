@@ -11,7 +11,7 @@ mod table;
 
 use std::fmt::Write as _;
 
-use self::canvas::{Anchor, Canvas, Context, LABEL, NAME, Style, px, width};
+use self::canvas::{Anchor, Canvas, Context, Style, px, width};
 use super::colour::hex;
 use super::text::{COLUMN_EM, escape, visible, wrap};
 use super::{Figure, Ground, Plot, csv, export};
@@ -135,7 +135,9 @@ mod tests {
     fn titles<'a>(document: &'a Document<'_>, element: &str) -> Vec<&'a str> {
         document
             .descendants()
-            .filter(|node| node.has_tag_name("title") && node.parent().is_some_and(|p| p.tag_name().name() == element))
+            .filter(|node| {
+                node.has_tag_name("title") && node.parent().is_some_and(|p| p.tag_name().name() == element)
+            })
             .filter_map(|node| node.text())
             .collect()
     }

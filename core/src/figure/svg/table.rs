@@ -49,7 +49,8 @@ pub fn draw(table: &Table, context: &Context) -> Canvas {
         x += wide + GUTTER;
     }
     let right = x - GUTTER;
-    let lines: String = (1..=rows.len()).map(|row| format!("M0 {}H{}", px(row as f64 * ROW - 0.5), px(right))).collect();
+    let lines: String =
+        (1..=rows.len()).map(|row| format!("M0 {}H{}", px(row as f64 * ROW - 0.5), px(right))).collect();
     canvas.raw(&format!("<path d=\"{lines}\" stroke=\"{}\" stroke-width=\"1\"/>\n", hex(palette.line)));
     let mut bottom = (rows.len() + 1) as f64 * ROW;
     if rows.len() < table.rows.len() {

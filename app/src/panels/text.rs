@@ -1,0 +1,36 @@
+//! Continuation under the plan beside the unmodified model's, streaming.
+
+use eframe::egui::{DragValue, Slider, Ui};
+use sluice_core::worker::Slot;
+
+use crate::command::Command;
+use crate::state::State;
+use crate::widgets::states;
+
+/// Draw both texts.
+pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
+    ui.horizontal_wrapped(|ui| {
+        ui.add(Slider::new(&mut state.choices.temperature, 0.0..=2.0).text("temperature"));
+        let label = ui.label("Tokens");
+        ui.add(DragValue::new(&mut state.choices.max_new_tokens).range(1..=4096)).labelled_by(label.id);
+        if ui.button("Continue the prompt").clicked() {
+            commands.push(Command::Generate);
+        }
+        if ui.button("Stop").clicked() {
+            commands.push(Command::Cancel(Slot::Generate));
+        }
+    });
+    let Some(text) = &state.results.text else {
+        return states::empty(ui, "No continuation yet", "press Continue the prompt");
+    };
+    ui.columns(2, |columns| {
+        let sides =
+            [("Unmodified", &text.base, text.tokens[0]), ("Under the plan", &text.plan, text.tokens[1])];
+        for (ui, (name, text, tokens)) in columns.iter_mut().zip(sides) {
+            ui.strong(name);
+            ui.weak(format!("{tokens} tokens"));
+            ui.label(text);
+        }
+    });
+    ui.weak(format!("{:.1} tokens per second in each stream", text.rate));
+}

@@ -1,0 +1,111 @@
+//! All colours and sizes of the window. Figures take theirs from `sluice_core::figure::colour`.
+
+use eframe::egui::{
+    Color32, Context, CornerRadius, FontDefinitions, FontFamily, Stroke, Theme, Visuals, vec2,
+};
+use sluice_core::figure::Ground;
+
+/// Grid unit in points.
+pub const UNIT: f32 = 4.0;
+/// Height of a row of controls.
+pub const ROW: f32 = 24.0;
+/// Width of the side panels.
+pub const SIDE: f32 = 280.0;
+/// Smallest and largest side of a map cell in points.
+pub const CELL: [f32; 2] = [2.0, 28.0];
+
+struct Tokens {
+    ground: Color32,
+    panel: Color32,
+    raised: Color32,
+    line: Color32,
+    text: Color32,
+    quiet: Color32,
+    accent: Color32,
+}
+
+const fn hex(rgb: u32) -> Color32 {
+    Color32::from_rgb((rgb >> 16) as u8, (rgb >> 8) as u8, rgb as u8)
+}
+
+const DARK: Tokens = Tokens {
+    ground: hex(0x0E1116),
+    panel: hex(0x151A21),
+    raised: hex(0x1C222B),
+    line: hex(0x2A323D),
+    text: hex(0xD7DEE8),
+    quiet: hex(0x8A95A5),
+    accent: hex(0x6AA9FF),
+};
+
+const LIGHT: Tokens = Tokens {
+    ground: hex(0xF7F8FA),
+    panel: hex(0xFFFFFF),
+    raised: hex(0xEEF1F5),
+    line: hex(0xD5DBE3),
+    text: hex(0x1B222C),
+    quiet: hex(0x5B6675),
+    accent: hex(0x1F6FEB),
+};
+
+/// Warnings and failures, legible on both grounds.
+pub const WARNING: Color32 = hex(0xC96A1B);
+
+/// Install both themes and the fonts.
+pub fn install(ctx: &Context) {
+    let mut fonts = FontDefinitions::default();
+    // Marks for spaces and line ends are in Hack only.
+    if let Some(family) = fonts.families.get_mut(&FontFamily::Proportional) {
+        family.push("Hack".to_owned());
+    }
+    ctx.set_fonts(fonts);
+    for (theme, tokens, base) in
+        [(Theme::Dark, DARK, Visuals::dark()), (Theme::Light, LIGHT, Visuals::light())]
+    {
+        let visuals = visuals(base, &tokens);
+        ctx.style_mut_of(theme, |style| {
+            style.visuals = visuals;
+            style.spacing.item_spacing = vec2(2.0 * UNIT, UNIT);
+            style.spacing.interact_size.y = ROW;
+        });
+    }
+}
+
+fn visuals(mut visuals: Visuals, tokens: &Tokens) -> Visuals {
+    visuals.panel_fill = tokens.panel;
+    visuals.window_fill = tokens.panel;
+    visuals.extreme_bg_color = tokens.ground;
+    visuals.faint_bg_color = tokens.raised;
+    visuals.hyperlink_color = tokens.accent;
+    visuals.selection.bg_fill = tokens.accent.gamma_multiply(0.35);
+    visuals.selection.stroke = Stroke::new(1.0, tokens.text);
+    visuals.weak_text_color = Some(tokens.quiet);
+    let widgets = &mut visuals.widgets;
+    widgets.noninteractive.bg_stroke = Stroke::new(1.0, tokens.line);
+    widgets.noninteractive.fg_stroke = Stroke::new(1.0, tokens.text);
+    for state in [&mut widgets.inactive, &mut widgets.hovered, &mut widgets.active, &mut widgets.open] {
+        state.weak_bg_fill = tokens.raised;
+        state.bg_fill = tokens.raised;
+        state.fg_stroke = Stroke::new(1.0, tokens.text);
+        state.corner_radius = CornerRadius::same(3);
+    }
+    widgets.hovered.bg_stroke = Stroke::new(1.0, tokens.accent);
+    widgets.active.bg_stroke = Stroke::new(1.0, tokens.accent);
+    visuals
+}
+
+/// Ground of figures under the current theme.
+pub fn ground(ctx: &Context) -> Ground {
+    match ctx.theme() {
+        Theme::Dark => Ground::Dark,
+        Theme::Light => Ground::Light,
+    }
+}
+
+/// The accent of the current theme.
+pub fn accent(ctx: &Context) -> Color32 {
+    match ctx.theme() {
+        Theme::Dark => DARK.accent,
+        Theme::Light => LIGHT.accent,
+    }
+}

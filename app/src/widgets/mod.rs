@@ -1,0 +1,4 @@
+//! Pieces that several panels use.
+
+pub mod figure;
+pub mod states;
