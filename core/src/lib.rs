@@ -19,6 +19,7 @@
 //! | [`figure`] | what a panel draws and what exports: data, SVG, PNG, CSV |
 //! | [`view`] | what a panel shows of a prompt under a plan, one file per view |
 //! | [`worker`] | the one thread that owns the model, and the values it exchanges with a front end |
+//! | [`train`] | makes the bundled checkpoint: generated text, batched loss, optimiser |
 //! | [`rng`] | counter-based random numbers |
 
 pub mod checkpoint;
@@ -31,6 +32,7 @@ pub mod plan;
 pub mod rng;
 pub mod site;
 pub mod study;
+pub mod train;
 pub mod view;
 pub mod worker;
 

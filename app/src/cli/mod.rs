@@ -14,6 +14,7 @@ mod generate;
 mod inspect;
 mod report;
 mod run;
+mod train;
 mod window;
 
 /// Open a transformer checkpoint and steer what flows through it.
@@ -36,6 +37,8 @@ enum Command {
     Generate(generate::Generate),
     /// Every view's figures on the sample prompt: PNG, SVG, CSV
     Report(report::Report),
+    /// Train the checkpoint that ships with Sluice
+    Train(train::Train),
 }
 
 /// What to run on.
@@ -94,6 +97,7 @@ pub fn main() -> ExitCode {
         Some(Command::Run(command)) => command.run(),
         Some(Command::Generate(command)) => command.run(),
         Some(Command::Report(command)) => command.run(),
+        Some(Command::Train(command)) => command.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

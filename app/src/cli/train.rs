@@ -1,0 +1,58 @@
+//! `sluice train`: make the bundled checkpoint.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use sluice_core::Result;
+use sluice_core::train::{self, Options};
+
+use super::{note, out};
+
+#[derive(Args)]
+pub struct Train {
+    /// Folder for the checkpoint and the state of an unfinished run
+    #[arg(long)]
+    out: PathBuf,
+    /// Seed of text, weights, batches and routing
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Updates of the whole run
+    #[arg(long, default_value_t = 1600)]
+    steps: u64,
+    /// Go on from the state in the folder
+    #[arg(long)]
+    resume: bool,
+    /// Stop after so many minutes; the run can be resumed
+    #[arg(long)]
+    minutes: Option<f32>,
+}
+
+impl Train {
+    pub fn run(&self) -> Result<()> {
+        let options = Options {
+            out: self.out.clone(),
+            seed: self.seed,
+            steps: self.steps,
+            resume: self.resume,
+            limit: self.minutes.map(|minutes| Duration::from_secs_f32(60.0 * minutes.max(0.0))),
+        };
+        let mut said = Instant::now();
+        let report = train::train(&options, &mut |status| {
+            if said.elapsed() < Duration::from_secs(5) && status.step < status.steps {
+                return;
+            }
+            said = Instant::now();
+            let train::run::Status { step, steps, loss, eta_s } = status;
+            note(&format!("step {step} of {steps}, {loss:.4} nats per token, {eta_s:.0} s left"));
+        })?;
+        match report {
+            Some(report) => {
+                let text = serde_json::to_string_pretty(&report).unwrap_or_default();
+                out(&format!("{text}\n"));
+            }
+            None => note("the time is up; the same command with --resume goes on"),
+        }
+        Ok(())
+    }
+}
