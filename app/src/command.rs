@@ -1,76 +1,152 @@
-//! What a person can do, as values: panels push them, the app applies them once per frame.
+//! What a person can do, as values: panels push them, the app applies them once per frame. Menu, palette and keys read
+//! one table, [`ACTIONS`].
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use eframe::egui::{Key, KeyboardShortcut, Modifiers};
-use sluice_core::figure::Figure;
+use eframe::egui::{Key, KeyboardShortcut, Modifiers, ThemePreference};
+use sluice_core::figure::{Figure, Format};
 use sluice_core::plan::{Item, Lane, Sublayer};
-use sluice_core::worker::{Slot, Trace};
+use sluice_core::worker::{Answer, Slot, Trace};
 
+use crate::errands::Dialog;
 use crate::state::Tab;
+use crate::state::edits::Preset;
 
 /// One user action.
 #[derive(Clone, Debug)]
 pub enum Command {
     /// Open a checkpoint folder.
     Open(PathBuf),
+    /// Open the checkpoint that ships with Sluice.
+    OpenBundled,
+    /// Choose a file or folder.
+    Ask(Dialog),
+    /// Write the plan to a file.
+    SavePlan,
     /// Take back the last change of the plan.
     Undo,
     /// Do it again.
     Redo,
-    /// Show a tab.
+    /// Show a panel.
     Show(Tab),
+    /// Light, dark, or as the system says.
+    Theme(ThemePreference),
+    /// Open or close the command palette.
+    Palette,
+    /// Put the cursor into the prompt box.
+    EditPrompt,
     /// Take a sublayer out, or put it back.
     Toggle(Sublayer),
     /// Set a cell of the routing map; no position = positions past the prompt.
     Paint(usize, Option<usize>, Lane),
-    /// Set every cell of the routing map.
-    PaintAll(Lane),
+    /// Fill the routing map.
+    Fill(Preset),
     /// Add an intervention.
     Add(Box<Item>),
     /// Replace an intervention, by index.
     Edit(usize, Box<Item>),
+    /// Move an intervention one place up.
+    Raise(usize),
     /// Remove an intervention, by index.
     Remove(usize),
     /// Remove all interventions.
     Clear,
     /// Look at what follows a prompt position; none = the last.
     Select(Option<usize>),
+    /// Follow a token.
+    Follow(Answer),
+    /// Look into a neuron: layer and index.
+    Inspect(Option<(usize, usize)>),
     /// Mark a position to be corrupted by the trace, or not.
     Corrupt(usize),
-    /// Start a causal trace.
-    Trace(Box<Trace>),
+    /// Start a causal trace; none = as the trace panel says.
+    Trace(Option<Box<Trace>>),
     /// Continue the prompt.
     Generate,
     /// Stop a job.
     Cancel(Slot),
-    /// Write a figure as PNG, SVG and CSV.
-    Export(Arc<Figure>),
+    /// Stop every job.
+    CancelAll,
+    /// Write a figure; no format = PNG, SVG and CSV.
+    Export(Arc<Figure>, Option<Format>),
+    /// Write every figure on screen.
+    ExportVisible,
+    /// Put a figure's numbers into the clipboard.
+    CopyCsv(Arc<Figure>),
     /// Close the shown failure.
     Dismiss,
 }
 
-/// A command with a key.
-pub struct Shortcut {
+/// A menu.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Menu {
+    File,
+    Edit,
+    View,
+    Run,
+}
+
+/// A command with a name.
+pub struct Action {
+    /// Where it is listed.
+    pub menu: Menu,
     /// Menu text.
     pub text: &'static str,
+    /// What it does, where the text is not enough.
+    pub tooltip: &'static str,
     /// The key.
-    pub keys: KeyboardShortcut,
+    pub keys: Option<KeyboardShortcut>,
     /// The command.
     pub command: fn() -> Command,
 }
 
-/// All commands that have a key.
-pub const SHORTCUTS: [Shortcut; 2] = [
-    Shortcut {
-        text: "Redo",
-        keys: KeyboardShortcut::new(Modifiers::COMMAND.plus(Modifiers::SHIFT), Key::Z),
-        command: || Command::Redo,
-    },
-    Shortcut {
-        text: "Undo",
-        keys: KeyboardShortcut::new(Modifiers::COMMAND, Key::Z),
-        command: || Command::Undo,
-    },
+const fn action(
+    menu: Menu,
+    text: &'static str,
+    tooltip: &'static str,
+    keys: Option<KeyboardShortcut>,
+    command: fn() -> Command,
+) -> Action {
+    Action { menu, text, tooltip, keys, command }
+}
+
+const fn ctrl(key: Key) -> Option<KeyboardShortcut> {
+    Some(KeyboardShortcut::new(Modifiers::COMMAND, key))
+}
+
+const fn ctrl_shift(key: Key) -> Option<KeyboardShortcut> {
+    Some(KeyboardShortcut::new(Modifiers::COMMAND.plus(Modifiers::SHIFT), key))
+}
+
+/// Every named command. Keys with more modifiers come before the same key with fewer.
+#[rustfmt::skip]
+pub const ACTIONS: &[Action] = &[
+    action(Menu::File, "Open checkpoint…", "a Hugging Face folder", ctrl(Key::O), || Command::Ask(Dialog::Checkpoint)),
+    action(Menu::File, "Open bundled checkpoint", "the one that ships with Sluice", None, || Command::OpenBundled),
+    action(Menu::File, "Open plan…", "replaces the plan", None, || Command::Ask(Dialog::OpenPlan)),
+    action(Menu::File, "Save plan…", "as JSON, for this window and the command line", None, || Command::SavePlan),
+    action(Menu::File, "Export figures on screen", "PNG, SVG and CSV into the export folder", ctrl(Key::E), || Command::ExportVisible),
+    action(Menu::File, "Choose export folder…", "", None, || Command::Ask(Dialog::ExportFolder)),
+    action(Menu::Edit, "Redo", "", ctrl_shift(Key::Z), || Command::Redo),
+    action(Menu::Edit, "Undo", "", ctrl(Key::Z), || Command::Undo),
+    action(Menu::Edit, "Clear plan", "back to the unmodified model", None, || Command::Clear),
+    action(Menu::Edit, "Edit prompt", "", ctrl(Key::L), || Command::EditPrompt),
+    action(Menu::Edit, "Choose sample text…", "the text that surrogate small FFNs are chosen on", None, || Command::Ask(Dialog::Sample)),
+    action(Menu::View, "Routing", "which token goes through which FFN", ctrl(Key::Num1), || Command::Show(Tab::Routing)),
+    action(Menu::View, "Pruning", "take attention and FFN sublayers out", ctrl(Key::Num2), || Command::Show(Tab::Pruning)),
+    action(Menu::View, "Activations", "FFN neurons along the prompt", ctrl(Key::Num3), || Command::Show(Tab::Activations)),
+    action(Menu::View, "Attention", "patterns of a layer", ctrl(Key::Num4), || Command::Show(Tab::Attention)),
+    action(Menu::View, "Lens", "what each layer would predict", ctrl(Key::Num5), || Command::Show(Tab::Lens)),
+    action(Menu::View, "Trace", "where an answer comes from", ctrl(Key::Num6), || Command::Show(Tab::Trace)),
+    action(Menu::View, "Inject", "add a vector and watch the answer", ctrl(Key::Num7), || Command::Show(Tab::Inject)),
+    action(Menu::View, "Text", "continuations with and without the plan", ctrl(Key::Num8), || Command::Show(Tab::Text)),
+    action(Menu::View, "Dark theme", "", None, || Command::Theme(ThemePreference::Dark)),
+    action(Menu::View, "Light theme", "", None, || Command::Theme(ThemePreference::Light)),
+    action(Menu::View, "Theme of the system", "", None, || Command::Theme(ThemePreference::System)),
+    action(Menu::View, "Find a command…", "", ctrl(Key::K), || Command::Palette),
+    action(Menu::Run, "Continue the prompt", "with and without the plan", ctrl(Key::Enter), || Command::Generate),
+    action(Menu::Run, "Run trace", "with the marked tokens corrupted", ctrl(Key::T), || Command::Trace(None)),
+    action(Menu::Run, "Stop all jobs", "", Some(KeyboardShortcut::new(Modifiers::NONE, Key::Escape)), || Command::CancelAll),
 ];

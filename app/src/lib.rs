@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`app`] | one frame: take events, draw, apply commands, ask for what is visible |
 //! | [`command`] | what a person can do, as values |
+//! | [`errands`] | dialogs, exports and plan files, off the frame |
+//! | [`layout`] | the docked panels of the centre |
 //! | [`state`] | prompt, plan with its history, newest results |
 //! | [`panels`] | one file per panel |
 //! | [`widgets`] | figure frame, states |
@@ -11,6 +13,8 @@
 
 pub mod app;
 pub mod command;
+pub mod errands;
+pub mod layout;
 pub mod panels;
 pub mod state;
 pub mod theme;

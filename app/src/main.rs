@@ -5,5 +5,6 @@
 mod cli;
 
 fn main() -> std::process::ExitCode {
+    sluice_core::engine::keep_freed_blocks();
     cli::main()
 }

@@ -1,16 +1,18 @@
 //! All colours and sizes of the window. Figures take theirs from `sluice_core::figure::colour`.
 
 use eframe::egui::{
-    Color32, Context, CornerRadius, FontDefinitions, FontFamily, Stroke, Theme, Visuals, vec2,
+    Color32, Context, CornerRadius, FontDefinitions, FontFamily, FontId, Frame, Margin, Stroke, Theme, Ui,
+    Visuals, vec2,
 };
 use sluice_core::figure::Ground;
+use sluice_core::figure::colour::Rgb;
 
 /// Grid unit in points.
 pub const UNIT: f32 = 4.0;
 /// Height of a row of controls.
 pub const ROW: f32 = 24.0;
 /// Width of the side panels.
-pub const SIDE: f32 = 280.0;
+pub const SIDE: f32 = 300.0;
 /// Smallest and largest side of a map cell in points.
 pub const CELL: [f32; 2] = [2.0, 28.0];
 
@@ -107,5 +109,44 @@ pub fn accent(ctx: &Context) -> Color32 {
     match ctx.theme() {
         Theme::Dark => DARK.accent,
         Theme::Light => LIGHT.accent,
+    }
+}
+
+/// A figure's colour.
+pub fn colour([r, g, b]: Rgb) -> Color32 {
+    Color32::from_rgb(r, g, b)
+}
+
+/// Font of labels around and inside figures.
+pub fn small_mono() -> FontId {
+    FontId::monospace(10.5)
+}
+
+/// Bars above and below.
+pub fn bar(ui: &Ui) -> Frame {
+    Frame::new().fill(ui.visuals().panel_fill).inner_margin(Margin::symmetric(10, 6))
+}
+
+/// Panels at the sides.
+pub fn side(ui: &Ui) -> Frame {
+    Frame::new().fill(ui.visuals().panel_fill).inner_margin(Margin::symmetric(10, 8))
+}
+
+/// Around the docked panels.
+pub fn centre(ui: &Ui) -> Frame {
+    Frame::new().fill(ui.visuals().extreme_bg_color)
+}
+
+/// Inside a docked panel.
+pub fn pane(ui: &Ui) -> Frame {
+    Frame::new().fill(ui.visuals().extreme_bg_color).inner_margin(Margin::symmetric(12, 8))
+}
+
+/// At most `most` characters.
+pub fn short(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        text.to_owned()
+    } else {
+        text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
     }
 }

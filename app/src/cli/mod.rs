@@ -1,7 +1,7 @@
 //! The command line: one file per subcommand. Results go to stdout, progress and errors to stderr; exit code 0 is
 //! done, 1 failed with a one-line cause, 2 usage.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -21,7 +21,7 @@ mod window;
 #[derive(Parser)]
 #[command(name = "sluice", version, args_conflicts_with_subcommands = true)]
 struct Cli {
-    /// Checkpoint folder to open in the window
+    /// Checkpoint folder to open in the window; left out = the bundled one
     checkpoint: Option<PathBuf>,
     #[command(subcommand)]
     command: Option<Command>,
@@ -44,8 +44,8 @@ enum Command {
 /// What to run on.
 #[derive(Args)]
 struct Input {
-    /// Checkpoint folder
-    checkpoint: PathBuf,
+    /// Checkpoint folder; left out = the bundled one
+    checkpoint: Option<PathBuf>,
     /// Prompt text; BOS is added as the tokenizer does
     #[arg(long, required_unless_present = "tokens", conflicts_with = "tokens")]
     prompt: Option<String>,
@@ -67,7 +67,7 @@ struct Ready {
 impl Input {
     fn open(&self) -> Result<Ready> {
         let Opened { engine, card } =
-            engine::open(&Checkpoint::open(&self.checkpoint)?, &mut |_, _| {}, &engine::never)?;
+            engine::open(&checkpoint(self.checkpoint.as_deref())?, &mut |_, _| {}, &engine::never)?;
         for warning in &card.warnings {
             note(warning);
         }
@@ -86,6 +86,11 @@ impl Input {
         };
         Ok(Ready { engine, tokens: tokens.into(), plan })
     }
+}
+
+/// A checkpoint folder, or the bundled one.
+fn checkpoint(path: Option<&Path>) -> Result<Checkpoint> {
+    path.map_or_else(engine::bundled, Checkpoint::open)
 }
 
 /// Parse arguments and do what they say.

@@ -5,20 +5,19 @@ use std::sync::Arc;
 
 use clap::Args;
 use sluice_core::Result;
-use sluice_core::checkpoint::Checkpoint;
 use sluice_core::engine::{self, Opened, never};
 use sluice_core::figure::{Figure, Ground, Provenance, export};
 use sluice_core::plan::Plan;
 use sluice_core::site::Hook;
 use sluice_core::view::{self, Runs};
-use sluice_core::worker::{Prompt, Side, View, ViewData};
+use sluice_core::worker::{Answer, Prompt, Side, View, ViewData};
 
 use super::out;
 
 #[derive(Args)]
 pub struct Report {
-    /// Checkpoint folder
-    checkpoint: PathBuf,
+    /// Checkpoint folder; left out = the bundled one
+    checkpoint: Option<PathBuf>,
     /// Folder for the figures
     #[arg(long)]
     out: PathBuf,
@@ -26,13 +25,13 @@ pub struct Report {
 
 impl Report {
     pub fn run(&self) -> Result<()> {
-        write(&self.checkpoint, &self.out)
+        write(self.checkpoint.as_deref(), &self.out)
     }
 }
 
 /// Write every view of the checkpoint's sample prompt into `folder`.
-pub fn write(checkpoint: &Path, folder: &Path) -> Result<()> {
-    let Opened { mut engine, card } = engine::open(&Checkpoint::open(checkpoint)?, &mut |_, _| {}, &never)?;
+pub fn write(checkpoint: Option<&Path>, folder: &Path) -> Result<()> {
+    let Opened { mut engine, card } = engine::open(&super::checkpoint(checkpoint)?, &mut |_, _| {}, &never)?;
     let (tokens, prompt): (Arc<[u32]>, String) = match &card.sample_prompt {
         Prompt::Text(text) => (engine.encode(text)?.into(), text.clone()),
         Prompt::Tokens(ids) => (ids.as_slice().into(), format!("{ids:?}")),
@@ -53,9 +52,9 @@ pub fn write(checkpoint: &Path, folder: &Path) -> Result<()> {
     };
     let side = Side::Plan;
     let views = [
-        View::Next { position: None, top: 10 },
+        View::Next { position: None, top: 10, answer: Answer::Top },
         View::Strip,
-        View::Activations { layer: 0, hook: Hook::MlpPost, side, sort: true },
+        View::Activations { layer: 0, hook: Hook::MlpPost, side, sort: true, top: Some(64) },
         View::Neuron { layer: 0, neuron: 0 },
         View::Attention { layer: 0, head: None, side },
         View::Lens { side },
@@ -63,7 +62,7 @@ pub fn write(checkpoint: &Path, folder: &Path) -> Result<()> {
         View::Ladder,
     ];
     for view in views {
-        let figure: Arc<Figure> = match view::compute(&mut engine, &runs, &card, &view, &never)? {
+        let figure: Arc<Figure> = match view::compute(&mut engine, &runs, &view, &never)? {
             ViewData::Next(next) => next.figure,
             ViewData::Strip(strip) => strip.figure,
             ViewData::Activations(activations) => activations.figure,

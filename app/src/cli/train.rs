@@ -18,7 +18,7 @@ pub struct Train {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Updates of the whole run
-    #[arg(long, default_value_t = 1600)]
+    #[arg(long, default_value_t = 1200)]
     steps: u64,
     /// Go on from the state in the folder
     #[arg(long)]

@@ -1,42 +1,71 @@
 //! FFN activations, neuron x token; click a row to look into its neuron.
 
-use eframe::egui::{RichText, Ui};
+use eframe::egui::{ComboBox, Ui};
+use sluice_core::plan::{Change, Positions, Threshold};
 use sluice_core::site::Hook;
-use sluice_core::worker::{Token, View, ViewData};
+use sluice_core::worker::ViewData;
 
-use super::{data, layer_picker, side_picker};
+use super::{layer_picker, side_picker};
 use crate::command::Command;
-use crate::state::State;
-use crate::widgets::{figure, states};
+use crate::state::{State, Tab};
+use crate::widgets::{Cell, figure, states};
+
+/// Numbers of rows on offer; none = every neuron.
+const ROWS: [(Option<usize>, &str); 4] =
+    [(Some(32), "32 rows"), (Some(64), "64 rows"), (Some(256), "256 rows"), (None, "all neurons")];
 
 /// Draw the map.
 pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
-    let layers = state.card.as_ref().map_or(0, |card| card.spec.n_layers());
+    let layers = state.layers();
+    let gated = state
+        .card
+        .as_ref()
+        .and_then(|card| card.spec.layers.get(state.choices.layer))
+        .is_some_and(|layer| layer.ffn.gated);
     ui.horizontal_wrapped(|ui| {
-        layer_picker(ui, &mut state.choices.layer, layers);
-        side_picker(ui, &mut state.choices.side);
-        ui.checkbox(&mut state.choices.sort, "largest first");
+        let choices = &mut state.choices;
+        layer_picker(ui, "Layer", &mut choices.layer, layers);
+        let label = ui.label("Site");
+        let sites = [Hook::MlpPre, Hook::MlpPreLinear, Hook::MlpGatePost, Hook::MlpPost];
+        let combo = ComboBox::from_id_salt("ffn-site").selected_text(choices.hook.name()).show_ui(ui, |ui| {
+            for hook in sites.into_iter().filter(|hook| gated || matches!(hook, Hook::MlpPre | Hook::MlpPost))
+            {
+                ui.selectable_value(&mut choices.hook, hook, hook.name());
+            }
+        });
+        combo.response.labelled_by(label.id);
+        side_picker(ui, &mut choices.side);
+        ui.checkbox(&mut choices.sort, "largest first");
+        let label = ui.label("Show");
+        let chosen = ROWS.iter().find(|(rows, _)| *rows == choices.rows).map_or("", |(_, name)| name);
+        let combo = ComboBox::from_id_salt("rows").selected_text(chosen).show_ui(ui, |ui| {
+            for (rows, name) in ROWS {
+                ui.selectable_value(&mut choices.rows, rows, name);
+            }
+        });
+        combo.response.labelled_by(label.id);
+        if ui
+            .button("Threshold this FFN")
+            .on_hover_text("adds a threshold to the plan, set by its slider")
+            .clicked()
+        {
+            let threshold = Threshold { layer: Some(choices.layer), value: 0.1, positions: Positions::All };
+            commands.push(Command::Add(Box::new(Change::Threshold(threshold).into())));
+        }
     });
-    let choices = &state.choices;
-    let (layer, side, sort) = (choices.layer, choices.side, choices.sort);
-    if let Some(neuron) = choices.neuron
-        && let Some(ViewData::Neuron(found)) = data(state, &View::Neuron { layer, neuron })
-    {
-        figure::head(ui, &found.figure, commands);
-        let list = |tokens: &[(Token, f32)]| {
-            tokens.iter().map(|(token, x)| format!("{} {x:+.2}", token.text)).collect::<Vec<_>>().join("   ")
-        };
-        ui.label(RichText::new(format!("promotes  {}", list(&found.promoted))).monospace());
-        ui.label(RichText::new(format!("suppresses  {}", list(&found.suppressed))).monospace());
-        ui.separator();
-    }
-    let view = View::Activations { layer, hook: Hook::MlpPost, side, sort };
-    let Some(ViewData::Activations(found)) = data(state, &view) else {
-        return states::loading(ui, "Activations");
+    let view = state.view(Tab::Activations);
+    let Some(ViewData::Activations(found)) = view.as_ref().and_then(|view| state.data(view)) else {
+        return states::pending(ui, state, "Activations");
     };
-    let (map, neurons) = (std::sync::Arc::clone(&found.figure), found.neurons.clone());
-    figure::head(ui, &map, commands);
-    if let Some(hit) = figure::map(ui, &map) {
-        state.choices.neuron = neurons.get(hit.row).map(|&neuron| neuron as usize);
+    figure::head(ui, &found.figure, commands);
+    let layer = state.choices.layer;
+    let row_of = |neuron: usize| found.neurons.iter().position(|&known| known as usize == neuron);
+    let selected = state.choices.neuron.filter(|(of, _)| *of == layer).and_then(|(_, neuron)| row_of(neuron));
+    let position = state.choices.position.unwrap_or(state.results.tokens.len().saturating_sub(1));
+    let selected = selected.map(|row| Cell { row, col: position });
+    if let Some(cell) = figure::map(ui, &found.figure, selected).clicked
+        && let Some(&neuron) = found.neurons.get(cell.row)
+    {
+        commands.push(Command::Inspect(Some((layer, neuron as usize))));
     }
 }

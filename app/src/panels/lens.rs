@@ -1,9 +1,9 @@
-//! Logit lens: the top token at every layer and position.
+//! Logit lens: the top token at every layer and position. Click a cell to lock the inspector on its position.
 
 use eframe::egui::Ui;
 use sluice_core::worker::{View, ViewData};
 
-use super::{data, side_picker};
+use super::side_picker;
 use crate::command::Command;
 use crate::state::State;
 use crate::widgets::{figure, states};
@@ -12,7 +12,11 @@ use crate::widgets::{figure, states};
 pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     ui.horizontal(|ui| side_picker(ui, &mut state.choices.side));
     let view = View::Lens { side: state.choices.side };
-    let Some(ViewData::Figure(figure)) = data(state, &view) else { return states::loading(ui, "Logit lens") };
+    let Some(ViewData::Figure(figure)) = state.data(&view) else {
+        return states::pending(ui, state, "Logit lens");
+    };
     figure::head(ui, figure, commands);
-    figure::map(ui, figure);
+    if let Some(cell) = figure::map(ui, figure, None).clicked {
+        commands.push(Command::Select(Some(cell.col)));
+    }
 }

@@ -2,25 +2,25 @@
 
 pub mod activations;
 pub mod attention;
+pub mod inject;
 pub mod lens;
+pub mod neuron;
 pub mod next;
+pub mod palette;
 pub mod plan;
 pub mod prompt;
 pub mod pruning;
 pub mod routing;
+pub mod status;
 pub mod text;
 pub mod top;
 pub mod trace;
+pub mod welcome;
 
-use eframe::egui::{DragValue, Ui};
-use sluice_core::worker::{Side, View, ViewData};
+use eframe::egui::{ComboBox, DragValue, Ui};
+use sluice_core::worker::Side;
 
 use crate::state::State;
-
-/// The newest data of a view.
-fn data<'a>(state: &'a State, view: &View) -> Option<&'a ViewData> {
-    state.results.views.get(view).map(|data| &**data)
-}
 
 /// Choose between the two runs.
 fn side_picker(ui: &mut Ui, side: &mut Side) {
@@ -29,7 +29,23 @@ fn side_picker(ui: &mut Ui, side: &mut Side) {
 }
 
 /// Choose a layer.
-fn layer_picker(ui: &mut Ui, layer: &mut usize, layers: usize) {
-    let label = ui.label("Layer");
-    ui.add(DragValue::new(layer).range(0..=layers.saturating_sub(1)).speed(0.1)).labelled_by(label.id);
+fn layer_picker(ui: &mut Ui, name: &str, layer: &mut usize, layers: usize) {
+    let label = ui.label(name);
+    ui.add(DragValue::new(layer).range(0..=layers.saturating_sub(1)).speed(0.05)).labelled_by(label.id);
+}
+
+/// Choose a prompt position, or what `none` says.
+fn position_picker(ui: &mut Ui, state: &State, name: &str, none: &str, position: &mut Option<usize>) {
+    let label = ui.label(name);
+    let tokens = &state.results.tokens;
+    let text =
+        |at: usize| tokens.get(at).map_or_else(|| at.to_string(), |token| format!("{at} {}", token.text));
+    let shown = position.map_or_else(|| none.to_owned(), text);
+    let combo = ComboBox::from_id_salt(name).selected_text(shown).show_ui(ui, |ui| {
+        ui.selectable_value(position, None, none);
+        for at in 0..tokens.len() {
+            ui.selectable_value(position, Some(at), text(at));
+        }
+    });
+    combo.response.labelled_by(label.id);
 }

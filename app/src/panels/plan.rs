@@ -1,38 +1,110 @@
-//! The plan stack: switch, scale and remove interventions.
+//! The plan stack: switch, scale, reorder and remove interventions.
 
-use eframe::egui::{Slider, Ui};
+use eframe::egui::{Button, RichText, Slider, Ui};
+use sluice_core::plan::{Change, Item};
 
 use crate::command::Command;
+use crate::errands::Dialog;
 use crate::state::State;
 use crate::widgets::states;
 
 /// Draw the stack.
 pub fn ui(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
+    let items = &state.history.plan().items;
     ui.horizontal(|ui| {
         ui.strong("Plan");
-        let some = !state.history.plan().items.is_empty();
-        if ui.add_enabled(some, eframe::egui::Button::new("Clear plan")).clicked() {
+        if ui.add_enabled(!items.is_empty(), Button::new("Clear plan").small()).clicked() {
             commands.push(Command::Clear);
         }
     });
-    if state.history.plan().items.is_empty() {
-        states::empty(ui, "The model is unmodified", "paint the routing map or take out a sublayer");
-        return;
+    if items.is_empty() {
+        return states::empty(
+            ui,
+            "The model is unmodified",
+            "paint the routing map, take out a sublayer, or inject a vector",
+        );
     }
-    for (index, item) in state.history.plan().items.iter().enumerate() {
-        let mut edited = item.clone();
-        ui.push_id(index, |ui| {
-            ui.separator();
-            ui.checkbox(&mut edited.on, item.change.summary());
-            ui.horizontal(|ui| {
-                ui.add(Slider::new(&mut edited.strength, 0.0..=1.0).text("strength"));
-                if ui.button("Remove").clicked() {
-                    commands.push(Command::Remove(index));
-                }
-            });
-        });
-        if edited != *item {
-            commands.push(Command::Edit(index, Box::new(edited)));
+    for (index, item) in items.iter().enumerate() {
+        ui.push_id(index, |ui| entry(ui, state, index, item, commands));
+    }
+    ui.separator();
+    ui.label(
+        RichText::new(
+            "applied in this order: routing, thresholds, removal, corruption, patches, ablation, scaling, injection",
+        )
+        .small()
+        .weak(),
+    );
+}
+
+fn entry(ui: &mut Ui, state: &State, index: usize, item: &Item, commands: &mut Vec<Command>) {
+    let mut edited = item.clone();
+    ui.separator();
+    ui.checkbox(&mut edited.on, item.change.summary());
+    if let Change::Route(route) = &item.change
+        && route.needs_small()
+        && let Some(card) = &state.card
+    {
+        let text =
+            route.sample.as_ref().map(|path| format!(" (text: {})", path.display())).unwrap_or_default();
+        ui.label(RichText::new(format!("small FFN: {}{text}", card.small_ffn)).small().weak());
+        if !card.spec.is_duo() && ui.small_button("Choose sample text…").clicked() {
+            commands.push(Command::Ask(Dialog::Sample));
         }
+    }
+    ui.label(RichText::new(past_the_prompt(&item.change)).small().weak());
+    match &mut edited.change {
+        Change::Add(add) => {
+            ui.add(Slider::new(&mut add.scale, -4.0..=4.0).text("vector scale"));
+        }
+        Change::Threshold(threshold) => {
+            ui.add(Slider::new(&mut threshold.value, 0.0..=4.0).text("threshold"));
+        }
+        Change::Scale(scale) => {
+            ui.add(Slider::new(&mut scale.factor, -2.0..=4.0).text("factor"));
+        }
+        _ => {}
+    }
+    ui.horizontal(|ui| {
+        ui.spacing_mut().slider_width = 90.0;
+        ui.add(Slider::new(&mut edited.strength, 0.0..=1.0).text("strength"));
+    });
+    ui.horizontal(|ui| {
+        if ui.add_enabled(index > 0, Button::new("Up").small()).clicked() {
+            commands.push(Command::Raise(index));
+        }
+        if ui.add(Button::new("Remove").small()).clicked() {
+            commands.push(Command::Remove(index));
+        }
+    });
+    if edited != *item {
+        commands.push(Command::Edit(index, Box::new(edited)));
+    }
+}
+
+/// What positions past the prompt do.
+fn past_the_prompt(change: &Change) -> String {
+    use sluice_core::plan::Positions;
+    let positions = match change {
+        Change::Route(route) => {
+            let next = route.layers.iter().filter(|layer| layer.next != sluice_core::plan::Lane::Big).count();
+            return if next == 0 {
+                "next tokens: big everywhere".into()
+            } else {
+                format!("next tokens: not big in {next} layers")
+            };
+        }
+        Change::Threshold(change) => &change.positions,
+        Change::Skip(change) => &change.positions,
+        Change::Corrupt(change) => &change.positions,
+        Change::Patch(change) => &change.positions,
+        Change::Ablate(change) => &change.positions,
+        Change::Scale(change) => &change.positions,
+        Change::Add(change) => &change.positions,
+    };
+    match (change, positions) {
+        (Change::Patch(_), _) => "next tokens: unmodified past the source's end".into(),
+        (_, Positions::All | Positions::Last) => "next tokens: changed too".into(),
+        (_, Positions::Prompt | Positions::At(_)) => "next tokens: unmodified".into(),
     }
 }

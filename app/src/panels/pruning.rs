@@ -4,34 +4,50 @@ use eframe::egui::{Button, RichText, ScrollArea, Ui};
 use sluice_core::plan::Sublayer;
 use sluice_core::worker::{View, ViewData};
 
-use super::data;
 use crate::command::Command;
-use crate::state::{State, parts};
+use crate::state::State;
+use crate::state::edits::PARTS;
+use crate::theme;
 use crate::widgets::{figure, states};
 
 /// Draw the ladder.
 pub fn ui(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
-    let Some(card) = &state.card else {
-        return states::empty(ui, "No checkpoint is open", "type its folder above and press Open");
-    };
-    if let Some(ViewData::Figure(figure)) = data(state, &View::Ladder) {
-        figure::head(ui, figure, commands);
+    match state.data(&View::Ladder) {
+        Some(ViewData::Figure(figure)) => figure::head(ui, figure, commands),
+        _ => return states::pending(ui, state, "Sublayers"),
     }
-    ui.weak("click a sublayer to take it out of the model, click again to put it back");
-    ScrollArea::vertical().id_salt("ladder").show(ui, |ui| {
-        for layer in 0..card.spec.n_layers() {
-            ui.horizontal(|ui| {
-                ui.monospace(format!("{layer:>3}"));
-                for part in parts() {
-                    let sublayer = Sublayer { layer, part };
-                    let out = state.is_out(sublayer);
-                    let text = RichText::new(sublayer.to_string());
-                    let text = if out { text.strikethrough().weak() } else { text };
-                    if ui.add(Button::new(text).min_size([120.0, 0.0].into()).selected(!out)).clicked() {
-                        commands.push(Command::Toggle(sublayer));
+    let layers = state.layers();
+    let all = (0..layers).flat_map(|layer| PARTS.map(|part| Sublayer { layer, part }));
+    let out = all.filter(|&sublayer| state.is_out(sublayer)).count();
+    ui.weak(format!(
+        "click a sublayer to take it out, again to put it back; {out} of {} are out",
+        2 * layers
+    ));
+    ui.add_space(theme::UNIT);
+    ScrollArea::vertical().id_salt("ladder").auto_shrink(false).show_rows(
+        ui,
+        theme::ROW,
+        layers,
+        |ui, shown| {
+            for layer in shown {
+                ui.horizontal(|ui| {
+                    ui.monospace(format!("{layer:>3}"));
+                    for part in PARTS {
+                        rung(ui, state, Sublayer { layer, part }, commands);
                     }
-                }
-            });
-        }
-    });
+                });
+            }
+        },
+    );
+}
+
+fn rung(ui: &mut Ui, state: &State, sublayer: Sublayer, commands: &mut Vec<Command>) {
+    let out = state.is_out(sublayer);
+    let text = RichText::new(sublayer.to_string());
+    let text = if out { text.strikethrough().weak() } else { text };
+    let button = Button::new(text).min_size([140.0, theme::ROW].into()).selected(!out);
+    let hint = if out { "put it back" } else { "take it out: it adds nothing to the residual stream" };
+    if ui.add(button).on_hover_text(hint).clicked() {
+        commands.push(Command::Toggle(sublayer));
+    }
 }

@@ -4,9 +4,9 @@ use eframe::egui::Ui;
 use sluice_core::plan::Lane;
 use sluice_core::worker::{View, ViewData};
 
-use super::data;
 use crate::command::Command;
 use crate::state::State;
+use crate::state::edits::Preset;
 use crate::widgets::{figure, states};
 
 /// Draw the map and its brush.
@@ -17,22 +17,23 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
             ui.selectable_value(&mut state.choices.lane, lane, lane.name());
         }
         ui.separator();
-        if ui.button("All big").clicked() {
-            commands.push(Command::PaintAll(Lane::Big));
-        }
-        if ui.button("All small").clicked() {
-            commands.push(Command::PaintAll(Lane::Small));
+        ui.label("Fill");
+        for preset in Preset::ALL {
+            if ui.button(preset.name()).clicked() {
+                commands.push(Command::Fill(preset));
+            }
         }
     });
-    let Some(ViewData::Figure(figure)) = data(state, &View::Routing) else {
-        return states::loading(ui, "Routing map");
+    let Some(ViewData::Figure(figure)) = state.data(&View::Routing) else {
+        return states::pending(ui, state, "Routing map");
     };
     figure::head(ui, figure, commands);
-    if let Some(hit) = figure::map(ui, figure) {
+    let selected = None;
+    if let Some(cell) = figure::map(ui, figure, selected).dragged {
         // The last column stands for everything past the prompt.
-        let position = (hit.col < state.results.tokens.len()).then_some(hit.col);
-        if state.lane(hit.row, position) != state.choices.lane {
-            commands.push(Command::Paint(hit.row, position, state.choices.lane));
+        let position = (cell.col < state.results.tokens.len()).then_some(cell.col);
+        if state.lane(cell.row, position) != state.choices.lane {
+            commands.push(Command::Paint(cell.row, position, state.choices.lane));
         }
     }
 }

@@ -10,9 +10,12 @@ use crate::widgets::states;
 /// Draw both texts.
 pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     ui.horizontal_wrapped(|ui| {
+        ui.spacing_mut().slider_width = 120.0;
         ui.add(Slider::new(&mut state.choices.temperature, 0.0..=2.0).text("temperature"));
         let label = ui.label("Tokens");
         ui.add(DragValue::new(&mut state.choices.max_new_tokens).range(1..=4096)).labelled_by(label.id);
+        let label = ui.label("Seed");
+        ui.add(DragValue::new(&mut state.choices.seed)).labelled_by(label.id);
         if ui.button("Continue the prompt").clicked() {
             commands.push(Command::Generate);
         }
@@ -23,6 +26,7 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     let Some(text) = &state.results.text else {
         return states::empty(ui, "No continuation yet", "press Continue the prompt");
     };
+    ui.add_space(crate::theme::UNIT);
     ui.columns(2, |columns| {
         let sides =
             [("Unmodified", &text.base, text.tokens[0]), ("Under the plan", &text.plan, text.tokens[1])];

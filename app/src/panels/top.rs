@@ -1,55 +1,140 @@
-//! Top bar: open, undo, redo, model card, failures.
+//! Top bar: menus, path box, undo, redo, model card, failures.
 
-use eframe::egui::{TextEdit, Ui};
+use eframe::egui::{Align2, Area, Button, FontId, Id, Key, MenuBar, Order, RichText, TextEdit, Ui};
+use sluice_core::worker::Card;
 
-use crate::command::Command;
+use crate::command::{ACTIONS, Command, Menu};
 use crate::state::State;
+use crate::theme;
 use crate::widgets::states;
 
 /// Draw the bar.
 pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
-    ui.horizontal_wrapped(|ui| {
+    MenuBar::new().ui(ui, |ui| {
+        menu(ui, "File", Menu::File, state, commands);
+        menu(ui, "Edit", Menu::Edit, state, commands);
+        menu(ui, "View", Menu::View, state, commands);
+        menu(ui, "Run", Menu::Run, state, commands);
+        ui.separator();
         let label = ui.label("Checkpoint folder");
         let edit =
-            TextEdit::singleline(&mut state.path).desired_width(320.0).hint_text("a Hugging Face folder");
+            TextEdit::singleline(&mut state.path).desired_width(300.0).hint_text("a Hugging Face folder");
         let edit = ui.add(edit).labelled_by(label.id);
-        let entered = edit.lost_focus() && ui.input(|input| input.key_pressed(eframe::egui::Key::Enter));
+        let entered = edit.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter));
         if (ui.button("Open").clicked() || entered) && !state.path.trim().is_empty() {
             commands.push(Command::Open(state.path.trim().into()));
         }
         ui.separator();
         let (undo, redo) = state.history.steps();
-        if ui.add_enabled(undo, eframe::egui::Button::new("Undo")).clicked() {
+        if ui.add_enabled(undo, Button::new("Undo")).on_hover_text("Ctrl+Z").clicked() {
             commands.push(Command::Undo);
         }
-        if ui.add_enabled(redo, eframe::egui::Button::new("Redo")).clicked() {
+        if ui.add_enabled(redo, Button::new("Redo")).on_hover_text("Ctrl+Shift+Z").clicked() {
             commands.push(Command::Redo);
         }
-        ui.separator();
-        eframe::egui::widgets::global_theme_preference_buttons(ui);
+        if let Some(card) = &state.card {
+            ui.separator();
+            model_card(ui, card);
+        }
     });
     if let Some(card) = &state.card {
-        let millions = card.parameters as f64 / 1e6;
-        let mib = card.bytes_resident >> 20;
-        let spec = &card.spec;
-        ui.horizontal_wrapped(|ui| {
-            ui.strong(&card.name);
-            ui.weak(format!(
-                "{} · {millions:.2} M parameters · {} layers · width {} · {} in memory, {mib} MiB · tokenizer: {}",
-                spec.model_type,
-                spec.n_layers(),
-                spec.d_model,
-                card.dtype,
-                card.tokenizer
-            ));
-        });
         for warning in &card.warnings {
-            ui.colored_label(crate::theme::WARNING, warning);
+            ui.label(RichText::new(warning).small().color(theme::WARNING));
         }
     }
-    if let Some(failure) = &state.results.failure
+    if let Some((_, failure)) = &state.results.failure
         && states::failure(ui, failure)
     {
         commands.push(Command::Dismiss);
     }
+}
+
+fn menu(ui: &mut Ui, name: &str, menu: Menu, state: &State, commands: &mut Vec<Command>) {
+    ui.menu_button(name, |ui| {
+        for action in ACTIONS.iter().filter(|action| action.menu == menu) {
+            let keys = action.keys.map(|keys| ui.ctx().format_shortcut(&keys)).unwrap_or_default();
+            let button = ui.add(Button::new(action.text).shortcut_text(keys));
+            let button =
+                if action.tooltip.is_empty() { button } else { button.on_hover_text(action.tooltip) };
+            if button.clicked() {
+                commands.push((action.command)());
+            }
+        }
+        if menu == Menu::File && !state.settings.recent.is_empty() {
+            ui.separator();
+            ui.weak("Recent");
+            for path in &state.settings.recent {
+                if ui.button(path.display().to_string()).clicked() {
+                    commands.push(Command::Open(path.clone()));
+                }
+            }
+        }
+    });
+}
+
+/// One line, the rest on hover.
+fn model_card(ui: &mut Ui, card: &Card) {
+    let spec = &card.spec;
+    let mib = card.bytes_resident as f64 / f64::from(1 << 20);
+    let line = format!(
+        "{} · {} · {} · {} layers · {} {mib:.0} MiB",
+        card.name,
+        spec.model_type,
+        count(card.parameters),
+        spec.n_layers(),
+        card.dtype
+    );
+    let layer = spec.layers.first();
+    let details = [
+        ("width", spec.d_model.to_string()),
+        ("FFN width", layer.map_or_else(String::new, |layer| layer.ffn.d_mlp.to_string())),
+        ("heads", layer.map_or_else(String::new, |layer| layer.attn.heads.to_string())),
+        ("K/V heads", layer.map_or_else(String::new, |layer| layer.attn.kv_heads.to_string())),
+        ("vocabulary", spec.vocab.to_string()),
+        ("context", spec.context.to_string()),
+        ("tokenizer", card.tokenizer.clone()),
+        ("on disk", format!("{:.1} MiB", card.bytes_file as f64 / f64::from(1 << 20))),
+        ("fingerprint", card.fingerprint.clone()),
+        ("small FFN", card.small_ffn.clone()),
+    ];
+    ui.label(RichText::new(line).strong()).on_hover_ui(|ui| {
+        eframe::egui::Grid::new("card").num_columns(2).show(ui, |ui| {
+            for (name, value) in &details {
+                ui.weak(*name);
+                ui.monospace(value);
+                ui.end_row();
+            }
+        });
+    });
+}
+
+/// `124 M`
+fn count(parameters: u64) -> String {
+    let x = parameters as f64;
+    match x {
+        _ if x >= 1e9 => format!("{:.2} B parameters", x / 1e9),
+        _ if x >= 1e6 => format!("{:.1} M parameters", x / 1e6),
+        _ => format!("{:.0} k parameters", x / 1e3),
+    }
+}
+
+/// Says what dropping does while a file hovers over the window.
+pub fn drop_target(ui: &Ui) {
+    if ui.input(|input| input.raw.hovered_files.is_empty()) {
+        return;
+    }
+    let ctx = ui.ctx();
+    let rect = ctx.content_rect();
+    Area::new(Id::unique("drop")).order(Order::Foreground).fixed_pos(rect.min).show(ctx, |ui| {
+        let painter = ui.ctx().layer_painter(ui.layer_id());
+        painter.rect_filled(rect, 0.0, ui.visuals().panel_fill.gamma_multiply(0.85));
+        let colour = theme::accent(ui.ctx());
+        painter.text(
+            rect.center(),
+            Align2::CENTER_CENTER,
+            "drop to open the checkpoint",
+            FontId::proportional(22.0),
+            colour,
+        );
+    });
 }

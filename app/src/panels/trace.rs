@@ -1,48 +1,101 @@
-//! Causal trace: corrupt tokens, restore one component at a time, see what brings the answer back.
+//! Causal trace: corrupt tokens, restore one component at a time, see what brings the answer back. Corruption and
+//! restoration go into the plan on request.
 
-use eframe::egui::{Slider, Ui};
-use sluice_core::worker::{Component, Slot, Trace};
+use eframe::egui::{Button, Slider, TextEdit, Ui};
+use sluice_core::plan::{Change, Corrupt, Noise, Patch, Positions, Source, Target};
+use sluice_core::site::{Hook, Site};
+use sluice_core::worker::{Answer, Component, Slot, Trace, TraceFindings, ViewData};
 
 use crate::command::Command;
 use crate::state::State;
 use crate::widgets::{figure, states};
 
+const COMPONENTS: [(Component, &str); 3] =
+    [(Component::Residual, "residual"), (Component::Attention, "attention"), (Component::Ffn, "FFN")];
+
+/// The trace as the panel says; `None` where no token is marked or the prompt is no prompt.
+pub fn request(state: &State) -> Option<Trace> {
+    let choices = &state.choices;
+    if choices.corrupt.is_empty() {
+        return None;
+    }
+    Some(Trace {
+        prompt: state.request_prompt().ok()?,
+        plan: state.history.plan().clone(),
+        answer: choices.answer.clone(),
+        corrupt: choices.corrupt.clone(),
+        sigma: choices.sigma,
+        seed: choices.seed,
+        component: choices.component,
+    })
+}
+
 /// Draw the controls and the grid.
 pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
-    ui.weak("click tokens of the strip above to mark what is corrupted");
-    let prompt = state.request_prompt();
-    let plan = state.history.plan().clone();
-    let choices = &mut state.choices;
+    ui.weak("click tokens of the strip above to mark what is corrupted, then run the trace");
     ui.horizontal_wrapped(|ui| {
-        for (component, name) in
-            [(Component::Residual, "residual"), (Component::Attention, "attention"), (Component::Ffn, "FFN")]
-        {
-            ui.selectable_value(&mut choices.component, component, name);
+        answer_box(ui, state, commands);
+        ui.label("restore");
+        for (component, name) in COMPONENTS {
+            ui.selectable_value(&mut state.choices.component, component, name);
         }
-        ui.add(Slider::new(&mut choices.sigma, 0.0..=10.0).text("noise, σ of the embeddings"));
-        let ready = !choices.corrupt.is_empty();
-        if ui.add_enabled(ready, eframe::egui::Button::new("Run trace")).clicked()
-            && let Ok(prompt) = prompt
-        {
-            commands.push(Command::Trace(Box::new(Trace {
-                prompt,
-                plan,
-                answer: None,
-                corrupt: choices.corrupt.clone(),
-                sigma: choices.sigma,
-                seed: 0,
-                component: choices.component,
-            })));
+        ui.add(Slider::new(&mut state.choices.sigma, 0.0..=10.0).text("noise, σ of the embeddings"));
+        let ready = !state.choices.corrupt.is_empty();
+        if ui.add_enabled(ready, Button::new("Run trace")).clicked() {
+            commands.push(Command::Trace(request(state).map(Box::new)));
         }
         if state.results.progress.contains_key(&Slot::Study) && ui.button("Cancel trace").clicked() {
             commands.push(Command::Cancel(Slot::Study));
         }
-    });
-    match &state.results.trace {
-        Some(findings) => {
-            figure::head(ui, &findings.figure, commands);
-            figure::map(ui, &findings.figure);
+        if ui.add_enabled(ready, Button::new("Corruption into the plan")).clicked() {
+            let noise = Noise::Noise { sigma: state.choices.sigma, seed: state.choices.seed };
+            let positions = Positions::At(state.choices.corrupt.clone());
+            let corrupt = Corrupt { site: Site::Embed, noise, positions };
+            commands.push(Command::Add(Box::new(Change::Corrupt(corrupt).into())));
         }
-        None => states::empty(ui, "No trace yet", "mark at least one token and run it"),
+    });
+    let Some(findings) = &state.results.trace else {
+        if let Some((Slot::Study, failure)) = &state.results.failure {
+            return states::empty(ui, &failure.cause, &failure.next_step);
+        }
+        return states::empty(ui, "No trace yet", "mark at least one token and run it");
+    };
+    figure::head(ui, &findings.figure, commands);
+    ui.weak("click a cell to restore it in the plan, on top of the corruption");
+    if let Some(cell) = figure::map(ui, &findings.figure, None).clicked {
+        commands.push(Command::Add(Box::new(restore(findings, cell.row, cell.col).into())));
     }
+}
+
+/// The token to follow: typed, or a click in the next-token table.
+pub(super) fn answer_box(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
+    let label = ui.label("Answer");
+    let followed = match state.data(&state.next_view()) {
+        Some(ViewData::Next(next)) => next.answer.token.text.clone(),
+        _ => String::new(),
+    };
+    let edit = TextEdit::singleline(&mut state.answer).desired_width(96.0).hint_text(followed);
+    let edit = ui.add(edit).labelled_by(label.id);
+    if edit.on_hover_text("a text's first token, or an id; empty follows the most likely token").changed() {
+        let text = state.answer.as_str();
+        commands.push(Command::Follow(match text.trim().parse() {
+            _ if text.is_empty() => Answer::Top,
+            Ok(id) if state.ids_only() => Answer::Id(id),
+            _ => Answer::Text(text.to_owned()),
+        }));
+    }
+}
+
+/// One cell of the grid as an intervention: the unmodified run's value at its layer and token.
+fn restore(findings: &TraceFindings, layer: usize, position: usize) -> Change {
+    let hook = match findings.trace.component {
+        Component::Residual => Hook::ResidPost,
+        Component::Attention => Hook::AttnOut,
+        Component::Ffn => Hook::MlpOut,
+    };
+    Change::Patch(Patch {
+        target: Target::site(Site::block(layer, hook)),
+        positions: Positions::At(vec![position]),
+        source: Source::Base,
+    })
 }

@@ -1,4 +1,10 @@
 //! Pieces that several panels use.
 
 pub mod figure;
+mod legend;
+mod lines;
+mod map;
 pub mod states;
+mod texture;
+
+pub use map::Cell;

@@ -1,22 +1,36 @@
 //! Empty, loading and failed, looking alike everywhere.
 
-use eframe::egui::{RichText, Ui};
-use sluice_core::worker::Failure;
+use eframe::egui::{RichText, Spinner, Ui};
+use sluice_core::worker::{Failure, Slot};
 
+use crate::state::State;
 use crate::theme;
 
 /// Nothing is here yet, and what to do about it.
 pub fn empty(ui: &mut Ui, what: &str, next_step: &str) {
-    ui.add_space(4.0 * theme::UNIT);
+    ui.add_space(8.0 * theme::UNIT);
     ui.vertical_centered(|ui| {
         ui.label(what);
         ui.weak(next_step);
     });
 }
 
+/// What a panel shows while its data is not there: that it is computed, or why it cannot be.
+pub fn pending(ui: &mut Ui, state: &State, what: &str) {
+    match &state.results.failure {
+        Some((Slot::Scene, failure)) => empty(ui, &failure.cause, &failure.next_step),
+        _ => loading(ui, what),
+    }
+}
+
 /// Something is being computed.
 pub fn loading(ui: &mut Ui, what: &str) {
-    empty(ui, &format!("{what} …"), "it appears here as soon as it is there");
+    ui.add_space(8.0 * theme::UNIT);
+    ui.vertical_centered(|ui| {
+        ui.add(Spinner::new().size(16.0));
+        ui.label(format!("{what} …"));
+        ui.weak("it appears here as soon as it is there");
+    });
 }
 
 /// A failure with its cause and next step. True when it was closed.

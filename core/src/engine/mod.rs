@@ -1,7 +1,7 @@
 //! Runs and their caches: the same tokens and weights, under one plan or another.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::Tensor;
@@ -19,9 +19,9 @@ mod open;
 mod surrogate;
 
 pub use decode::{Decoder, Sampler};
-pub use memory::{RunSize, available_bytes};
+pub use memory::{RunSize, available_bytes, keep_freed_blocks};
 pub use open::{Opened, bundled, open};
-pub use surrogate::{SURROGATE_TOKENS, SampleText};
+pub use surrogate::{SURROGATE_TOKENS, label as small_label};
 
 /// A model with its tokenizer and what is kept between runs. Lives on one thread.
 pub struct Engine {
@@ -29,9 +29,10 @@ pub struct Engine {
     pub model: Arc<Model>,
     /// Its tokenizer, where it has one.
     pub tokenizer: Option<Arc<Tokenizer>>,
-    /// The text that surrogate small FFNs are chosen on.
-    pub sample: SampleText,
-    small: Option<Arc<[Ffn]>>,
+    /// Told about work that no request asked for by name: what, steps done, steps in all.
+    pub report: Report,
+    /// Small FFNs with the text they were chosen on.
+    small: Option<(Option<PathBuf>, Arc<[Ffn]>)>,
     base: Option<Arc<Run>>,
 }
 
@@ -53,6 +54,9 @@ pub struct Run {
 /// A question asked between sublayers: stop?
 pub type Cancelled<'a> = &'a dyn Fn() -> bool;
 
+/// Hears what is being done, steps done, and steps in all.
+pub type Report = Box<dyn Fn(&str, u64, u64)>;
+
 /// Never stop.
 pub fn never() -> bool {
     false
@@ -61,7 +65,7 @@ pub fn never() -> bool {
 impl Engine {
     /// An engine over a model.
     pub fn new(model: Arc<Model>, tokenizer: Option<Arc<Tokenizer>>) -> Self {
-        Self { model, tokenizer, sample: SampleText::default(), small: None, base: None }
+        Self { model, tokenizer, report: Box::new(|_, _, _| {}), small: None, base: None }
     }
 
     /// Ids of a text, with BOS as the tokenizer does.
@@ -170,57 +174,44 @@ impl Engine {
 
     /// Logits after one position of a run, `[vocab]`: one row of the unembedding.
     pub fn row_logits(&self, run: &Run, position: usize) -> Result<Vec<f32>> {
-        let missing = || Error::Input(format!("the prompt has no position {position}"));
+        Ok(self.rows_logits(run, position, 1, &never)?.swap_remove(0))
+    }
+
+    /// Logits after the positions `start .. start + len` of a run, `len` rows of `[vocab]`.
+    pub fn rows_logits(
+        &self,
+        run: &Run,
+        start: usize,
+        len: usize,
+        cancelled: Cancelled,
+    ) -> Result<Vec<Vec<f32>>> {
+        let missing = || Error::Input(format!("the prompt has no positions {start} to {}", start + len));
+        let rows = run.tokens.get(start..start + len).filter(|rows| !rows.is_empty()).ok_or_else(missing)?;
         let stream = run.boundaries.last().ok_or_else(missing)?;
-        if position >= run.tokens.len() {
-            return Err(missing());
-        }
-        let ask = Ask { logits: Logits::Last, ..Ask::default() };
-        let (model, schedule) = (Arc::clone(&self.model), Arc::clone(&run.schedule));
-        let row = run.tokens.get(position..=position).ok_or_else(missing)?;
-        let mut pass = Pass::new(model, schedule, Arc::clone(&run.cache), row, position, ask)?;
-        pass.enter(self.model.spec.n_layers(), stream.narrow(0, position, 1)?);
-        let logits = pass.run(&never)?.logits.ok_or_else(missing)?;
-        Ok(logits.flatten_all()?.to_vec1()?)
-    }
-
-    /// Logits of every position of a run, `[T, vocab]`.
-    pub fn all_logits(&self, run: &Run, cancelled: Cancelled) -> Result<Tensor> {
-        RunSize::new(&self.model.spec, run.tokens.len()).with_all_logits().check()?;
+        RunSize::new(&self.model.spec, len).with_all_logits().check()?;
         let ask = Ask { logits: Logits::All, ..Ask::default() };
-        let mut pass = Pass::new(
-            Arc::clone(&self.model),
-            Arc::clone(&run.schedule),
-            Arc::clone(&run.cache),
-            &run.tokens,
-            0,
-            ask,
-        )?;
-        let last = run.boundaries.last().ok_or_else(|| Error::Internal("a run without boundaries".into()))?;
-        pass.enter(self.model.spec.n_layers(), last.clone());
-        let logits = pass.run(cancelled)?.logits;
-        logits.ok_or_else(|| Error::Internal("a pass without logits".into()))
+        let (model, schedule) = (Arc::clone(&self.model), Arc::clone(&run.schedule));
+        let mut pass = Pass::new(model, schedule, Arc::clone(&run.cache), rows, start, ask)?;
+        pass.enter(self.model.spec.n_layers(), stream.narrow(0, start, len)?);
+        Ok(pass.run(cancelled)?.logits.ok_or_else(missing)?.to_vec2()?)
     }
 
-    /// The small FFN of every layer: the checkpoint's own, or a labelled surrogate, computed on first use.
-    pub fn small(&mut self, cancelled: Cancelled) -> Result<Arc<[Ffn]>> {
-        if let Some(small) = &self.small {
+    /// The small FFN of every layer: the checkpoint's own, or a labelled surrogate chosen on a text file (left out: the
+    /// bundled text), computed on first use.
+    pub fn small(&mut self, sample: Option<&Path>, cancelled: Cancelled) -> Result<Arc<[Ffn]>> {
+        let own = self.model.spec.is_duo();
+        if let Some((chosen_on, small)) = &self.small
+            && (own || chosen_on.as_deref() == sample)
+        {
             return Ok(Arc::clone(small));
         }
-        let own: Option<Vec<Ffn>> =
-            self.model.weights.layers.iter().map(|layer| layer.small.clone()).collect();
-        let small: Arc<[Ffn]> = match own {
-            Some(own) => own.into(),
-            None => surrogate::compute(self, cancelled)?.into(),
+        let small: Arc<[Ffn]> = if own {
+            self.model.weights.layers.iter().filter_map(|layer| layer.small.clone()).collect()
+        } else {
+            surrogate::compute(self, sample, cancelled)?.into()
         };
-        self.small = Some(Arc::clone(&small));
+        self.small = Some((sample.map(Path::to_owned), Arc::clone(&small)));
         Ok(small)
-    }
-
-    /// Choose surrogates on another text from now on.
-    pub fn set_sample(&mut self, sample: SampleText) {
-        self.sample = sample;
-        self.small = None;
     }
 }
 
@@ -256,8 +247,8 @@ impl Resolve for Resolver<'_> {
         output.captures.remove(&site).ok_or_else(missing)
     }
 
-    fn small(&mut self) -> Result<Arc<[Ffn]>> {
-        self.engine.small(self.cancelled)
+    fn small(&mut self, sample: Option<&Path>) -> Result<Arc<[Ffn]>> {
+        self.engine.small(sample, self.cancelled)
     }
 }
 

@@ -81,16 +81,21 @@ pub fn open(
         dtype: "f32",
         tokenizer: engine.tokenizer.as_ref().map_or("none", |tokenizer| tokenizer.kind()).into(),
         warnings,
-        small_ffn: super::surrogate::label(&engine),
+        small_ffn: super::surrogate::label(&engine, None),
         sample_prompt: sample_prompt(&engine, checkpoint),
         spec: Arc::clone(&model.spec),
     };
     Ok(Opened { engine, card })
 }
 
-/// The checkpoint that ships with Sluice. None does yet: its trainer is not written.
+/// The checkpoint that ships with Sluice, compiled in; `sluice train` makes it.
 pub fn bundled() -> Result<Checkpoint> {
-    Err(Error::Input("no checkpoint is bundled with this build yet: name a checkpoint folder".into()))
+    Checkpoint::embedded(
+        "bundled",
+        include_str!("../../../assets/bundled/config.json"),
+        include_str!("../../../assets/bundled/tokenizer.json"),
+        include_bytes!("../../../assets/bundled/model.safetensors"),
+    )
 }
 
 /// Name of a declared tensor in the checkpoint. Checkpoints of the bare model leave out some or all of the prefix.

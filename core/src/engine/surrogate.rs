@@ -5,9 +5,12 @@
 //! [`SURROGATE_TOKENS`] tokens of a named text.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
 
 use super::{Cancelled, Engine, RunSize};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::metric;
 use crate::model::{Ask, Ffn, Logits};
 use crate::plan::schedule::Schedule;
@@ -20,30 +23,19 @@ pub const SURROGATE_TOKENS: usize = 512;
 /// A surrogate keeps one neuron in this many.
 const SHARE: usize = 16;
 
-/// The text that surrogates are chosen on.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SampleText {
-    /// Shown wherever a surrogate is used.
-    pub name: String,
-    /// The text; unused where the checkpoint has no tokenizer.
-    pub text: String,
-}
+/// Text read at most for [`SURROGATE_TOKENS`] tokens, bytes.
+const MOST_TEXT: u64 = 64 << 10;
 
-impl Default for SampleText {
-    fn default() -> Self {
-        Self {
-            name: "the bundled sample text".into(),
-            text: include_str!("../../../assets/sample.txt").into(),
-        }
-    }
-}
-
-/// What "small FFN" means for this engine.
-pub(super) fn label(engine: &Engine) -> String {
+/// What "small FFN" means for this engine where the plan names the text file `sample`, or none.
+pub fn label(engine: &Engine, sample: Option<&Path>) -> String {
     if engine.model.spec.is_duo() {
         return "the checkpoint's own small FFN".into();
     }
-    let text = if engine.tokenizer.is_some() { engine.sample.name.as_str() } else { "seeded random ids" };
+    let text = match sample {
+        _ if engine.tokenizer.is_none() => "seeded random ids".into(),
+        Some(path) => path.display().to_string(),
+        None => "the bundled sample text".into(),
+    };
     format!(
         "surrogate: the 1/{SHARE} of neurons with the largest mean |activation| × column norm of W_down over \
          {SURROGATE_TOKENS} tokens of {text}"
@@ -51,18 +43,30 @@ pub(super) fn label(engine: &Engine) -> String {
 }
 
 /// A small FFN per layer.
-pub(super) fn compute(engine: &Engine, cancelled: Cancelled) -> Result<Vec<Ffn>> {
+pub(super) fn compute(engine: &Engine, sample: Option<&Path>, cancelled: Cancelled) -> Result<Vec<Ffn>> {
     let spec = std::sync::Arc::clone(&engine.model.spec);
-    let tokens = tokens(engine)?;
+    let tokens = tokens(engine, sample)?;
     let sites: BTreeSet<Site> = (0..spec.n_layers()).map(|layer| Site::block(layer, Hook::MlpPost)).collect();
     let mut sums: Vec<Vec<f64>> = spec.layers.iter().map(|layer| vec![0.0; layer.ffn.d_mlp]).collect();
-    for chunk in tokens.chunks(spec.context.min(SURROGATE_TOKENS)) {
+    let chunks = tokens.chunks(spec.context.min(SURROGATE_TOKENS));
+    let total = (chunks.len() * (2 * spec.n_layers() + 1)) as u64;
+    let mut done = 0;
+    for chunk in chunks {
         let kept: u64 = spec.layers.iter().map(|layer| (layer.ffn.d_mlp * chunk.len()) as u64).sum();
         RunSize::new(&spec, chunk.len()).with_elements(kept).check()?;
         let ask = Ask { capture: sites.clone(), logits: Logits::None, boundaries: false };
-        let (output, _) = engine.pass(chunk, &Schedule::none(), ask, cancelled)?;
+        let (mut pass, _) = engine.start(chunk, &Schedule::none(), ask)?;
+        while !pass.is_done() {
+            if cancelled() {
+                return Err(Error::Cancelled);
+            }
+            pass.step()?;
+            done += 1;
+            (engine.report)("choosing surrogate small FFNs", done.min(total), total);
+        }
+        let captures = pass.finish().captures;
         for (sums, site) in sums.iter_mut().zip(&sites) {
-            let Some(post) = output.captures.get(site) else { continue };
+            let Some(post) = captures.get(site) else { continue };
             let sum: Vec<f32> = post.abs()?.sum(0)?.to_vec1()?;
             sums.iter_mut().zip(sum).for_each(|(total, part)| *total += f64::from(part));
         }
@@ -80,12 +84,26 @@ pub(super) fn compute(engine: &Engine, cancelled: Cancelled) -> Result<Vec<Ffn>>
     engine.model.weights.layers.iter().zip(sums).map(choose).collect()
 }
 
-fn tokens(engine: &Engine) -> Result<Vec<u32>> {
+fn tokens(engine: &Engine, sample: Option<&Path>) -> Result<Vec<u32>> {
     let vocab = engine.model.spec.vocab as u64;
     if engine.tokenizer.is_none() {
         return Ok((0..SURROGATE_TOKENS as u64).map(|i| (rng::bits(0, 0, i) % vocab) as u32).collect());
     }
-    let mut tokens = engine.encode(&engine.sample.text)?;
+    let mut tokens = match sample {
+        Some(path) => engine.encode(&read(path)?)?,
+        None => engine.encode(include_str!("../../../assets/sample.txt"))?,
+    };
     tokens.truncate(SURROGATE_TOKENS);
+    if tokens.is_empty() {
+        return Err(Error::Plan("the sample text has no tokens".into()));
+    }
     Ok(tokens)
+}
+
+/// The beginning of a text file; bytes that are no UTF-8 show as replacement characters.
+fn read(path: &Path) -> Result<String> {
+    let fail = |error: std::io::Error| Error::Plan(format!("sample text {}: {error}", path.display()));
+    let mut bytes = Vec::new();
+    File::open(path).map_err(fail)?.take(MOST_TEXT).read_to_end(&mut bytes).map_err(fail)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

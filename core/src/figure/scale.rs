@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Axis, Map, Provenance, Scale, text};
+use super::{Axis, Figure, Map, Plot, Provenance, Scale, text};
 
 /// Longest prompt and plan of the provenance line, in character columns.
 const PROMPT_COLUMNS: usize = 160;
@@ -38,6 +38,62 @@ impl Map {
     /// The text of one cell, where the map has any.
     pub fn text(&self, row: usize, col: usize) -> Option<&str> {
         self.text.as_ref()?.get(row * self.cols.labels.len() + col).map(String::as_str)
+    }
+
+    /// Rows and columns swapped.
+    pub fn transposed(&self) -> Self {
+        let (rows, cols) = self.shape();
+        let cells = || (0..cols).flat_map(|col| (0..rows).map(move |row| (row, col)));
+        let text = |(row, col)| self.text(row, col).unwrap_or_default().to_owned();
+        Self {
+            rows: self.cols.clone(),
+            cols: self.rows.clone(),
+            values: cells().map(|(row, col)| self.value(row, col)).collect(),
+            scale: self.scale.clone(),
+            quantity: self.quantity.clone(),
+            text: self.text.as_ref().map(|_| cells().map(text).collect()),
+        }
+    }
+
+    /// For pictures of at most `longest` rows and columns: each cell is the value of largest magnitude among those it
+    /// stands for. `None` where the map fits as it is.
+    pub fn pooled(&self, longest: usize) -> Option<Self> {
+        let (rows, cols) = self.shape();
+        let (tall, wide) = (rows.div_ceil(longest.max(1)), cols.div_ceil(longest.max(1)));
+        if tall <= 1 && wide <= 1 {
+            return None;
+        }
+        let axis = |axis: &Axis, step: usize| Axis {
+            name: axis.name.clone(),
+            labels: axis.labels.iter().step_by(step).cloned().collect(),
+        };
+        let block = |row: usize, col: usize| {
+            let cells = (0..tall).flat_map(|r| (0..wide).map(move |c| (row * tall + r, col * wide + c)));
+            let values = cells.map(|(row, col)| self.value(row, col)).filter(|value| !value.is_nan());
+            values.fold(f32::NAN, |largest, x| if largest.abs() >= x.abs() { largest } else { x })
+        };
+        let (rows, cols) = (axis(&self.rows, tall), axis(&self.cols, wide));
+        let cells = (0..rows.labels.len()).flat_map(|row| (0..cols.labels.len()).map(move |col| (row, col)));
+        let values = cells.map(|(row, col)| block(row, col)).collect();
+        Some(Self {
+            rows,
+            cols,
+            values,
+            scale: self.scale.clone(),
+            quantity: self.quantity.clone(),
+            text: None,
+        })
+    }
+}
+
+impl Figure {
+    /// Rows and columns of a map swapped; other plots stay as they are.
+    pub fn transposed(&self) -> Self {
+        let plot = match &self.plot {
+            Plot::Map(map) => Plot::Map(map.transposed()),
+            other => other.clone(),
+        };
+        Self { plot, ..self.clone() }
     }
 }
 
@@ -121,5 +177,40 @@ impl Provenance {
             format!("Sluice {}", env!("CARGO_PKG_VERSION")),
         ]
         .join(" · ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::figure::samples;
+
+    #[test]
+    fn transposing_twice_changes_nothing() {
+        for figure in samples::all() {
+            let back = figure.transposed().transposed();
+            assert_eq!(back.title, figure.title);
+            let (Plot::Map(a), Plot::Map(b)) = (&figure.plot, &back.plot) else { continue };
+            let bits = |map: &Map| map.values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            assert_eq!((a.shape(), &a.rows, bits(a)), (b.shape(), &b.rows, bits(b)));
+        }
+    }
+
+    #[test]
+    fn pooling_keeps_the_largest_magnitude() {
+        let map = Map {
+            rows: Axis::counted("Row", 5),
+            cols: Axis::counted("Column", 2),
+            values: [1.0, f32::NAN, -3.0, f32::NAN, 2.0, 0.5, 0.0, -0.25, 7.0, 8.0].into(),
+            scale: Scale::Diverging { max_abs: 8.0 },
+            quantity: "value".into(),
+            text: None,
+        };
+        assert!(map.pooled(5).is_none());
+        let pooled = map.pooled(3).expect("pooled");
+        assert_eq!(pooled.shape(), (3, 2));
+        assert_eq!(pooled.values[0], -3.0);
+        assert!(pooled.values[1].is_nan());
+        assert_eq!(pooled.values[2..], [2.0, 0.5, 7.0, 8.0]);
     }
 }

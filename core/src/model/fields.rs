@@ -18,6 +18,7 @@ pub const IRRELEVANT: &[&str] = &[
     "_attn_implementation_autoset",
     "_name_or_path",
     "_num_labels",
+    "_sliding_window_pattern",
     "add_cross_attention",
     "architectures",
     "attention_dropout",
@@ -58,6 +59,7 @@ pub const IRRELEVANT: &[&str] = &[
     "max_length",
     "min_length",
     "model_type",
+    "n_ctx",
     "no_repeat_ngram_size",
     "num_beam_groups",
     "num_beams",
@@ -140,6 +142,16 @@ impl<'a> Fields<'a> {
         self.map.contains_key(name)
     }
 
+    /// The name a field is read under: a config class lets its alias win.
+    pub fn alias(&self, alias: &'static str, name: &'static str) -> &'static str {
+        if self.get(alias).is_some() { alias } else { name }
+    }
+
+    /// Whether nothing is written.
+    pub fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+
     /// An object-valued field.
     pub fn object(&self, name: &'static str) -> Result<Option<Self>> {
         self.get(name).map(|value| Self::nested(value, name)).transpose()
@@ -174,14 +186,9 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A required count between 1 and 2^24.
-    pub fn count(&self, name: &str) -> Result<usize> {
-        self.count_up_to(name, MAX_COUNT)
-    }
-
-    /// A required count between 1 and `max`.
-    pub fn count_up_to(&self, name: &str, max: usize) -> Result<usize> {
-        self.bounded(name, max)?.ok_or_else(|| self.bad(name, "is required"))
+    /// A count between 1 and `max`, with the config class's default.
+    pub fn count_up_to_or(&self, name: &str, max: usize, default: usize) -> Result<usize> {
+        Ok(self.bounded(name, max)?.unwrap_or(default))
     }
 
     /// An optional count between 1 and 2^24.
@@ -315,7 +322,9 @@ impl Activation {
     pub fn from_name(name: &str) -> Option<Self> {
         Some(match name {
             "gelu" | "gelu_python" => Self::Gelu,
-            "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" | "gelu_python_tanh" => Self::GeluTanh,
+            "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" | "gelu_python_tanh" | "gelu_accurate" => {
+                Self::GeluTanh
+            }
             "quick_gelu" => Self::QuickGelu,
             "relu" => Self::Relu,
             "relu2" => Self::Relu2,

@@ -155,10 +155,15 @@ impl RopeTable {
 impl RopeSpec {
     /// Longest sequence that makes sense where the checkpoint was trained on `trained` positions.
     pub fn context(&self, trained: usize) -> usize {
-        match self.scaling {
-            RopeScaling::Dynamic { factor, .. } => (trained as f64 * factor.max(1.0)) as usize,
+        let stretched = |original: usize, factor: f64| (original as f64 * factor) as usize;
+        let stretched = match self.scaling {
+            RopeScaling::Linear { factor } => stretched(trained, factor),
+            RopeScaling::Dynamic { factor, .. } => stretched(trained, factor),
+            // Checkpoints that may be stretched on demand keep the trained context in config.json (Qwen 2.5).
+            RopeScaling::Yarn { factor, original, .. } => stretched(original, factor),
             _ => trained,
-        }
+        };
+        trained.max(stretched)
     }
 
     /// Sequences of one epoch share their frequencies; a cache of rotated keys is valid within one only.
@@ -171,31 +176,40 @@ impl RopeSpec {
     }
 
     /// Angle per position for each pair of dimensions, and the factor on cos and sin.
+    ///
+    /// In f32 and in the order of transformers: far into a long prompt a last bit of these would show.
     pub fn frequencies(&self, len: usize) -> (Vec<f32>, f64) {
-        let dims = self.dims as f64;
-        let base = |theta: f64| (0..self.dims / 2).map(move |i| theta.powf(2.0 * i as f64 / dims));
-        let plain = || base(self.theta).map(f64::recip);
-        let (inverse, factor): (Vec<f64>, f64) = match &self.scaling {
+        let dims = self.dims as f32;
+        let powers = |theta: f32| {
+            let power = move |exponent: f32| f64::from(theta).powf(f64::from(exponent)) as f32;
+            (0..self.dims / 2).map(move |i| power((2 * i) as f32 / dims))
+        };
+        let theta = self.theta as f32;
+        let plain = || powers(theta).map(f32::recip);
+        match &self.scaling {
             RopeScaling::None => (plain().collect(), 1.0),
-            RopeScaling::Linear { factor } => (plain().map(|f| f / factor).collect(), 1.0),
+            RopeScaling::Linear { factor } => (plain().map(|f| f / *factor as f32).collect(), 1.0),
+            RopeScaling::Dynamic { original, .. } if len <= *original => (plain().collect(), 1.0),
             RopeScaling::Dynamic { factor, original } => {
-                let original = *original as f64;
-                let stretch = factor * (len as f64).max(original) / original - (factor - 1.0);
-                (base(self.theta * stretch.powf(dims / (dims - 2.0))).map(f64::recip).collect(), 1.0)
+                let ratio = *factor as f32 * len as f32 / *original as f32;
+                let stretch = f64::from(ratio - (factor - 1.0) as f32);
+                let exponent = self.dims as f64 / (self.dims as f64 - 2.0);
+                (powers(theta * stretch.powf(exponent) as f32).map(f32::recip).collect(), 1.0)
             }
             RopeScaling::Llama3 { factor, low, high, original } => {
-                let original = *original as f64;
-                let scale = |f: f64| {
-                    let rotations = original * f / (2.0 * std::f64::consts::PI);
-                    let smooth = ((rotations - low) / (high - low)).clamp(0.0, 1.0);
-                    (1.0 - smooth) * f / factor + smooth * f
+                let scale = |f: f32| {
+                    let wavelength = std::f32::consts::TAU / f;
+                    let rotations = *original as f32 / wavelength;
+                    let smooth = ((rotations - *low as f32) / (high - low) as f32).clamp(0.0, 1.0);
+                    (1.0 - smooth) * f / *factor as f32 + smooth * f
                 };
                 (plain().map(scale).collect(), 1.0)
             }
             RopeScaling::Yarn { factor, beta_fast, beta_slow, original, truncate, attention_factor } => {
                 // Peng et al. 2023, sections 3.2-3.4: dimensions by the number of rotations in the trained context.
+                let dims = self.dims as f64;
                 let dimension = |rotations: f64| {
-                    dims * (*original as f64 / (rotations * 2.0 * std::f64::consts::PI)).ln()
+                    dims * (*original as f64 / (rotations * std::f64::consts::TAU)).ln()
                         / (2.0 * self.theta.ln())
                 };
                 let (mut low, mut high) = (dimension(*beta_fast), dimension(*beta_slow));
@@ -206,18 +220,18 @@ impl RopeSpec {
                 if low == high {
                     high += 0.001;
                 }
-                let blend = |(i, f): (usize, f64)| {
-                    let interpolate = ((i as f64 - low) / (high - low)).clamp(0.0, 1.0);
-                    f / factor * interpolate + f * (1.0 - interpolate)
+                let blend = |(i, power): (usize, f32)| {
+                    let keep = 1.0 - ((i as f32 - low as f32) / (high - low) as f32).clamp(0.0, 1.0);
+                    (*factor as f32 * power).recip() * (1.0 - keep) + power.recip() * keep
                 };
-                (plain().enumerate().map(blend).collect(), *attention_factor)
+                (powers(theta).enumerate().map(blend).collect(), *attention_factor)
             }
             RopeScaling::LongRope { short, long, original, attention_factor } => {
                 let divisors = if len > *original { long } else { short };
-                (plain().zip(divisors).map(|(f, divisor)| f / divisor).collect(), *attention_factor)
+                let divide = |(power, divisor): (f32, &f64)| (*divisor as f32 * power).recip();
+                (powers(theta).zip(divisors).map(divide).collect(), *attention_factor)
             }
-        };
-        (inverse.into_iter().map(|f| f as f32).collect(), factor)
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 //! Our reading of what the paper leaves open: with [`Lane::SkipLayer`] the token does not read attention, but its
 //! keys and values are still written from its residual, so that later tokens can attend to it.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 /// Where a token goes at one layer.
@@ -38,6 +40,10 @@ pub struct LayerRoute {
 pub struct Route {
     /// At most one entry per layer.
     pub layers: Vec<LayerRoute>,
+    /// Text file that surrogate small FFNs are chosen on; left out = the bundled sample text. Unused where the
+    /// checkpoint has small FFNs of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<PathBuf>,
 }
 
 impl Lane {

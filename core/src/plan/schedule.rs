@@ -1,6 +1,7 @@
 //! A plan compiled for one prompt: per layer, which edits happen at which hook. The forward pass only looks up.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::{D, DType, Device, Tensor};
@@ -15,8 +16,9 @@ use crate::site::{Hook, Shape, Site};
 pub trait Resolve {
     /// The whole value of `site` in the run that `source` names, position axis as in the site's shape.
     fn site(&mut self, source: &Source, site: Site) -> Result<Tensor>;
-    /// A small FFN per layer: the checkpoint's own, or the labelled surrogate.
-    fn small(&mut self) -> Result<Arc<[Ffn]>>;
+    /// A small FFN per layer: the checkpoint's own, or the labelled surrogate chosen on the text file `sample` (left
+    /// out: the bundled text).
+    fn small(&mut self, sample: Option<&Path>) -> Result<Arc<[Ffn]>>;
 }
 
 /// A compiled plan. Cloning shares the tensors.
@@ -151,7 +153,7 @@ impl Schedule {
         match &item.change {
             Change::Route(route) => {
                 if route.needs_small() && self.small.is_none() {
-                    self.small = Some(resolve.small()?);
+                    self.small = Some(resolve.small(route.sample.as_deref())?);
                 }
                 self.layers.resize_with(spec.n_layers(), Routing::default);
                 for layer in &route.layers {

@@ -59,11 +59,7 @@ impl TraceRun {
             Some(logits) => logits.flatten_all()?.to_vec1::<f32>()?,
             None => Vec::new(),
         };
-        let best = || metric::top_k(&logits, 1).first().map_or(0, |(id, _)| *id);
-        let answer = trace.answer.unwrap_or_else(best);
-        if answer as usize >= engine.model.spec.vocab {
-            return Err(Error::Input(format!("token id {answer} is past the vocabulary")));
-        }
+        let answer = view::answer(engine, &trace.answer, &logits)?;
         let corrupted = engine.schedule(&corrupted_plan(&trace), tokens, cancelled)?;
         let corrupted = engine.run_schedule(tokens, corrupted, cancelled)?;
         Ok(Self {

@@ -7,13 +7,21 @@ use crate::figure::{Plot, Scale};
 use crate::site::{Hook, Site};
 use crate::worker::{Activations, Side};
 
+/// Which neurons are rows of the map.
+pub(super) struct Rows {
+    /// Largest magnitude first, else by index.
+    pub sort: bool,
+    /// At most so many.
+    pub top: usize,
+}
+
 pub(super) fn compute(
     engine: &Engine,
     runs: &Runs,
     layer: usize,
     hook: Hook,
     side: Side,
-    sort: bool,
+    rows: Rows,
     cancelled: Cancelled,
 ) -> Result<Activations> {
     let site = Site::block(layer, hook);
@@ -21,19 +29,20 @@ pub(super) fn compute(
     let value = captures.get(&site).ok_or_else(|| Error::Input(format!("this model has no {site}")))?;
     let by_neuron: Vec<Vec<f32>> = value.t()?.contiguous()?.to_vec2()?;
     let mut order: Vec<(u32, f32)> = (0..).zip(by_neuron.iter().map(|row| largest(row))).collect();
-    if sort {
+    let total = order.len();
+    if rows.sort {
         order.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     }
+    order.truncate(rows.top);
     let neurons: Vec<u32> = order.into_iter().map(|(neuron, _)| neuron).collect();
-    let rows = neurons.iter().map(u32::to_string).collect();
+    let labels = neurons.iter().map(u32::to_string).collect();
     let values: Vec<f32> =
         neurons.iter().filter_map(|&n| by_neuron.get(n as usize)).flatten().copied().collect();
     let max_abs = largest(&values).max(f32::MIN_POSITIVE);
-    let map = map("Neuron", rows, runs.labels(), values, Scale::Diverging { max_abs }, "activation");
+    let map = map("Neuron", labels, runs.labels(), values, Scale::Diverging { max_abs }, "activation");
     let mut notes = vec![format!("{site}, {}", side_name(side))];
-    if sort {
-        notes.push("neurons by largest magnitude over the prompt".into());
-    }
+    let order = if rows.sort { "largest magnitude over the prompt first" } else { "by index" };
+    notes.push(format!("{} of {total} neurons, {order}", neurons.len()));
     let figure = runs.figure("activations", format!("FFN activations, layer {layer}"), Plot::Map(map), notes);
     Ok(Activations { figure, neurons })
 }

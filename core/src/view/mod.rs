@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use crate::engine::{Cancelled, Engine, Run};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::figure::{Axis, Figure, Map, Plot, Provenance, Scale};
+use crate::metric;
 use crate::plan::Plan;
-use crate::worker::{Card, Side, Token, View, ViewData};
+use crate::worker::{Answer, Side, Token, View, ViewData};
 
 mod activations;
 mod attention;
@@ -58,20 +59,15 @@ impl Runs {
 }
 
 /// Compute a view.
-pub fn compute(
-    engine: &mut Engine,
-    runs: &Runs,
-    card: &Card,
-    view: &View,
-    cancelled: Cancelled,
-) -> Result<ViewData> {
+pub fn compute(engine: &mut Engine, runs: &Runs, view: &View, cancelled: Cancelled) -> Result<ViewData> {
     match view {
-        View::Next { position, top } => {
-            next::compute(engine, runs, *position, *top, cancelled).map(ViewData::Next)
+        View::Next { position, top, answer } => {
+            next::compute(engine, runs, *position, *top, answer).map(ViewData::Next)
         }
         View::Strip => strip::compute(engine, runs, cancelled).map(ViewData::Strip),
-        View::Activations { layer, hook, side, sort } => {
-            activations::compute(engine, runs, *layer, *hook, *side, *sort, cancelled)
+        View::Activations { layer, hook, side, sort, top } => {
+            let rows = activations::Rows { sort: *sort, top: top.unwrap_or(usize::MAX) };
+            activations::compute(engine, runs, *layer, *hook, *side, rows, cancelled)
                 .map(ViewData::Activations)
         }
         View::Neuron { layer, neuron } => {
@@ -81,7 +77,7 @@ pub fn compute(
             attention::compute(engine, runs, *layer, *head, *side, cancelled).map(ViewData::Figure)
         }
         View::Lens { side } => lens::compute(engine, runs, *side, cancelled).map(ViewData::Figure),
-        View::Routing => Ok(ViewData::Figure(routing::compute(engine, runs, card))),
+        View::Routing => Ok(ViewData::Figure(routing::compute(engine, runs))),
         View::Ladder => Ok(ViewData::Figure(ladder::compute(engine, runs))),
     }
 }
@@ -93,6 +89,26 @@ pub fn token(engine: &Engine, id: u32) -> Token {
         None => id.to_string(),
     };
     Token { id, text }
+}
+
+/// The id that an answer stands for. `logits` (or log probabilities) of the unmodified run.
+pub(crate) fn answer(engine: &Engine, answer: &Answer, logits: &[f32]) -> Result<u32> {
+    let id = match answer {
+        Answer::Top => metric::top_k(logits, 1).first().map_or(0, |(id, _)| *id),
+        Answer::Id(id) => *id,
+        Answer::Text(text) => {
+            let tokenizer = engine.tokenizer.as_ref();
+            let tokenizer = tokenizer.ok_or_else(|| {
+                Error::Input("this checkpoint has no tokenizer: give the answer as a token id".into())
+            })?;
+            let first = tokenizer.encode(text, false)?.first().copied();
+            first.ok_or_else(|| Error::Input("the answer is empty".into()))?
+        }
+    };
+    if id as usize >= engine.model.spec.vocab {
+        return Err(Error::Input(format!("token id {id} is past the vocabulary")));
+    }
+    Ok(id)
 }
 
 /// `0`, `1`, `2` …

@@ -1,18 +1,18 @@
 //! Next-token distributions after one position, base versus plan.
 
 use super::{Runs, token};
-use crate::engine::{Cancelled, Engine, Run};
+use crate::engine::{Engine, Run};
 use crate::error::{Error, Result};
 use crate::figure::{Cell, Plot, Table};
 use crate::metric;
-use crate::worker::{NextRow, NextTokens};
+use crate::worker::{Answer, NextRow, NextTokens};
 
 pub(super) fn compute(
     engine: &Engine,
     runs: &Runs,
     position: Option<usize>,
     top: usize,
-    _cancelled: Cancelled,
+    answer: &Answer,
 ) -> Result<NextTokens> {
     let position = position.unwrap_or(runs.tokens.len().saturating_sub(1));
     let base = metric::log_softmax(&logits(engine, &runs.base, position)?);
@@ -23,11 +23,13 @@ pub(super) fn compute(
             ids.push(id);
         }
     }
+    let answer = super::answer(engine, answer, &base)?;
+    if !ids.contains(&answer) {
+        ids.push(answer);
+    }
     let p = |row: &[f32], id: u32| row.get(id as usize).map_or(f32::NAN, |x| x.exp());
-    let rows: Vec<NextRow> = ids
-        .iter()
-        .map(|&id| NextRow { token: token(engine, id), base: p(&base, id), plan: p(&plan, id) })
-        .collect();
+    let row = |id: u32| NextRow { token: token(engine, id), base: p(&base, id), plan: p(&plan, id) };
+    let rows: Vec<NextRow> = ids.iter().map(|&id| row(id)).collect();
     let kl = metric::kl(&base, &plan);
     let table = Table {
         columns: ["Token", "Id", "p base (%)", "p plan (%)"].map(Into::into).into(),
@@ -46,7 +48,7 @@ pub(super) fn compute(
     let after = runs.tokens.get(position).map_or("", |token| token.text.as_str());
     let notes = vec![format!("after position {position} ({after}); KL(base || plan) = {kl:.4} nats")];
     let figure = runs.figure("next-tokens", "Next token", Plot::Table(table), notes);
-    Ok(NextTokens { position, rows, kl, figure })
+    Ok(NextTokens { position, rows, answer: row(answer), kl, figure })
 }
 
 /// Logits after one position of a run: kept for the last, else one row of the unembedding.

@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use super::{Runs, map, numbers};
-use crate::engine::Engine;
+use crate::engine::{self, Engine};
 use crate::figure::{Class, Figure, Plot, Scale};
 use crate::plan::{Change, Lane, Route};
-use crate::worker::Card;
 
-pub(super) fn compute(engine: &Engine, runs: &Runs, card: &Card) -> Arc<Figure> {
+pub(super) fn compute(engine: &Engine, runs: &Runs) -> Arc<Figure> {
     let routes: Vec<&Route> = runs
         .source
         .active()
         .into_iter()
         .filter_map(|item| if let Change::Route(route) = &item.change { Some(route) } else { None })
         .collect();
+    let sample = routes.iter().find_map(|route| route.sample.as_deref());
     let layers = engine.model.spec.n_layers();
     let len = runs.tokens.len();
     // Where several maps are stacked, the last one that leaves the big lane counts.
@@ -36,7 +36,7 @@ pub(super) fn compute(engine: &Engine, runs: &Runs, card: &Card) -> Arc<Figure> 
         "lane of the token",
     );
     let notes = vec![
-        format!("small FFN: {}", card.small_ffn),
+        format!("small FFN: {}", engine::small_label(engine, sample)),
         "skip layer, our reading: the token reads no attention, its keys and values are still written".into(),
     ];
     runs.figure("routing-map", "Routing map", Plot::Map(map), notes)

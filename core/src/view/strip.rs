@@ -1,7 +1,9 @@
 //! Per prompt token: how surprising it was, how much the plan changes what follows, and what was expected instead.
 
+use rayon::prelude::*;
+
 use super::{Runs, token};
-use crate::engine::{Cancelled, Engine};
+use crate::engine::{Cancelled, Engine, Run};
 use crate::error::Result;
 use crate::figure::{Cell, Plot, Table};
 use crate::metric;
@@ -10,22 +12,37 @@ use crate::worker::Strip;
 /// Predictions shown on hover.
 const TOP: usize = 5;
 
+/// Rows whose logits are held at a time.
+const CHUNK: usize = 32;
+
+/// What one row of logits says.
+struct Row {
+    surprisal: [f32; 2],
+    kl: f32,
+    top: Vec<(u32, f32)>,
+}
+
 pub(super) fn compute(engine: &Engine, runs: &Runs, cancelled: Cancelled) -> Result<Strip> {
-    let base: Vec<Vec<f32>> = engine.all_logits(&runs.base, cancelled)?.to_vec2()?;
-    let plan: Vec<Vec<f32>> = engine.all_logits(&runs.plan, cancelled)?.to_vec2()?;
     let ids = &runs.base.tokens;
-    let surprisal = |rows: &[Vec<f32>]| -> Vec<f32> {
-        let rest = rows.iter().zip(ids.iter().skip(1)).map(|(row, &id)| metric::surprisal(row, id));
-        std::iter::once(f32::NAN).chain(rest).collect()
+    let mut rows: Vec<Row> = Vec::with_capacity(ids.len());
+    for start in (0..ids.len()).step_by(CHUNK) {
+        let len = CHUNK.min(ids.len() - start);
+        let logits = |run: &Run| engine.rows_logits(run, start, len, cancelled);
+        let base = logits(&runs.base)?;
+        // The same run twice: the plan is empty.
+        let plan =
+            if std::sync::Arc::ptr_eq(&runs.base, &runs.plan) { None } else { Some(logits(&runs.plan)?) };
+        let plan = plan.as_ref().unwrap_or(&base);
+        let chunk = base.par_iter().zip(plan).enumerate();
+        rows.par_extend(chunk.map(|(i, (base, plan))| row(base, plan, ids.get(start + i + 1).copied())));
+    }
+    let before = |side: usize| -> Vec<f32> {
+        let known = rows.iter().take(ids.len().saturating_sub(1));
+        std::iter::once(f32::NAN).chain(known.map(|row| row.surprisal[side])).collect()
     };
-    let kl =
-        |(a, b): (&Vec<f32>, &Vec<f32>)| metric::kl(&metric::log_softmax(a), &metric::log_softmax(b)) as f32;
-    let top = |row: &Vec<f32>| {
-        let log_p = metric::log_softmax(row);
-        metric::top_k(&log_p, TOP).into_iter().map(|(id, x)| (token(engine, id), x.exp())).collect()
-    };
-    let (surprisal_base, surprisal_plan) = (surprisal(&base), surprisal(&plan));
-    let kl: Vec<f32> = base.iter().zip(&plan).map(kl).collect();
+    let (surprisal_base, surprisal_plan) = (before(0), before(1));
+    let kl: Vec<f32> = rows.iter().map(|row| row.kl).collect();
+    let top = |row: &Row| row.top.iter().map(|&(id, p)| (token(engine, id), p)).collect();
     let cells = runs.tokens.iter().zip(&surprisal_base).zip(&surprisal_plan).zip(&kl);
     let table = Table {
         columns: ["Token", "Surprisal base (nats)", "Surprisal plan (nats)", "KL after (nats)"]
@@ -39,5 +56,15 @@ pub(super) fn compute(engine: &Engine, runs: &Runs, cancelled: Cancelled) -> Res
             .collect(),
     };
     let figure = runs.figure("tokens", "Prompt tokens", Plot::Table(table), Vec::new());
-    Ok(Strip { surprisal_base, surprisal_plan, kl, top: plan.iter().map(top).collect(), figure })
+    Ok(Strip { surprisal_base, surprisal_plan, kl, top: rows.iter().map(top).collect(), figure })
+}
+
+fn row(base: &[f32], plan: &[f32], next: Option<u32>) -> Row {
+    let (base, plan) = (metric::log_softmax(base), metric::log_softmax(plan));
+    let surprisal = |log_p: &[f32]| next.and_then(|id| log_p.get(id as usize)).map_or(f32::NAN, |x| -x);
+    Row {
+        surprisal: [surprisal(&base), surprisal(&plan)],
+        kl: metric::kl(&base, &plan) as f32,
+        top: metric::top_k(&plan, TOP).into_iter().map(|(id, x)| (id, x.exp())).collect(),
+    }
 }

@@ -1,5 +1,6 @@
 //! The worker thread's loop: which request is served next, and what is kept between them.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,15 +21,25 @@ use crate::view::{self, Runs};
 #[derive(Default)]
 pub(super) struct Desk {
     open: Option<(Engine, Arc<Card>)>,
-    /// The newest scene's runs with the views computed of them.
-    runs: Option<Runs>,
-    views: Vec<(View, Arc<ViewData>)>,
+    /// Scenes of the newest prompt, newest last: undo and redo return them as they are.
+    scenes: Vec<Shown>,
     generating: Option<Generating>,
     tracing: Option<Tracing>,
 }
 
+/// Runs with the views computed of them.
+struct Shown {
+    runs: Runs,
+    views: Vec<(View, Arc<ViewData>)>,
+}
+
+/// Scenes kept.
+const MOST_SCENES: usize = 8;
+/// Share of the free memory that kept scenes may take.
+const SCENES_SHARE: u64 = 4;
+
 /// Serve until the handle is dropped.
-pub(super) fn work(board: &Board, wake: &Receiver<()>) {
+pub(super) fn work(board: &Arc<Board>, wake: &Receiver<()>) {
     let mut desk = Desk::default();
     while !board.quit.load(std::sync::atomic::Ordering::Acquire) {
         if !serve(board, &mut desk) && wake.recv().is_err() {
@@ -38,7 +49,7 @@ pub(super) fn work(board: &Board, wake: &Receiver<()>) {
 }
 
 /// Do the most urgent piece of work. False = there was none.
-fn serve(board: &Board, desk: &mut Desk) -> bool {
+fn serve(board: &Arc<Board>, desk: &mut Desk) -> bool {
     for slot in [Slot::Open, Slot::Scene, Slot::Generate, Slot::Study] {
         let Some((id, request)) = board.take(slot) else { continue };
         guarded(board, slot, id, || start(board, desk, id, request));
@@ -104,7 +115,7 @@ fn guarded<T>(board: &Board, slot: Slot, id: RequestId, work: impl FnOnce() -> R
     None
 }
 
-fn start(board: &Board, desk: &mut Desk, id: RequestId, request: Request) -> Result<()> {
+fn start(board: &Arc<Board>, desk: &mut Desk, id: RequestId, request: Request) -> Result<()> {
     match request {
         Request::Open(target) => open(board, desk, id, &target),
         Request::Scene(scene) => show(board, desk, id, &scene),
@@ -131,7 +142,7 @@ fn opened(open: &mut Option<(Engine, Arc<Card>)>) -> Result<(&mut Engine, &Arc<C
     }
 }
 
-fn open(board: &Board, desk: &mut Desk, id: RequestId, target: &Target) -> Result<()> {
+fn open(board: &Arc<Board>, desk: &mut Desk, id: RequestId, target: &Target) -> Result<()> {
     let checkpoint = match target {
         Target::Bundled => engine::bundled()?,
         Target::Path(path) => Checkpoint::open(path)?,
@@ -139,15 +150,28 @@ fn open(board: &Board, desk: &mut Desk, id: RequestId, target: &Target) -> Resul
     let label = format!("opening {}", checkpoint.name());
     let begin = Instant::now();
     let mut report = |done: u64, total: u64| {
-        let elapsed = begin.elapsed().as_secs_f32();
-        let eta_s = (done > 0).then(|| elapsed * (total - done) as f32 / done as f32);
-        board.post(Event::Progress(id, Slot::Open, Progress { label: label.clone(), done, total, eta_s }));
+        board.post(Event::Progress(id, Slot::Open, Progress::new(label.clone(), done, total, begin)));
     };
     let opened = engine::open(&checkpoint, &mut report, &|| board.stale(Slot::Open, id))?;
     let card = Arc::new(opened.card);
-    *desk = Desk { open: Some((opened.engine, Arc::clone(&card))), ..Desk::default() };
+    let mut engine = opened.engine;
+    engine.report = surrogate_progress(Arc::clone(board));
+    *desk = Desk { open: Some((engine, Arc::clone(&card))), ..Desk::default() };
     board.post(Event::Opened(id, card));
     Ok(())
+}
+
+/// Reports of the engine as progress of the scene at hand.
+fn surrogate_progress(board: Arc<Board>) -> engine::Report {
+    let begin = Cell::new(Instant::now());
+    Box::new(move |label, done, total| {
+        if done <= 1 {
+            begin.set(Instant::now());
+        }
+        let id = board.newest_of(Slot::Scene).load(std::sync::atomic::Ordering::Acquire);
+        let progress = Progress::new(label.to_owned(), done, total, begin.get());
+        board.post(Event::Progress(id, Slot::Scene, progress));
+    })
 }
 
 fn tokens(engine: &Engine, prompt: &Prompt) -> Result<Arc<[u32]>> {
@@ -178,39 +202,62 @@ fn show(board: &Board, desk: &mut Desk, id: RequestId, scene: &Scene) -> Result<
     let (engine, card) = opened(&mut desk.open)?;
     let ids = tokens(engine, &scene.prompt)?;
     let mut sublayers = 0;
-    let known = desk.runs.as_ref().is_some_and(|runs| runs.base.tokens == ids && runs.source == scene.plan);
-    if !known {
-        let all = 2 * engine.model.spec.n_layers();
-        sublayers += if engine.has_base(&ids) { 0 } else { all };
-        let base = engine.base(&ids, &cancelled)?;
-        let plan = if scene.plan.active().is_empty() {
-            Arc::clone(&base)
-        } else {
-            let schedule = engine.schedule(&scene.plan, &ids, &cancelled)?;
-            sublayers += all;
-            Arc::new(engine.run_schedule(&ids, schedule, &cancelled)?)
-        };
-        let tokens: Arc<[Token]> = ids.iter().map(|&id| view::token(engine, id)).collect();
-        let provenance = provenance(card, &scene.prompt, &scene.plan);
-        desk.runs = Some(Runs { base, plan, source: scene.plan.clone(), tokens, provenance });
-        desk.views.clear();
-    }
-    let Some(runs) = &desk.runs else { return Ok(()) };
-    board.post(Event::Tokens(id, Arc::clone(&runs.tokens)));
+    desk.scenes.retain(|shown| shown.runs.base.tokens == ids);
+    let known = desk.scenes.iter().position(|shown| shown.runs.source == scene.plan);
+    let mut shown = match known {
+        Some(index) => desk.scenes.remove(index),
+        None => {
+            let all = 2 * engine.model.spec.n_layers();
+            sublayers += if engine.has_base(&ids) { 0 } else { all };
+            let base = engine.base(&ids, &cancelled)?;
+            let plan = if scene.plan.active().is_empty() {
+                Arc::clone(&base)
+            } else {
+                let schedule = engine.schedule(&scene.plan, &ids, &cancelled)?;
+                sublayers += all;
+                Arc::new(engine.run_schedule(&ids, schedule, &cancelled)?)
+            };
+            let tokens: Arc<[Token]> = ids.iter().map(|&id| view::token(engine, id)).collect();
+            let provenance = provenance(card, &scene.prompt, &scene.plan);
+            let runs = Runs { base, plan, source: scene.plan.clone(), tokens, provenance };
+            Shown { runs, views: Vec::new() }
+        }
+    };
+    board.post(Event::Tokens(id, Arc::clone(&shown.runs.tokens)));
+    let mut done = Ok(());
     for view in &scene.views {
-        let kept = desk.views.iter().find(|(known, _)| known == view).map(|(_, data)| Arc::clone(data));
-        let data = match kept {
-            Some(data) => data,
-            None => {
-                let data = Arc::new(view::compute(engine, runs, card, view, &cancelled)?);
-                desk.views.push((view.clone(), Arc::clone(&data)));
-                data
+        let kept = shown.views.iter().find(|(known, _)| known == view).map(|(_, data)| Arc::clone(data));
+        let data = match kept
+            .map_or_else(|| view::compute(engine, &shown.runs, view, &cancelled).map(Arc::new), Ok)
+        {
+            Ok(data) => data,
+            Err(error) => {
+                done = Err(error);
+                break;
             }
         };
+        if !shown.views.iter().any(|(known, _)| known == view) {
+            shown.views.push((view.clone(), Arc::clone(&data)));
+        }
         board.post(Event::View(id, view.clone(), data));
     }
+    desk.scenes.push(shown);
+    forget_old(desk);
+    done?;
+    let Some((engine, _)) = &desk.open else { return Ok(()) };
     let share = sublayers as f32 / (2 * engine.model.spec.n_layers()) as f32;
     let millis = 1000.0 * begin.elapsed().as_secs_f32();
     board.post(Event::SceneDone(id, Recomputed { share, millis }));
     Ok(())
+}
+
+/// Drop the oldest scenes past their number or their share of memory; the newest stays.
+fn forget_old(desk: &mut Desk) {
+    let Some((engine, _)) = &desk.open else { return };
+    let tokens = desk.scenes.last().map_or(0, |shown| shown.runs.tokens.len());
+    let each = engine::RunSize::new(&engine.model.spec, tokens).with_boundaries().bytes().max(1);
+    let budget = engine::available_bytes().map_or(MOST_SCENES as u64, |free| free / SCENES_SHARE / each);
+    let keep = (budget as usize).clamp(1, MOST_SCENES);
+    let excess = desk.scenes.len().saturating_sub(keep);
+    desk.scenes.drain(..excess);
 }

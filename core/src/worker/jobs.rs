@@ -121,8 +121,6 @@ impl Tracing {
 
     pub(super) fn progress(&self) -> Progress {
         let (done, total) = self.run.progress();
-        let elapsed = self.begin.elapsed().as_secs_f32();
-        let eta_s = (done > 0).then(|| elapsed * (total - done) as f32 / done as f32);
-        Progress { label: "causal trace".into(), done: done as u64, total: total as u64, eta_s }
+        Progress::new("causal trace".into(), done as u64, total as u64, self.begin)
     }
 }

@@ -13,6 +13,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
@@ -99,6 +100,8 @@ pub enum View {
         position: Option<usize>,
         /// Rows.
         top: usize,
+        /// Always listed, whatever its rank.
+        answer: Answer,
     },
     /// Per prompt token: surprisal, KL, top predictions.
     Strip,
@@ -112,6 +115,8 @@ pub enum View {
         side: Side,
         /// Order neurons by largest magnitude, else by index.
         sort: bool,
+        /// Only so many rows; `None` = every neuron.
+        top: Option<usize>,
     },
     /// One neuron along the prompt, with the tokens it promotes and suppresses.
     Neuron {
@@ -170,8 +175,8 @@ pub struct Trace {
     pub prompt: Prompt,
     /// The plan under which everything runs.
     pub plan: Plan,
-    /// The token whose probability after the prompt is traced; `None` = the clean run's top token.
-    pub answer: Option<u32>,
+    /// The token whose probability after the prompt is traced.
+    pub answer: Answer,
     /// Corrupted prompt positions.
     pub corrupt: Vec<usize>,
     /// Noise in standard deviations of the embeddings.
@@ -180,6 +185,18 @@ pub struct Trace {
     pub seed: u64,
     /// What is restored.
     pub component: Component,
+}
+
+/// The token that a trace follows and the next-token table always lists.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Answer {
+    /// The unmodified model's most likely next token.
+    #[default]
+    Top,
+    /// A token id.
+    Id(u32),
+    /// The first token of a text; a leading space counts.
+    Text(String),
 }
 
 /// What a trace restores.
@@ -304,8 +321,10 @@ pub enum ViewData {
 pub struct NextTokens {
     /// Prompt position.
     pub position: usize,
-    /// Union of both top lists, by plan probability, then base.
+    /// Union of both top lists and the answer: by plan probability, then the rest by base probability.
     pub rows: Vec<NextRow>,
+    /// The answer's row.
+    pub answer: NextRow,
     /// KL(base || plan) in nats.
     pub kl: f64,
     /// The table as a figure.
@@ -388,6 +407,15 @@ pub struct TraceFindings {
     pub figure: Arc<Figure>,
     /// All cells are there.
     pub done: bool,
+}
+
+impl Progress {
+    /// With the rate since `begin` as the estimate.
+    pub fn new(label: String, done: u64, total: u64, begin: Instant) -> Self {
+        let elapsed = begin.elapsed().as_secs_f32();
+        let eta_s = (done > 0).then(|| elapsed * total.saturating_sub(done) as f32 / done as f32);
+        Self { label, done, total, eta_s }
+    }
 }
 
 impl Request {

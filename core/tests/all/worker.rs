@@ -47,7 +47,7 @@ impl Client {
     }
 
     fn next(&self, plan: &Plan) -> NextTokens {
-        let view = View::Next { position: None, top: 10 };
+        let view = View::Next { position: None, top: 10, answer: Answer::Top };
         let id = self.worker.send(Request::Scene(Scene {
             prompt: prompt(),
             plan: plan.clone(),
@@ -91,9 +91,9 @@ fn every_view_computes() {
     client.open("gpt2");
     let side = Side::Plan;
     let views = vec![
-        View::Next { position: Some(1), top: 5 },
+        View::Next { position: Some(1), top: 5, answer: Answer::Id(7) },
         View::Strip,
-        View::Activations { layer: 1, hook: Hook::MlpPost, side, sort: true },
+        View::Activations { layer: 1, hook: Hook::MlpPost, side, sort: true, top: Some(8) },
         View::Neuron { layer: 0, neuron: 3 },
         View::Attention { layer: 0, head: None, side },
         View::Attention { layer: 1, head: Some(2), side: Side::Base },
@@ -134,7 +134,7 @@ fn a_trace_fills_its_grid_and_restoring_the_last_block_is_complete() {
     let trace = Trace {
         prompt: prompt(),
         plan: Plan::default(),
-        answer: None,
+        answer: Answer::Top,
         corrupt: vec![1, 2],
         sigma: 3.0,
         seed: 1,

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::super::fields::Fields;
 use super::super::layout::{LLAMA, Layout};
 use super::super::*;
-use super::{Common, Family, rope};
+use super::{Class, Common, Family, heads_divide, rope};
 use crate::error::Result;
 
 pub(super) const GEMMA2: Family = Family { model_type: "gemma2", spec: gemma2, layout: |_| LAYOUT };
@@ -19,9 +19,25 @@ const LAYOUT: Layout = Layout {
     ..LLAMA
 };
 
+const CLASS2: Class = Class {
+    d_model: 2304,
+    heads: 8,
+    kv_heads: Some(4),
+    n_layers: 26,
+    d_mlp: 9216,
+    context: 8192,
+    window: Some(4096),
+    vocab: 256_000,
+    tied: true,
+    special: [Some(2), Some(1)],
+};
+
+const CLASS3: Class = Class { context: 131_072, vocab: 262_208, ..CLASS2 };
+
 fn gemma2(fields: &Fields) -> Result<Spec> {
-    let common = common(fields, 8192)?;
-    let rope = rope::read(fields, common.d_head, 1.0, 10_000.0, common.trained)?;
+    let common = common(fields, &CLASS2)?;
+    let rope = rope::Defaults::read(fields, None, 10_000.0, common.trained)?;
+    let rope = rope::read(fields, common.d_head, &rope)?;
     let windowed = common.windowed(fields, |index| index.is_multiple_of(2))?;
     let caps = [
         cap(fields, "attn_logit_softcapping", Some(50.0))?,
@@ -31,18 +47,20 @@ fn gemma2(fields: &Fields) -> Result<Spec> {
 }
 
 fn gemma3(fields: &Fields) -> Result<Spec> {
-    let common = common(fields, 131_072)?;
+    let common = common(fields, &CLASS3)?;
     let pattern = fields.count_or("sliding_window_pattern", 6)?;
     let windowed = common.windowed(fields, |index| !(index + 1).is_multiple_of(pattern))?;
     let [full, local] = gemma3_ropes(fields, &common)?;
-    let caps = [cap(fields, "attn_logit_softcapping", None)?, cap(fields, "final_logit_softcapping", None)?];
+    // Gemma 3 attention has no cap: transformers keeps the field and does not read it.
+    let caps = [None, cap(fields, "final_logit_softcapping", None)?];
     build(fields, "gemma3_text", &common, &windowed, [&full, &local], caps, true)
 }
 
 /// Rotary positions of full and of windowed layers: nested in 5.x, `rope_theta` and `rope_local_base_freq` in 4.x.
 fn gemma3_ropes(fields: &Fields, common: &Common) -> Result<[RopeSpec; 2]> {
-    let defaults = |theta| rope::Defaults { partial: 1.0, theta, trained: common.trained, original: None };
-    let theta = fields.positive_or("rope_theta", 1_000_000.0)?;
+    let top = rope::Defaults::read(fields, None, 1_000_000.0, common.trained)?;
+    let defaults = |theta| rope::Defaults { theta, original: None, nested: true, ..top };
+    let theta = top.theta;
     let local_theta = fields.positive_or("rope_local_base_freq", 10_000.0)?;
     let plain = |theta| RopeSpec { dims: common.d_head, theta, scaling: RopeScaling::None };
     let parameters = fields.object("rope_parameters")?;
@@ -65,11 +83,11 @@ fn gemma3_ropes(fields: &Fields, common: &Common) -> Result<[RopeSpec; 2]> {
     Ok([full, local])
 }
 
-fn common(fields: &Fields, context: usize) -> Result<Common> {
-    let mut common = Common::read(fields, context)?;
-    // Class defaults that do not follow from the other fields.
+fn common(fields: &Fields, class: &'static Class) -> Result<Common> {
+    let mut common = Common::read(fields, class)?;
+    heads_divide(fields, &common)?;
+    // The class's default does not follow from the other fields.
     common.d_head = fields.count_or("head_dim", 256)?;
-    common.window = Some(common.window.unwrap_or(4096));
     Ok(common)
 }
 
@@ -108,7 +126,7 @@ fn build(
         layer.attn.qk_norm = qk_norm.then_some(QkNorm { norm, over: QkNormOver::Head });
         layer
     });
-    let mut spec = common.spec(fields, model_type, layers.collect(), norm, true)?;
+    let mut spec = common.spec(fields, model_type, layers.collect(), norm)?;
     spec.embed.scale = Some((common.d_model as f32).sqrt());
     spec.unembed.soft_cap = final_cap;
     Ok(spec)

@@ -1,7 +1,5 @@
 //! GPT-2: learned positions, fused queries, keys and values, weights stored `[in, out]`.
 
-use serde_json::json;
-
 use super::super::fields::{Fields, MAX_HEADS, MAX_LAYERS};
 use super::super::layout::{FfnIn, LLAMA, Layout, Qkv};
 use super::super::*;
@@ -27,17 +25,14 @@ const LAYOUT: Layout = Layout {
 };
 
 fn spec(fields: &Fields) -> Result<Spec> {
-    let d_model = fields.count_or("n_embd", 768)?;
-    let heads = fields.count_or("n_head", 12).and_then(|heads| {
-        if heads <= MAX_HEADS && d_model.is_multiple_of(heads) {
-            Ok(heads)
-        } else {
-            Err(fields.bad("n_head", format!("must divide the width {d_model}")))
-        }
-    })?;
-    let n_layers = fields.get("n_layer").map_or(Ok(12), |_| fields.count_up_to("n_layer", MAX_LAYERS))?;
-    let context = fields.context_or("n_positions", 1024)?;
-    fields.only("n_ctx", &json!(context))?;
+    let d_model = fields.count_or(fields.alias("hidden_size", "n_embd"), 768)?;
+    let n_head = fields.alias("num_attention_heads", "n_head");
+    let heads = fields.count_up_to_or(n_head, MAX_HEADS, 12)?;
+    if !d_model.is_multiple_of(heads) {
+        return Err(fields.bad(n_head, format!("must divide the width {d_model}")));
+    }
+    let n_layers = fields.count_up_to_or(fields.alias("num_hidden_layers", "n_layer"), MAX_LAYERS, 12)?;
+    let context = fields.context_or(fields.alias("max_position_embeddings", "n_positions"), 1024)?;
     let norm = fields.layer_norm("layer_norm_epsilon", 1e-5)?;
     let ffn = FfnSpec {
         d_mlp: fields.count_or("n_inner", 4 * d_model)?,
@@ -71,7 +66,7 @@ fn spec(fields: &Fields) -> Result<Spec> {
         ffn,
         small: None,
     };
-    let (bos, eos) = special_ids(fields)?;
+    let (bos, eos) = special_ids(fields, [Some(50256); 2]);
     Ok(Spec {
         model_type: "gpt2".into(),
         d_model,

@@ -26,12 +26,13 @@ const LAYOUT: Layout = Layout {
 };
 
 fn spec(fields: &Fields) -> Result<Spec> {
-    let d_model = fields.count("hidden_size")?;
-    let heads = fields.count_up_to("num_heads", MAX_HEADS)?;
+    let d_model = fields.count_or("hidden_size", 2048)?;
+    let num_heads = fields.alias("num_attention_heads", "num_heads");
+    let heads = fields.count_up_to_or(num_heads, MAX_HEADS, 16)?;
     if !d_model.is_multiple_of(heads) {
-        return Err(fields.bad("num_heads", format!("does not divide the width {d_model}")));
+        return Err(fields.bad(num_heads, format!("does not divide the width {d_model}")));
     }
-    let n_layers = fields.count_up_to("num_layers", MAX_LAYERS)?;
+    let n_layers = fields.count_up_to_or(fields.alias("num_hidden_layers", "num_layers"), MAX_LAYERS, 24)?;
     let context = fields.context_or("max_position_embeddings", 2048)?;
     let norm = fields.layer_norm("layer_norm_epsilon", 1e-5)?;
     let window = fields.count_or("window_size", 256)?;
@@ -63,11 +64,11 @@ fn spec(fields: &Fields) -> Result<Spec> {
         ffn,
         small: None,
     };
-    let (bos, eos) = special_ids(fields)?;
+    let (bos, eos) = special_ids(fields, [Some(50256); 2]);
     Ok(Spec {
         model_type: "gpt_neo".into(),
         d_model,
-        vocab: fields.count("vocab_size")?,
+        vocab: fields.count_or("vocab_size", 50257)?,
         context,
         embed: EmbedSpec {
             width: d_model,
@@ -86,7 +87,7 @@ fn spec(fields: &Fields) -> Result<Spec> {
     })
 }
 
-/// `attention_types`: a list of (pattern, repetitions); `attention_layers` is the same, written out.
+/// `attention_types`: a list of (pattern, repetitions); `attention_layers` is the same, written out, and wins.
 fn local_layers(fields: &Fields, n_layers: usize) -> Result<Vec<bool>> {
     let local = |name: &str| match name {
         "local" => Ok(true),
@@ -96,7 +97,8 @@ fn local_layers(fields: &Fields, n_layers: usize) -> Result<Vec<bool>> {
     let shape = || fields.bad("attention_types", "must list (pattern, repetitions)");
     let written = fields.texts("attention_layers")?;
     let layers: Vec<bool> = match (fields.get("attention_types"), written) {
-        (Some(types), _) => {
+        (_, Some(names)) => names.into_iter().map(local).collect::<Result<_>>()?,
+        (Some(types), None) => {
             let mut layers = Vec::new();
             for group in types.as_array().ok_or_else(shape)? {
                 let (Some(pattern), Some(times)) =
@@ -112,8 +114,8 @@ fn local_layers(fields: &Fields, n_layers: usize) -> Result<Vec<bool>> {
             }
             layers
         }
-        (None, Some(names)) => names.into_iter().map(local).collect::<Result<_>>()?,
-        (None, None) => (0..n_layers).map(|index| index % 2 == 1).collect(),
+        // The class's default is written for this many layers.
+        (None, None) => (0..24).map(|index| index % 2 == 1).collect(),
     };
     if layers.len() == n_layers {
         Ok(layers)

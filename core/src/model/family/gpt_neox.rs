@@ -1,9 +1,11 @@
 //! GPT-NeoX and Pythia: attention and FFN in parallel with a norm each, projections fused head by head.
 
+use serde_json::json;
+
 use super::super::fields::Fields;
 use super::super::layout::{FfnIn, LLAMA, Layout, Qkv};
 use super::super::*;
-use super::{Common, Family, rope};
+use super::{Class, Common, Family, heads_divide, rope};
 use crate::error::Result;
 
 pub(super) const FAMILY: Family = Family { model_type: "gpt_neox", spec, layout: |_| LAYOUT };
@@ -20,13 +22,33 @@ const LAYOUT: Layout = Layout {
     ..LLAMA
 };
 
+const CLASS: Class = Class {
+    d_model: 6144,
+    heads: 64,
+    kv_heads: None,
+    n_layers: 44,
+    d_mlp: 24_576,
+    context: 2048,
+    window: None,
+    vocab: 50_432,
+    tied: false,
+    special: [Some(0), Some(2)],
+};
+
 fn spec(fields: &Fields) -> Result<Spec> {
-    let common = Common::read(fields, 2048)?;
+    let mut common = Common::read(fields, &CLASS)?;
+    heads_divide(fields, &common)?;
+    // The class knows neither grouped heads nor a width of their own.
+    common.kv_heads = common.heads;
+    fields.only("head_dim", &json!(common.d_model / common.heads))?;
     let norm = fields.layer_norm("layer_norm_eps", 1e-5)?;
-    // 4.x names; the 5.x object may hold both inside.
-    let partial = fields.positive_or("rotary_pct", 0.25)?;
-    let theta = fields.positive_or("rotary_emb_base", 10_000.0)?;
-    let rope = rope::read(fields, common.d_head, partial, theta, common.trained)?;
+    let defaults = rope::Defaults {
+        // 4.x has names of its own; the usual ones beside them are not read.
+        partial: Some(fields.positive_or("rotary_pct", 0.25)?),
+        theta: fields.positive_or("rotary_emb_base", 10_000.0)?,
+        ..rope::Defaults::read(fields, Some(0.25), 10_000.0, common.trained)?
+    };
+    let rope = rope::read(fields, common.d_head, &defaults)?;
     let mut layer = common.layer(norm, fields.activation("hidden_act", Activation::Gelu)?, &rope);
     if fields.flag_or("use_parallel_residual", true)? {
         layer.residual = Residual::Parallel;
@@ -34,5 +56,5 @@ fn spec(fields: &Fields) -> Result<Spec> {
     let bias = fields.flag_or("attention_bias", true)?;
     (layer.attn.qkv_bias, layer.attn.out_bias) = (bias, bias);
     (layer.ffn.gated, layer.ffn.in_bias, layer.ffn.out_bias) = (false, true, true);
-    common.spec(fields, "gpt_neox", vec![layer; common.n_layers], norm, false)
+    common.spec(fields, "gpt_neox", vec![layer; common.n_layers], norm)
 }

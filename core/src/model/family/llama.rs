@@ -4,17 +4,45 @@
 use super::super::fields::Fields;
 use super::super::layout::LLAMA;
 use super::super::*;
-use super::{Common, Family, rope};
+use super::{Class, Common, Family, heads_divide, rope};
 use crate::error::Result;
 
 pub(super) const LLAMA_FAMILY: Family = Family { model_type: "llama", spec: llama, layout: |_| LLAMA };
 pub(super) const MISTRAL: Family = Family { model_type: "mistral", spec: mistral, layout: |_| LLAMA };
 
+const LLAMA_CLASS: Class = Class {
+    d_model: 4096,
+    heads: 32,
+    kv_heads: None,
+    n_layers: 32,
+    d_mlp: 11_008,
+    context: 2048,
+    window: None,
+    vocab: 32_000,
+    tied: false,
+    special: [Some(1), Some(2)],
+};
+
+const MISTRAL_CLASS: Class = Class {
+    d_model: 4096,
+    heads: 32,
+    kv_heads: Some(8),
+    n_layers: 32,
+    d_mlp: 14_336,
+    context: 131_072,
+    window: Some(4096),
+    vocab: 32_000,
+    tied: false,
+    special: [Some(1), Some(2)],
+};
+
 fn llama(fields: &Fields) -> Result<Spec> {
     // Llama's class has no window: transformers ignores the field.
-    let common = Common { window: None, ..Common::read(fields, 2048)? };
+    let common = Common { window: None, ..Common::read(fields, &LLAMA_CLASS)? };
+    heads_divide(fields, &common)?;
     let norm = fields.rms("rms_norm_eps", 1e-6)?;
-    let rope = rope::read(fields, common.d_head, 1.0, 10_000.0, common.trained)?;
+    let rope = rope::Defaults::read(fields, None, 10_000.0, common.trained)?;
+    let rope = rope::read(fields, common.d_head, &rope)?;
     let mut layer = common.layer(norm, fields.activation("hidden_act", Activation::Silu)?, &rope);
     let bias = fields.flag_or("attention_bias", false)?;
     (layer.attn.qkv_bias, layer.attn.out_bias) = (bias, bias);
@@ -24,14 +52,15 @@ fn llama(fields: &Fields) -> Result<Spec> {
         let small = ours.count_opt("small_intermediate_size")?;
         layer.small = small.map(|d_mlp| FfnSpec { d_mlp, ..layer.ffn });
     }
-    common.spec(fields, "llama", vec![layer; common.n_layers], norm, false)
+    common.spec(fields, "llama", vec![layer; common.n_layers], norm)
 }
 
 fn mistral(fields: &Fields) -> Result<Spec> {
-    let common = Common::read(fields, 131_072)?;
+    let common = Common::read(fields, &MISTRAL_CLASS)?;
     let norm = fields.rms("rms_norm_eps", 1e-6)?;
-    let rope = rope::read(fields, common.d_head, 1.0, 10_000.0, common.trained)?;
+    let rope = rope::Defaults::read(fields, None, 10_000.0, common.trained)?;
+    let rope = rope::read(fields, common.d_head, &rope)?;
     let mut layer = common.layer(norm, fields.activation("hidden_act", Activation::Silu)?, &rope);
     layer.attn.window = common.window;
-    common.spec(fields, "mistral", vec![layer; common.n_layers], norm, false)
+    common.spec(fields, "mistral", vec![layer; common.n_layers], norm)
 }

@@ -76,16 +76,18 @@ pub fn read(config: &Value) -> Result<Read> {
     Ok(Read { layout: (family.layout)(&spec), ignored: fields.ignored(), spec })
 }
 
-/// The ids of `bos_token_id` and `eos_token_id`.
-pub(crate) fn special_ids(fields: &Fields) -> Result<(Option<u32>, Vec<u32>)> {
+/// The ids of `bos_token_id` and `eos_token_id`; the config class's where left out, none where written as null.
+pub(crate) fn special_ids(fields: &Fields, class: [Option<u32>; 2]) -> (Option<u32>, Vec<u32>) {
     let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
-    let bos = fields.get("bos_token_id").and_then(id);
+    let [bos, eos] = class;
+    let bos = if fields.has("bos_token_id") { fields.get("bos_token_id").and_then(id) } else { bos };
     let eos = match fields.get("eos_token_id") {
         Some(Value::Array(list)) => list.iter().filter_map(id).collect(),
         Some(value) => id(value).into_iter().collect(),
-        None => Vec::new(),
+        None if fields.has("eos_token_id") => Vec::new(),
+        None => eos.into_iter().collect(),
     };
-    Ok((bos, eos))
+    (bos, eos)
 }
 
 /// Heads and their width; `d_model` must divide where `head_dim` is left out.
@@ -100,14 +102,50 @@ pub(crate) fn d_head(fields: &Fields, d_model: usize, heads: usize) -> Result<us
     }
 }
 
+/// Some config classes refuse this even where `head_dim` is given.
+pub(crate) fn heads_divide(fields: &Fields, common: &Common) -> Result<()> {
+    if common.d_model.is_multiple_of(common.heads) {
+        Ok(())
+    } else {
+        Err(fields.bad("num_attention_heads", format!("does not divide the width {}", common.d_model)))
+    }
+}
+
 /// Key and value heads; must divide the query heads.
-pub(crate) fn kv_heads(fields: &Fields, heads: usize, default: usize) -> Result<usize> {
+fn kv_heads(fields: &Fields, heads: usize, class: Option<usize>) -> Result<usize> {
+    // Written as null they follow the query heads, whatever the class says.
+    let default = class.filter(|_| !fields.has("num_key_value_heads")).unwrap_or(heads);
     let kv_heads = fields.count_or("num_key_value_heads", default)?;
     if heads.is_multiple_of(kv_heads) {
         Ok(kv_heads)
     } else {
         Err(fields.bad("num_key_value_heads", format!("does not divide the {heads} query heads")))
     }
+}
+
+/// What a config class of transformers says where config.json is silent.
+#[derive(Clone, Copy)]
+pub(crate) struct Class {
+    /// `hidden_size`
+    pub d_model: usize,
+    /// `num_attention_heads`
+    pub heads: usize,
+    /// `num_key_value_heads`; `None` follows the query heads.
+    pub kv_heads: Option<usize>,
+    /// `num_hidden_layers`
+    pub n_layers: usize,
+    /// `intermediate_size`
+    pub d_mlp: usize,
+    /// `max_position_embeddings`
+    pub context: usize,
+    /// `sliding_window`
+    pub window: Option<usize>,
+    /// `vocab_size`
+    pub vocab: usize,
+    /// `tie_word_embeddings`
+    pub tied: bool,
+    /// `bos_token_id`, `eos_token_id`
+    pub special: [Option<u32>; 2],
 }
 
 /// What most families after Llama share; a family changes a few fields of its layers.
@@ -128,22 +166,25 @@ pub(crate) struct Common {
     pub trained: usize,
     /// `sliding_window`; the families decide which layers have one.
     pub window: Option<usize>,
+    class: &'static Class,
 }
 
 impl Common {
-    /// The fields, with the config class's default context.
-    pub(crate) fn read(fields: &Fields, context: usize) -> Result<Self> {
-        let d_model = fields.count("hidden_size")?;
-        let heads = fields.count_up_to("num_attention_heads", MAX_HEADS)?;
+    /// The fields, or the config class's values.
+    pub(crate) fn read(fields: &Fields, class: &'static Class) -> Result<Self> {
+        let d_model = fields.count_or("hidden_size", class.d_model)?;
+        let heads = fields.count_up_to_or("num_attention_heads", MAX_HEADS, class.heads)?;
+        let window = fields.count_opt("sliding_window")?;
         Ok(Self {
             d_model,
             heads,
-            kv_heads: kv_heads(fields, heads, heads)?,
+            kv_heads: kv_heads(fields, heads, class.kv_heads)?,
             d_head: d_head(fields, d_model, heads)?,
-            n_layers: fields.count_up_to("num_hidden_layers", MAX_LAYERS)?,
-            d_mlp: fields.count("intermediate_size")?,
-            trained: fields.context_or("max_position_embeddings", context)?,
-            window: fields.count_opt("sliding_window")?,
+            n_layers: fields.count_up_to_or("num_hidden_layers", MAX_LAYERS, class.n_layers)?,
+            d_mlp: fields.count_or("intermediate_size", class.d_mlp)?,
+            trained: fields.context_or("max_position_embeddings", class.context)?,
+            window: if fields.has("sliding_window") { window } else { class.window },
+            class,
         })
     }
 
@@ -172,27 +213,26 @@ impl Common {
         }
     }
 
-    /// The whole spec around the layers, with the config class's default tying.
+    /// The whole spec around the layers.
     pub(crate) fn spec(
         &self,
         fields: &Fields,
         model_type: &str,
         layers: Vec<LayerSpec>,
         norm: NormSpec,
-        tied: bool,
     ) -> Result<Spec> {
-        let (bos, eos) = special_ids(fields)?;
+        let (bos, eos) = special_ids(fields, self.class.special);
         let rope = layers.first().and_then(|layer| layer.attn.rope.as_ref());
         Ok(Spec {
             model_type: model_type.into(),
             d_model: self.d_model,
-            vocab: fields.count("vocab_size")?,
+            vocab: fields.count_or("vocab_size", self.class.vocab)?,
             context: rope.map_or(self.trained, |rope| rope.context(self.trained)),
             embed: EmbedSpec { width: self.d_model, scale: None, positions: None },
             layers,
             ln_final: Some(norm),
             unembed: UnembedSpec {
-                tied: fields.flag_or("tie_word_embeddings", tied)?,
+                tied: fields.flag_or("tie_word_embeddings", self.class.tied)?,
                 bias: false,
                 soft_cap: None,
             },
@@ -203,6 +243,14 @@ impl Common {
 
     /// Which layers attend through the window: `layer_types` where given, else `by_default`.
     pub(crate) fn windowed(&self, fields: &Fields, by_default: impl Fn(usize) -> bool) -> Result<Vec<bool>> {
+        let windowed = self.layer_types(fields, by_default)?;
+        if self.window.is_none() && windowed.contains(&true) {
+            return Err(fields.bad("sliding_window", "the layers with sliding_attention need one"));
+        }
+        Ok(windowed)
+    }
+
+    fn layer_types(&self, fields: &Fields, by_default: impl Fn(usize) -> bool) -> Result<Vec<bool>> {
         let Some(types) = fields.texts("layer_types")? else {
             return Ok((0..self.n_layers).map(by_default).collect());
         };

@@ -26,12 +26,12 @@ const LAYOUT: Layout = Layout {
 const OFFSET: usize = 2;
 
 fn spec(fields: &Fields) -> Result<Spec> {
-    let d_model = fields.count("hidden_size")?;
-    let heads = fields.count_up_to("num_attention_heads", MAX_HEADS)?;
+    let d_model = fields.count_or("hidden_size", 768)?;
+    let heads = fields.count_up_to_or("num_attention_heads", MAX_HEADS, 12)?;
     if !d_model.is_multiple_of(heads) {
         return Err(fields.bad("num_attention_heads", format!("does not divide the width {d_model}")));
     }
-    let n_layers = fields.count_up_to("num_hidden_layers", MAX_LAYERS)?;
+    let n_layers = fields.count_up_to_or("num_hidden_layers", MAX_LAYERS, 12)?;
     let context = fields.context_or("max_position_embeddings", 2048)?;
     let affine = fields.flag_or("layer_norm_elementwise_affine", true)?;
     let norm = NormSpec { weight: affine, bias: affine, ..NormSpec::layer(1e-5) };
@@ -57,7 +57,7 @@ fn spec(fields: &Fields) -> Result<Spec> {
             soft_cap: None,
         },
         ffn: FfnSpec {
-            d_mlp: fields.count("ffn_dim")?,
+            d_mlp: fields.count_or("ffn_dim", 3072)?,
             gated: false,
             act: fields.activation("activation_function", Activation::Relu)?,
             in_bias: bias,
@@ -65,11 +65,11 @@ fn spec(fields: &Fields) -> Result<Spec> {
         },
         small: None,
     };
-    let (bos, eos) = special_ids(fields)?;
+    let (bos, eos) = special_ids(fields, [Some(2); 2]);
     Ok(Spec {
         model_type: "opt".into(),
         d_model,
-        vocab: fields.count("vocab_size")?,
+        vocab: fields.count_or("vocab_size", 50272)?,
         context,
         embed: EmbedSpec {
             width: fields.count_or("word_embed_proj_dim", d_model)?,

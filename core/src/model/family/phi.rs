@@ -3,7 +3,7 @@
 use super::super::fields::Fields;
 use super::super::layout::{FfnIn, LLAMA, Layout};
 use super::super::*;
-use super::{Common, Family, rope};
+use super::{Class, Common, Family, rope};
 use crate::error::Result;
 
 pub(super) const FAMILY: Family = Family { model_type: "phi", spec, layout: |_| LAYOUT };
@@ -17,10 +17,24 @@ const LAYOUT: Layout = Layout {
     ..LLAMA
 };
 
+const CLASS: Class = Class {
+    d_model: 2048,
+    heads: 32,
+    kv_heads: None,
+    n_layers: 24,
+    d_mlp: 8192,
+    context: 2048,
+    window: None,
+    vocab: 51_200,
+    tied: false,
+    special: [Some(1), Some(2)],
+};
+
 fn spec(fields: &Fields) -> Result<Spec> {
-    let common = Common::read(fields, 2048)?;
+    let common = Common::read(fields, &CLASS)?;
     let norm = fields.layer_norm("layer_norm_eps", 1e-5)?;
-    let rope = rope::read(fields, common.d_head, 0.5, 10_000.0, common.trained)?;
+    let rope = rope::Defaults::read(fields, Some(0.5), 10_000.0, common.trained)?;
+    let rope = rope::read(fields, common.d_head, &rope)?;
     let mut layer = common.layer(norm, fields.activation("hidden_act", Activation::GeluTanh)?, &rope);
     layer.residual = Residual::Parallel;
     layer.ln2 = None;
@@ -29,7 +43,7 @@ fn spec(fields: &Fields) -> Result<Spec> {
     if fields.flag_or("qk_layernorm", false)? {
         layer.attn.qk_norm = Some(QkNorm { norm, over: QkNormOver::Head });
     }
-    let mut spec = common.spec(fields, "phi", vec![layer; common.n_layers], norm, false)?;
+    let mut spec = common.spec(fields, "phi", vec![layer; common.n_layers], norm)?;
     spec.unembed.bias = true;
     Ok(spec)
 }

@@ -3,7 +3,7 @@
 use super::super::fields::Fields;
 use super::super::layout::{FfnIn, LLAMA, Layout, Qkv};
 use super::super::*;
-use super::{Common, Family, rope};
+use super::{Class, Common, Family, rope};
 use crate::error::Result;
 
 pub(super) const FAMILY: Family = Family { model_type: "phi3", spec, layout: |_| LAYOUT };
@@ -14,14 +14,34 @@ const LAYOUT: Layout = Layout {
     ..LLAMA
 };
 
+const CLASS: Class = Class {
+    d_model: 3072,
+    heads: 32,
+    kv_heads: None,
+    n_layers: 32,
+    d_mlp: 8192,
+    context: 4096,
+    window: None,
+    vocab: 32_064,
+    tied: false,
+    special: [Some(1), Some(32_000)],
+};
+
+/// `original_max_position_embeddings`
+const ORIGINAL: usize = 4096;
+
 fn spec(fields: &Fields) -> Result<Spec> {
-    let common = Common::read(fields, 4096)?;
+    let common = Common::read(fields, &CLASS)?;
     let norm = fields.rms("rms_norm_eps", 1e-5)?;
-    let rope = rope::read(fields, common.d_head, 1.0, 10_000.0, common.trained)?;
-    if let RopeScaling::Yarn { .. } = rope.scaling {
-        return Err(fields.bad("rope_scaling", "phi3 has no yarn"));
+    let mut defaults = rope::Defaults::read(fields, Some(1.0), 10_000.0, common.trained)?;
+    // The class has a value of its own, which wins over one inside the object.
+    defaults.original = defaults.original.or(Some(ORIGINAL));
+    let rope = rope::read(fields, common.d_head, &defaults)?;
+    if !matches!(rope.scaling, RopeScaling::None | RopeScaling::LongRope { .. }) {
+        let name = if fields.has("rope_scaling") { "rope_scaling" } else { "rope_parameters" };
+        return Err(fields.bad(name, "phi3 has longrope only"));
     }
     let mut layer = common.layer(norm, fields.activation("hidden_act", Activation::Silu)?, &rope);
     layer.attn.window = common.window;
-    common.spec(fields, "phi3", vec![layer; common.n_layers], norm, false)
+    common.spec(fields, "phi3", vec![layer; common.n_layers], norm)
 }

@@ -3,11 +3,24 @@
 use super::super::fields::Fields;
 use super::super::layout::LLAMA;
 use super::super::*;
-use super::{Common, Family, rope};
+use super::{Class, Common, Family, rope};
 use crate::error::Result;
 
 pub(super) const QWEN2: Family = Family { model_type: "qwen2", spec: qwen2, layout: |_| LLAMA };
 pub(super) const QWEN3: Family = Family { model_type: "qwen3", spec: qwen3, layout: |_| LLAMA };
+
+const CLASS: Class = Class {
+    d_model: 4096,
+    heads: 32,
+    kv_heads: Some(32),
+    n_layers: 32,
+    d_mlp: 22_016,
+    context: 32_768,
+    window: Some(4096),
+    vocab: 151_936,
+    tied: false,
+    special: [None, None],
+};
 
 fn qwen2(fields: &Fields) -> Result<Spec> {
     read(fields, "qwen2", |layer, _| {
@@ -30,16 +43,20 @@ fn read(
     model_type: &str,
     change: impl Fn(&mut LayerSpec, NormSpec) -> Result<()>,
 ) -> Result<Spec> {
-    let mut common = Common::read(fields, 32_768)?;
+    let mut common = Common::read(fields, &CLASS)?;
     if model_type == "qwen3" && fields.get("head_dim").is_none() {
         // The config class's default does not follow from the other fields.
         common.d_head = 128;
     }
     let norm = fields.rms("rms_norm_eps", 1e-6)?;
-    let rope = rope::read(fields, common.d_head, 1.0, 10_000.0, common.trained)?;
+    let rope = rope::Defaults::read(fields, None, 10_000.0, common.trained)?;
+    let rope = rope::read(fields, common.d_head, &rope)?;
     let mut layer = common.layer(norm, fields.activation("hidden_act", Activation::Silu)?, &rope);
     change(&mut layer, norm)?;
-    let window = if fields.flag_or("use_sliding_window", false)? { common.window } else { None };
+    if !fields.flag_or("use_sliding_window", false)? {
+        common.window = None;
+    }
+    let window = common.window;
     let from = fields.whole("max_window_layers")?.unwrap_or(28);
     let windowed = common.windowed(fields, |index| window.is_some() && index >= from)?;
     let layers = windowed.into_iter().map(|on| {
@@ -47,5 +64,5 @@ fn read(
         layer.attn.window = window.filter(|_| on);
         layer
     });
-    common.spec(fields, model_type, layers.collect(), norm, false)
+    common.spec(fields, model_type, layers.collect(), norm)
 }

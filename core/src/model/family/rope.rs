@@ -4,63 +4,82 @@ use super::super::fields::Fields;
 use super::super::{RopeScaling, RopeSpec};
 use crate::error::{Error, Result};
 
-/// The rotary spec of a config with one kind of layer.
-///
-/// `partial` and `theta` are the config class's defaults, `trained` is `max_position_embeddings`.
-pub(crate) fn read(
-    fields: &Fields,
-    d_head: usize,
-    partial: f64,
-    theta: f64,
-    trained: usize,
-) -> Result<RopeSpec> {
-    let top_theta = fields.positive("rope_theta")?;
-    let top_partial = fields.positive("partial_rotary_factor")?;
-    // 4.x writes the original context beside the scaling, and it wins over one inside.
-    let original = fields.count_opt("original_max_position_embeddings")?;
-    let old = fields.object("rope_scaling")?;
-    let new = fields.object("rope_parameters")?;
-    let Some(scaling) = new.or(old) else {
-        let dims = rotary_dims(d_head, top_partial.unwrap_or(partial))?;
-        return Ok(RopeSpec { dims, theta: top_theta.unwrap_or(theta), scaling: RopeScaling::None });
-    };
-    let defaults = Defaults {
-        partial: top_partial.unwrap_or(partial),
-        theta: top_theta.unwrap_or(theta),
-        trained,
-        original,
-    };
-    parse(&scaling, d_head, &defaults)
-}
-
-/// Values that hold where a rope object leaves them out.
+/// What holds where a rope object is silent: top-level fields, or the config class.
+#[derive(Clone, Copy)]
 pub(crate) struct Defaults {
     /// Share of each head that is rotated.
-    pub partial: f64,
+    pub partial: Option<f64>,
     /// Base.
     pub theta: f64,
     /// `max_position_embeddings`.
     pub trained: usize,
     /// Top-level `original_max_position_embeddings`; wins over one inside.
     pub original: Option<usize>,
+    /// Whether the class can rotate a part of each head.
+    pub splits: bool,
+    /// Whether the object is one layer type's part of a larger one.
+    pub nested: bool,
+}
+
+impl Defaults {
+    /// Top-level fields. `partial` is the class's share, `None` where the class rotates whole heads; `theta` its base.
+    pub(crate) fn read(fields: &Fields, partial: Option<f64>, theta: f64, trained: usize) -> Result<Self> {
+        Ok(Self {
+            partial: fields.positive("partial_rotary_factor")?.or(partial),
+            theta: fields.positive_or("rope_theta", theta)?,
+            trained,
+            original: fields.count_opt("original_max_position_embeddings")?,
+            splits: partial.is_some(),
+            nested: false,
+        })
+    }
+}
+
+/// The rotary spec of a config with one kind of layer.
+pub(crate) fn read(fields: &Fields, d_head: usize, defaults: &Defaults) -> Result<RopeSpec> {
+    // Transformers too lets the older object win where both are written.
+    let old = fields.object("rope_scaling")?.filter(|old| !old.is_empty());
+    let new = fields.object("rope_parameters")?;
+    match old.or(new) {
+        Some(rope) => parse(&rope, d_head, defaults),
+        None => plain(d_head, defaults),
+    }
+}
+
+/// Rotary positions without an object.
+fn plain(d_head: usize, defaults: &Defaults) -> Result<RopeSpec> {
+    let partial = defaults.partial.filter(|_| defaults.splits).unwrap_or(1.0);
+    Ok(RopeSpec { dims: rotary_dims(d_head, partial)?, theta: defaults.theta, scaling: RopeScaling::None })
 }
 
 /// A rope object: `rope_scaling`, `rope_parameters`, or one layer type's part of the latter.
 pub(crate) fn parse(rope: &Fields, d_head: usize, defaults: &Defaults) -> Result<RopeSpec> {
-    let theta = rope.positive_or("rope_theta", defaults.theta)?;
-    let dims = rotary_dims(d_head, rope.positive_or("partial_rotary_factor", defaults.partial)?)?;
+    let partial = rope.positive("partial_rotary_factor")?.or(defaults.partial);
+    let defaults = &Defaults { theta: rope.positive_or("rope_theta", defaults.theta)?, partial, ..*defaults };
     let kind = match rope.text("rope_type")? {
         Some(kind) => kind,
         None => rope.text("type")?.unwrap_or("default"),
     };
     let inner = rope.count_opt("original_max_position_embeddings")?;
     let original = defaults.original.or(inner).unwrap_or(defaults.trained);
+    let dims = rotary_dims(d_head, partial.unwrap_or(1.0));
+    // A class that rotates whole heads reads the share in the scaled types only, and fails on a part.
+    let dims = match kind {
+        "default" if !defaults.splits => rotary_dims(d_head, 1.0)?,
+        _ => dims?,
+    };
+    if !defaults.splits && dims != d_head {
+        return Err(rope.bad("partial_rotary_factor", "this family rotates whole heads"));
+    }
     let scaling = match kind {
         "default" | "mrope" if rope.get("mrope_section").is_some() => {
             return Err(rope.bad("mrope_section", "multimodal rotary positions are not supported"));
         }
         "default" => RopeScaling::None,
         "linear" => RopeScaling::Linear { factor: rope.positive_required("factor")? },
+        "dynamic" if dims == 2 => {
+            return Err(rope.bad("rope_type", "has no frequencies to change in 2 rotated dimensions"));
+        }
         "dynamic" => RopeScaling::Dynamic {
             factor: rope.positive_required("factor")?,
             // Transformers ignores an inner original context here.
@@ -74,7 +93,7 @@ pub(crate) fn parse(rope: &Fields, d_head: usize, defaults: &Defaults) -> Result
             }
             RopeScaling::Llama3 { factor: rope.positive_required("factor")?, low, high, original }
         }
-        "yarn" => yarn(rope, defaults.trained, original)?,
+        "yarn" => yarn(rope, defaults, original)?,
         // `su` is the first name of longrope.
         "longrope" | "su" => long_rope(rope, dims, defaults.trained, original)?,
         _ => {
@@ -82,7 +101,7 @@ pub(crate) fn parse(rope: &Fields, d_head: usize, defaults: &Defaults) -> Result
             return Err(rope.bad(name, "supported: default, linear, dynamic, llama3, yarn, longrope"));
         }
     };
-    Ok(RopeSpec { dims, theta, scaling })
+    Ok(RopeSpec { dims, theta: defaults.theta, scaling })
 }
 
 fn rotary_dims(d_head: usize, partial: f64) -> Result<usize> {
@@ -97,8 +116,16 @@ fn rotary_dims(d_head: usize, partial: f64) -> Result<usize> {
     Ok(dims)
 }
 
-fn yarn(rope: &Fields, trained: usize, original: usize) -> Result<RopeScaling> {
-    let factor = rope.positive("factor")?.unwrap_or(trained as f64 / original as f64);
+/// `factor`, which may be written as null: then the ratio of the contexts.
+fn ratio(rope: &Fields, trained: usize, original: usize) -> Result<f64> {
+    Ok(rope.positive("factor")?.unwrap_or(trained as f64 / original as f64))
+}
+
+fn yarn(rope: &Fields, defaults: &Defaults, original: usize) -> Result<RopeScaling> {
+    if !rope.has("factor") {
+        return Err(rope.bad("factor", "is required"));
+    }
+    let factor = ratio(rope, defaults.trained, original)?;
     // Peng et al. 2023, section 3.4: sqrt(1/t) = 0.1 ln(s) + 1.
     let m = |scale: f64| if factor <= 1.0 { 1.0 } else { 0.1 * scale * factor.ln() + 1.0 };
     let attention_factor =
@@ -107,12 +134,14 @@ fn yarn(rope: &Fields, trained: usize, original: usize) -> Result<RopeScaling> {
             (None, Some(some), Some(all)) if some != 0.0 && all != 0.0 => m(some) / m(all),
             _ => m(1.0),
         };
+    // Transformers looks for this one beside the layer types, where nobody writes it.
+    let truncate = rope.flag_or("truncate", true)? || defaults.nested;
     Ok(RopeScaling::Yarn {
         factor,
         beta_fast: rope.positive_or("beta_fast", 32.0)?,
         beta_slow: rope.positive_or("beta_slow", 1.0)?,
         original,
-        truncate: rope.flag_or("truncate", true)?,
+        truncate,
         attention_factor,
     })
 }
@@ -126,7 +155,7 @@ fn long_rope(rope: &Fields, dims: usize, trained: usize, original: usize) -> Res
             Err(rope.bad(name, format!("must hold {} numbers, holds {}", dims / 2, list.len())))
         }
     };
-    let factor = rope.positive("factor")?.unwrap_or(trained as f64 / original as f64);
+    let factor = ratio(rope, trained, original)?;
     let attention_factor = match rope.positive("attention_factor")? {
         Some(given) => given,
         None if factor <= 1.0 => 1.0,

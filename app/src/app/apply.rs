@@ -1,0 +1,155 @@
+//! What each command does.
+
+use eframe::egui::Context;
+use sluice_core::plan::{Change, Plan};
+use sluice_core::worker::{Generate, Request, Slot, Study, Target, Trace, View};
+
+use super::SluiceApp;
+use crate::command::Command;
+use crate::errands::Found;
+use crate::panels::prompt::PROMPT;
+use crate::state::edits::{reroute, toggle};
+use crate::state::figure_of;
+use crate::theme;
+
+impl SluiceApp {
+    /// Do what a person asked.
+    pub fn apply(&mut self, ctx: &Context, command: Command) {
+        match command {
+            Command::Open(path) => self.open(Target::Path(path)),
+            Command::OpenBundled => self.open(Target::Bundled),
+            Command::Ask(dialog) => self.errands.ask(dialog),
+            Command::SavePlan => self.errands.save_plan(self.state.history.plan().clone()),
+            Command::Show(tab) => self.layout.show(tab),
+            Command::Theme(theme) => ctx.set_theme(theme),
+            Command::Palette => {
+                self.state.palette = if self.state.palette.is_some() { None } else { Some(String::new()) };
+            }
+            Command::EditPrompt => {
+                ctx.memory_mut(|memory| memory.request_focus(eframe::egui::Id::unique(PROMPT)))
+            }
+            Command::Trace(trace) => self.trace(trace.map(|trace| *trace)),
+            Command::Generate => self.generate(),
+            Command::Cancel(slot) => self.worker.cancel(slot),
+            Command::CancelAll => {
+                let slots: Vec<Slot> = self.state.results.progress.keys().copied().collect();
+                for slot in slots.into_iter().chain([Slot::Generate, Slot::Study]) {
+                    self.worker.cancel(slot);
+                }
+            }
+            Command::Export(figure, format) => self.export(ctx, vec![figure], format),
+            Command::ExportVisible => {
+                let shown = self.state.visible.iter().filter_map(|&tab| self.state.figure(tab));
+                let next = self.state.data(&self.state.next_view()).map(figure_of);
+                let strip = self.state.data(&View::Strip).map(figure_of);
+                self.export(ctx, shown.chain(next).chain(strip).collect(), None);
+            }
+            Command::CopyCsv(figure) => self.errands.copy(figure),
+            Command::Dismiss => self.state.results.failure = None,
+            Command::Select(position) => self.state.choices.position = position,
+            Command::Follow(answer) => self.state.choices.answer = answer,
+            Command::Inspect(neuron) => self.state.choices.neuron = neuron,
+            Command::Corrupt(position) => {
+                let marked = &mut self.state.choices.corrupt;
+                match marked.iter().position(|&known| known == position) {
+                    Some(index) => drop(marked.remove(index)),
+                    None => marked.push(position),
+                }
+            }
+            Command::Undo => self.state.history.undo(),
+            Command::Redo => self.state.history.redo(),
+            change => self.change_plan(ctx, change),
+        }
+    }
+
+    /// Commands that change the plan, undoable. From press to release of the pointer is one step.
+    fn change_plan(&mut self, ctx: &Context, command: Command) {
+        let pressed = ctx.input(|input| input.pointer.press_start_time()).map(f64::to_bits);
+        let (layers, len) = (self.state.layers(), self.state.results.tokens.len());
+        let history = &mut self.state.history;
+        let mut once = |change: &dyn Fn(&mut Plan)| history.change(None, change);
+        match command {
+            Command::Toggle(sublayer) => once(&|plan| toggle(plan, sublayer)),
+            Command::Fill(preset) => once(&|plan| reroute(plan, |route| preset.fill(route, layers, len))),
+            Command::Add(item) => once(&|plan| plan.items.push((*item).clone())),
+            Command::Raise(index) => once(&|plan| {
+                if index > 0 && index < plan.items.len() {
+                    plan.items.swap(index - 1, index);
+                }
+            }),
+            Command::Remove(index) => once(&|plan| {
+                if index < plan.items.len() {
+                    plan.items.remove(index);
+                }
+            }),
+            Command::Clear => once(&|plan| plan.items.clear()),
+            Command::Paint(layer, position, lane) => {
+                history.change(pressed, |plan| reroute(plan, |route| route.set(layer, position, lane)))
+            }
+            Command::Edit(index, item) => history.change(pressed, |plan| {
+                if let Some(slot) = plan.items.get_mut(index) {
+                    *slot = *item;
+                }
+            }),
+            _ => {}
+        }
+    }
+
+    /// What an errand brought back.
+    pub(super) fn fetch(&mut self, ctx: &Context, found: Found) {
+        match found {
+            Found::Checkpoint(path) => self.open(Target::Path(path)),
+            Found::ExportFolder(path) => {
+                self.state.status = format!("figures go to {}", path.display());
+                self.state.settings.export_folder = path;
+            }
+            Found::Sample(path) => self.state.history.change(None, |plan| {
+                for item in &mut plan.items {
+                    if let Change::Route(route) = &mut item.change {
+                        route.sample = Some(path.clone());
+                    }
+                }
+            }),
+            Found::Plan(plan) => self.state.history.change(None, |current| *current = *plan),
+            Found::Copy(text) => {
+                ctx.copy_text(text);
+                self.state.status = "copied as CSV".into();
+            }
+            Found::Said(text) => self.state.status = text,
+            Found::Failed(failure) => self.state.results.failure = Some((Slot::Open, failure)),
+        }
+    }
+
+    fn export(
+        &mut self,
+        ctx: &Context,
+        figures: Vec<std::sync::Arc<sluice_core::figure::Figure>>,
+        format: Option<sluice_core::figure::Format>,
+    ) {
+        let folder = self.state.settings.export_folder.clone();
+        self.state.status = format!("writing into {} …", folder.display());
+        self.errands.export(figures, format, theme::ground(ctx), folder);
+    }
+
+    fn trace(&mut self, trace: Option<Trace>) {
+        if let Some(trace) = trace.or_else(|| crate::panels::trace::request(&self.state)) {
+            self.state.results.trace = None;
+            self.worker.send(Request::Study(Study::Trace(trace)));
+        }
+    }
+
+    fn generate(&mut self) {
+        let choices = &self.state.choices;
+        let Ok(prompt) = self.state.request_prompt() else { return };
+        let request = Generate {
+            prompt,
+            plan: self.state.history.plan().clone(),
+            max_new_tokens: choices.max_new_tokens,
+            temperature: choices.temperature,
+            seed: choices.seed,
+        };
+        self.state.results.text = None;
+        self.layout.show(crate::state::Tab::Text);
+        self.worker.send(Request::Generate(request));
+    }
+}

@@ -1,0 +1,294 @@
+//! One frame: take the worker's events, draw, apply commands, ask for what is visible.
+
+use std::time::Duration;
+
+use eframe::egui::{CentralPanel, Context, Panel, ScrollArea, Ui};
+use sluice_core::plan::Plan;
+use sluice_core::worker::*;
+
+use crate::command::{ACTIONS, Command};
+use crate::errands::Errands;
+use crate::layout::{self, Layout};
+use crate::panels;
+use crate::state::{Settings, State};
+use crate::theme;
+
+mod apply;
+
+/// How long the prompt must rest before it is run, seconds.
+const REST: f64 = 0.15;
+
+/// The window's content, drivable without a window.
+pub struct SluiceApp {
+    /// What is asked and known.
+    pub state: State,
+    /// Where the panels are.
+    pub layout: Layout,
+    worker: Worker,
+    errands: Errands,
+    /// What the newest scene asked, so that the same is not asked twice.
+    asked: Option<(Prompt, Plan, Vec<View>)>,
+    scene: RequestId,
+    /// The newest scene has been answered, by its views or a failure.
+    answered: bool,
+    prompt_changed: Option<(f64, String)>,
+    opening: Option<Target>,
+}
+
+impl SluiceApp {
+    /// Start the worker and, where given, open a checkpoint.
+    pub fn new(ctx: &Context, target: Option<Target>, settings: Settings) -> Self {
+        theme::install(ctx);
+        let repaint = ctx.clone();
+        let worker = Worker::spawn(move || repaint.request_repaint());
+        let mut app = Self {
+            state: State { settings, ..State::default() },
+            layout: Layout::default(),
+            worker,
+            errands: Errands::new(ctx),
+            asked: None,
+            scene: 0,
+            answered: false,
+            prompt_changed: None,
+            opening: None,
+        };
+        if let Some(target) = target {
+            app.open(target);
+        }
+        app
+    }
+
+    /// Take events and errands, ask for what is visible. Paints nothing.
+    pub fn logic(&mut self, ctx: &Context) {
+        for event in self.worker.poll() {
+            self.take(event);
+        }
+        for found in self.errands.found() {
+            self.fetch(ctx, found);
+        }
+        self.ask(ctx);
+    }
+
+    /// Whether everything asked is there: no scene, job or typing under way.
+    pub fn is_settled(&self) -> bool {
+        self.opening.is_none() && self.answered && self.state.results.progress.is_empty()
+    }
+
+    /// Draw and apply what was done.
+    pub fn ui(&mut self, ui: &mut Ui) {
+        let mut commands = Vec::new();
+        keys(ui, &self.state, &mut commands);
+        for file in ui.input(|input| input.raw.dropped_files.clone()) {
+            commands.push(Command::Open(file.path().to_path_buf()));
+        }
+        let state = &mut self.state;
+        Panel::top("top").frame(theme::bar(ui)).show(ui, |ui| {
+            panels::top::ui(ui, state, &mut commands);
+            if state.card.is_some() {
+                panels::prompt::ui(ui, state, &mut commands);
+            }
+        });
+        Panel::bottom("status")
+            .frame(theme::bar(ui))
+            .show(ui, |ui| panels::status::ui(ui, state, &mut commands));
+        if state.card.is_some() {
+            Panel::left("plan").default_size(theme::SIDE).frame(theme::side(ui)).show(ui, |ui| {
+                ScrollArea::vertical().show(ui, |ui| panels::plan::ui(ui, state, &mut commands));
+            });
+            Panel::right("inspector").default_size(theme::SIDE).frame(theme::side(ui)).show(ui, |ui| {
+                ScrollArea::vertical().show(ui, |ui| {
+                    panels::next::ui(ui, state, &mut commands);
+                    panels::neuron::ui(ui, state, &mut commands);
+                });
+            });
+        }
+        CentralPanel::default().frame(theme::centre(ui)).show(ui, |ui| {
+            if state.card.is_none() {
+                return panels::welcome::ui(ui, state, &mut commands);
+            }
+            layout::ui(ui, &mut self.layout, state, &mut commands);
+        });
+        panels::palette::ui(ui, state, &mut commands);
+        panels::top::drop_target(ui);
+        let acted = !commands.is_empty();
+        for command in commands {
+            self.apply(ui.ctx(), command);
+        }
+        self.state.visible = self.layout.visible();
+        self.ask(ui.ctx());
+        if acted {
+            ui.ctx().request_repaint();
+        }
+    }
+
+    fn open(&mut self, target: Target) {
+        if let Target::Path(path) = &target {
+            self.state.path = path.display().to_string();
+        }
+        self.state.results.failure = None;
+        self.opening = Some(target.clone());
+        self.worker.send(Request::Open(target));
+    }
+
+    fn take(&mut self, event: Event) {
+        let results = &mut self.state.results;
+        match event {
+            Event::Opened(_, card) => {
+                self.state.prompt = match &card.sample_prompt {
+                    Prompt::Text(text) => text.clone(),
+                    Prompt::Tokens(ids) => ids.iter().map(u32::to_string).collect::<Vec<_>>().join(", "),
+                };
+                if let Some(Target::Path(path)) = self.opening.take() {
+                    self.state.settings.remember(path);
+                }
+                self.state.history = Default::default();
+                self.state.choices = Default::default();
+                self.state.answer.clear();
+                *results = Default::default();
+                self.state.card = Some(card);
+                self.asked = None;
+            }
+            Event::Progress(_, slot, progress) => {
+                if progress.done < progress.total {
+                    results.progress.insert(slot, progress);
+                } else {
+                    results.progress.remove(&slot);
+                }
+            }
+            Event::Tokens(_, tokens) => results.tokens = tokens,
+            Event::View(id, view, data) if id == self.scene => drop(results.views.insert(view, data)),
+            Event::View(..) => {}
+            Event::SceneDone(id, recomputed) => {
+                results.progress.remove(&Slot::Scene);
+                results.recomputed = Some(recomputed);
+                if id == self.scene {
+                    self.answered = true;
+                    // What is not on screen would grow old unseen.
+                    let asked = self.asked.as_ref();
+                    results.views.retain(|view, _| asked.is_some_and(|(_, _, views)| views.contains(view)));
+                    if matches!(results.failure, Some((Slot::Scene, _))) {
+                        results.failure = None;
+                    }
+                }
+            }
+            Event::Text(_, text) => results.text = Some(text),
+            Event::Study(_, findings) => {
+                if findings.done {
+                    results.progress.remove(&Slot::Study);
+                }
+                results.trace = Some(findings);
+            }
+            Event::Failed(id, slot, failure) => {
+                results.progress.remove(&slot);
+                if slot == Slot::Open {
+                    self.opening = None;
+                }
+                if slot == Slot::Scene {
+                    if id != self.scene {
+                        return;
+                    }
+                    self.answered = true;
+                }
+                results.failure = Some((slot, failure));
+            }
+            Event::Cancelled(_, slot) => {
+                results.progress.remove(&slot);
+                if slot == Slot::Open {
+                    self.opening = None;
+                }
+            }
+        }
+    }
+
+    /// Send a scene where prompt, plan or visible views changed. A prompt being typed rests first.
+    fn ask(&mut self, ctx: &Context) {
+        if self.state.card.is_none() {
+            return;
+        }
+        let prompt = match self.state.request_prompt() {
+            Ok(prompt) => prompt,
+            Err(cause) => {
+                let next_step = "separate ids with commas".into();
+                self.state.results.failure = Some((Slot::Scene, Failure { cause, next_step }));
+                self.answered = true;
+                return;
+            }
+        };
+        let views = self.state.wanted();
+        let plan = self.state.history.plan();
+        let typed = match &self.asked {
+            Some((asked, known, wanted)) if *asked == prompt => {
+                if known == plan && *wanted == views {
+                    return;
+                }
+                false
+            }
+            Some(_) => true,
+            None => false,
+        };
+        self.answered = false;
+        if typed && self.is_typing(ctx) {
+            return;
+        }
+        if typed {
+            let choices = &mut self.state.choices;
+            choices.position = None;
+            choices.corrupt.clear();
+            choices.injection.to_position = None;
+            choices.injection.from_position = None;
+        }
+        let (views, plan) = (self.state.wanted(), self.state.history.plan().clone());
+        self.asked = Some((prompt.clone(), plan.clone(), views.clone()));
+        self.scene = self.worker.send(Request::Scene(Scene { prompt, plan, views }));
+    }
+
+    /// Whether the prompt changed less than [`REST`] ago.
+    fn is_typing(&mut self, ctx: &Context) -> bool {
+        let now = ctx.input(|input| input.time);
+        let since = match &self.prompt_changed {
+            Some((since, text)) if *text == self.state.prompt => *since,
+            _ => {
+                self.prompt_changed = Some((now, self.state.prompt.clone()));
+                now
+            }
+        };
+        let typing = now - since < REST;
+        if typing {
+            ctx.request_repaint_after(Duration::from_secs_f64(REST));
+        }
+        typing
+    }
+}
+
+/// Commands whose key was pressed. While text is edited the keys of editing belong to the text.
+fn keys(ui: &Ui, state: &State, commands: &mut Vec<Command>) {
+    let editing = ui.ctx().text_edit_focused();
+    for action in ACTIONS {
+        let Some(keys) = action.keys else { continue };
+        if (editing && keys.conflicts_with_text_editing())
+            || (state.palette.is_some() && keys.modifiers.is_none())
+        {
+            continue;
+        }
+        if ui.input_mut(|input| input.consume_shortcut(&keys)) {
+            commands.push((action.command)());
+        }
+    }
+}
+
+impl eframe::App for SluiceApp {
+    fn logic(&mut self, ctx: &Context, _frame: &mut eframe::Frame) {
+        Self::logic(self, ctx);
+    }
+
+    fn ui(&mut self, ui: &mut Ui, _frame: &mut eframe::Frame) {
+        Self::ui(self, ui);
+    }
+
+    fn save(&mut self, storage: &mut dyn eframe::Storage) {
+        eframe::set_value(storage, SETTINGS, &self.state.settings);
+    }
+}
+
+/// Key of the settings in the window's storage.
+pub const SETTINGS: &str = "settings-1";

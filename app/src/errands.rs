@@ -1,0 +1,162 @@
+//! Work that must not hold up a frame: file dialogs, exports, reading and writing plans. Each errand has a short-lived
+//! thread; what it brings back is taken at the start of a frame.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use eframe::egui::Context;
+use sluice_core::figure::{Figure, Format, Ground, csv, export};
+use sluice_core::plan::Plan;
+use sluice_core::worker::Failure;
+use sluice_core::{Error, Result};
+
+/// Errands under way at most; more would wait for their turn.
+const MOST: usize = 32;
+
+/// What an errand brings back.
+#[derive(Debug)]
+pub enum Found {
+    /// A checkpoint was chosen.
+    Checkpoint(PathBuf),
+    /// A folder for exports was chosen.
+    ExportFolder(PathBuf),
+    /// A sample text for surrogate small FFNs was chosen.
+    Sample(PathBuf),
+    /// A plan file was read.
+    Plan(Box<Plan>),
+    /// A text for the clipboard.
+    Copy(String),
+    /// Done; a line for the status bar.
+    Said(String),
+    /// It did not work.
+    Failed(Failure),
+}
+
+/// Which dialog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialog {
+    /// A checkpoint folder.
+    Checkpoint,
+    /// A folder for exports.
+    ExportFolder,
+    /// A text file for surrogate small FFNs.
+    Sample,
+    /// A plan file to read.
+    OpenPlan,
+}
+
+/// The errands of a window.
+pub struct Errands {
+    send: Sender<Found>,
+    found: Receiver<Found>,
+    /// One dialog at a time.
+    dialog: Arc<AtomicBool>,
+    ctx: Context,
+}
+
+impl Errands {
+    /// No errand yet; `ctx` is repainted when one ends.
+    pub fn new(ctx: &Context) -> Self {
+        let (send, found) = bounded(MOST);
+        Self { send, found, dialog: Arc::default(), ctx: ctx.clone() }
+    }
+
+    /// What came back since the last call. Never blocks.
+    pub fn found(&self) -> Vec<Found> {
+        self.found.try_iter().collect()
+    }
+
+    fn run(&self, work: impl FnOnce() -> Option<Found> + Send + 'static) {
+        let (send, ctx) = (self.send.clone(), self.ctx.clone());
+        let spawned = std::thread::Builder::new().name("errand".into()).spawn(move || {
+            if let Some(found) = work() {
+                // Fails only when the window is gone.
+                let _ = send.send(found);
+                ctx.request_repaint();
+            }
+        });
+        // Without a thread nothing can be done off the frame; the person can try again.
+        drop(spawned);
+    }
+
+    /// Ask for a file or a folder. Does nothing while another dialog is open.
+    pub fn ask(&self, dialog: Dialog) {
+        if self.dialog.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let open = Arc::clone(&self.dialog);
+        self.run(move || {
+            let files = rfd::FileDialog::new();
+            let picked = match dialog {
+                Dialog::Checkpoint => files.set_title("Open a checkpoint folder").pick_folder(),
+                Dialog::ExportFolder => files.set_title("Folder for exported figures").pick_folder(),
+                Dialog::Sample => files.set_title("Text for surrogate small FFNs").pick_file(),
+                Dialog::OpenPlan => files.set_title("Open a plan").add_filter("plan", &["json"]).pick_file(),
+            };
+            open.store(false, Ordering::Release);
+            picked.map(|path| match dialog {
+                Dialog::Checkpoint => Found::Checkpoint(path),
+                Dialog::ExportFolder => Found::ExportFolder(path),
+                Dialog::Sample => Found::Sample(path),
+                Dialog::OpenPlan => read_plan(&path).map_or_else(failed, |plan| Found::Plan(Box::new(plan))),
+            })
+        });
+    }
+
+    /// Write figures into a folder, in one format or in all.
+    pub fn export(&self, figures: Vec<Arc<Figure>>, format: Option<Format>, ground: Ground, folder: PathBuf) {
+        self.run(move || {
+            let write = |figure: &Figure| match format {
+                None => export::write_all(figure, ground, &folder).map(|_| ()),
+                Some(format) => {
+                    std::fs::create_dir_all(&folder).map_err(|error| Error::write(&folder, error))?;
+                    export::write(figure, format, ground, &folder.join(export::file_name(figure, format)))
+                }
+            };
+            let names: Vec<&str> = figures.iter().map(|figure| figure.name.as_str()).collect();
+            let kind = format.map_or("png, svg and csv", Format::extension);
+            Some(match figures.iter().try_for_each(|figure| write(figure)) {
+                Ok(()) => {
+                    Found::Said(format!("wrote {} as {kind} into {}", names.join(", "), folder.display()))
+                }
+                Err(error) => failed(error),
+            })
+        });
+    }
+
+    /// The numbers of a figure for the clipboard.
+    pub fn copy(&self, figure: Arc<Figure>) {
+        self.run(move || Some(Found::Copy(csv::to_csv(&figure))));
+    }
+
+    /// Write the plan where the person says.
+    pub fn save_plan(&self, plan: Plan) {
+        if self.dialog.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let open = Arc::clone(&self.dialog);
+        self.run(move || {
+            let picked =
+                rfd::FileDialog::new().set_title("Save the plan").set_file_name("plan.json").save_file();
+            open.store(false, Ordering::Release);
+            let path = picked?;
+            let write = || sluice_core::checkpoint::write_atomic(&path, (plan.to_json()? + "\n").as_bytes());
+            Some(match write() {
+                Ok(()) => Found::Said(format!("wrote {}", path.display())),
+                Err(error) => failed(error),
+            })
+        });
+    }
+}
+
+fn read_plan(path: &std::path::Path) -> Result<Plan> {
+    let text =
+        std::fs::read_to_string(path).map_err(|error| Error::Plan(format!("{}: {error}", path.display())))?;
+    Plan::from_json(&text)
+}
+
+fn failed(error: Error) -> Found {
+    Found::Failed(Failure { cause: error.to_string(), next_step: error.next_step() })
+}

@@ -1,0 +1,80 @@
+//! The centre: panels as tabs that can be dragged apart into splits.
+
+use eframe::egui::{Ui, WidgetText};
+use egui_tiles::{Behavior, SimplificationOptions, Tile, TileId, Tiles, Tree, UiResponse};
+
+use crate::command::Command;
+use crate::panels;
+use crate::state::{State, Tab};
+
+/// Where the panels are.
+pub struct Layout {
+    tree: Tree<Tab>,
+}
+
+impl Default for Layout {
+    fn default() -> Self {
+        Self { tree: Tree::new_tabs(eframe::egui::Id::unique("centre"), Tab::ALL.to_vec()) }
+    }
+}
+
+impl Layout {
+    /// Bring a panel to the front of its tabs.
+    pub fn show(&mut self, tab: Tab) {
+        self.tree.make_active(|_, tile| matches!(tile, Tile::Pane(pane) if *pane == tab));
+    }
+
+    /// The panels on screen.
+    pub fn visible(&self) -> Vec<Tab> {
+        let tabs = self.tree.active_tiles().into_iter().filter_map(|id| match self.tree.tiles.get(id) {
+            Some(Tile::Pane(tab)) => Some(*tab),
+            _ => None,
+        });
+        let mut tabs: Vec<Tab> = tabs.collect();
+        tabs.sort_unstable();
+        tabs
+    }
+}
+
+/// Draw the panels.
+pub fn ui(ui: &mut Ui, layout: &mut Layout, state: &mut State, commands: &mut Vec<Command>) {
+    layout.tree.ui(&mut Panes { state, commands }, ui);
+}
+
+struct Panes<'a> {
+    state: &'a mut State,
+    commands: &'a mut Vec<Command>,
+}
+
+impl Behavior<Tab> for Panes<'_> {
+    fn pane_ui(&mut self, ui: &mut Ui, _id: TileId, tab: &mut Tab) -> UiResponse {
+        let (state, commands) = (&mut *self.state, &mut *self.commands);
+        crate::theme::pane(ui).show(ui, |ui| {
+            ui.set_min_size(ui.available_size());
+            match tab {
+                Tab::Routing => panels::routing::ui(ui, state, commands),
+                Tab::Pruning => panels::pruning::ui(ui, state, commands),
+                Tab::Activations => panels::activations::ui(ui, state, commands),
+                Tab::Attention => panels::attention::ui(ui, state, commands),
+                Tab::Lens => panels::lens::ui(ui, state, commands),
+                Tab::Trace => panels::trace::ui(ui, state, commands),
+                Tab::Inject => panels::inject::ui(ui, state, commands),
+                Tab::Text => panels::text::ui(ui, state, commands),
+            }
+        });
+        UiResponse::None
+    }
+
+    fn tab_title_for_pane(&mut self, tab: &Tab) -> WidgetText {
+        tab.name().into()
+    }
+
+    fn simplification_options(&self) -> SimplificationOptions {
+        // A lone panel keeps its tab, to be dragged by.
+        SimplificationOptions { all_panes_must_have_tabs: true, ..SimplificationOptions::default() }
+    }
+
+    fn is_tile_draggable(&self, tiles: &Tiles<Tab>, id: TileId) -> bool {
+        matches!(tiles.get(id), Some(Tile::Pane(_)))
+    }
+}

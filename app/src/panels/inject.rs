@@ -1,0 +1,123 @@
+//! Inject: add a vector of one layer, position or run to another and watch the answer. Builds one item of the plan, which
+//! the controls then change live.
+
+use eframe::egui::{ComboBox, RichText, Slider, TextEdit, Ui};
+use sluice_core::plan::{Add, Change, Item, Positions, Source};
+use sluice_core::site::{Hook, Site};
+use sluice_core::worker::{Prompt, ViewData};
+
+use super::trace::answer_box;
+use super::{layer_picker, position_picker};
+use crate::command::Command;
+use crate::state::State;
+use crate::widgets::states;
+
+/// Sites on offer.
+const HOOKS: [Hook; 3] = [Hook::ResidPost, Hook::AttnOut, Hook::MlpOut];
+
+/// Draw the controls and the answer.
+pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
+    let layers = state.layers();
+    let mut injection = state.choices.injection.clone();
+    ui.strong("Take a vector from");
+    ui.horizontal_wrapped(|ui| {
+        site_picker(ui, "Source site", &mut injection.from_hook);
+        layer_picker(ui, "Source layer", &mut injection.from_layer, layers);
+        if injection.from_prompt.is_empty() {
+            position_picker(ui, state, "Source position", "last", &mut injection.from_position);
+        } else {
+            injection.from_position = None;
+            ui.weak("at its last position");
+        }
+        let label = ui.label("of another prompt");
+        ui.add(
+            TextEdit::singleline(&mut injection.from_prompt).desired_width(220.0).hint_text("this prompt"),
+        )
+        .labelled_by(label.id);
+    });
+    ui.strong("and add it to");
+    ui.horizontal_wrapped(|ui| {
+        site_picker(ui, "Target site", &mut injection.to_hook);
+        layer_picker(ui, "Target layer", &mut injection.to_layer, layers);
+        position_picker(ui, state, "Target position", "last and later", &mut injection.to_position);
+    });
+    ui.horizontal_wrapped(|ui| {
+        ui.add(Slider::new(&mut injection.scale, -4.0..=4.0).text("scale"));
+        ui.checkbox(&mut injection.keep_norm, "keep the norm");
+        answer_box(ui, state, commands);
+    });
+    let before = state.choices.injection.clone();
+    let known = item_of(state, &before)
+        .and_then(|item| state.history.plan().items.iter().position(|other| *other == item));
+    match (item_of(state, &injection), known) {
+        (Some(item), None) => {
+            if ui
+                .button("Inject")
+                .on_hover_text("adds it to the plan; the controls then change it live")
+                .clicked()
+            {
+                commands.push(Command::Add(Box::new(item)));
+            }
+        }
+        (Some(item), Some(index)) => {
+            if injection != before {
+                commands.push(Command::Edit(index, Box::new(item)));
+            }
+            if ui.button("Remove injection").clicked() {
+                commands.push(Command::Remove(index));
+            }
+        }
+        (None, _) => drop(ui.weak("the other prompt must be token ids, separated by commas")),
+    }
+    state.choices.injection = injection;
+    ui.separator();
+    answer(ui, state);
+}
+
+fn site_picker(ui: &mut Ui, name: &str, hook: &mut Hook) {
+    let label = ui.label(name);
+    let combo = ComboBox::from_id_salt(name).selected_text(hook.name()).show_ui(ui, |ui| {
+        for known in HOOKS {
+            ui.selectable_value(hook, known, known.name());
+        }
+    });
+    combo.response.labelled_by(label.id);
+}
+
+/// What the controls say, as an item of the plan.
+fn item_of(state: &State, injection: &crate::state::Injection) -> Option<Item> {
+    let source = if injection.from_prompt.is_empty() {
+        Source::Base
+    } else {
+        match state.parse_prompt(&injection.from_prompt).ok()? {
+            Prompt::Text(text) => Source::Prompt(text),
+            Prompt::Tokens(tokens) => Source::Tokens(tokens),
+        }
+    };
+    let add = Add {
+        site: Site::block(injection.to_layer, injection.to_hook),
+        positions: injection.to_position.map_or(Positions::Last, |position| Positions::At(vec![position])),
+        source,
+        from_site: Some(Site::block(injection.from_layer, injection.from_hook)),
+        from_position: injection.from_position,
+        scale: injection.scale,
+        keep_norm: injection.keep_norm,
+    };
+    Some(Change::Add(add).into())
+}
+
+/// The followed token's probability without and with the plan.
+fn answer(ui: &mut Ui, state: &State) {
+    let Some(ViewData::Next(next)) = state.data(&state.next_view()) else {
+        return states::pending(ui, state, "Answer");
+    };
+    let row = &next.answer;
+    ui.horizontal(|ui| {
+        ui.label("P of");
+        ui.label(RichText::new(&row.token.text).monospace().strong());
+        ui.label(RichText::new(format!("{:.3} % unmodified", 100.0 * row.base)).monospace());
+        ui.label(RichText::new(format!("{:.3} % under the plan", 100.0 * row.plan)).monospace().strong());
+        let change = f64::from(row.plan).ln() - f64::from(row.base).ln();
+        ui.label(RichText::new(format!("Δ ln p {change:+.3} nats")).monospace());
+    });
+}

@@ -1,0 +1,48 @@
+//! Inspector of the clicked neuron: its values along the prompt, and the vocabulary its output promotes and suppresses.
+
+use eframe::egui::{RichText, Ui};
+use sluice_core::plan::{Ablate, AblateTo, Change, Positions, Target};
+use sluice_core::site::{Hook, Site};
+use sluice_core::worker::{Token, View, ViewData};
+
+use crate::command::Command;
+use crate::state::State;
+use crate::widgets::figure;
+
+/// Draw it, where a neuron is chosen.
+pub fn ui(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
+    let Some((layer, neuron)) = state.choices.neuron else { return };
+    ui.separator();
+    let Some(ViewData::Neuron(found)) = state.data(&View::Neuron { layer, neuron }) else {
+        ui.weak("computing the neuron …");
+        return;
+    };
+    figure::head(ui, &found.figure, commands);
+    figure::lines(ui, &found.figure);
+    ui.columns(2, |columns| {
+        for (ui, (name, tokens)) in
+            columns.iter_mut().zip([("promotes", &found.promoted), ("suppresses", &found.suppressed)])
+        {
+            list(ui, name, tokens);
+        }
+    });
+    ui.label(RichText::new("W_down column times W_U; final norm not applied").small().weak());
+    ui.horizontal(|ui| {
+        if ui.small_button("Set to zero").clicked() {
+            let target = Target { site: Site::block(layer, Hook::MlpPost), unit: Some(neuron) };
+            let ablate = Ablate { target, to: AblateTo::Zero, positions: Positions::All };
+            commands.push(Command::Add(Box::new(Change::Ablate(ablate).into())));
+        }
+        if ui.small_button("Close neuron").clicked() {
+            commands.push(Command::Inspect(None));
+        }
+    });
+}
+
+fn list(ui: &mut Ui, name: &str, tokens: &[(Token, f32)]) {
+    ui.weak(name);
+    for (token, x) in tokens {
+        let text = crate::theme::short(&token.text, 9);
+        ui.label(RichText::new(format!("{x:+.2} {text}")).monospace().small());
+    }
+}

@@ -1,0 +1,75 @@
+//! The command palette: type a few letters, press Enter.
+
+use eframe::egui::{Id, Key, Modal, ScrollArea, TextEdit, Ui};
+
+use crate::command::{ACTIONS, Action, Command};
+use crate::state::State;
+use crate::theme;
+
+/// Width in points.
+const WIDTH: f32 = 420.0;
+
+/// Draw it while it is open.
+pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
+    let Some(query) = &mut state.palette else { return };
+    let mut chosen = None;
+    let modal = Modal::new(Id::unique("palette")).show(ui.ctx(), |ui| {
+        ui.set_width(WIDTH);
+        let label = ui.label("Command");
+        let edit = ui.add(TextEdit::singleline(query).desired_width(f32::INFINITY).hint_text("what to do"));
+        edit.labelled_by(label.id).request_focus();
+        let found: Vec<&Action> = ranked(query);
+        if ui.input(|input| input.key_pressed(Key::Enter)) {
+            chosen = found.first().map(|action| action.command);
+        }
+        ScrollArea::vertical().max_height(12.0 * theme::ROW).show(ui, |ui| {
+            for (index, action) in found.iter().enumerate() {
+                let keys = action.keys.map(|keys| ui.ctx().format_shortcut(&keys)).unwrap_or_default();
+                let button = eframe::egui::Button::new(action.text).shortcut_text(keys).selected(index == 0);
+                let button =
+                    ui.add_sized([ui.available_width(), theme::ROW], button.frame_when_inactive(false));
+                if button.on_hover_text(action.tooltip).clicked() {
+                    chosen = Some(action.command);
+                }
+            }
+            if found.is_empty() {
+                ui.weak("no command has these letters in this order");
+            }
+        });
+    });
+    if modal.should_close() || chosen.is_some() {
+        state.palette = None;
+    }
+    commands.extend(chosen.map(|command| command()));
+}
+
+/// The actions whose text holds the query's letters in order, closest first.
+fn ranked(query: &str) -> Vec<&'static Action> {
+    let mut found: Vec<(usize, &Action)> =
+        ACTIONS.iter().filter_map(|action| Some((spread(query, action.text)?, action))).collect();
+    found.sort_by_key(|(spread, _)| *spread);
+    found.into_iter().map(|(_, action)| action).collect()
+}
+
+/// How far apart the letters of `query` lie in `text`, a late start included; `None` where they are not all there.
+fn spread(query: &str, text: &str) -> Option<usize> {
+    let mut letters = text.chars().flat_map(char::to_lowercase).enumerate();
+    let mut last = 0;
+    for wanted in query.chars().filter(|c| !c.is_whitespace()).flat_map(char::to_lowercase) {
+        last = letters.find(|(_, letter)| *letter == wanted)?.0;
+    }
+    Some(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_in_order_find_a_command() {
+        assert_eq!(ranked("undo")[0].text, "Undo");
+        assert_eq!(ranked("rtr")[0].text, "Run trace");
+        assert_eq!(ranked("").len(), ACTIONS.len());
+        assert!(ranked("zzzz").is_empty());
+    }
+}

@@ -1,0 +1,354 @@
+//! What was asked and what came back.
+
+use std::collections::HashMap;
+use std::mem::discriminant;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use sluice_core::figure::Figure;
+use sluice_core::plan::{Lane, Sublayer};
+use sluice_core::site::Hook;
+use sluice_core::worker::*;
+
+pub mod edits;
+mod history;
+
+pub use history::History;
+
+/// Rows of the next-token table.
+const TOP: usize = 10;
+/// Checkpoints kept in the recent list.
+const MAX_RECENT: usize = 8;
+
+/// The panels of the centre.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Tab {
+    Routing,
+    Pruning,
+    Activations,
+    Attention,
+    Lens,
+    Trace,
+    Inject,
+    Text,
+}
+
+impl Tab {
+    /// In the order shown.
+    pub const ALL: [Self; 8] = [
+        Self::Routing,
+        Self::Pruning,
+        Self::Activations,
+        Self::Attention,
+        Self::Lens,
+        Self::Trace,
+        Self::Inject,
+        Self::Text,
+    ];
+
+    /// Title.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Routing => "Routing",
+            Self::Pruning => "Pruning",
+            Self::Activations => "Activations",
+            Self::Attention => "Attention",
+            Self::Lens => "Lens",
+            Self::Trace => "Trace",
+            Self::Inject => "Inject",
+            Self::Text => "Text",
+        }
+    }
+}
+
+/// What colours the token strip.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ChipColour {
+    /// Nothing.
+    #[default]
+    Plain,
+    /// -ln p(token) in the unmodified model.
+    Surprisal,
+    /// KL(base || plan) after the token.
+    Kl,
+}
+
+/// Settings of the inject control.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Injection {
+    /// Where the vector is added.
+    pub to_layer: usize,
+    /// Site of the target: `ResidPost`, `AttnOut` or `MlpOut`.
+    pub to_hook: Hook,
+    /// Target position; none = the last and every later one.
+    pub to_position: Option<usize>,
+    /// Where the vector is taken from.
+    pub from_layer: usize,
+    /// Site of the source.
+    pub from_hook: Hook,
+    /// Source position; none = the source's last.
+    pub from_position: Option<usize>,
+    /// Another prompt that the vector is taken from; empty = this one.
+    pub from_prompt: String,
+    /// Factor.
+    pub scale: f32,
+    /// Rescale the sum to the norm it had.
+    pub keep_norm: bool,
+}
+
+impl Default for Injection {
+    fn default() -> Self {
+        Self {
+            to_layer: 0,
+            to_hook: Hook::ResidPost,
+            to_position: None,
+            from_layer: 0,
+            from_hook: Hook::ResidPost,
+            from_position: None,
+            from_prompt: String::new(),
+            scale: 1.0,
+            keep_norm: false,
+        }
+    }
+}
+
+/// What the panels let a person choose.
+#[derive(Debug)]
+pub struct Choices {
+    /// Layer of the activation and attention panels.
+    pub layer: usize,
+    /// FFN site of the activation panel.
+    pub hook: Hook,
+    /// Attention head; none = mean.
+    pub head: Option<usize>,
+    /// Which run is shown.
+    pub side: Side,
+    /// Order neurons by magnitude.
+    pub sort: bool,
+    /// Neurons shown; none = all.
+    pub rows: Option<usize>,
+    /// Layer and index of the neuron in the inspector.
+    pub neuron: Option<(usize, usize)>,
+    /// Prompt position in the inspector.
+    pub position: Option<usize>,
+    /// Lane that the brush paints.
+    pub lane: Lane,
+    /// What colours the token strip.
+    pub colour: ChipColour,
+    /// The token that trace and injection follow.
+    pub answer: Answer,
+    /// Positions the trace corrupts.
+    pub corrupt: Vec<usize>,
+    /// Noise of the trace in standard deviations.
+    pub sigma: f32,
+    /// What the trace restores.
+    pub component: Component,
+    /// The inject control.
+    pub injection: Injection,
+    /// Sampling temperature.
+    pub temperature: f32,
+    /// Seed of the sampler.
+    pub seed: u64,
+    /// Length of continuations.
+    pub max_new_tokens: usize,
+}
+
+impl Default for Choices {
+    fn default() -> Self {
+        Self {
+            layer: 0,
+            hook: Hook::MlpPost,
+            head: None,
+            side: Side::Plan,
+            sort: true,
+            rows: Some(64),
+            neuron: None,
+            position: None,
+            lane: Lane::Small,
+            colour: ChipColour::Plain,
+            answer: Answer::Top,
+            corrupt: Vec::new(),
+            sigma: 3.0,
+            component: Component::Residual,
+            injection: Injection::default(),
+            temperature: 0.0,
+            seed: 0,
+            max_new_tokens: 48,
+        }
+    }
+}
+
+/// Newest results.
+#[derive(Debug, Default)]
+pub struct Results {
+    /// The prompt's tokens.
+    pub tokens: Arc<[Token]>,
+    /// Views of the newest scene; those of the one before stay until it is done.
+    pub views: HashMap<View, Arc<ViewData>>,
+    /// Cost of the newest scene.
+    pub recomputed: Option<Recomputed>,
+    /// Continuations.
+    pub text: Option<Arc<Continuation>>,
+    /// Findings of the newest trace.
+    pub trace: Option<Arc<TraceFindings>>,
+    /// Jobs under way.
+    pub progress: HashMap<Slot, Progress>,
+    /// The newest failure, shown once.
+    pub failure: Option<(Slot, Failure)>,
+}
+
+/// What is kept from one start to the next.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    /// Checkpoints opened, newest first.
+    pub recent: Vec<PathBuf>,
+    /// Folder that exports go to.
+    pub export_folder: PathBuf,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { recent: Vec::new(), export_folder: "sluice-figures".into() }
+    }
+}
+
+impl Settings {
+    /// Put a checkpoint at the head of the recent list.
+    pub fn remember(&mut self, path: PathBuf) {
+        self.recent.retain(|known| *known != path);
+        self.recent.insert(0, path);
+        self.recent.truncate(MAX_RECENT);
+    }
+}
+
+/// Everything the window holds besides the worker.
+#[derive(Debug, Default)]
+pub struct State {
+    /// The open checkpoint.
+    pub card: Option<Arc<Card>>,
+    /// Path box.
+    pub path: String,
+    /// Prompt box: text, or ids where there is no tokenizer.
+    pub prompt: String,
+    /// Answer box.
+    pub answer: String,
+    /// The plan.
+    pub history: History,
+    /// What is chosen.
+    pub choices: Choices,
+    /// What came back.
+    pub results: Results,
+    /// What is kept between starts.
+    pub settings: Settings,
+    /// Panels on screen.
+    pub visible: Vec<Tab>,
+    /// Search text of the command palette, while it is open.
+    pub palette: Option<String>,
+    /// Last line of the status bar: an export, for instance.
+    pub status: String,
+}
+
+impl State {
+    /// The prompt as the worker takes it; an error says what is wrong with the ids.
+    pub fn request_prompt(&self) -> Result<Prompt, String> {
+        self.parse_prompt(&self.prompt)
+    }
+
+    /// A text box as a prompt: text, or ids where there is no tokenizer.
+    pub fn parse_prompt(&self, text: &str) -> Result<Prompt, String> {
+        if !self.ids_only() {
+            return Ok(Prompt::Text(text.to_owned()));
+        }
+        let parse =
+            |part: &str| part.trim().parse().map_err(|_| format!("\"{}\" is not a token id", part.trim()));
+        let parts = text.split(',').filter(|part| !part.trim().is_empty());
+        parts.map(parse).collect::<Result<_, _>>().map(Prompt::Tokens)
+    }
+
+    /// Whether prompts are token ids.
+    pub fn ids_only(&self) -> bool {
+        self.card.as_ref().is_some_and(|card| card.tokenizer == "none")
+    }
+
+    /// Layers of the open checkpoint.
+    pub fn layers(&self) -> usize {
+        self.card.as_ref().map_or(0, |card| card.spec.n_layers())
+    }
+
+    /// The next-token table.
+    pub fn next_view(&self) -> View {
+        View::Next { position: self.choices.position, top: TOP, answer: self.choices.answer.clone() }
+    }
+
+    /// The view a panel shows.
+    pub fn view(&self, tab: Tab) -> Option<View> {
+        let choices = &self.choices;
+        let (layer, side) = (choices.layer, choices.side);
+        Some(match tab {
+            Tab::Routing => View::Routing,
+            Tab::Pruning => View::Ladder,
+            Tab::Activations => {
+                View::Activations { layer, hook: choices.hook, side, sort: choices.sort, top: choices.rows }
+            }
+            Tab::Attention => View::Attention { layer, head: choices.head, side },
+            Tab::Lens => View::Lens { side },
+            Tab::Trace | Tab::Inject | Tab::Text => return None,
+        })
+    }
+
+    /// The views on screen, those that answer fastest first.
+    pub fn wanted(&self) -> Vec<View> {
+        let mut views = vec![self.next_view()];
+        views.extend(self.visible.iter().filter_map(|&tab| self.view(tab)));
+        views.extend(self.choices.neuron.map(|(layer, neuron)| View::Neuron { layer, neuron }));
+        views.push(View::Strip);
+        views
+    }
+
+    /// The newest data of a view; until it is there, what the same kind of view showed before.
+    pub fn data(&self, view: &View) -> Option<&ViewData> {
+        let views = &self.results.views;
+        let same_kind = || {
+            let kind = discriminant(view);
+            views.iter().find(|(known, _)| discriminant(*known) == kind).map(|(_, data)| data)
+        };
+        views.get(view).or_else(same_kind).map(|data| &**data)
+    }
+
+    /// The figure that a panel shows.
+    pub fn figure(&self, tab: Tab) -> Option<Arc<Figure>> {
+        if tab == Tab::Trace {
+            return self.results.trace.as_ref().map(|findings| Arc::clone(&findings.figure));
+        }
+        self.data(&self.view(tab)?).map(figure_of)
+    }
+
+    /// Whether the plan takes a sublayer out.
+    pub fn is_out(&self, sublayer: Sublayer) -> bool {
+        self.history.plan().items.iter().any(|item| item.on && edits::skips(item, sublayer))
+    }
+
+    /// Lane of the plan's routing map.
+    pub fn lane(&self, layer: usize, position: Option<usize>) -> Lane {
+        let len = self.results.tokens.len();
+        let route = self.history.plan().items.iter().find_map(edits::route_of);
+        route.map_or(Lane::Big, |route| match position {
+            Some(position) => route.lane(layer, position, len),
+            None => route.next(layer),
+        })
+    }
+}
+
+/// The figure of a view's data.
+pub fn figure_of(data: &ViewData) -> Arc<Figure> {
+    Arc::clone(match data {
+        ViewData::Next(next) => &next.figure,
+        ViewData::Strip(strip) => &strip.figure,
+        ViewData::Activations(activations) => &activations.figure,
+        ViewData::Neuron(neuron) => &neuron.figure,
+        ViewData::Figure(figure) => figure,
+    })
+}

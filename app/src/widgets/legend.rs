@@ -1,0 +1,96 @@
+//! The legend of a map: a ramp with its ends, or the classes.
+
+use eframe::egui::{Color32, Mesh, Rect, RichText, Sense, Shape, Stroke, Ui, pos2, vec2};
+use sluice_core::figure::{Map, Scale, colour};
+
+use crate::theme;
+
+/// Draw it in one row.
+pub fn ui(ui: &mut Ui, map: &Map) {
+    ui.horizontal_wrapped(|ui| {
+        ui.label(RichText::new(&map.quantity).small().weak());
+        match &map.scale {
+            Scale::Classes(classes) => {
+                for (index, class) in classes.iter().enumerate() {
+                    let (rect, _) = ui.allocate_exact_size(vec2(14.0, 14.0), Sense::hover());
+                    swatch(ui, rect, &map.scale, index as f32, class.struck);
+                    ui.label(RichText::new(&class.name).small());
+                }
+            }
+            scale => ramp(ui, scale),
+        }
+    });
+}
+
+/// One class: its colour, or an empty cell with a fine diagonal; struck through where it is taken out.
+fn swatch(ui: &Ui, rect: Rect, scale: &Scale, value: f32, struck: bool) {
+    let ground = theme::ground(ui.ctx());
+    let line = Stroke::new(1.0, ui.visuals().weak_text_color());
+    match colour::rgb(scale, value, ground) {
+        Some(rgb) => drop(ui.painter().rect_filled(rect, 2.0, theme::colour(rgb))),
+        None => {
+            let edge = ui.visuals().widgets.noninteractive.bg_stroke;
+            ui.painter().rect_stroke(rect, 2.0, edge, eframe::egui::StrokeKind::Inside);
+            ui.painter().line_segment([rect.left_bottom(), rect.right_top()], line);
+        }
+    }
+    if struck {
+        ui.painter().line_segment([rect.left_center(), rect.right_center()], line);
+    }
+}
+
+fn ramp(ui: &mut Ui, scale: &Scale) {
+    let (low, high) = scale.range().unwrap_or((0.0, 1.0));
+    ui.label(RichText::new(number(low)).small().monospace());
+    let (rect, _) = ui.allocate_exact_size(vec2(120.0, 10.0), Sense::hover());
+    let ground = theme::ground(ui.ctx());
+    let mut mesh = Mesh::default();
+    const STEPS: u32 = 32;
+    for step in 0..=STEPS {
+        let t = step as f32 / STEPS as f32;
+        let rgb = colour::rgb(scale, low + t * (high - low), ground);
+        let colour = rgb.map_or(Color32::TRANSPARENT, theme::colour);
+        let x = rect.left() + t * rect.width();
+        mesh.colored_vertex(pos2(x, rect.top()), colour);
+        mesh.colored_vertex(pos2(x, rect.bottom()), colour);
+        if step > 0 {
+            let next = 2 * step;
+            mesh.add_triangle(next - 2, next - 1, next);
+            mesh.add_triangle(next - 1, next, next + 1);
+        }
+    }
+    ui.painter().add(Shape::mesh(mesh));
+    ui.label(RichText::new(number(high)).small().monospace());
+}
+
+/// Three significant digits.
+pub fn number(value: f32) -> String {
+    match value.abs() {
+        0.0 => "0".into(),
+        size if (1e-3..1e4).contains(&size) => {
+            let digits = (2 - size.log10().floor() as i32).clamp(0, 5) as usize;
+            format!("{value:.digits$}")
+        }
+        _ => format!("{value:.2e}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::number;
+
+    #[test]
+    fn three_digits() {
+        let cases = [
+            (0.0, "0"),
+            (1.0, "1.00"),
+            (-12.345, "-12.3"),
+            (0.01234, "0.0123"),
+            (1e-9, "1.00e-9"),
+            (4321.0, "4321"),
+        ];
+        for (value, text) in cases {
+            assert_eq!(number(value), text);
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Real configurations: what a family reads from the config.json of popular checkpoints adds up to the published
+//! number of parameters. `tests/golden/configs/SOURCES.md` says where each file and number is from.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use serde_json::Value;
+use sluice_core::checkpoint::{SaveDtype, save};
+use sluice_core::engine::memory::RunSize;
+use sluice_core::model::layout::{declare, parameters};
+use sluice_core::model::{KvCache, family, initial};
+use sluice_core::plan::Plan;
+
+use crate::support::{bits, golden, logits, open};
+
+/// Parameters, tied ones once, as transformers counts them.
+const TABLE: &[(&str, u64)] = &[
+    ("gemma-2-2b", 2_614_341_888),
+    ("gemma-3-1b-it", 999_885_952),
+    ("gpt-neo-125m", 125_198_592),
+    ("gpt2-large", 774_030_080),
+    ("gpt2-medium", 354_823_168),
+    ("gpt2-xl", 1_557_611_200),
+    ("gpt2", 124_439_808),
+    ("llama-2-7b", 6_738_415_616),
+    ("llama-3.2-1b", 1_235_814_400),
+    ("mistral-7b-v0.1", 7_241_732_096),
+    ("mistral-7b-v0.3", 7_248_023_552),
+    ("olmo-2-0425-1b", 1_484_916_736),
+    ("olmo-2-1124-7b", 7_298_617_344),
+    ("opt-125m", 125_239_296),
+    ("opt-350m", 331_196_416),
+    ("phi-2", 2_779_683_840),
+    ("phi-3.5-mini-instruct", 3_821_079_552),
+    ("phi-4-mini-instruct", 3_836_021_760),
+    ("pythia-160m", 162_322_944),
+    ("pythia-1b", 1_011_781_632),
+    ("pythia-410m", 405_334_016),
+    ("pythia-70m", 70_426_624),
+    ("qwen2-0.5b", 494_032_768),
+    ("qwen2.5-0.5b", 494_032_768),
+    ("qwen3-0.6b", 596_049_920),
+    ("redpajama-incite-3b-v1", 2_775_864_320),
+    ("smollm2-135m", 134_515_008),
+    ("stablelm-2-zephyr-1.6b", 1_644_515_328),
+    ("stablelm-3b-4e1t", 2_795_443_200),
+    ("starcoder2-3b", 3_030_371_328),
+    ("starcoder2-7b", 7_173_923_840),
+    ("tinyllama-1.1b-chat-v1.0", 1_100_048_384),
+    ("tinystories-1m", 3_745_984),
+];
+
+fn config(name: &str) -> Value {
+    let path = golden().join("configs").join(format!("{name}.json"));
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+#[test]
+fn every_file_is_in_the_table() {
+    let files = fs::read_dir(golden().join("configs")).unwrap().map(|entry| entry.unwrap().path());
+    let mut names: Vec<String> = files
+        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .map(|path| path.file_stem().unwrap().to_string_lossy().into_owned())
+        .filter(|name| name != "fields")
+        .collect();
+    names.sort();
+    let mut table: Vec<&str> = TABLE.iter().map(|(name, _)| *name).collect();
+    table.sort_unstable();
+    assert_eq!(names, table);
+}
+
+#[test]
+fn real_checkpoints_have_their_published_size() {
+    for (name, count) in TABLE {
+        let read = family::read(&config(name)).unwrap();
+        assert_eq!(parameters(&read.spec, &read.layout), *count, "{name}");
+    }
+}
+
+#[test]
+fn every_family_has_a_real_checkpoint() {
+    for family in family::FAMILIES {
+        let has = |(name, _): &(&str, u64)| config(name)["model_type"] == family.model_type;
+        assert!(TABLE.iter().any(has), "{}", family.model_type);
+    }
+}
+
+#[test]
+fn a_run_of_a_real_checkpoint_is_estimated_in_proportion() {
+    const TOKENS: usize = 128;
+    for (name, count) in TABLE {
+        let spec = family::read(&config(name)).unwrap().spec;
+        let run = RunSize::new(&spec, TOKENS).bytes();
+        // Keys and values alone are needed.
+        let cache = KvCache::bytes(&spec, TOKENS);
+        assert!(run > cache, "{name}: {run} bytes with {cache} of keys and values");
+        // Activations of a short prompt stay under the f32 weights that every real model holds, or under 16 MiB.
+        let resident = 4 * count;
+        assert!(run < resident.max(16 << 20), "{name}: {run} bytes beside {resident} of weights");
+        // Twice the tokens cost more, but no more than twice the rows and four times the scores.
+        let double = RunSize::new(&spec, 2 * TOKENS).bytes();
+        assert!(run < double && double < 4 * run, "{name}: {run} then {double}");
+        let boundaries = RunSize::new(&spec, TOKENS).with_boundaries().bytes() - run;
+        assert_eq!(boundaries, 4 * (TOKENS * spec.d_model * (2 * spec.n_layers() + 1)) as u64, "{name}");
+    }
+}
+
+/// SmolLM2-135M at its true shape, with random weights.
+#[test]
+fn a_real_shape_opens_and_is_steered() {
+    const TOKENS: [u32; 8] = [1, 504, 3, 49_151, 28, 0, 1042, 17];
+    let config = config("smollm2-135m");
+    let read = family::read(&config).unwrap();
+    let tensors: BTreeMap<_, _> = declare(&read.spec, &read.layout)
+        .iter()
+        .zip(0..)
+        .map(|(decl, stream)| {
+            let prefix = if decl.prefixed { read.layout.prefix } else { "" };
+            (format!("{prefix}{}", decl.name), initial(decl, &read.spec, 135, stream).unwrap())
+        })
+        .collect();
+    let folder = tempfile::tempdir().unwrap();
+    save(folder.path(), &config, &tensors, SaveDtype::Bf16, None).unwrap();
+    drop(tensors);
+
+    let mut engine = open(folder.path());
+    assert_eq!(engine.model.spec.n_layers(), 30);
+    let base = logits(&mut engine, &TOKENS, &Plan::default());
+    assert_eq!(base.len(), TOKENS.len() * 49_152);
+    assert!(base.iter().all(|x| x.is_finite()));
+    let skip = serde_json::from_str(r#"{"kind":"skip","layer":3,"part":"ffn"}"#).unwrap();
+    let mut plan = Plan { items: vec![skip], ..Plan::default() };
+    let steered = logits(&mut engine, &TOKENS, &plan);
+    assert!(steered.iter().all(|x| x.is_finite()));
+    let last = |values: &[f32]| bits(values.get(values.len() - 49_152..).unwrap());
+    assert_ne!(last(&steered), last(&base));
+    plan.items.clear();
+    assert_eq!(bits(&logits(&mut engine, &TOKENS, &plan)), bits(&base));
+}

@@ -1,0 +1,43 @@
+"""Every field of the config classes that Sluice reads, with its default, and parameter counts of real configs.
+
+    python list_fields.py
+
+needs torch and transformers (made with 2.15 and 5.24). Writes configs/fields.json: the version of transformers, then
+for each model_type what a default instance's to_dict() holds and the aliases of the class (`attribute_map`). Prints the
+number of parameters of each config in configs/, tied ones once, as transformers instantiates it without memory.
+"""
+
+import json
+import pathlib
+
+import torch
+import transformers
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+
+HERE = pathlib.Path(__file__).parent / "configs"
+FAMILIES = ("gemma2 gemma3_text gpt2 gpt_neo gpt_neox llama mistral olmo2 opt phi phi3 qwen2 qwen3 stablelm "
+            "starcoder2").split()
+
+
+def fields(model_type):
+    config = CONFIG_MAPPING[model_type]()
+    # Set by the library while it runs, never written to a file.
+    defaults = {name: value for name, value in config.to_dict().items() if name != "transformers_version"}
+    return {"defaults": defaults, "aliases": dict(config.attribute_map)}
+
+
+def parameters(path):
+    values = json.loads(path.read_text())
+    config = CONFIG_MAPPING[values["model_type"]].from_dict(values)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    model.tie_weights()
+    return sum(p.numel() for p in model.parameters())
+
+
+if __name__ == "__main__":
+    table = {"transformers": transformers.__version__, "families": {name: fields(name) for name in FAMILIES}}
+    (HERE / "fields.json").write_text(json.dumps(table, indent=1, sort_keys=True) + "\n")
+    for path in sorted(HERE.glob("*.json")):
+        if path.stem != "fields":
+            print(path.stem, parameters(path))
