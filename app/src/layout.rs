@@ -1,6 +1,6 @@
 //! The centre: panels as tabs that can be dragged apart into splits.
 
-use eframe::egui::{Ui, WidgetText};
+use eframe::egui::{Color32, Style, Ui, Visuals, WidgetText};
 use egui_tiles::{Behavior, SimplificationOptions, Tile, TileId, Tiles, Tree, UiResponse};
 
 use crate::command::Command;
@@ -67,6 +67,14 @@ impl Behavior<Tab> for Panes<'_> {
 
     fn tab_title_for_pane(&mut self, tab: &Tab) -> WidgetText {
         tab.name().into()
+    }
+
+    fn tab_bar_color(&self, visuals: &Visuals) -> Color32 {
+        visuals.panel_fill
+    }
+
+    fn tab_bar_height(&self, _style: &Style) -> f32 {
+        crate::theme::ROW + 4.0
     }
 
     fn simplification_options(&self) -> SimplificationOptions {

@@ -1,8 +1,8 @@
 //! All colours and sizes of the window. Figures take theirs from `sluice_core::figure::colour`.
 
 use eframe::egui::{
-    Color32, Context, CornerRadius, FontDefinitions, FontFamily, FontId, Frame, Margin, Stroke, Theme, Ui,
-    Visuals, vec2,
+    Color32, Context, CornerRadius, FontDefinitions, FontFamily, FontId, Frame, Margin, Stroke, TextStyle,
+    Theme, Ui, Visuals, vec2,
 };
 use sluice_core::figure::Ground;
 use sluice_core::figure::colour::Rgb;
@@ -13,8 +13,8 @@ pub const UNIT: f32 = 4.0;
 pub const ROW: f32 = 24.0;
 /// Width of the side panels.
 pub const SIDE: f32 = 300.0;
-/// Smallest and largest side of a map cell in points.
-pub const CELL: [f32; 2] = [2.0, 28.0];
+/// Tallest map cell in points.
+pub const CELL: f32 = 40.0;
 
 struct Tokens {
     ground: Color32,
@@ -69,6 +69,10 @@ pub fn install(ctx: &Context) {
             style.visuals = visuals;
             style.spacing.item_spacing = vec2(2.0 * UNIT, UNIT);
             style.spacing.interact_size.y = ROW;
+            style.text_styles.insert(TextStyle::Small, FontId::proportional(11.0));
+            style.text_styles.insert(TextStyle::Body, FontId::proportional(13.5));
+            style.text_styles.insert(TextStyle::Button, FontId::proportional(13.5));
+            style.text_styles.insert(TextStyle::Monospace, FontId::monospace(12.5));
         });
     }
 }

@@ -65,6 +65,17 @@ pub enum Error {
         /// The system's reason.
         cause: String,
     },
+    /// A failure that the worker reported.
+    #[error("{cause}")]
+    Reported {
+        /// The cause, one line.
+        cause: String,
+        /// What to do about it.
+        next_step: String,
+    },
+    /// There is no window to show anything in.
+    #[error("no window: {0}")]
+    Display(String),
     /// An operation of the tensor library failed.
     #[error("tensor operation failed: {0}")]
     Tensor(#[from] candle_core::Error),
@@ -94,6 +105,8 @@ impl Error {
             }
             Self::Memory { .. } => "shorten the prompt, capture fewer sites, or close other programs".into(),
             Self::Write { .. } => "choose a folder you can write to".into(),
+            Self::Reported { next_step, .. } => next_step.clone(),
+            Self::Display(_) => "start it where there is a display, for instance under Xvfb".into(),
             Self::Tensor(_) | Self::Internal(_) => {
                 "undo the last change and try again; the model is still open".into()
             }

@@ -116,7 +116,10 @@ impl SluiceApp {
                 self.state.status = "copied as CSV".into();
             }
             Found::Said(text) => self.state.status = text,
-            Found::Failed(failure) => self.state.results.failure = Some((Slot::Open, failure)),
+            Found::Failed(failure) => {
+                self.state.status.clear();
+                self.state.results.failure = Some((Slot::Open, failure));
+            }
         }
     }
 

@@ -10,10 +10,12 @@ use sluice_core::engine::{self, Engine, Opened};
 use sluice_core::plan::Plan;
 use sluice_core::{Error, Result};
 
+mod bench;
 mod generate;
 mod inspect;
 mod report;
 mod run;
+mod screenshots;
 mod train;
 mod window;
 
@@ -37,6 +39,10 @@ enum Command {
     Generate(generate::Generate),
     /// Every view's figures on the sample prompt: PNG, SVG, CSV
     Report(report::Report),
+    /// Measurements of the window, each with its target
+    Bench(bench::Bench),
+    /// Pictures of every panel in both themes, from the real window
+    Screenshots(screenshots::Screenshots),
     /// Train the checkpoint that ships with Sluice
     Train(train::Train),
 }
@@ -102,6 +108,8 @@ pub fn main() -> ExitCode {
         Some(Command::Run(command)) => command.run(),
         Some(Command::Generate(command)) => command.run(),
         Some(Command::Report(command)) => command.run(),
+        Some(Command::Bench(command)) => command.run(),
+        Some(Command::Screenshots(command)) => command.run(),
         Some(Command::Train(command)) => command.run(),
     };
     match done {

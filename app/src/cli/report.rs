@@ -1,18 +1,22 @@
-//! `sluice report`: the figures of every view on a prompt, as PNG, SVG and CSV.
+//! `sluice report`: the figures of every panel on the sample prompt, as PNG, SVG and CSV. Asks the worker what the window
+//! asks.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use sluice_core::Result;
-use sluice_core::engine::{self, Opened, never};
-use sluice_core::figure::{Figure, Ground, Provenance, export};
+use crossbeam_channel::{Receiver, bounded};
+use sluice::state::figure_of;
+use sluice_core::figure::{Figure, Ground, export};
 use sluice_core::plan::Plan;
 use sluice_core::site::Hook;
-use sluice_core::view::{self, Runs};
-use sluice_core::worker::{Answer, Prompt, Side, View, ViewData};
+use sluice_core::worker::*;
+use sluice_core::{Error, Result};
 
 use super::out;
+
+/// Length of the continuations.
+const NEW_TOKENS: usize = 48;
 
 #[derive(Args)]
 pub struct Report {
@@ -29,29 +33,64 @@ impl Report {
     }
 }
 
-/// Write every view of the checkpoint's sample prompt into `folder`.
+/// Write every panel's figures on the checkpoint's sample prompt into `folder`.
 pub fn write(checkpoint: Option<&Path>, folder: &Path) -> Result<()> {
-    let Opened { mut engine, card } = engine::open(&super::checkpoint(checkpoint)?, &mut |_, _| {}, &never)?;
-    let (tokens, prompt): (Arc<[u32]>, String) = match &card.sample_prompt {
-        Prompt::Text(text) => (engine.encode(text)?.into(), text.clone()),
-        Prompt::Tokens(ids) => (ids.as_slice().into(), format!("{ids:?}")),
-    };
-    let base = engine.base(&tokens, &never)?;
-    let runs = Runs {
-        plan: Arc::clone(&base),
-        base,
-        source: Plan::default(),
-        tokens: tokens.iter().map(|&id| view::token(&engine, id)).collect(),
-        provenance: Provenance {
-            checkpoint: card.name.clone(),
-            fingerprint: card.fingerprint.clone(),
-            prompt,
-            plan: Plan::default().summary(),
-            dtype: card.dtype.into(),
-        },
-    };
+    // Before any work: a folder that cannot be written is known at once.
+    std::fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
+    let client = Client::new();
+    let target = checkpoint.map_or(Target::Bundled, |path| Target::Path(path.to_owned()));
+    client.worker.send(Request::Open(target));
+    let card = client.wait(|event| if let Event::Opened(_, card) = event { Some(card) } else { None })?;
+    let (prompt, plan) = (card.sample_prompt.clone(), Plan::default());
+    let scene = Scene { prompt: prompt.clone(), plan: plan.clone(), views: views() };
+    client.worker.send(Request::Scene(scene));
+    let (mut tokens, mut figures) = (0, Vec::new());
+    client.wait(|event| match event {
+        Event::Tokens(_, shown) => {
+            tokens = shown.len();
+            None
+        }
+        Event::View(_, _, data) => {
+            figures.push(figure_of(&data));
+            None
+        }
+        Event::SceneDone(..) => Some(()),
+        _ => None,
+    })?;
+    save(&figures, folder)?;
+    // The middle of the prompt, where its subject usually is.
+    let corrupt: Vec<usize> = (tokens / 2..(3 * tokens / 4).max(tokens / 2 + 1)).collect();
+    for component in [Component::Residual, Component::Attention, Component::Ffn] {
+        client.worker.send(Request::Study(Study::Trace(Trace {
+            prompt: prompt.clone(),
+            plan: plan.clone(),
+            answer: Answer::Top,
+            corrupt: corrupt.clone(),
+            sigma: 3.0,
+            seed: 0,
+            component,
+        })));
+        let findings = client.wait(|event| match event {
+            Event::Study(_, findings) if findings.done && findings.trace.component == component => {
+                Some(findings)
+            }
+            _ => None,
+        })?;
+        save(&[Arc::clone(&findings.figure)], folder)?;
+    }
+    let generate = Generate { prompt, plan, max_new_tokens: NEW_TOKENS, temperature: 0.0, seed: 0 };
+    client.worker.send(Request::Generate(generate));
+    let text = client.wait(|event| match event {
+        Event::Text(_, text) if text.done => Some(text),
+        _ => None,
+    })?;
+    save(&[Arc::clone(&text.figure)], folder)
+}
+
+/// One view of each kind.
+fn views() -> Vec<View> {
     let side = Side::Plan;
-    let views = [
+    vec![
         View::Next { position: None, top: 10, answer: Answer::Top },
         View::Strip,
         View::Activations { layer: 0, hook: Hook::MlpPost, side, sort: true, top: Some(64) },
@@ -60,18 +99,49 @@ pub fn write(checkpoint: Option<&Path>, folder: &Path) -> Result<()> {
         View::Lens { side },
         View::Routing,
         View::Ladder,
-    ];
-    for view in views {
-        let figure: Arc<Figure> = match view::compute(&mut engine, &runs, &view, &never)? {
-            ViewData::Next(next) => next.figure,
-            ViewData::Strip(strip) => strip.figure,
-            ViewData::Activations(activations) => activations.figure,
-            ViewData::Neuron(neuron) => neuron.figure,
-            ViewData::Figure(figure) => figure,
-        };
-        for path in export::write_all(&figure, Ground::Light, folder)? {
+    ]
+}
+
+fn save(figures: &[Arc<Figure>], folder: &Path) -> Result<()> {
+    for figure in figures {
+        for path in export::write_all(figure, Ground::Light, folder)? {
             out(&format!("{}\n", path.display()));
         }
     }
     Ok(())
+}
+
+/// The worker, awaited.
+struct Client {
+    worker: Worker,
+    woken: Receiver<()>,
+}
+
+impl Client {
+    fn new() -> Self {
+        let (wake, woken) = bounded(1);
+        let worker = Worker::spawn(move || {
+            let _ = wake.try_send(());
+        });
+        Self { worker, woken }
+    }
+
+    /// The first thing that `pick` takes of the events; a failure ends the wait.
+    fn wait<T>(&self, mut pick: impl FnMut(Event) -> Option<T>) -> Result<T> {
+        loop {
+            let mut found = None;
+            for event in self.worker.poll() {
+                if let Event::Failed(_, _, failure) = event {
+                    return Err(Error::Reported { cause: failure.cause, next_step: failure.next_step });
+                }
+                found = found.or_else(|| pick(event));
+            }
+            if let Some(found) = found {
+                return Ok(found);
+            }
+            if self.woken.recv().is_err() {
+                return Err(Error::Internal("the worker thread ended".into()));
+            }
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Inject: add a vector of one layer, position or run to another and watch the answer. Builds one item of the plan, which
 //! the controls then change live.
 
-use eframe::egui::{ComboBox, RichText, Slider, TextEdit, Ui};
+use eframe::egui::{Align2, ComboBox, RichText, Slider, TextEdit, Ui};
 use sluice_core::plan::{Add, Change, Item, Positions, Source};
 use sluice_core::site::{Hook, Site};
 use sluice_core::worker::{Prompt, ViewData};
@@ -31,7 +31,10 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
         }
         let label = ui.label("of another prompt");
         ui.add(
-            TextEdit::singleline(&mut injection.from_prompt).desired_width(220.0).hint_text("this prompt"),
+            TextEdit::singleline(&mut injection.from_prompt)
+                .align(Align2::LEFT_CENTER)
+                .desired_width(220.0)
+                .hint_text("this prompt"),
         )
         .labelled_by(label.id);
     });
@@ -52,7 +55,7 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     match (item_of(state, &injection), known) {
         (Some(item), None) => {
             if ui
-                .button("Inject")
+                .button("Add injection")
                 .on_hover_text("adds it to the plan; the controls then change it live")
                 .clicked()
             {

@@ -18,15 +18,6 @@ pub fn ui(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
         return;
     };
     figure::head(ui, &found.figure, commands);
-    figure::lines(ui, &found.figure);
-    ui.columns(2, |columns| {
-        for (ui, (name, tokens)) in
-            columns.iter_mut().zip([("promotes", &found.promoted), ("suppresses", &found.suppressed)])
-        {
-            list(ui, name, tokens);
-        }
-    });
-    ui.label(RichText::new("W_down column times W_U; final norm not applied").small().weak());
     ui.horizontal(|ui| {
         if ui.small_button("Set to zero").clicked() {
             let target = Target { site: Site::block(layer, Hook::MlpPost), unit: Some(neuron) };
@@ -37,6 +28,15 @@ pub fn ui(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
             commands.push(Command::Inspect(None));
         }
     });
+    figure::lines(ui, &found.figure);
+    ui.columns(2, |columns| {
+        for (ui, (name, tokens)) in
+            columns.iter_mut().zip([("promotes", &found.promoted), ("suppresses", &found.suppressed)])
+        {
+            list(ui, name, tokens);
+        }
+    });
+    ui.label(RichText::new("W_down column times W_U; final norm not applied").small().weak());
 }
 
 fn list(ui: &mut Ui, name: &str, tokens: &[(Token, f32)]) {

@@ -52,6 +52,9 @@ fn entry(ui: &mut Ui, next: &NextTokens, row: &NextRow, commands: &mut Vec<Comma
     let bar = |right: f32, p: f32, colour| {
         let full = 72.0;
         let width = full * p.clamp(0.0, 1.0);
+        if width < 0.5 {
+            return;
+        }
         let left = right - full;
         let area = eframe::egui::Rect::from_min_size(pos2(left, rect.bottom() - 4.0), vec2(width, 2.5));
         painter.rect_filled(area, 1.0, colour);

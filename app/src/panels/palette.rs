@@ -1,6 +1,6 @@
 //! The command palette: type a few letters, press Enter.
 
-use eframe::egui::{Id, Key, Modal, ScrollArea, TextEdit, Ui};
+use eframe::egui::{Align2, Id, Key, Modal, ScrollArea, TextEdit, Ui};
 
 use crate::command::{ACTIONS, Action, Command};
 use crate::state::State;
@@ -16,7 +16,12 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     let modal = Modal::new(Id::unique("palette")).show(ui.ctx(), |ui| {
         ui.set_width(WIDTH);
         let label = ui.label("Command");
-        let edit = ui.add(TextEdit::singleline(query).desired_width(f32::INFINITY).hint_text("what to do"));
+        let edit = ui.add(
+            TextEdit::singleline(query)
+                .align(Align2::LEFT_CENTER)
+                .desired_width(f32::INFINITY)
+                .hint_text("what to do"),
+        );
         edit.labelled_by(label.id).request_focus();
         let found: Vec<&Action> = ranked(query);
         if ui.input(|input| input.key_pressed(Key::Enter)) {

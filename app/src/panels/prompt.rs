@@ -12,6 +12,7 @@ use sluice_core::worker::{Strip, Token, View, ViewData};
 use crate::command::Command;
 use crate::state::{ChipColour, State, Tab};
 use crate::theme;
+use crate::widgets::figure;
 
 /// Id of the prompt box.
 pub const PROMPT: &str = "prompt-box";
@@ -27,7 +28,7 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     let ids_only = state.ids_only();
     ui.horizontal(|ui| {
         let label = ui.label(if ids_only { "Prompt, token ids" } else { "Prompt" });
-        let colours = ui.available_width() - 190.0;
+        let colours = ui.available_width() - 236.0;
         let edit = TextEdit::multiline(&mut state.prompt)
             .id(Id::unique(PROMPT))
             .desired_rows(2)
@@ -45,6 +46,9 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
                 }
             });
         combo.response.labelled_by(label.id).on_hover_text("what colours the tokens");
+        if let Some(ViewData::Strip(strip)) = state.data(&View::Strip) {
+            figure::menu(ui, &strip.figure, commands);
+        }
     });
     if state.results.tokens.is_empty() {
         ui.weak("type a prompt: its tokens appear here");

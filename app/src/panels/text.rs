@@ -5,7 +5,7 @@ use sluice_core::worker::Slot;
 
 use crate::command::Command;
 use crate::state::State;
-use crate::widgets::states;
+use crate::widgets::{figure, states};
 
 /// Draw both texts.
 pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
@@ -26,6 +26,7 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     let Some(text) = &state.results.text else {
         return states::empty(ui, "No continuation yet", "press Continue the prompt");
     };
+    figure::head(ui, &text.figure, commands);
     ui.add_space(crate::theme::UNIT);
     ui.columns(2, |columns| {
         let sides =

@@ -17,8 +17,10 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
         menu(ui, "Run", Menu::Run, state, commands);
         ui.separator();
         let label = ui.label("Checkpoint folder");
-        let edit =
-            TextEdit::singleline(&mut state.path).desired_width(300.0).hint_text("a Hugging Face folder");
+        let edit = TextEdit::singleline(&mut state.path)
+            .align(Align2::LEFT_CENTER)
+            .desired_width(300.0)
+            .hint_text("a Hugging Face folder");
         let edit = ui.add(edit).labelled_by(label.id);
         let entered = edit.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter));
         if (ui.button("Open").clicked() || entered) && !state.path.trim().is_empty() {

@@ -1,7 +1,7 @@
 //! Causal trace: corrupt tokens, restore one component at a time, see what brings the answer back. Corruption and
 //! restoration go into the plan on request.
 
-use eframe::egui::{Button, Slider, TextEdit, Ui};
+use eframe::egui::{Align2, Button, Slider, TextEdit, Ui};
 use sluice_core::plan::{Change, Corrupt, Noise, Patch, Positions, Source, Target};
 use sluice_core::site::{Hook, Site};
 use sluice_core::worker::{Answer, Component, Slot, Trace, TraceFindings, ViewData};
@@ -74,7 +74,10 @@ pub(super) fn answer_box(ui: &mut Ui, state: &mut State, commands: &mut Vec<Comm
         Some(ViewData::Next(next)) => next.answer.token.text.clone(),
         _ => String::new(),
     };
-    let edit = TextEdit::singleline(&mut state.answer).desired_width(96.0).hint_text(followed);
+    let edit = TextEdit::singleline(&mut state.answer)
+        .align(Align2::LEFT_CENTER)
+        .desired_width(96.0)
+        .hint_text(followed);
     let edit = ui.add(edit).labelled_by(label.id);
     if edit.on_hover_text("a text's first token, or an id; empty follows the most likely token").changed() {
         let text = state.answer.as_str();

@@ -320,10 +320,11 @@ impl State {
 
     /// The figure that a panel shows.
     pub fn figure(&self, tab: Tab) -> Option<Arc<Figure>> {
-        if tab == Tab::Trace {
-            return self.results.trace.as_ref().map(|findings| Arc::clone(&findings.figure));
+        match tab {
+            Tab::Trace => self.results.trace.as_ref().map(|findings| Arc::clone(&findings.figure)),
+            Tab::Text => self.results.text.as_ref().map(|text| Arc::clone(&text.figure)),
+            _ => self.data(&self.view(tab)?).map(figure_of),
         }
-        self.data(&self.view(tab)?).map(figure_of)
     }
 
     /// Whether the plan takes a sublayer out.

@@ -17,7 +17,7 @@ pub fn head(ui: &mut Ui, figure: &Arc<Figure>, commands: &mut Vec<Command>) {
         if matches!(figure.plot, Plot::Map(_)) {
             let id = transposed_id(figure);
             let mut on: bool = ui.data(|data| data.get_temp(id)).unwrap_or_default();
-            let button = ui.add(Button::new("Transpose").small().selected(on).frame_when_inactive(false));
+            let button = ui.add(Button::new("Transpose").small().selected(on));
             if button.on_hover_text("swap rows and columns on screen and in exports").clicked() {
                 on = !on;
                 ui.data_mut(|data| data.insert_temp(id, on));
@@ -29,9 +29,10 @@ pub fn head(ui: &mut Ui, figure: &Arc<Figure>, commands: &mut Vec<Command>) {
     }
 }
 
-fn menu(ui: &mut Ui, figure: &Arc<Figure>, commands: &mut Vec<Command>) {
+/// The export menu.
+pub fn menu(ui: &mut Ui, figure: &Arc<Figure>, commands: &mut Vec<Command>) {
     let shown = oriented(ui, figure);
-    let button = Button::new("Export").small().frame_when_inactive(false);
+    let button = Button::new("Export").small();
     let (response, _) = MenuButton::from_button(button).ui(ui, |ui| {
         for format in Format::ALL {
             if ui.button(format.extension().to_uppercase()).clicked() {

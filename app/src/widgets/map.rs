@@ -62,12 +62,11 @@ pub fn ui(ui: &mut Ui, figure: &Arc<Figure>, map: &Map, selected: Option<Cell>) 
     let left = advance * longest(&map.rows.labels, ROW_LABEL) as f32 + 3.0 * theme::UNIT;
     let label = advance * longest(&map.cols.labels, COL_LABEL) as f32;
     let free = ui.available_size() - vec2(left + theme::UNIT, 0.0);
-    let [_, widest] = theme::CELL;
-    let widest = if map.text.is_some() { 3.0 * widest } else { 2.0 * widest };
+    let widest = if map.text.is_some() { 2.0 * theme::CELL } else { 1.5 * theme::CELL };
     let width = (free.x / cols as f32).min(widest);
     let upright = width < label + theme::UNIT;
     let below = theme::ROW + if upright { label + theme::UNIT } else { theme::ROW };
-    let height = ((free.y - below).max(96.0) / rows as f32).min(theme::CELL[1]);
+    let height = ((free.y - below).max(96.0) / rows as f32).min(theme::CELL);
     let size = vec2((width * cols as f32).max(8.0), (height * rows as f32).max(8.0));
     let (outer, _) = ui.allocate_exact_size(size + vec2(left, below), Sense::hover());
     let cells = Rect::from_min_size(outer.min + vec2(left, 0.0), size);
@@ -122,6 +121,8 @@ pub fn ui(ui: &mut Ui, figure: &Arc<Figure>, map: &Map, selected: Option<Cell>) 
         font: theme::small_mono(),
         quiet: ui.visuals().weak_text_color(),
     };
+    let edge = ui.visuals().widgets.noninteractive.bg_stroke;
+    ui.painter().rect_stroke(cells, 0.0, edge, StrokeKind::Outside);
     canvas.marks(ui, cells);
     canvas.row_labels(ui, cells);
     canvas.col_labels(ui, cells, upright);

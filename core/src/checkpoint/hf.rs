@@ -33,7 +33,11 @@ impl Checkpoint {
     /// Open a folder, or the folder that a given file lies in.
     pub fn open(path: &Path) -> Result<Self> {
         let metadata = fs::metadata(path).map_err(|error| Error::checkpoint(path, error))?;
-        let folder = if metadata.is_dir() { path } else { path.parent().unwrap_or(Path::new(".")) };
+        let folder = if metadata.is_dir() {
+            path
+        } else {
+            path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))
+        };
         let names = listing(folder)?;
         if names.is_empty() {
             return Err(Error::checkpoint(

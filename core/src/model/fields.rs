@@ -308,8 +308,9 @@ impl<'a> Fields<'a> {
     /// Names present that nobody took and that are not known to be irrelevant. Transformers ignores them too.
     pub fn ignored(&self) -> Vec<String> {
         let seen = self.seen.borrow();
-        let unknown = |name: &&String| !seen.contains(*name) && !IRRELEVANT.contains(&name.as_str());
-        self.map.keys().filter(unknown).cloned().collect()
+        let unknown = |name: &String| !seen.contains(name) && !IRRELEVANT.contains(&name.as_str());
+        let written = self.map.iter().filter(|(_, value)| !value.is_null());
+        written.map(|(name, _)| name).filter(|name| unknown(name)).cloned().collect()
     }
 }
 

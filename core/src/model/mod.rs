@@ -16,7 +16,7 @@ pub mod weights;
 
 pub use cache::KvCache;
 pub use pass::{Ask, Captures, Logits, Output, Pass};
-pub use random::initial;
+pub use random::{initial, random_tensors};
 pub use spec::*;
 pub use weights::{Ffn, Weights};
 

@@ -1,24 +1,24 @@
 //! Random weights, for training and for benchmarks at a true shape.
 
-use candle_core::{Device, Tensor};
+use std::collections::BTreeMap;
 
-use super::layout::{Decl, Layout, Role, WeightPart, declare};
-use super::{Model, Spec, weights};
+use candle_core::{Device, Tensor};
+use serde_json::Value;
+
+use super::layout::{Decl, Role, WeightPart, declare};
+use super::{Spec, family, weights};
 use crate::error::Result;
 use crate::rng;
 
-impl Model {
-    /// Normal weights of standard deviation 0.02, output projections scaled down by sqrt(2 L), norms at their
-    /// identity, biases 0 (GPT-2's initialisation).
-    pub fn random(spec: Spec, layout: &Layout, seed: u64) -> Result<Self> {
-        let decls = declare(&spec, layout);
-        let parts = decls
-            .iter()
-            .zip(0..)
-            .map(|(decl, stream)| Ok((decl.slot, initial(decl, &spec, seed, stream)?)))
-            .collect::<Result<_>>()?;
-        Self::new(spec, layout, parts)
-    }
+/// A checkpoint's tensors by name for a config.json, in file shapes: normal weights of standard deviation 0.02, output
+/// projections scaled down by sqrt(2 L), norms at their identity, biases 0 (GPT-2's initialisation).
+pub fn random_tensors(config: &Value, seed: u64) -> Result<BTreeMap<String, Tensor>> {
+    let family::Read { spec, layout, .. } = family::read(config)?;
+    let tensor = |(decl, stream): (&Decl, u64)| {
+        let prefix = if decl.prefixed { layout.prefix } else { "" };
+        Ok((format!("{prefix}{}", decl.name), initial(decl, &spec, seed, stream)?))
+    };
+    declare(&spec, &layout).iter().zip(0..).map(tensor).collect()
 }
 
 /// The initial value of a parameter.

@@ -159,7 +159,7 @@ impl TraceRun {
             text: None,
         };
         let figure = Arc::new(Figure {
-            name: "trace".into(),
+            name: format!("trace-{}", slug(self.trace.component)),
             title: format!("Causal trace of \"{}\", {}", answer.text, name(self.trace.component)),
             plot: Plot::Map(map),
             notes,
@@ -193,6 +193,15 @@ fn hook(component: Component) -> Hook {
         Component::Residual => Hook::ResidPost,
         Component::Attention => Hook::AttnOut,
         Component::Ffn => Hook::MlpOut,
+    }
+}
+
+/// For file names.
+fn slug(component: Component) -> &'static str {
+    match component {
+        Component::Residual => "residual",
+        Component::Attention => "attention",
+        Component::Ffn => "ffn",
     }
 }
 

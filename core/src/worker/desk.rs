@@ -120,8 +120,9 @@ fn start(board: &Arc<Board>, desk: &mut Desk, id: RequestId, request: Request) -
         Request::Open(target) => open(board, desk, id, &target),
         Request::Scene(scene) => show(board, desk, id, &scene),
         Request::Generate(generate) => {
-            let (engine, _) = opened(&mut desk.open)?;
-            desk.generating = Some(Generating::new(engine, id, &generate)?);
+            let (engine, card) = opened(&mut desk.open)?;
+            let provenance = provenance(card, &generate.prompt, &generate.plan);
+            desk.generating = Some(Generating::new(engine, id, &generate, provenance)?);
             Ok(())
         }
         Request::Study(Study::Trace(trace)) => {

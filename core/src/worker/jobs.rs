@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::protocol::{Continuation, Generate, Progress, Prompt, RequestId, Trace};
 use crate::engine::{Cancelled, Decoder, Engine, Sampler, never};
 use crate::error::Result;
-use crate::figure::Provenance;
+use crate::figure::{Cell, Figure, Plot, Provenance, Table};
 use crate::plan::Plan;
 use crate::study::TraceRun;
 
@@ -17,6 +17,7 @@ pub(super) struct Generating {
     streams: [Stream; 2],
     turn: usize,
     begin: Instant,
+    provenance: Provenance,
 }
 
 struct Stream {
@@ -27,7 +28,12 @@ struct Stream {
 }
 
 impl Generating {
-    pub(super) fn new(engine: &mut Engine, id: RequestId, ask: &Generate) -> Result<Self> {
+    pub(super) fn new(
+        engine: &mut Engine,
+        id: RequestId,
+        ask: &Generate,
+        provenance: Provenance,
+    ) -> Result<Self> {
         let prompt: Arc<[u32]> = match &ask.prompt {
             Prompt::Text(text) => engine.encode(text)?.into(),
             Prompt::Tokens(tokens) => tokens.as_slice().into(),
@@ -39,7 +45,7 @@ impl Generating {
             Ok(Stream { decoder, sampler, new: Vec::new(), left: ask.max_new_tokens })
         };
         let streams = [stream(&Plan::default())?, stream(&ask.plan)?];
-        Ok(Self { id, prompt, streams, turn: 0, begin: Instant::now() })
+        Ok(Self { id, prompt, streams, turn: 0, begin: Instant::now(), provenance })
     }
 
     /// One sublayer of the stream that is behind. True once both have ended.
@@ -64,13 +70,30 @@ impl Generating {
             Some(tokenizer) => tokenizer.continuation(&self.prompt, &stream.new),
             None => stream.new.iter().map(u32::to_string).collect::<Vec<_>>().join(", "),
         };
+        let (base_text, plan_text) = (text(base), text(plan));
+        let row = |name: &str, stream: &Stream, text: &str| {
+            vec![Cell::Text(name.into()), Cell::Number(stream.new.len() as f64), Cell::Text(text.to_owned())]
+        };
+        let table = Table {
+            columns: ["Stream", "Tokens", "Continuation"].map(Into::into).into(),
+            rows: vec![row("unmodified", base, &base_text), row("under the plan", plan, &plan_text)],
+        };
+        let Sampler { temperature, seed } = base.sampler;
+        let figure = Arc::new(Figure {
+            name: "text".into(),
+            title: "Continuations".into(),
+            plot: Plot::Table(table),
+            notes: vec![format!("temperature {temperature}, seed {seed}")],
+            provenance: self.provenance.clone(),
+        });
         let slower = base.new.len().min(plan.new.len());
         Arc::new(Continuation {
-            base: text(base),
-            plan: text(plan),
+            base: base_text,
+            plan: plan_text,
             tokens: [base.new.len(), plan.new.len()],
             rate: slower as f32 / self.begin.elapsed().as_secs_f32().max(1e-6),
             done: self.is_done(),
+            figure,
         })
     }
 }

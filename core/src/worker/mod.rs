@@ -120,15 +120,30 @@ impl Board {
         lock(&self.requests).contains_key(&slot)
     }
 
-    /// Replace the event of the same topic, or append.
+    /// Replace the event of the same topic, or append. What a cancelled or superseded request reports is dropped: with
+    /// the events locked, so that nothing follows its [`Event::Cancelled`].
     fn post(&self, event: Event) {
         {
             let mut events = lock(&self.events);
+            if origin(&event).is_some_and(|(slot, id)| self.newest_of(slot).load(Ordering::Acquire) != id) {
+                return;
+            }
             let topic = topic(&event);
             events.retain(|old| self::topic(old) != topic);
             events.push(event);
         }
         (self.woken)();
+    }
+}
+
+/// The request that an event answers; none for what holds whatever was asked since.
+fn origin(event: &Event) -> Option<(Slot, RequestId)> {
+    match *event {
+        Event::Progress(id, slot, _) | Event::Failed(id, slot, _) => Some((slot, id)),
+        Event::Tokens(id, _) | Event::View(id, ..) | Event::SceneDone(id, _) => Some((Slot::Scene, id)),
+        Event::Text(id, _) => Some((Slot::Generate, id)),
+        Event::Study(id, _) => Some((Slot::Study, id)),
+        Event::Opened(..) | Event::Cancelled(..) => None,
     }
 }
 

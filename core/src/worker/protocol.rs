@@ -378,7 +378,7 @@ pub struct Neuron {
 }
 
 /// Two continuations of one prompt.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Continuation {
     /// By the unmodified model.
     pub base: String,
@@ -390,6 +390,8 @@ pub struct Continuation {
     pub rate: f32,
     /// Both have ended.
     pub done: bool,
+    /// Both texts as a table.
+    pub figure: Arc<Figure>,
 }
 
 /// Findings of a trace, partial while it runs.

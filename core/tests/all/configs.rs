@@ -6,7 +6,7 @@ use std::fs;
 
 use serde_json::Value;
 use sluice_core::checkpoint::{SaveDtype, save};
-use sluice_core::engine::memory::RunSize;
+use sluice_core::engine::RunSize;
 use sluice_core::model::layout::{declare, parameters};
 use sluice_core::model::{KvCache, family, initial};
 use sluice_core::plan::Plan;
@@ -107,6 +107,7 @@ fn a_run_of_a_real_checkpoint_is_estimated_in_proportion() {
 
 /// SmolLM2-135M at its true shape, with random weights.
 #[test]
+#[cfg_attr(debug_assertions, ignore = "135 million random numbers take minutes without optimisation")]
 fn a_real_shape_opens_and_is_steered() {
     const TOKENS: [u32; 8] = [1, 504, 3, 49_151, 28, 0, 1042, 17];
     let config = config("smollm2-135m");

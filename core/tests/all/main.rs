@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a failed test should stop where it fails")]
 #![allow(missing_docs, reason = "tests")]
 
+mod configs;
+mod fields;
 mod hostile;
 mod identity;
 mod parity;

@@ -65,12 +65,17 @@ CASES = {
     "llama-yarn-mscale": ("llama", dict(LLAMA, **rope("yarn", mscale=0.7, mscale_all_dim=0.9, beta_fast=20.0,
                                                       beta_slow=2.0, truncate=False, **YARN)), {}),
     "llama-yarn-factor": ("llama", dict(LLAMA, **rope("yarn", attention_factor=1.3, **YARN)), {}),
+    # The class rotates whole heads and ignores the share.
+    "llama-partial": ("llama", dict(LLAMA, **rope("default", partial_rotary_factor=0.5)), {"old": True}),
     "llama-bf16": ("llama", LLAMA, {"dtype": torch.bfloat16}),
     "llama-f16": ("llama", LLAMA, {"dtype": torch.float16}),
     "mistral": ("mistral", dict(LLAMA, sliding_window=6, head_dim=12), {"old": True}),
     "qwen2": ("qwen2", LLAMA, {}),
     "qwen2-window": ("qwen2", dict(LLAMA, num_hidden_layers=3, use_sliding_window=True, sliding_window=5,
                                    max_window_layers=1), {}),
+    # Past max_position_embeddings, as Qwen 2.5 is stretched.
+    "qwen2-yarn-past": ("qwen2", dict(LLAMA, max_position_embeddings=12,
+                                      **rope("yarn", factor=4.0, original_max_position_embeddings=12)), {"old": True}),
     "qwen3": ("qwen3", dict(LLAMA, head_dim=16, attention_bias=True), {}),
     "gemma2": ("gemma2", dict(GEMMA, attn_logit_softcapping=2.0, final_logit_softcapping=3.0), {"old": True}),
     "gemma2-gelu": ("gemma2", dict(GEMMA, attn_logit_softcapping=None, final_logit_softcapping=None,
@@ -80,6 +85,13 @@ CASES = {
                                         rope_parameters={
                                             "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 50000.0},
                                             "sliding_attention": {"rope_type": "default", "rope_theta": 1000.0}}), {"old": True}),
+    # Gemma 3 has no cap in attention and ignores the field; it reads `truncate` where nobody writes it.
+    "gemma3_text-ignored": ("gemma3_text", dict(GEMMA, attn_logit_softcapping=2.0, final_logit_softcapping=3.0,
+                                                layer_types=["sliding_attention", "full_attention"],
+                                                rope_parameters={
+                                                    "full_attention": {"rope_type": "yarn", "rope_theta": 10000.0,
+                                                                       "truncate": False, **YARN},
+                                                    "sliding_attention": {"rope_type": "default", "rope_theta": 1000.0}}), {}),
     "phi": ("phi", dict(LLAMA, **rope("default", partial_rotary_factor=0.5)), {"old": True}),
     "phi-qk-norm": ("phi", dict(LLAMA, qk_layernorm=True, **rope("default", partial_rotary_factor=0.5)), {}),
     "phi3": ("phi3", dict(PHI3, sliding_window=7), {}),

@@ -29,7 +29,6 @@ const CLASS2: Class = Class {
     window: Some(4096),
     vocab: 256_000,
     tied: true,
-    special: [Some(2), Some(1)],
 };
 
 const CLASS3: Class = Class { context: 131_072, vocab: 262_208, ..CLASS2 };

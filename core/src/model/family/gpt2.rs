@@ -66,7 +66,7 @@ fn spec(fields: &Fields) -> Result<Spec> {
         ffn,
         small: None,
     };
-    let (bos, eos) = special_ids(fields, [Some(50256); 2]);
+    let (bos, eos) = special_ids(fields);
     Ok(Spec {
         model_type: "gpt2".into(),
         d_model,

@@ -64,7 +64,7 @@ fn spec(fields: &Fields) -> Result<Spec> {
         ffn,
         small: None,
     };
-    let (bos, eos) = special_ids(fields, [Some(50256); 2]);
+    let (bos, eos) = special_ids(fields);
     Ok(Spec {
         model_type: "gpt_neo".into(),
         d_model,

@@ -32,7 +32,6 @@ const CLASS: Class = Class {
     window: None,
     vocab: 50_432,
     tied: false,
-    special: [Some(0), Some(2)],
 };
 
 fn spec(fields: &Fields) -> Result<Spec> {

@@ -20,7 +20,6 @@ const LLAMA_CLASS: Class = Class {
     window: None,
     vocab: 32_000,
     tied: false,
-    special: [Some(1), Some(2)],
 };
 
 const MISTRAL_CLASS: Class = Class {
@@ -33,7 +32,6 @@ const MISTRAL_CLASS: Class = Class {
     window: Some(4096),
     vocab: 32_000,
     tied: false,
-    special: [Some(1), Some(2)],
 };
 
 fn llama(fields: &Fields) -> Result<Spec> {

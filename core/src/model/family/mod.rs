@@ -76,16 +76,14 @@ pub fn read(config: &Value) -> Result<Read> {
     Ok(Read { layout: (family.layout)(&spec), ignored: fields.ignored(), spec })
 }
 
-/// The ids of `bos_token_id` and `eos_token_id`; the config class's where left out, none where written as null.
-pub(crate) fn special_ids(fields: &Fields, class: [Option<u32>; 2]) -> (Option<u32>, Vec<u32>) {
+/// The ids of `bos_token_id` and `eos_token_id`; transformers generates with what is written, not with its class's.
+pub(crate) fn special_ids(fields: &Fields) -> (Option<u32>, Vec<u32>) {
     let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
-    let [bos, eos] = class;
-    let bos = if fields.has("bos_token_id") { fields.get("bos_token_id").and_then(id) } else { bos };
+    let bos = fields.get("bos_token_id").and_then(id);
     let eos = match fields.get("eos_token_id") {
         Some(Value::Array(list)) => list.iter().filter_map(id).collect(),
         Some(value) => id(value).into_iter().collect(),
-        None if fields.has("eos_token_id") => Vec::new(),
-        None => eos.into_iter().collect(),
+        None => Vec::new(),
     };
     (bos, eos)
 }
@@ -144,8 +142,6 @@ pub(crate) struct Class {
     pub vocab: usize,
     /// `tie_word_embeddings`
     pub tied: bool,
-    /// `bos_token_id`, `eos_token_id`
-    pub special: [Option<u32>; 2],
 }
 
 /// What most families after Llama share; a family changes a few fields of its layers.
@@ -221,7 +217,7 @@ impl Common {
         layers: Vec<LayerSpec>,
         norm: NormSpec,
     ) -> Result<Spec> {
-        let (bos, eos) = special_ids(fields, self.class.special);
+        let (bos, eos) = special_ids(fields);
         let rope = layers.first().and_then(|layer| layer.attn.rope.as_ref());
         Ok(Spec {
             model_type: model_type.into(),

@@ -21,7 +21,6 @@ const CLASS: Class = Class {
     window: None,
     vocab: 50_304,
     tied: false,
-    special: [None, Some(50_279)],
 };
 
 fn spec(fields: &Fields) -> Result<Spec> {

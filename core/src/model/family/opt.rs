@@ -65,7 +65,7 @@ fn spec(fields: &Fields) -> Result<Spec> {
         },
         small: None,
     };
-    let (bos, eos) = special_ids(fields, [Some(2); 2]);
+    let (bos, eos) = special_ids(fields);
     Ok(Spec {
         model_type: "opt".into(),
         d_model,

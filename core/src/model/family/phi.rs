@@ -27,7 +27,6 @@ const CLASS: Class = Class {
     window: None,
     vocab: 51_200,
     tied: false,
-    special: [Some(1), Some(2)],
 };
 
 fn spec(fields: &Fields) -> Result<Spec> {

@@ -24,7 +24,6 @@ const CLASS: Class = Class {
     window: None,
     vocab: 32_064,
     tied: false,
-    special: [Some(1), Some(32_000)],
 };
 
 /// `original_max_position_embeddings`
@@ -36,11 +35,8 @@ fn spec(fields: &Fields) -> Result<Spec> {
     let mut defaults = rope::Defaults::read(fields, Some(1.0), 10_000.0, common.trained)?;
     // The class has a value of its own, which wins over one inside the object.
     defaults.original = defaults.original.or(Some(ORIGINAL));
+    defaults.long_only = true;
     let rope = rope::read(fields, common.d_head, &defaults)?;
-    if !matches!(rope.scaling, RopeScaling::None | RopeScaling::LongRope { .. }) {
-        let name = if fields.has("rope_scaling") { "rope_scaling" } else { "rope_parameters" };
-        return Err(fields.bad(name, "phi3 has longrope only"));
-    }
     let mut layer = common.layer(norm, fields.activation("hidden_act", Activation::Silu)?, &rope);
     layer.attn.window = common.window;
     common.spec(fields, "phi3", vec![layer; common.n_layers], norm)

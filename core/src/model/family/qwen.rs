@@ -19,7 +19,6 @@ const CLASS: Class = Class {
     window: Some(4096),
     vocab: 151_936,
     tied: false,
-    special: [None, None],
 };
 
 fn qwen2(fields: &Fields) -> Result<Spec> {

@@ -19,6 +19,8 @@ pub(crate) struct Defaults {
     pub splits: bool,
     /// Whether the object is one layer type's part of a larger one.
     pub nested: bool,
+    /// Whether longrope is all the class knows (Phi-3, where an early name of it was `yarn`).
+    pub long_only: bool,
 }
 
 impl Defaults {
@@ -31,6 +33,7 @@ impl Defaults {
             original: fields.count_opt("original_max_position_embeddings")?,
             splits: partial.is_some(),
             nested: false,
+            long_only: false,
         })
     }
 }
@@ -60,6 +63,12 @@ pub(crate) fn parse(rope: &Fields, d_head: usize, defaults: &Defaults) -> Result
         Some(kind) => kind,
         None => rope.text("type")?.unwrap_or("default"),
     };
+    let kind = match kind {
+        // `su` is the first name of longrope.
+        "su" => "longrope",
+        "yarn" if defaults.long_only => "longrope",
+        kind => kind,
+    };
     let inner = rope.count_opt("original_max_position_embeddings")?;
     let original = defaults.original.or(inner).unwrap_or(defaults.trained);
     let dims = rotary_dims(d_head, partial.unwrap_or(1.0));
@@ -71,14 +80,18 @@ pub(crate) fn parse(rope: &Fields, d_head: usize, defaults: &Defaults) -> Result
     if !defaults.splits && dims != d_head {
         return Err(rope.bad("partial_rotary_factor", "this family rotates whole heads"));
     }
+    let name = if rope.get("rope_type").is_some() { "rope_type" } else { "type" };
     let scaling = match kind {
+        "linear" | "dynamic" | "llama3" if defaults.long_only => {
+            return Err(rope.bad(name, "supported by this family: default, longrope"));
+        }
         "default" | "mrope" if rope.get("mrope_section").is_some() => {
             return Err(rope.bad("mrope_section", "multimodal rotary positions are not supported"));
         }
         "default" => RopeScaling::None,
         "linear" => RopeScaling::Linear { factor: rope.positive_required("factor")? },
         "dynamic" if dims == 2 => {
-            return Err(rope.bad("rope_type", "has no frequencies to change in 2 rotated dimensions"));
+            return Err(rope.bad(name, "has no frequencies to change in 2 rotated dimensions"));
         }
         "dynamic" => RopeScaling::Dynamic {
             factor: rope.positive_required("factor")?,
@@ -94,12 +107,8 @@ pub(crate) fn parse(rope: &Fields, d_head: usize, defaults: &Defaults) -> Result
             RopeScaling::Llama3 { factor: rope.positive_required("factor")?, low, high, original }
         }
         "yarn" => yarn(rope, defaults, original)?,
-        // `su` is the first name of longrope.
-        "longrope" | "su" => long_rope(rope, dims, defaults.trained, original)?,
-        _ => {
-            let name = if rope.get("rope_type").is_some() { "rope_type" } else { "type" };
-            return Err(rope.bad(name, "supported: default, linear, dynamic, llama3, yarn, longrope"));
-        }
+        "longrope" => long_rope(rope, dims, defaults.trained, original)?,
+        _ => return Err(rope.bad(name, "supported: default, linear, dynamic, llama3, yarn, longrope")),
     };
     Ok(RopeSpec { dims, theta: defaults.theta, scaling })
 }

@@ -23,7 +23,6 @@ const CLASS: Class = Class {
     window: None,
     vocab: 50_304,
     tied: false,
-    special: [Some(0), Some(0)],
 };
 
 fn spec(fields: &Fields) -> Result<Spec> {

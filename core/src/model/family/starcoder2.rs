@@ -20,7 +20,6 @@ const CLASS: Class = Class {
     window: None,
     vocab: 49_152,
     tied: true,
-    special: [Some(50_256), Some(50_256)],
 };
 
 fn spec(fields: &Fields) -> Result<Spec> {

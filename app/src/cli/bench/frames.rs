@@ -1,0 +1,308 @@
+//! The window's own work per frame, headless with the real panels: CPU time of this thread in `logic`, `ui` and
+//! tessellation, while a study and forwards run; latency of a toggle with and without a study; repaints of an idle window.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, bounded};
+use eframe::egui::{Context, Event, Pos2, RawInput, Rect, vec2};
+use rustix::time::{ClockId, clock_gettime};
+use serde_json::{Value, json};
+use sluice::app::SluiceApp;
+use sluice::command::Command;
+use sluice::state::edits::Preset;
+use sluice::state::{Settings, Tab};
+use sluice_core::plan::{Part, Sublayer};
+use sluice_core::rng;
+use sluice_core::worker::{Target, ViewData};
+use sluice_core::{Error, Result};
+
+use super::{Row, random_checkpoint};
+use crate::cli::note;
+
+const TOKENS: usize = 512;
+/// Frames per panel while the study runs.
+const FRAMES: usize = 60;
+/// Time between frames.
+const TICK: Duration = Duration::from_millis(16);
+/// Toggles of each kind.
+const TOGGLES: usize = 7;
+/// Longest wait for anything.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// Targets, milliseconds.
+const FRAME_P99: f64 = 8.0;
+const PIECE: f64 = 4.0;
+const TOGGLE_MORE: f64 = 50.0;
+
+/// Measure a checkpoint, or GPT-2 small's shape and a thin one of 48 layers.
+pub fn run(checkpoint: Option<&Path>) -> Result<Vec<Row>> {
+    if let Some(checkpoint) = checkpoint {
+        return measure("given checkpoint", checkpoint);
+    }
+    let mut rows = Vec::new();
+    for (name, config) in shapes() {
+        let folder = std::env::temp_dir().join(format!("sluice-bench-{}", std::process::id()));
+        let measured = random_checkpoint(&folder, &config).and_then(|()| measure(name, &folder));
+        // Made by this run; nothing else is in it.
+        let _ = std::fs::remove_dir_all(&folder);
+        rows.extend(measured?);
+    }
+    Ok(rows)
+}
+
+fn shapes() -> [(&'static str, Value); 2] {
+    [
+        (
+            "GPT-2 small's shape",
+            json!({
+                "model_type": "gpt2", "n_embd": 768, "n_layer": 12, "n_head": 12, "n_positions": 1024,
+                "vocab_size": 50257, "activation_function": "gelu_new"
+            }),
+        ),
+        (
+            "48 thin layers",
+            json!({
+                "model_type": "llama", "hidden_size": 64, "intermediate_size": 176, "num_hidden_layers": 48,
+                "num_attention_heads": 4, "vocab_size": 512, "max_position_embeddings": 1024
+            }),
+        ),
+    ]
+}
+
+/// A window without a window.
+struct Bench {
+    ctx: Context,
+    app: SluiceApp,
+    woken: Receiver<()>,
+    begin: Instant,
+    next: Instant,
+    frame: usize,
+    /// CPU milliseconds per frame, by piece.
+    times: BTreeMap<&'static str, Vec<f64>>,
+    /// Whole frames that uploaded textures.
+    uploads: Vec<f64>,
+}
+
+fn measure(name: &str, checkpoint: &Path) -> Result<Vec<Row>> {
+    let ctx = Context::default();
+    let (wake, woken) = bounded(1);
+    ctx.set_request_repaint_callback(move |_| {
+        let _ = wake.try_send(());
+    });
+    let app = SluiceApp::new(&ctx, Some(Target::Path(checkpoint.to_owned())), Settings::default());
+    let mut bench = Bench {
+        ctx,
+        app,
+        woken,
+        begin: Instant::now(),
+        next: Instant::now(),
+        frame: 0,
+        times: BTreeMap::new(),
+        uploads: Vec::new(),
+    };
+    let first = bench.step();
+    bench.until("the checkpoint", |app| app.state.card.is_some())?;
+    let (vocab, context) =
+        bench.app.state.card.as_ref().map_or((1, 1), |card| (card.spec.vocab, card.spec.context));
+    let len = TOKENS.min(context);
+    let ids: Vec<String> = (0..len as u64).map(|i| (rng::bits(7, 0, i) % vocab as u64).to_string()).collect();
+    if bench.app.state.ids_only() {
+        bench.app.state.prompt = ids.join(", ");
+    }
+    bench.until("the prompt", SluiceApp::is_settled)?;
+    let alone = bench.toggles(Part::Ffn)?;
+    bench.apply(Command::Fill(Preset::Coin));
+    bench.until("the surrogate", SluiceApp::is_settled)?;
+    bench.times.clear();
+    bench.uploads.clear();
+    bench.apply(Command::Corrupt(1));
+    bench.apply(Command::Trace(None));
+    for tab in Tab::ALL {
+        note(&format!("{name}: {} while a trace runs", tab.name()));
+        bench.apply(Command::Show(tab));
+        for _ in 0..FRAMES {
+            bench.step();
+        }
+    }
+    bench.apply(Command::Show(Tab::Routing));
+    bench.apply(Command::Clear);
+    let studied = bench.toggles(Part::Attn)?;
+    let studying = bench.app.state.results.trace.as_ref().is_some_and(|findings| !findings.done);
+    bench.apply(Command::CancelAll);
+    bench.until("the end", SluiceApp::is_settled)?;
+    let repaints = bench.idle();
+    Ok(bench.rows(name, first, len, alone, studied, studying, repaints))
+}
+
+impl Bench {
+    fn apply(&mut self, command: Command) {
+        let ctx = self.ctx.clone();
+        self.app.apply(&ctx, command);
+    }
+
+    /// One frame, with the pointer somewhere else each time. Returns its CPU time.
+    fn step(&mut self) -> f64 {
+        // As a display would: not before the next tick, whatever asks for a repaint.
+        while self.woken.recv_deadline(self.next).is_ok() {}
+        self.next = Instant::now() + TICK;
+        self.frame += 1;
+        let at = Pos2::new(320.0 + (7 * self.frame % 700) as f32, 160.0 + (3 * self.frame % 600) as f32);
+        let input = RawInput {
+            screen_rect: Some(Rect::from_min_size(Pos2::ZERO, vec2(1440.0, 900.0))),
+            time: Some(self.begin.elapsed().as_secs_f64()),
+            max_texture_side: Some(8192),
+            events: vec![Event::PointerMoved(at)],
+            ..RawInput::default()
+        };
+        let mut mark = cpu_ms();
+        let mut lap = || {
+            let now = cpu_ms();
+            now - std::mem::replace(&mut mark, now)
+        };
+        self.app.logic(&self.ctx);
+        let logic = lap();
+        let (ctx, app) = (self.ctx.clone(), &mut self.app);
+        let mut output = ctx.run_ui(input, |ui| app.ui(ui));
+        let ui = lap();
+        let shapes = std::mem::take(&mut output.shapes);
+        drop(ctx.tessellate(shapes, output.pixels_per_point));
+        let tessellation = lap();
+        let total = logic + ui + tessellation;
+        if output.textures_delta.set.is_empty() {
+            for (piece, time) in
+                [("logic", logic), ("ui", ui), ("tessellation", tessellation), ("frame", total)]
+            {
+                self.times.entry(piece).or_default().push(time);
+            }
+        } else {
+            self.uploads.push(total);
+        }
+        output.drop_without_applying_deltas();
+        total
+    }
+
+    fn until(&mut self, what: &str, done: impl Fn(&SluiceApp) -> bool) -> Result<()> {
+        let end = Instant::now() + PATIENCE;
+        while !done(&self.app) {
+            self.step();
+            if let Some((_, failure)) = &self.app.state.results.failure {
+                return Err(Error::Input(failure.cause.clone()));
+            }
+            if Instant::now() > end {
+                return Err(Error::Internal(format!("{what} did not come in {} s", PATIENCE.as_secs())));
+            }
+        }
+        Ok(())
+    }
+
+    /// Milliseconds from taking out an FFN, or putting it back, to the new next-token table. Each changes to a plan that
+    /// was not run before.
+    fn toggles(&mut self, part: Part) -> Result<Vec<f64>> {
+        let layers = self.app.state.layers();
+        let mut times = Vec::new();
+        for index in 0..TOGGLES {
+            self.until("the answer before", |app| next_of(app).is_some())?;
+            let before = next_of(&self.app);
+            let sublayer = Sublayer { layer: (2 * index) % layers, part };
+            let begin = Instant::now();
+            self.apply(Command::Toggle(sublayer));
+            self.until("the answer", |app| {
+                let now = next_of(app);
+                now.is_some() && now.as_ref().map(Arc::as_ptr) != before.as_ref().map(Arc::as_ptr)
+            })?;
+            times.push(1e3 * begin.elapsed().as_secs_f64());
+        }
+        self.apply(Command::Clear);
+        Ok(times)
+    }
+
+    /// Repaints that a settled window asks for in a second.
+    fn idle(&mut self) -> usize {
+        // What is animated comes to rest, and the pointer's tooltip fades in.
+        for _ in 0..FRAMES {
+            self.step();
+        }
+        while self.woken.try_recv().is_ok() {}
+        let end = Instant::now() + Duration::from_secs(1);
+        std::iter::from_fn(|| self.woken.recv_deadline(end).ok()).count()
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one call, one report")]
+    fn rows(
+        &self,
+        name: &str,
+        first: f64,
+        len: usize,
+        alone: Vec<f64>,
+        studied: Vec<f64>,
+        studying: bool,
+        repaints: usize,
+    ) -> Vec<Row> {
+        let mut rows = Vec::new();
+        for (piece, times) in &self.times {
+            let (p50, p99, max) = (quantile(times, 0.5), quantile(times, 0.99), quantile(times, 1.0));
+            let target = if *piece == "frame" {
+                (format!("p99 under {FRAME_P99} ms"), p99 < FRAME_P99)
+            } else {
+                (format!("none over {PIECE} ms"), max <= PIECE)
+            };
+            rows.push(Row {
+                what: format!("{name}, {len} tokens: {piece}"),
+                figures: vec![("p50", p50), ("p99", p99), ("max", max)],
+                unit: "ms CPU",
+                target: Some(target),
+            });
+        }
+        rows.push(Row {
+            what: format!("{name}: first frame; frames with uploads"),
+            figures: vec![
+                ("first", first),
+                ("p50", quantile(&self.uploads, 0.5)),
+                ("max", quantile(&self.uploads, 1.0)),
+            ],
+            unit: "ms CPU",
+            target: None,
+        });
+        let (own, busy) = (quantile(&alone, 0.5), quantile(&studied, 1.0));
+        let worst = quantile(&alone, 1.0);
+        rows.push(Row {
+            what: format!("{name}: toggle to new table"),
+            figures: vec![("alone p50", own), ("alone max", worst), ("in a study max", busy)],
+            unit: "ms",
+            target: Some((
+                format!("within its own cost + {TOGGLE_MORE} ms"),
+                studying && busy <= own + TOGGLE_MORE,
+            )),
+        });
+        rows.push(Row {
+            what: format!("{name}: repaints of an idle window"),
+            figures: vec![("in 1 s", repaints as f64)],
+            unit: "",
+            target: Some(("none".into(), repaints == 0)),
+        });
+        rows
+    }
+}
+
+fn next_of(app: &SluiceApp) -> Option<Arc<sluice_core::figure::Figure>> {
+    match app.state.data(&app.state.next_view()) {
+        Some(ViewData::Next(next)) => Some(Arc::clone(&next.figure)),
+        _ => None,
+    }
+}
+
+/// CPU time of this thread.
+fn cpu_ms() -> f64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    1e3 * time.tv_sec as f64 + 1e-6 * time.tv_nsec as f64
+}
+
+/// NaN where there is nothing.
+fn quantile(times: &[f64], share: f64) -> f64 {
+    let mut sorted = times.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let index = ((sorted.len() as f64 * share).ceil() as usize).clamp(1, sorted.len().max(1)) - 1;
+    sorted.get(index).copied().unwrap_or(f64::NAN)
+}

@@ -1,0 +1,229 @@
+//! `sluice screenshots`: every panel in both themes, from the real window.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use clap::Args;
+use eframe::egui::{ColorImage, Context, Event, RawInput, ThemePreference, Ui, ViewportCommand};
+use sluice::app::SluiceApp;
+use sluice::command::Command;
+use sluice::state::edits::Preset;
+use sluice::state::{ChipColour, Settings, State, Tab};
+use sluice_core::checkpoint::write_atomic;
+use sluice_core::plan::{Lane, Part, Sublayer};
+use sluice_core::worker::Target;
+use sluice_core::{Error, Result};
+
+use super::{out, window};
+
+/// Frames drawn after everything is there: textures are uploaded and layouts have settled.
+const REST: usize = 6;
+
+#[derive(Args)]
+pub struct Screenshots {
+    /// Checkpoint folder; left out = the bundled one
+    checkpoint: Option<PathBuf>,
+    /// Folder for the pictures
+    #[arg(long)]
+    out: PathBuf,
+}
+
+/// A picture: what is done before it, and when it can be taken.
+struct Shot {
+    name: &'static str,
+    commands: fn(&State) -> Vec<Command>,
+    ready: fn(&State) -> bool,
+}
+
+const fn shot(name: &'static str, commands: fn(&State) -> Vec<Command>, ready: fn(&State) -> bool) -> Shot {
+    Shot { name, commands, ready }
+}
+
+/// Taken in this order, once per theme; each goes on from what the one before left.
+const SHOTS: &[Shot] = &[
+    shot(
+        "routing",
+        |_| vec![Command::Clear, Command::Show(Tab::Routing), Command::Fill(Preset::Coin)],
+        always,
+    ),
+    shot("routing-skips", skips, always),
+    shot("pruning", pruning, always),
+    shot(
+        "activations",
+        |_| vec![Command::Clear, Command::Show(Tab::Activations), Command::Inspect(Some((0, 3)))],
+        always,
+    ),
+    shot("attention", |_| vec![Command::Inspect(None), Command::Show(Tab::Attention)], always),
+    shot("lens", |_| vec![Command::Show(Tab::Lens)], always),
+    shot("trace", trace, |state| state.results.trace.as_ref().is_some_and(|findings| findings.done)),
+    shot("inject", |_| vec![Command::Show(Tab::Inject)], always),
+    shot(
+        "text",
+        |_| vec![Command::Clear, Command::Fill(Preset::LateSmall), Command::Generate],
+        |state| state.results.text.as_ref().is_some_and(|text| text.done),
+    ),
+    shot("palette", |_| vec![Command::Show(Tab::Routing), Command::Palette], always),
+    shot(
+        "broken-checkpoint",
+        |_| vec![Command::Palette, Command::Open("no-such-checkpoint".into())],
+        |state| state.results.failure.is_some(),
+    ),
+];
+
+fn always(_: &State) -> bool {
+    true
+}
+
+fn skips(state: &State) -> Vec<Command> {
+    let layer = state.layers().saturating_sub(1);
+    let len = state.results.tokens.len();
+    let paint = |position| Command::Paint(layer, Some(position), Lane::SkipLayer);
+    let next = Command::Paint(layer, None, Lane::SkipFfn);
+    (0..len.min(4)).map(paint).chain([next]).collect()
+}
+
+fn pruning(state: &State) -> Vec<Command> {
+    let layer = state.layers().saturating_sub(1) / 2;
+    let out = |part| Command::Toggle(Sublayer { layer, part });
+    vec![Command::Clear, Command::Show(Tab::Pruning), out(Part::Ffn), out(Part::Attn)]
+}
+
+fn trace(state: &State) -> Vec<Command> {
+    // The middle of the prompt, where its subject usually is.
+    let len = state.results.tokens.len();
+    let marked = (len / 2..(3 * len / 4).max(len / 2 + 1)).filter(|p| !state.choices.corrupt.contains(p));
+    [Command::Show(Tab::Trace)]
+        .into_iter()
+        .chain(marked.map(Command::Corrupt))
+        .chain([Command::Trace(None)])
+        .collect()
+}
+
+impl Screenshots {
+    pub fn run(&self) -> Result<()> {
+        std::fs::create_dir_all(&self.out).map_err(|error| Error::write(&self.out, error))?;
+        let target = self.checkpoint.clone().map_or(Target::Bundled, Target::Path);
+        let done: Arc<Mutex<Option<Result<()>>>> = Arc::default();
+        let (folder, ended) = (self.out.clone(), Arc::clone(&done));
+        let make: eframe::AppCreator = Box::new(move |cc| {
+            let mut app = SluiceApp::new(&cc.egui_ctx, Some(target), Settings::default());
+            app.state.choices.colour = ChipColour::Surprisal;
+            Ok(Box::new(Tour {
+                app,
+                folder,
+                ended,
+                at: 0,
+                sent: false,
+                rest: 0,
+                picture: Arc::default(),
+                asked: false,
+            }))
+        });
+        if let Some(cause) = window::run(make, false)? {
+            return Err(Error::Display(cause));
+        }
+        let done = done.lock().unwrap_or_else(PoisonError::into_inner).take();
+        done.unwrap_or_else(|| Err(Error::Input("the window was closed before the last picture".into())))
+    }
+}
+
+/// The window's content, driven from picture to picture.
+struct Tour {
+    app: SluiceApp,
+    folder: PathBuf,
+    ended: Arc<Mutex<Option<Result<()>>>>,
+    /// Index of the picture, through both themes.
+    at: usize,
+    /// Its commands were applied.
+    sent: bool,
+    /// Frames since it could be taken.
+    rest: usize,
+    /// A screenshot was asked for.
+    asked: bool,
+    picture: Arc<Mutex<Option<Arc<ColorImage>>>>,
+}
+
+impl Tour {
+    fn advance(&mut self, ctx: &Context) {
+        let (theme, suffix) = match self.at / SHOTS.len() {
+            0 => (ThemePreference::Dark, "dark"),
+            1 => (ThemePreference::Light, "light"),
+            _ => return self.end(ctx, Ok(())),
+        };
+        if let Some((_, failure)) = &self.app.state.results.failure
+            && self.app.state.card.is_none()
+        {
+            let cause = failure.cause.clone();
+            return self.end(ctx, Err(Error::Input(cause)));
+        }
+        ctx.request_repaint();
+        let Some(shot) = SHOTS.get(self.at % SHOTS.len()) else { return };
+        if !self.app.is_settled() {
+            self.rest = 0;
+            return;
+        }
+        if !self.sent {
+            self.sent = true;
+            self.app.apply(ctx, Command::Theme(theme));
+            self.app.apply(ctx, Command::Dismiss);
+            self.app.state.choices.colour = ChipColour::Surprisal;
+            for command in (shot.commands)(&self.app.state) {
+                self.app.apply(ctx, command);
+            }
+            return;
+        }
+        let Some(picture) = self.picture.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            self.rest += usize::from((shot.ready)(&self.app.state));
+            if self.rest > REST && !self.asked {
+                self.asked = true;
+                let slot = Arc::clone(&self.picture);
+                ctx.request_screenshot(move |image| {
+                    *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(image);
+                });
+            }
+            return;
+        };
+        let path = self.folder.join(format!("{}-{suffix}.png", shot.name));
+        match save(&picture, &path) {
+            Ok(()) => out(&format!("{}\n", path.display())),
+            Err(error) => return self.end(ctx, Err(error)),
+        }
+        (self.at, self.sent, self.rest, self.asked) = (self.at + 1, false, 0, false);
+    }
+
+    fn end(&mut self, ctx: &Context, done: Result<()>) {
+        *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(done);
+        ctx.send_viewport_cmd(ViewportCommand::Close);
+    }
+}
+
+fn save(picture: &ColorImage, path: &std::path::Path) -> Result<()> {
+    let [width, height] = picture.size;
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    image::write_buffer_with_format(
+        &mut bytes,
+        picture.as_raw(),
+        width as u32,
+        height as u32,
+        image::ExtendedColorType::Rgba8,
+        image::ImageFormat::Png,
+    )
+    .map_err(|error| Error::write(path, error))?;
+    write_atomic(path, bytes.get_ref())
+}
+
+impl eframe::App for Tour {
+    fn logic(&mut self, ctx: &Context, _frame: &mut eframe::Frame) {
+        self.app.logic(ctx);
+    }
+
+    fn raw_input_hook(&mut self, _ctx: &Context, input: &mut RawInput) {
+        // Wherever the pointer happens to be, no tooltip belongs into the pictures.
+        input.events.retain(|event| !matches!(event, Event::PointerMoved(_) | Event::MouseMoved(_)));
+    }
+
+    fn ui(&mut self, ui: &mut Ui, _frame: &mut eframe::Frame) {
+        self.app.ui(ui);
+        self.advance(ui.ctx());
+    }
+}

@@ -1,0 +1,186 @@
+//! The command line as scripts use it.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use sluice_core::checkpoint::TensorFile;
+
+use crate::support::golden;
+
+fn sluice(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_sluice"))
+        .args(arguments)
+        .current_dir(folder)
+        .env_remove("DISPLAY")
+        .env_remove("WAYLAND_DISPLAY")
+        .env_remove("WAYLAND_SOCKET")
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn json(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn without_a_display_plain_sluice_writes_the_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = sluice(folder.path(), &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let said = text(&output.stderr);
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains("no window") && said.contains("sluice-report"), "{said}");
+    let report = folder.path().join("sluice-report");
+    for name in [
+        "next-tokens",
+        "tokens",
+        "activations",
+        "neuron",
+        "attention",
+        "lens",
+        "routing-map",
+        "sublayers",
+        "trace-residual",
+        "trace-attention",
+        "trace-ffn",
+        "text",
+    ] {
+        for extension in ["png", "svg", "csv"] {
+            let path = report.join(format!("{name}.{extension}"));
+            assert!(fs::metadata(&path).is_ok_and(|file| file.len() > 50), "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn a_display_that_is_not_there_is_no_display() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_sluice"))
+        .current_dir(folder.path())
+        .env_remove("WAYLAND_DISPLAY")
+        .env("DISPLAY", ":987")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(folder.path().join("sluice-report/lens.svg").is_file());
+}
+
+#[test]
+fn inspect_reads_headers_only() {
+    let facts = json(&sluice(Path::new("."), &["inspect", golden("llama").to_str().unwrap(), "--json"]));
+    for field in [
+        "model_type",
+        "parameters",
+        "layers",
+        "d_model",
+        "d_ff",
+        "heads",
+        "kv_heads",
+        "vocab",
+        "context",
+        "bytes_file",
+        "bytes_resident",
+        "tokenizer",
+    ] {
+        assert!(!facts[field].is_null(), "{field}");
+    }
+    assert_eq!(facts["model_type"], "llama");
+    assert_eq!(facts["bytes_resident"].as_u64(), facts["parameters"].as_u64().map(|n| 4 * n));
+}
+
+#[test]
+fn run_writes_logits_and_captured_sites() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = golden("llama");
+    let output = sluice(
+        folder.path(),
+        &[
+            "run",
+            checkpoint.to_str().unwrap(),
+            "--tokens",
+            "3,14,15",
+            "--capture",
+            "*.hook_resid_post",
+            "--out",
+            "sites.safetensors",
+            "--json",
+        ],
+    );
+    assert_eq!(json(&output)["tokens"], serde_json::json!([3, 14, 15]));
+    let file = TensorFile::open(&folder.path().join("sites.safetensors")).unwrap();
+    let names: Vec<&str> = file.tensors().keys().map(String::as_str).collect();
+    assert_eq!(names, ["blocks.0.hook_resid_post", "blocks.1.hook_resid_post", "logits"]);
+    assert_eq!(file.tensors()["logits"].shape, [3, 96]);
+}
+
+#[test]
+fn generate_prints_the_continuation_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let prompt = "Once upon a time there was a fisher named Taren who lived in";
+    let output = sluice(folder.path(), &["generate", "--prompt", prompt, "--max-new-tokens", "8"]);
+    assert!(output.status.success() && !text(&output.stdout).contains("Once upon"));
+    let told = text(&output.stdout);
+    let data =
+        json(&sluice(folder.path(), &["generate", "--prompt", prompt, "--max-new-tokens", "8", "--json"]));
+    assert_eq!(data["text"].as_str().unwrap(), told.trim_end_matches('\n'));
+    assert_eq!(data["tokens"].as_array().unwrap().len(), 8);
+    let seeded = |seed: &str| {
+        let arguments = ["generate", "--prompt", prompt, "--temperature", "1.5", "--seed", seed, "--json"];
+        json(&sluice(folder.path(), &arguments))["tokens"].clone()
+    };
+    assert_eq!(seeded("3"), seeded("3"));
+    assert_ne!(seeded("3"), seeded("4"));
+}
+
+#[test]
+fn plans_apply_on_the_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = r#"{"version":1,"items":[{"kind":"skip","layer":3,"part":"ffn"}]}"#;
+    fs::write(folder.path().join("plan.json"), plan).unwrap();
+    let next = |extra: &[&str]| {
+        let arguments = [&["run", "--prompt", "Once upon", "--json"], extra].concat();
+        json(&sluice(folder.path(), &arguments))
+    };
+    let (base, changed) = (next(&[]), next(&["--plan", "plan.json"]));
+    assert_ne!(base["next"], changed["next"]);
+    assert_eq!(changed["plan"], "take out FFN 3");
+}
+
+#[test]
+fn failures_are_one_line_with_exit_code_one_and_usage_is_two() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("file"), "kept").unwrap();
+    let llama = golden("llama");
+    let llama = llama.to_str().unwrap();
+    let cases: &[(&[&str], &str)] = &[
+        (&["run", "/nowhere", "--tokens", "1"], "/nowhere"),
+        (&["run", llama, "--tokens", "5000"], "5000"),
+        (&["run", llama, "--prompt", "text"], "token ids"),
+        (&["run", llama, "--tokens", "1", "--capture", "nothing.*"], "nothing.*"),
+        (&["run", llama, "--tokens", "1", "--plan", "missing.json"], "missing.json"),
+        (&["run", llama, "--tokens", "1", "--out", "file/inside.safetensors"], "inside"),
+        (&["report", "--out", "file/inside"], "inside"),
+        (&["report", "/nowhere", "--out", "here"], "/nowhere"),
+        (&["inspect", "file"], "config.json"),
+        (&["screenshots", "--out", "shots"], "no window"),
+        (&["bench", "nonsense", "more"], "more"),
+    ];
+    for (arguments, needle) in cases {
+        let output = sluice(folder.path(), arguments);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        let causes = said.lines().filter(|line| line.contains(needle)).count();
+        assert_eq!(causes, 1, "{arguments:?}: {said}");
+    }
+    for arguments in [&["run", llama][..], &["nonsense-flag", "--x"], &["generate", "--temperature"]] {
+        assert_eq!(sluice(folder.path(), arguments).status.code(), Some(2), "{arguments:?}");
+    }
+    assert_eq!(fs::read_to_string(folder.path().join("file")).unwrap(), "kept");
+}

@@ -1,0 +1,9 @@
+//! Integration tests of the window and the command line, one binary.
+#![expect(clippy::unwrap_used, reason = "a failed test should stop where it fails")]
+#![allow(missing_docs, reason = "tests")]
+
+mod cli;
+mod main_job;
+mod panels;
+mod states;
+mod support;

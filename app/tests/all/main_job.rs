@@ -1,0 +1,132 @@
+//! The main job by label: open, type, take out a sublayer, see the distribution answer, undo, export.
+
+use std::fs;
+
+use eframe::egui::{Key, Modifiers, Role};
+use egui_kittest::kittest::Queryable as _;
+use sluice::state::Tab;
+use sluice_core::figure::Plot;
+use sluice_core::worker::{Target, ViewData};
+
+use crate::support::{Window, bits, golden, svg_texts};
+
+#[test]
+fn open_type_take_out_undo_export() {
+    let mut window = Window::new(None);
+    window.harness.run_steps(2);
+    window.click("Open the bundled checkpoint");
+    window.until("the checkpoint", |state| state.card.is_some());
+    window.settle();
+    window.fill(Role::MultilineTextInput, "Prompt", "Moren lives in");
+    window.until("the tokens", |state| state.results.tokens.last().is_some_and(|token| token.text == "·in"));
+    window.settle();
+    assert!(window.harness.query_by_label("token 0: <s>").is_some());
+    let before = window.next();
+    assert_eq!(before.kl, 0.0);
+
+    window.click_role(Role::Button, "Pruning");
+    window.click("FFN 3");
+    let changed = window.next();
+    assert!(changed.kl > 0.0);
+    assert_ne!(bits(&before), bits(&changed));
+    assert!(window.harness.query_by_label("take out FFN 3").is_some(), "the plan lists it");
+
+    window.click("Undo");
+    assert_eq!(bits(&window.next()), bits(&before));
+    window.click("Redo");
+    assert_eq!(bits(&window.next()), bits(&changed));
+
+    window.export("next-tokens", "All three");
+    check_table(&window);
+    window.export("sublayers", "All three");
+    check_ladder(&window);
+    assert!(fs::read(window.file("sublayers.png")).unwrap().starts_with(b"\x89PNG"));
+}
+
+/// The exported next-token table holds the numbers on screen.
+fn check_table(window: &Window) {
+    let next = window.next();
+    let csv = fs::read_to_string(window.file("next-tokens.csv")).unwrap();
+    let lines: Vec<&str> = csv.lines().skip(1).take(next.rows.len()).collect();
+    assert_eq!(lines.len(), next.rows.len());
+    for (line, row) in lines.iter().zip(&next.rows) {
+        let mut cells = line.rsplitn(3, ',');
+        let plan: f64 = cells.next().unwrap().parse().unwrap();
+        let base: f64 = cells.next().unwrap().parse().unwrap();
+        assert_eq!((base, plan), (100.0 * f64::from(row.base), 100.0 * f64::from(row.plan)), "{line}");
+    }
+    let texts = svg_texts(&window.file("next-tokens.svg"), "text");
+    for row in &next.rows {
+        assert!(texts.contains(&row.token.text), "{} is not in the SVG", row.token.text);
+    }
+    // Numbers are rounded on paper: the largest one has at least three digits in common.
+    let largest = next.rows.iter().map(|row| 100.0 * row.plan).fold(0.0, f32::max);
+    let numbers: Vec<f32> = texts.iter().filter_map(|text| text.parse().ok()).collect();
+    assert!(numbers.iter().any(|x| (x - largest).abs() <= 0.005 * largest), "{largest} in {numbers:?}");
+    let note = format!("KL(base || plan) = {:.4} nats", next.kl);
+    assert!(texts.iter().any(|text| text.contains(&note)), "{note}");
+}
+
+/// The exported ladder says what is out.
+fn check_ladder(window: &Window) {
+    let layers = window.state().layers();
+    let csv = fs::read_to_string(window.file("sublayers.csv")).unwrap();
+    assert!(csv.contains("taken out"), "{csv}");
+    let titles = svg_texts(&window.file("sublayers.svg"), "title");
+    let out = titles.iter().filter(|title| title.contains("taken out")).count();
+    assert!(out >= 1 && titles.len() >= 2 * layers, "{titles:?}");
+}
+
+#[test]
+fn keys_do_what_the_menu_says() {
+    let mut window = Window::bundled();
+    let before = bits(&window.next());
+    window.harness.key_press_modifiers(Modifiers::COMMAND, Key::Num2);
+    window.settle();
+    assert_eq!(window.state().visible, [Tab::Pruning]);
+    window.click("attention 1");
+    assert_ne!(bits(&window.next()), before);
+    window.harness.key_press_modifiers(Modifiers::COMMAND, Key::Z);
+    window.settle();
+    assert_eq!(bits(&window.next()), before);
+    window.harness.key_press_modifiers(Modifiers::COMMAND, Key::E);
+    window.until("the export", |state| state.status.starts_with("wrote "));
+    assert!(window.file("sublayers.svg").is_file() && window.file("next-tokens.csv").is_file());
+}
+
+#[test]
+fn the_palette_finds_and_runs_a_command() {
+    let mut window = Window::bundled();
+    window.harness.key_press_modifiers(Modifiers::COMMAND, Key::K);
+    window.harness.run_steps(3);
+    window.harness.get_by_role_and_label(Role::TextInput, "Command").type_text("lens");
+    window.harness.run_steps(3);
+    window.harness.key_press(Key::Enter);
+    window.settle();
+    assert!(window.state().palette.is_none());
+    assert_eq!(window.state().visible, [Tab::Lens]);
+}
+
+#[test]
+fn a_checkpoint_without_tokenizer_works_on_ids() {
+    let mut window = Window::new(Some(Target::Path(golden("gpt2"))));
+    window.until("the checkpoint", |state| state.card.is_some());
+    window.settle();
+    window.fill(Role::MultilineTextInput, "Prompt, token ids", "3, 14, 15");
+    window.until("the tokens", |state| state.results.tokens.len() == 3);
+    window.fill(Role::MultilineTextInput, "Prompt, token ids", "3, x");
+    window.until("the cause", |state| state.results.failure.is_some());
+    assert!(window.harness.query_by_label_contains("\"x\" is not a token id").is_some());
+    window.fill(Role::MultilineTextInput, "Prompt, token ids", "3, 14");
+    window.until("the tokens", |state| state.results.tokens.len() == 2);
+    window.settle();
+    window.click("All small");
+    // No small FFN of its own: the panel says surrogate, and what it was chosen on.
+    assert!(window.harness.query_all_by_label_contains("surrogate").next().is_some());
+    let Some(ViewData::Figure(figure)) = window.state().data(&sluice_core::worker::View::Routing) else {
+        panic!("no routing map")
+    };
+    assert!(figure.notes.iter().any(|note| note.contains("surrogate") && note.contains("seeded random ids")));
+    let Plot::Map(map) = &figure.plot else { panic!("not a map") };
+    assert_eq!(map.cols.labels.last().map(String::as_str), Some("next"));
+}

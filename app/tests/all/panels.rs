@@ -1,0 +1,174 @@
+//! Every panel does its work by label, on the bundled checkpoint.
+
+use eframe::egui::Role;
+use egui_kittest::kittest::Queryable as _;
+use sluice::command::{ACTIONS, Command};
+use sluice::state::Tab;
+use sluice_core::figure::Plot;
+use sluice_core::plan::{Change, Lane};
+use sluice_core::worker::{Answer, ViewData};
+
+use crate::support::{Window, bits, name};
+
+#[test]
+fn every_panel_shows_its_figure() {
+    let mut window = Window::bundled();
+    for (tab, figure) in [
+        (Tab::Routing, "routing-map"),
+        (Tab::Pruning, "sublayers"),
+        (Tab::Activations, "activations"),
+        (Tab::Attention, "attention"),
+        (Tab::Lens, "lens"),
+    ] {
+        window.click_role(Role::Button, tab.name());
+        assert_eq!(name(&window.state().figure(tab).unwrap()), figure);
+        assert!(window.harness.query_by_label(&format!("Export {figure}")).is_some());
+    }
+}
+
+#[test]
+fn painting_a_stroke_routes_tokens_and_is_one_step() {
+    let mut window = Window::bundled();
+    let before = bits(&window.next());
+    let map = window.harness.get_by_role_and_label(Role::Image, "Routing map map").rect();
+    let cols = window.state().results.tokens.len() + 1;
+    let at =
+        |col: usize| map.left_top() + eframe::egui::vec2((col as f32 + 0.5) * map.width() / cols as f32, 6.0);
+    window.harness.drag_at(at(0));
+    for col in 0..4 {
+        window.harness.hover_at(at(col));
+        window.harness.step();
+    }
+    window.harness.drop_at(at(3));
+    window.settle();
+    for col in 0..4 {
+        assert_eq!(window.state().lane(0, Some(col)), Lane::Small, "column {col}");
+    }
+    assert_eq!(window.state().lane(0, Some(4)), Lane::Big);
+    assert_ne!(bits(&window.next()), before);
+    window.click("Undo");
+    assert!(window.state().history.plan().items.is_empty());
+    assert_eq!(bits(&window.next()), before);
+}
+
+#[test]
+fn a_click_on_the_activation_map_opens_the_neuron() {
+    let mut window = Window::bundled();
+    window.click_role(Role::Button, "Activations");
+    let map = window.harness.get_by_role_and_label(Role::Image, "FFN activations, layer 0 map").rect();
+    window.harness.drag_at(map.center());
+    window.harness.drop_at(map.center());
+    window.settle();
+    let (layer, neuron) = window.state().choices.neuron.unwrap();
+    let title = format!("Neuron {neuron} of layer {layer}");
+    assert!(window.harness.query_by_label(&title).is_some());
+    assert!(window.harness.query_by_label("promotes").is_some());
+    window.click("Set to zero");
+    assert!(
+        matches!(&window.state().history.plan().items[0].change, Change::Ablate(ablate) if ablate.target.unit == Some(neuron))
+    );
+}
+
+#[test]
+fn a_trace_runs_and_its_cell_goes_into_the_plan() {
+    let mut window = Window::bundled();
+    window.click_role(Role::Button, "Trace");
+    window.click("token 10: ·T");
+    window.click("token 11: ar");
+    window.harness.get_by_label("Run trace").click();
+    window.until("the trace", |state| state.results.trace.as_ref().is_some_and(|found| found.done));
+    window.settle();
+    let findings = window.state().results.trace.clone().unwrap();
+    assert!(findings.p_corrupted < findings.p_clean);
+    let Plot::Map(map) = &findings.figure.plot else { panic!("not a map") };
+    assert_eq!(map.values.last(), Some(&1.0), "the last block's stream at the last token is the answer");
+    window.click("Corruption into the plan");
+    let corrupted = window.next().answer.plan;
+    assert!((corrupted - findings.p_corrupted).abs() < 1e-6);
+    let picture = format!("{} map", findings.figure.title);
+    let map = window.harness.get_by_role_and_label(Role::Image, &picture).rect();
+    let last = map.right_bottom() - eframe::egui::vec2(4.0, 4.0);
+    window.harness.drag_at(last);
+    window.harness.drop_at(last);
+    window.settle();
+    assert_eq!(window.state().history.plan().items.len(), 2);
+    let next = window.next();
+    assert_eq!(next.answer.plan.to_bits(), next.answer.base.to_bits(), "restored");
+}
+
+#[test]
+fn an_injection_follows_its_controls() {
+    let mut window = Window::bundled();
+    window.click_role(Role::Button, "Inject");
+    window.click("Add injection");
+    assert_eq!(window.state().history.plan().items.len(), 1);
+    assert!(window.next().kl > 0.0);
+    let before = bits(&window.next());
+    window.harness.get_by_role_and_label(Role::CheckBox, "keep the norm").click();
+    window.settle();
+    assert_eq!(window.state().history.plan().items.len(), 1, "the item is changed, not added");
+    assert_ne!(bits(&window.next()), before);
+    window.click("Remove injection");
+    assert!(window.state().history.plan().items.is_empty());
+}
+
+#[test]
+fn continuations_stream_side_by_side() {
+    let mut window = Window::bundled();
+    window.click("All small");
+    let ctx = window.harness.ctx.clone();
+    window.harness.state_mut().as_mut().unwrap().apply(&ctx, Command::Generate);
+    window.until("the text", |state| state.results.text.as_ref().is_some_and(|text| text.done));
+    window.settle();
+    let text = window.state().results.text.clone().unwrap();
+    assert!(!text.base.is_empty() && !text.plan.is_empty());
+    assert!(window.harness.query_by_label_contains(text.base.trim()).is_some());
+    assert!(window.harness.query_by_label("Export text").is_some());
+}
+
+#[test]
+fn a_typed_answer_is_followed() {
+    let mut window = Window::bundled();
+    window.click_role(Role::Button, "Trace");
+    window.fill(Role::TextInput, "Answer", " Dun");
+    window.settle();
+    assert_eq!(window.state().choices.answer, Answer::Text(" Dun".into()));
+    assert_eq!(window.next().answer.token.text, "·Dun");
+    window.click("next ·Falwick");
+    assert_eq!(window.next().answer.token.text, "·Falwick");
+}
+
+#[test]
+fn transposing_swaps_the_axes_of_screen_and_export() {
+    let mut window = Window::bundled();
+    window.click("Transpose");
+    window.export("routing-map", "CSV");
+    let csv = std::fs::read_to_string(window.file("routing-map.csv")).unwrap();
+    let (rows, cols) = (csv.lines().count() - 1, csv.lines().next().unwrap().split(',').count() - 1);
+    assert!(rows >= window.state().results.tokens.len() && cols == window.state().layers(), "{csv}");
+}
+
+#[test]
+fn actions_have_one_name_and_one_key_each() {
+    let mut names: Vec<&str> = ACTIONS.iter().map(|action| action.text).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), ACTIONS.len());
+    let mut keys: Vec<String> =
+        ACTIONS.iter().filter_map(|action| action.keys).map(|keys| format!("{keys:?}")).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    assert_eq!(keys.len(), ACTIONS.iter().filter(|action| action.keys.is_some()).count());
+}
+
+#[test]
+fn hovering_a_token_shows_what_was_expected() {
+    let mut window = Window::bundled();
+    window.harness.get_by_label("token 3: ·a").hover();
+    window.until("the strip", |state| {
+        matches!(state.data(&sluice_core::worker::View::Strip), Some(ViewData::Strip(_)))
+    });
+    // Tooltips wait for the pointer to rest.
+    window.harness.run_steps(60);
+    assert!(window.harness.query_by_label_contains("expected next").is_some());
+}

@@ -1,0 +1,144 @@
+//! The real panels without a window, driven by label.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::after;
+use eframe::egui::{Key, Modifiers, Role, vec2};
+use egui_kittest::Harness;
+use egui_kittest::kittest::Queryable as _;
+use sluice::app::SluiceApp;
+use sluice::state::{Settings, State};
+use sluice_core::figure::Figure;
+use sluice_core::worker::{NextTokens, Target, ViewData};
+
+/// Longest wait for anything.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+pub struct Window {
+    pub harness: Harness<'static, Option<SluiceApp>>,
+    /// Where its exports go.
+    pub folder: tempfile::TempDir,
+}
+
+impl Window {
+    /// A window on a checkpoint, or on none.
+    pub fn new(target: Option<Target>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings { export_folder: folder.path().join("figures"), ..Settings::default() };
+        let harness = Harness::builder().with_size(vec2(1440.0, 900.0)).build_ui_state(
+            move |ui, app: &mut Option<SluiceApp>| {
+                let app =
+                    app.get_or_insert_with(|| SluiceApp::new(ui.ctx(), target.clone(), settings.clone()));
+                app.logic(ui.ctx());
+                app.ui(ui);
+            },
+            None,
+        );
+        Self { harness, folder }
+    }
+
+    /// A window on the bundled checkpoint, everything computed.
+    pub fn bundled() -> Self {
+        let mut window = Self::new(Some(Target::Bundled));
+        window.until("the bundled checkpoint", |state| state.card.is_some());
+        window.settle();
+        window
+    }
+
+    pub fn app(&self) -> &SluiceApp {
+        self.harness.state().as_ref().unwrap()
+    }
+
+    pub fn state(&self) -> &State {
+        &self.app().state
+    }
+
+    /// Frames until `done`.
+    pub fn until(&mut self, what: &str, done: impl Fn(&State) -> bool) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            self.harness.step();
+            if done(self.state()) {
+                return;
+            }
+            assert!(Instant::now() < end, "{what} did not come; failure: {:?}", self.state().results.failure);
+            let _ = after(Duration::from_millis(5)).recv();
+        }
+    }
+
+    /// Frames until everything asked is there.
+    pub fn settle(&mut self) {
+        let end = Instant::now() + PATIENCE;
+        self.harness.run_steps(3);
+        while !self.app().is_settled() {
+            assert!(Instant::now() < end, "not settled");
+            let _ = after(Duration::from_millis(5)).recv();
+            self.harness.step();
+        }
+        self.harness.run_steps(3);
+    }
+
+    pub fn click(&mut self, label: &str) {
+        self.harness.get_by_label(label).click();
+        self.settle();
+    }
+
+    pub fn click_role(&mut self, role: Role, label: &str) {
+        self.harness.get_by_role_and_label(role, label).click();
+        self.settle();
+    }
+
+    /// Open the export menu of a figure and choose an entry.
+    pub fn export(&mut self, figure: &str, entry: &str) {
+        self.harness.get_by_label(&format!("Export {figure}")).click();
+        self.harness.run_steps(3);
+        self.harness.get_by_label(entry).click();
+        self.until("the export", |state| state.status.starts_with("wrote "));
+    }
+
+    /// Replace what a text box holds.
+    pub fn fill(&mut self, role: Role, label: &str, text: &str) {
+        self.harness.get_by_role_and_label(role, label).focus();
+        self.harness.run_steps(2);
+        self.harness.key_press_modifiers(Modifiers::COMMAND, Key::A);
+        self.harness.run_steps(2);
+        self.harness.get_by_role_and_label(role, label).type_text(text);
+        self.harness.run_steps(2);
+    }
+
+    /// The next-token table on screen.
+    pub fn next(&self) -> NextTokens {
+        match self.state().data(&self.state().next_view()) {
+            Some(ViewData::Next(next)) => next.clone(),
+            _ => panic!("no next-token table"),
+        }
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join("figures").join(name)
+    }
+}
+
+/// Committed fixtures of the core.
+pub fn golden(case: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/tests/golden").join(case)
+}
+
+/// Bits of a table's probabilities.
+pub fn bits(next: &NextTokens) -> Vec<(u32, u32, u32)> {
+    next.rows.iter().map(|row| (row.token.id, row.base.to_bits(), row.plan.to_bits())).collect()
+}
+
+/// The texts of an SVG file's elements of a name, in order.
+pub fn svg_texts(path: &Path, element: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(path).unwrap();
+    let document = resvg::usvg::roxmltree::Document::parse(&text).unwrap();
+    let nodes = document.descendants().filter(|node| node.has_tag_name(element));
+    nodes.filter_map(|node| node.text().map(str::to_owned)).collect()
+}
+
+pub fn name(figure: &Arc<Figure>) -> &str {
+    &figure.name
+}

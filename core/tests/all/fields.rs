@@ -1,0 +1,591 @@
+//! Every field of every config class is honoured or refused. `tests/golden/configs/fields.json` lists the fields with
+//! their defaults; `list_fields.py` writes it.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use serde_json::{Map, Value, json};
+use sluice_core::model::family::{self, FAMILIES};
+use sluice_core::model::fields::IRRELEVANT;
+
+use crate::support::golden;
+
+/// What a changed field must do.
+#[derive(Clone, Copy)]
+enum Expect {
+    /// The spec changes.
+    Honoured,
+    /// An error that names the field and holds this text.
+    Refused(&'static str),
+    /// The spec stays, for this reason.
+    Neutral(&'static str),
+}
+use Expect::{Honoured, Neutral, Refused};
+
+/// A change of one field on top of the class's defaults, with what else has to be there.
+struct Row {
+    families: &'static str,
+    field: &'static str,
+    base: Value,
+    change: Value,
+    expect: Expect,
+}
+
+const ALL: &str = "gemma2 gemma3_text gpt2 gpt_neo gpt_neox llama mistral olmo2 opt phi phi3 qwen2 qwen3 stablelm \
+                   starcoder2";
+/// Classes that rotate whole heads and have one rotary object.
+const WHOLE: &str = "gemma2 llama mistral olmo2 qwen2 qwen3 starcoder2";
+/// Classes that can rotate a part of each head.
+const PART: &str = "gpt_neox phi phi3 stablelm";
+/// Classes with a kind for each layer.
+const LAYERED: &str = "gemma2 gemma3_text qwen2 qwen3";
+/// Classes that read `hidden_act`.
+const HIDDEN_ACT: &str = "gpt_neox llama mistral olmo2 phi phi3 qwen2 qwen3 stablelm starcoder2";
+/// A value that stands for a field left out.
+const ABSENT: &str = "left out";
+
+/// `change` on top of the class's defaults.
+fn row(families: &'static str, field: &'static str, change: Value, expect: Expect) -> Row {
+    on(families, field, json!({}), change, expect)
+}
+
+/// `change` on top of `base` on top of the class's defaults.
+fn on(families: &'static str, field: &'static str, base: Value, change: Value, expect: Expect) -> Row {
+    Row { families, field, base, change, expect }
+}
+
+/// `{field: value}`
+fn one(field: &str, value: Value) -> Value {
+    Value::Object([(field.to_owned(), value)].into_iter().collect())
+}
+
+/// `rope_parameters` of one kind for all layers.
+fn rope(value: Value) -> Value {
+    one("rope_parameters", value)
+}
+
+fn rows() -> Vec<Row> {
+    let mut rows = vec![
+        row(ALL, "vocab_size", json!({"vocab_size": 1000}), Honoured),
+        row(ALL, "vocab_size", json!({"vocab_size": 0}), Refused("0")),
+        row(ALL, "bos_token_id", json!({"bos_token_id": 9}), Honoured),
+        row(ALL, "eos_token_id", json!({"eos_token_id": [7, 8]}), Honoured),
+        row(ALL, "is_encoder_decoder", json!({"is_encoder_decoder": true}), Refused("true")),
+        row(ALL, "add_cross_attention", json!({"add_cross_attention": true}), Refused("true")),
+        row(ALL, "quantization_config", json!({"quantization_config": {"bits": 4}}), Refused("bits")),
+    ];
+    // Aliases of GPT-2 and GPT-Neo are fields like any other.
+    rows.extend([
+        row(ALL, "hidden_size", json!({"hidden_size": 7680}), Honoured),
+        row(ALL, "hidden_size", json!({"hidden_size": "wide"}), Refused("wide")),
+        row(ALL, "max_position_embeddings", json!({"max_position_embeddings": 777}), Honoured),
+        row(
+            ALL,
+            "num_hidden_layers",
+            json!({"num_hidden_layers": 2, "layer_types": null, "attention_layers": ["global", "local"]}),
+            Honoured,
+        ),
+        row(ALL, "num_hidden_layers", json!({"num_hidden_layers": 1 << 20}), Refused("1048576")),
+        row(LAYERED, "layer_types", json!({"num_hidden_layers": 2}), Refused("2 layers")),
+        row(
+            ALL,
+            "num_attention_heads",
+            json!({"num_attention_heads": 4, "num_key_value_heads": 4, "head_dim": ABSENT}),
+            Honoured,
+        ),
+        row(ALL, "num_attention_heads", json!({"num_attention_heads": 1 << 20}), Refused("1048576")),
+    ]);
+    let grouped = "gemma2 gemma3_text llama mistral olmo2 phi phi3 qwen2 qwen3 stablelm starcoder2";
+    let sized =
+        "gemma2 gemma3_text gpt_neo gpt_neox llama mistral olmo2 phi phi3 qwen2 qwen3 stablelm starcoder2";
+    rows.extend([
+        row(grouped, "num_key_value_heads", json!({"num_key_value_heads": 1}), Honoured),
+        row(grouped, "num_key_value_heads", json!({"num_key_value_heads": 5}), Refused("5")),
+        row(sized, "intermediate_size", json!({"intermediate_size": 5000}), Honoured),
+        row("gemma2 gemma3_text llama mistral qwen3", "head_dim", json!({"head_dim": 64}), Honoured),
+        row("gpt_neox stablelm", "head_dim", json!({"head_dim": 64}), Refused("64")),
+        row(HIDDEN_ACT, "hidden_act", json!({"hidden_act": "relu"}), Honoured),
+        row(HIDDEN_ACT, "hidden_act", json!({"hidden_act": "mish"}), Refused("mish")),
+        row("gemma2 gemma3_text", "hidden_activation", json!({"hidden_activation": "gelu"}), Honoured),
+        row("gemma2 gemma3_text", "hidden_activation", json!({"hidden_activation": "mish"}), Refused("mish")),
+        row("gpt2 gpt_neo opt", "activation_function", json!({"activation_function": "gelu"}), Honoured),
+        row(
+            "gpt2 gpt_neo opt",
+            "activation_function",
+            json!({"activation_function": "mish"}),
+            Refused("mish"),
+        ),
+        row(
+            "gemma2 gemma3_text llama mistral olmo2 phi3 qwen2 qwen3",
+            "rms_norm_eps",
+            json!({"rms_norm_eps": 0.5}),
+            Honoured,
+        ),
+        row("gpt_neox phi stablelm", "layer_norm_eps", json!({"layer_norm_eps": 0.5}), Honoured),
+        row("gpt2 gpt_neo", "layer_norm_epsilon", json!({"layer_norm_epsilon": 0.5}), Honoured),
+        row("starcoder2", "norm_epsilon", json!({"norm_epsilon": 0.5}), Honoured),
+        row("starcoder2", "norm_epsilon", json!({"norm_epsilon": -1.0}), Refused("-1")),
+        row(
+            "gemma2 gemma3_text gpt2 gpt_neo opt starcoder2",
+            "tie_word_embeddings",
+            json!({"tie_word_embeddings": false}),
+            Honoured,
+        ),
+        row(
+            "gpt_neox llama mistral olmo2 phi phi3 qwen2 qwen3 stablelm",
+            "tie_word_embeddings",
+            json!({"tie_word_embeddings": true}),
+            Honoured,
+        ),
+        row(
+            "gemma2 gemma3_text llama olmo2 qwen3",
+            "attention_bias",
+            json!({"attention_bias": true}),
+            Honoured,
+        ),
+        row("gpt_neox", "attention_bias", json!({"attention_bias": false}), Honoured),
+        row("llama", "mlp_bias", json!({"mlp_bias": true}), Honoured),
+        row("stablelm", "use_qkv_bias", json!({"use_qkv_bias": true}), Honoured),
+        row("starcoder2", "use_bias", json!({"use_bias": false}), Honoured),
+        row("phi stablelm", "qk_layernorm", json!({"qk_layernorm": true}), Honoured),
+        row("gpt_neox", "use_parallel_residual", json!({"use_parallel_residual": false}), Honoured),
+        row("stablelm", "use_parallel_residual", json!({"use_parallel_residual": true}), Honoured),
+    ]);
+    rows.extend(windows());
+    rows.extend(ropes());
+    rows.extend(gemma());
+    rows.extend(older());
+    rows
+}
+
+fn windows() -> Vec<Row> {
+    let full = json!(["full_attention", "full_attention"]);
+    let layers = json!({"num_hidden_layers": 2, "use_sliding_window": true, "sliding_window": 64,
+        "layer_types": full});
+    let qwen = json!({"use_sliding_window": true, "sliding_window": 4096, "max_window_layers": 1,
+        "layer_types": null});
+    let always = "gemma2 gemma3_text mistral phi3 starcoder2";
+    vec![
+        row(always, "sliding_window", json!({"sliding_window": 77}), Honoured),
+        row("mistral", "sliding_window", json!({"sliding_window": null}), Honoured),
+        on("qwen2 qwen3", "sliding_window", qwen.clone(), json!({"sliding_window": 77}), Honoured),
+        on("qwen2 qwen3", "sliding_window", qwen.clone(), json!({"sliding_window": null}), Honoured),
+        on(
+            "qwen2 qwen3",
+            "sliding_window",
+            qwen.clone(),
+            json!({"sliding_window": ABSENT}),
+            Neutral("it is the class's default"),
+        ),
+        row(
+            "qwen2 qwen3",
+            "sliding_window",
+            json!({"sliding_window": 77}),
+            Neutral("use_sliding_window is false"),
+        ),
+        on("qwen2 qwen3", "use_sliding_window", qwen.clone(), json!({"use_sliding_window": false}), Honoured),
+        on("qwen2 qwen3", "max_window_layers", qwen, json!({"max_window_layers": 2}), Honoured),
+        on(
+            LAYERED,
+            "layer_types",
+            layers.clone(),
+            json!({"layer_types": ["sliding_attention", "full_attention"]}),
+            Honoured,
+        ),
+        on(
+            LAYERED,
+            "layer_types",
+            layers,
+            json!({"layer_types": ["full_attention", "chunked_attention"]}),
+            Refused("chunked_attention"),
+        ),
+        row("llama", "sliding_window", json!({"sliding_window": 77}), Neutral("the class has no window")),
+        row(
+            "mistral",
+            "layer_types",
+            json!({"layer_types": ["full_attention"]}),
+            Neutral("the class has one kind of layer"),
+        ),
+    ]
+}
+
+fn ropes() -> Vec<Row> {
+    let flat = "gemma2 gpt_neox llama mistral olmo2 phi phi3 qwen2 qwen3 stablelm starcoder2";
+    let scaled = "gemma2 gpt_neox llama mistral olmo2 phi qwen2 qwen3 stablelm starcoder2";
+    let llama3 = json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 512});
+    let yarn = json!({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 512});
+    let mut rows = vec![
+        row(flat, "rope_parameters", rope(json!({"rope_type": "default", "rope_theta": 500.0})), Honoured),
+        row(flat, "rope_parameters", rope(json!({"rope_type": "spiral"})), Refused("spiral")),
+        row(flat, "rope_parameters", rope(json!({"mrope_section": [16, 24, 24]})), Refused("mrope_section")),
+        row(scaled, "rope_parameters", rope(json!({"rope_type": "linear", "factor": 2.0})), Honoured),
+        row(scaled, "rope_parameters", rope(json!({"type": "linear", "factor": 2.0})), Honoured),
+        row(scaled, "rope_parameters", rope(json!({"rope_type": "linear"})), Refused("factor")),
+        row(scaled, "rope_parameters", rope(json!({"rope_type": "dynamic", "factor": 2.0})), Honoured),
+        row(scaled, "rope_parameters", rope(llama3.clone()), Honoured),
+        row(scaled, "rope_parameters", rope(yarn.clone()), Honoured),
+        row(
+            "phi3",
+            "rope_parameters",
+            rope(json!({"rope_type": "linear", "factor": 2.0})),
+            Refused("longrope"),
+        ),
+        row("phi3", "rope_parameters", rope(yarn.clone()), Refused("longrope")),
+        // Both forms in one file: the older one wins where it says something.
+        row(scaled, "rope_scaling", json!({"rope_scaling": {"type": "linear", "factor": 2.0}}), Honoured),
+        row(flat, "rope_scaling", json!({"rope_scaling": {}}), Neutral("it says nothing")),
+        row(flat, "rope_scaling", json!({"rope_scaling": {"type": "spiral"}}), Refused("spiral")),
+    ];
+    // The 4.x form.
+    let old = rope(Value::Null);
+    let modern = "gemma2 gemma3_text llama mistral olmo2 phi phi3 qwen2 qwen3 stablelm starcoder2";
+    let rotates = Neutral("the class rotates whole heads and does not read it");
+    let renamed = Neutral("the class has another name for it");
+    rows.extend([
+        on(modern, "rope_theta", old.clone(), json!({"rope_theta": 500.0}), Honoured),
+        on("gpt_neox", "rotary_emb_base", old.clone(), json!({"rotary_emb_base": 500.0}), Honoured),
+        on("gpt_neox", "rotary_pct", old.clone(), json!({"rotary_pct": 0.5}), Honoured),
+        on("gpt_neox", "rope_theta", old.clone(), json!({"rope_theta": 500.0}), renamed),
+        on("gpt_neox", "partial_rotary_factor", old.clone(), json!({"partial_rotary_factor": 0.5}), renamed),
+        on(
+            "phi phi3 stablelm",
+            "partial_rotary_factor",
+            old,
+            json!({"partial_rotary_factor": 0.75}),
+            Honoured,
+        ),
+        row(WHOLE, "partial_rotary_factor", json!({"partial_rotary_factor": 0.5}), rotates),
+        row("gemma3_text", "partial_rotary_factor", json!({"partial_rotary_factor": 0.5}), rotates),
+        on(
+            WHOLE,
+            "partial_rotary_factor",
+            rope(json!({"rope_type": "linear", "factor": 2.0})),
+            json!({"partial_rotary_factor": 0.5}),
+            Refused("whole heads"),
+        ),
+        row(
+            PART,
+            "rope_parameters",
+            rope(json!({"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.75})),
+            Honoured,
+        ),
+    ]);
+    // Every number inside an object, on top of an object without it or with another value.
+    let inside = |families, base: &Value, name: &str, value: Value| {
+        let mut change = base.clone();
+        change.as_object_mut().unwrap().insert(name.to_owned(), value);
+        on(families, "rope_parameters", rope(base.clone()), rope(change), Honoured)
+    };
+    for (name, value) in [
+        ("rope_theta", json!(500.0)),
+        ("factor", json!(3.0)),
+        ("low_freq_factor", json!(2.0)),
+        ("high_freq_factor", json!(5.0)),
+        ("original_max_position_embeddings", json!(256)),
+    ] {
+        rows.push(inside("llama", &llama3, name, value));
+    }
+    for (name, value) in [
+        ("rope_theta", json!(500.0)),
+        ("factor", json!(3.0)),
+        ("beta_fast", json!(20.0)),
+        ("beta_slow", json!(2.0)),
+        ("truncate", json!(false)),
+        ("attention_factor", json!(1.5)),
+        ("original_max_position_embeddings", json!(256)),
+    ] {
+        rows.push(inside("llama qwen2 phi", &yarn, name, value));
+    }
+    let mut scales = yarn;
+    scales.as_object_mut().unwrap().insert("mscale".into(), json!(0.7));
+    rows.push(inside("llama", &scales, "mscale_all_dim", json!(0.9)));
+    rows.extend(long_rope());
+    rows
+}
+
+/// Longrope on heads of 4, so that the lists stay short.
+fn long_rope() -> Vec<Row> {
+    let object = |short: f64, long: f64| {
+        let (short, long) = ([1.0, short], [2.0, long]);
+        json!({"rope_type": "longrope", "short_factor": short, "long_factor": long})
+    };
+    let base = json!({"num_attention_heads": 768, "num_key_value_heads": 768, "max_position_embeddings": 131_072,
+        "rope_parameters": object(1.5, 3.0)});
+    let original = |value: Value| one("original_max_position_embeddings", value);
+    let mut inner = object(1.5, 3.0);
+    inner.as_object_mut().unwrap().insert("original_max_position_embeddings".into(), json!(2048));
+    vec![
+        on("phi3", "rope_parameters", base.clone(), rope(object(1.25, 3.0)), Honoured),
+        on("phi3", "rope_parameters", base.clone(), rope(object(1.5, 4.0)), Honoured),
+        on(
+            "phi3",
+            "rope_parameters",
+            base.clone(),
+            rope(json!({"rope_type": "longrope", "short_factor": [1.0], "long_factor": [2.0, 3.0]})),
+            Refused("short_factor"),
+        ),
+        on("phi3", "original_max_position_embeddings", base.clone(), original(json!(2048)), Honoured),
+        on(
+            "phi3",
+            "original_max_position_embeddings",
+            base.clone(),
+            original(json!(ABSENT)),
+            Neutral("it is the class's default"),
+        ),
+        on("phi3", "rope_parameters", base, rope(inner), Neutral("the field beside the object wins")),
+        row(
+            "phi3",
+            "original_max_position_embeddings",
+            original(json!(2048)),
+            Neutral("only longrope reads it"),
+        ),
+    ]
+}
+
+fn gemma() -> Vec<Row> {
+    let both = "gemma2 gemma3_text";
+    let kind = |theta: f64| json!({"rope_type": "default", "rope_theta": theta});
+    let ropes = |full: Value, local: Value| rope(json!({"full_attention": full, "sliding_attention": local}));
+    vec![
+        row(both, "query_pre_attn_scalar", json!({"query_pre_attn_scalar": 224}), Honoured),
+        row(both, "final_logit_softcapping", json!({"final_logit_softcapping": 7.0}), Honoured),
+        row("gemma2", "final_logit_softcapping", json!({"final_logit_softcapping": null}), Honoured),
+        row("gemma2", "attn_logit_softcapping", json!({"attn_logit_softcapping": 7.0}), Honoured),
+        row("gemma2", "attn_logit_softcapping", json!({"attn_logit_softcapping": null}), Honoured),
+        row(
+            "gemma3_text",
+            "attn_logit_softcapping",
+            json!({"attn_logit_softcapping": 7.0}),
+            Neutral("its attention has no cap; transformers keeps the field and does not read it"),
+        ),
+        row(
+            both,
+            "use_bidirectional_attention",
+            json!({"use_bidirectional_attention": true}),
+            Refused("true"),
+        ),
+        on(
+            "gemma3_text",
+            "sliding_window_pattern",
+            json!({"layer_types": null}),
+            json!({"sliding_window_pattern": 2}),
+            Honoured,
+        ),
+        row("gemma3_text", "rope_parameters", ropes(kind(500.0), kind(10000.0)), Honoured),
+        row("gemma3_text", "rope_parameters", ropes(kind(1_000_000.0), kind(500.0)), Honoured),
+        row(
+            "gemma3_text",
+            "rope_parameters",
+            ropes(json!({"rope_type": "linear", "factor": 8.0}), kind(10000.0)),
+            Honoured,
+        ),
+        row(
+            "gemma3_text",
+            "rope_parameters",
+            ropes(json!({"rope_type": "spiral"}), kind(1.5)),
+            Refused("spiral"),
+        ),
+        on(
+            "gemma3_text",
+            "rope_local_base_freq",
+            rope(Value::Null),
+            json!({"rope_local_base_freq": 500.0}),
+            Honoured,
+        ),
+        on(
+            "gemma3_text",
+            "rope_scaling",
+            rope(Value::Null),
+            json!({"rope_scaling": {"rope_type": "linear", "factor": 8.0}}),
+            Honoured,
+        ),
+        row(
+            "gemma3_text",
+            "rope_scaling",
+            json!({"rope_scaling": {"rope_type": "linear", "factor": 8.0}}),
+            Honoured,
+        ),
+    ]
+}
+
+/// Families before Llama.
+fn older() -> Vec<Row> {
+    let global = json!(vec!["global"; 24]);
+    let pattern = |name: &str| json!([[[name], 24]]);
+    vec![
+        row("gpt2", "n_positions", json!({"n_positions": 777}), Honoured),
+        row("gpt2", "n_embd", json!({"n_embd": 1536}), Honoured),
+        row("gpt2", "n_layer", json!({"n_layer": 2}), Honoured),
+        row("gpt2", "n_head", json!({"n_head": 6}), Honoured),
+        row("gpt2", "n_head", json!({"n_head": 7}), Refused("7")),
+        row("gpt2", "n_inner", json!({"n_inner": 5000}), Honoured),
+        row("gpt2", "scale_attn_weights", json!({"scale_attn_weights": false}), Honoured),
+        row(
+            "gpt2",
+            "scale_attn_by_inverse_layer_idx",
+            json!({"scale_attn_by_inverse_layer_idx": true}),
+            Honoured,
+        ),
+        row(
+            "gpt2",
+            "reorder_and_upcast_attn",
+            json!({"reorder_and_upcast_attn": true}),
+            Neutral("the same sums in another order"),
+        ),
+        row("gpt_neo", "num_layers", json!({"num_layers": 1, "attention_layers": ["local"]}), Honoured),
+        row("gpt_neo", "attention_types", json!({"num_layers": 2}), Refused("24 layers of 2")),
+        row("gpt_neo", "num_heads", json!({"num_heads": 8}), Honoured),
+        row("gpt_neo", "num_heads", json!({"num_heads": 7}), Refused("7")),
+        row("gpt_neo", "window_size", json!({"window_size": 7}), Honoured),
+        row(
+            "gpt_neo",
+            "attention_types",
+            json!({"attention_types": pattern("global"), "attention_layers": null}),
+            Honoured,
+        ),
+        row(
+            "gpt_neo",
+            "attention_types",
+            json!({"attention_types": pattern("diagonal"), "attention_layers": null}),
+            Refused("diagonal"),
+        ),
+        row(
+            "gpt_neo",
+            "attention_types",
+            json!({"attention_types": pattern("global")}),
+            Neutral("attention_layers, beside it, wins"),
+        ),
+        row("gpt_neo", "attention_layers", one("attention_layers", global), Honoured),
+        row("opt", "ffn_dim", json!({"ffn_dim": 5000}), Honoured),
+        row("opt", "do_layer_norm_before", json!({"do_layer_norm_before": false}), Honoured),
+        row("opt", "_remove_final_layer_norm", json!({"_remove_final_layer_norm": true}), Honoured),
+        row("opt", "word_embed_proj_dim", json!({"word_embed_proj_dim": 512}), Honoured),
+        row("opt", "enable_bias", json!({"enable_bias": false}), Honoured),
+        row(
+            "opt",
+            "layer_norm_elementwise_affine",
+            json!({"layer_norm_elementwise_affine": false}),
+            Honoured,
+        ),
+    ]
+}
+
+/// A config class: the fields of a default instance, and the names that stand for some of them.
+struct Class {
+    model_type: String,
+    defaults: Map<String, Value>,
+    aliases: Vec<String>,
+}
+
+fn classes() -> Vec<Class> {
+    let text = fs::read_to_string(golden().join("configs/fields.json")).unwrap();
+    let table: Value = serde_json::from_str(&text).unwrap();
+    let families = table["families"].as_object().unwrap();
+    let class = |(name, class): (&String, &Value)| Class {
+        model_type: name.clone(),
+        defaults: class["defaults"].as_object().unwrap().clone(),
+        aliases: class["aliases"].as_object().unwrap().keys().cloned().collect(),
+    };
+    families.iter().map(class).collect()
+}
+
+/// `fields` with `patch` on top.
+fn merge(fields: &Map<String, Value>, patch: &Value) -> Map<String, Value> {
+    let mut fields = fields.clone();
+    for (name, value) in patch.as_object().unwrap() {
+        if value == ABSENT {
+            fields.remove(name);
+        } else {
+            fields.insert(name.clone(), value.clone());
+        }
+    }
+    fields
+}
+
+fn read(fields: Map<String, Value>) -> Result<family::Read, String> {
+    family::read(&Value::Object(fields)).map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_list_has_every_family() {
+    let names: Vec<String> = classes().into_iter().map(|class| class.model_type).collect();
+    let mut families: Vec<&str> = FAMILIES.iter().map(|family| family.model_type).collect();
+    families.sort_unstable();
+    assert_eq!(names, families);
+}
+
+#[test]
+fn every_field_of_a_class_is_taken_or_irrelevant() {
+    for class in classes() {
+        let ignored = read(class.defaults).unwrap().ignored;
+        assert!(ignored.is_empty(), "{}: {ignored:?}", class.model_type);
+    }
+}
+
+/// Where config.json is silent, the class's default holds.
+#[test]
+fn a_field_left_out_has_the_default_of_its_class() {
+    let mut failures = Vec::new();
+    for class in classes() {
+        let whole = read(class.defaults.clone()).unwrap().spec;
+        for field in class.defaults.keys().filter(|field| *field != "model_type") {
+            match read(merge(&class.defaults, &one(field, ABSENT.into()))) {
+                Ok(read) if read.spec != whole => failures.push(format!("{}: {field}", class.model_type)),
+                Ok(_) => {}
+                // Refusing is no silent difference.
+                Err(error) => assert!(error.contains("is required"), "{}: {error}", class.model_type),
+            }
+        }
+    }
+    assert!(failures.is_empty(), "other defaults than the class's:\n{}", failures.join("\n"));
+}
+
+#[test]
+fn every_changed_field_is_honoured_or_refused() {
+    let classes: BTreeMap<String, Class> =
+        classes().into_iter().map(|class| (class.model_type.clone(), class)).collect();
+    let mut failures = Vec::new();
+    for row in rows() {
+        for name in row.families.split_whitespace() {
+            let base = merge(&classes[name].defaults, &row.base);
+            let before =
+                read(base.clone()).unwrap_or_else(|error| panic!("{name}: {}: {error}", row.field)).spec;
+            let after = read(merge(&base, &row.change));
+            let wrong = match (&after, row.expect) {
+                (Ok(after), Honoured) => (after.spec == before).then(|| "changes nothing".to_owned()),
+                (Ok(after), Neutral(reason)) => {
+                    (after.spec != before).then(|| format!("changes the spec, but {reason}"))
+                }
+                (Ok(_), Refused(_)) => Some("is accepted".into()),
+                (Err(error), Refused(text)) => {
+                    // A nested field is named with its object or by itself.
+                    let named = error.contains(row.field) || error.contains("rope");
+                    (!named || !error.contains(text)).then(|| format!("is refused without {text}: {error}"))
+                }
+                (Err(error), _) => Some(format!("is refused: {error}")),
+            };
+            if let Some(wrong) = wrong {
+                failures.push(format!("{name}: {} {wrong} ({})", row.field, row.change));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn the_table_has_every_field() {
+    let mut missing = Vec::new();
+    let rows = rows();
+    for class in classes() {
+        for field in class.defaults.keys().chain(&class.aliases) {
+            let has = |row: &Row| {
+                row.field == field && row.families.split_whitespace().any(|name| name == class.model_type)
+            };
+            if !IRRELEVANT.contains(&field.as_str()) && !rows.iter().any(has) {
+                missing.push(format!("{}: {field}", class.model_type));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "no row for\n{}", missing.join("\n"));
+}
