@@ -1,7 +1,7 @@
 //! The centre: panels as tabs that can be dragged apart into splits.
 
-use eframe::egui::{Color32, Style, Ui, Visuals, WidgetText};
-use egui_tiles::{Behavior, SimplificationOptions, Tile, TileId, Tiles, Tree, UiResponse};
+use eframe::egui::{Color32, Stroke, Style, Ui, Visuals, WidgetText};
+use egui_tiles::{Behavior, SimplificationOptions, TabState, Tile, TileId, Tiles, Tree, UiResponse};
 
 use crate::command::Command;
 use crate::panels;
@@ -71,6 +71,14 @@ impl Behavior<Tab> for Panes<'_> {
 
     fn tab_bar_color(&self, visuals: &Visuals) -> Color32 {
         visuals.panel_fill
+    }
+
+    fn tab_text_color(&self, visuals: &Visuals, _: &Tiles<Tab>, _: TileId, tab: &TabState) -> Color32 {
+        if tab.active { visuals.text_color() } else { visuals.weak_text_color() }
+    }
+
+    fn tab_outline_stroke(&self, visuals: &Visuals, _: &Tiles<Tab>, _: TileId, tab: &TabState) -> Stroke {
+        if tab.active { Stroke::new(1.0, visuals.selection.bg_fill) } else { Stroke::NONE }
     }
 
     fn tab_bar_height(&self, _style: &Style) -> f32 {

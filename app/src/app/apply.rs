@@ -26,7 +26,7 @@ impl SluiceApp {
                 self.state.palette = if self.state.palette.is_some() { None } else { Some(String::new()) };
             }
             Command::EditPrompt => {
-                ctx.memory_mut(|memory| memory.request_focus(eframe::egui::Id::unique(PROMPT)))
+                ctx.memory_mut(|memory| memory.request_focus(eframe::egui::Id::unique(PROMPT)));
             }
             Command::Trace(trace) => self.trace(trace.map(|trace| *trace)),
             Command::Generate => self.generate(),
@@ -84,7 +84,7 @@ impl SluiceApp {
             }),
             Command::Clear => once(&|plan| plan.items.clear()),
             Command::Paint(layer, position, lane) => {
-                history.change(pressed, |plan| reroute(plan, |route| route.set(layer, position, lane)))
+                history.change(pressed, |plan| reroute(plan, |route| route.set(layer, position, lane)));
             }
             Command::Edit(index, item) => history.change(pressed, |plan| {
                 if let Some(slot) = plan.items.get_mut(index) {

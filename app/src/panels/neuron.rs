@@ -43,6 +43,6 @@ fn list(ui: &mut Ui, name: &str, tokens: &[(Token, f32)]) {
     ui.weak(name);
     for (token, x) in tokens {
         let text = crate::theme::short(&token.text, 9);
-        ui.label(RichText::new(format!("{x:+.2} {text}")).monospace().small());
+        ui.label(RichText::new(format!("{x:+.2} {text}")).font(crate::theme::small_mono()));
     }
 }

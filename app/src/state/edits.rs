@@ -66,9 +66,9 @@ impl Preset {
         match self {
             Self::AllBig => "All big",
             Self::AllSmall => "All small",
-            Self::EarlySmall => "Early layers small",
-            Self::LateSmall => "Late layers small",
-            Self::LastBig => "Last token big",
+            Self::EarlySmall => "Early small",
+            Self::LateSmall => "Late small",
+            Self::LastBig => "Last big",
             Self::Coin => "Coin toss",
         }
     }

@@ -143,41 +143,39 @@ impl Canvas<'_> {
         Rect::from_min_size(min, self.cell)
     }
 
-    /// Diagonals, strikes and texts of the cells, where they are few enough to be read.
+    /// Diagonals, strikes, hatches and texts of the cells, where they are few enough to be told apart.
     fn marks(&self, ui: &Ui, clip: Rect) {
-        if self.rows.len() * self.cols.len() > MARKED || self.cell.y < 11.0 {
+        if !has_marks(self.map) {
             return;
         }
         let painter = ui.painter().with_clip_rect(clip);
         let ground = theme::ground(ui.ctx());
         let line = Stroke::new(1.0, self.quiet.gamma_multiply(0.6));
-        let room = ((self.cell.x - 4.0) / 6.6) as usize;
+        let grid = Stroke::new(1.0, ui.visuals().panel_fill);
+        let room = if self.cell.y < 11.0 { 0 } else { ((self.cell.x - 4.0) / 6.6) as usize };
         let classes = matches!(self.map.scale, Scale::Classes(_));
         let mut shapes = Vec::new();
         for row in self.rows.clone() {
             for col in self.cols.clone() {
                 let (rect, value) = (self.rect(row, col), self.map.value(row, col));
-                if classes {
-                    let grid = Stroke::new(1.0, ui.visuals().panel_fill);
+                if classes && self.cell.min_elem() > 6.0 {
                     shapes.push(Shape::rect_stroke(rect, 0.0, grid, StrokeKind::Middle));
-                    let class = self.map.scale.class(value);
-                    if class.is_some_and(|class| class.rgb.is_none()) {
-                        shapes.push(Shape::line_segment([rect.left_bottom(), rect.right_top()], line));
-                    }
-                    if class.is_some_and(|class| class.struck) {
-                        shapes.push(Shape::line_segment([rect.left_center(), rect.right_center()], line));
-                    }
+                }
+                let class = self.map.scale.class(value);
+                if class.is_some_and(|class| class.rgb.is_none()) {
+                    shapes.push(Shape::line_segment([rect.left_bottom(), rect.right_top()], line));
+                }
+                if class.is_some_and(|class| class.struck) {
+                    shapes.push(Shape::line_segment([rect.left_center(), rect.right_center()], line));
+                }
+                if self.map.scale.misses(value) {
+                    hatch(rect, line, &mut shapes);
                 }
                 if let Some(text) = self.map.text(row, col).filter(|_| room >= 2) {
                     let ink = colour::rgb(&self.map.scale, value, ground).map(colour::ink);
                     let ink = ink.map_or(self.quiet, theme::colour);
-                    painter.text(
-                        rect.center(),
-                        Align2::CENTER_CENTER,
-                        theme::short(text, room),
-                        self.font.clone(),
-                        ink,
-                    );
+                    let text = theme::short(text, room);
+                    painter.text(rect.center(), Align2::CENTER_CENTER, text, self.font.clone(), ink);
                 }
             }
         }
@@ -270,6 +268,23 @@ impl Canvas<'_> {
             text = format!("{text}\n{inside}");
         }
         text
+    }
+}
+
+/// Whether the cells are few enough to be marked one by one; the texture of others is striped instead.
+pub fn has_marks(map: &Map) -> bool {
+    map.values.len() <= MARKED
+}
+
+/// Three strokes across a missing cell.
+fn hatch(rect: Rect, line: Stroke, shapes: &mut Vec<Shape>) {
+    let (middle, bottom_right) = (rect.center(), rect.right_bottom());
+    for [from, to] in [
+        [rect.left_bottom(), rect.right_top()],
+        [rect.left_center(), pos2(middle.x, rect.top())],
+        [pos2(middle.x, bottom_right.y), rect.right_center()],
+    ] {
+        shapes.push(Shape::line_segment([from, to], line));
     }
 }
 

@@ -85,5 +85,8 @@ fn image(map: &Map, ground: Ground) -> ColorImage {
     let pooled = map.pooled(LONGEST);
     let map = pooled.as_ref().unwrap_or(map);
     let (rows, cols) = map.shape();
-    ColorImage::from_rgba_unmultiplied([cols, rows], &colour::rgba_image(map, ground))
+    let marked = super::map::has_marks(map);
+    let pixels =
+        if marked { colour::transparent_image(map, ground) } else { colour::rgba_image(map, ground) };
+    ColorImage::from_rgba_unmultiplied([cols, rows], &pixels)
 }

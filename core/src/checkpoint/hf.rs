@@ -130,6 +130,26 @@ impl Checkpoint {
         self.files.get(*self.home.get(name)?)?.tensors().get(name)
     }
 
+    /// Whether two tensors are the same on disk: shape, format and every byte.
+    pub fn same(&self, one: &str, other: &str) -> bool {
+        let raw = |name: &str| self.files.get(*self.home.get(name)?)?.raw(name);
+        match (raw(one), raw(other)) {
+            (Some((a, a_bytes)), Some((b, b_bytes))) => {
+                (a.dtype, &a.shape) == (b.dtype, &b.shape) && a_bytes == b_bytes
+            }
+            _ => false,
+        }
+    }
+
+    /// generation_config.json, where the folder has one.
+    pub fn generation_config(&self) -> Result<Option<Value>> {
+        let path = self.folder.as_ref().map(|folder| folder.join("generation_config.json"));
+        match path.filter(|path| path.is_file()) {
+            Some(path) => parse_object(&path, &read_text(&path)?).map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// A tensor of the expected shape, f32, and whether all of it is finite.
     pub fn load_f32(&self, name: &str, shape: &[usize]) -> Result<(Tensor, bool)> {
         let place = || self.folder.clone().unwrap_or_else(|| PathBuf::from(&self.name));

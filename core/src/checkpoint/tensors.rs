@@ -109,12 +109,16 @@ impl TensorFile {
         &self.bytes
     }
 
+    /// A tensor's bytes on disk.
+    pub(super) fn raw(&self, name: &str) -> Option<(&TensorInfo, &[u8])> {
+        let info = self.tensors.get(name)?;
+        Some((info, self.bytes.get(self.data + info.range.0..self.data + info.range.1)?))
+    }
+
     /// A tensor widened to f32 in fresh memory, and whether all of it is finite.
     pub fn load_f32(&self, name: &str) -> Result<(Tensor, bool)> {
         let missing = || Error::checkpoint(&self.path, format!("has no tensor \"{name}\""));
-        let info = self.tensors.get(name).ok_or_else(missing)?;
-        let (start, end) = (self.data + info.range.0, self.data + info.range.1);
-        let bytes = self.bytes.get(start..end).ok_or_else(missing)?;
+        let (info, bytes) = self.raw(name).ok_or_else(missing)?;
         let (values, finite) = match info.dtype {
             Dtype::F32 => widen::<4>(bytes, f32::from_le_bytes),
             Dtype::F16 => widen::<2>(bytes, |b| f16::from_le_bytes(b).to_f32()),

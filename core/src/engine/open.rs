@@ -7,8 +7,8 @@ use super::memory::check;
 use super::{Cancelled, Engine};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
-use crate::model::layout::{Decl, declare, parameters};
-use crate::model::{Model, family};
+use crate::model::layout::{Decl, Layout, Role, declare, parameters};
+use crate::model::{Model, Spec, family};
 use crate::worker::{Card, Prompt};
 
 /// An engine and its model card.
@@ -27,14 +27,37 @@ pub fn open(
     cancelled: Cancelled,
 ) -> Result<Opened> {
     let read = family::read(checkpoint.config())?;
-    let (spec, layout) = (read.spec, read.layout);
-    let decls = declare(&spec, &layout);
+    let (mut spec, layout) = (read.spec, read.layout);
+    let mut warnings = Vec::new();
+    match checkpoint.generation_config() {
+        // Where it names ends of a text, they count instead of the config's (transformers' generate).
+        Ok(Some(generation)) if generation.get("eos_token_id").is_some_and(|eos| !eos.is_null()) => {
+            spec.eos = family::ids(&generation["eos_token_id"]);
+        }
+        Ok(_) => {}
+        Err(error) => warnings.push(format!("{error}; texts end as config.json says")),
+    }
+    if spec.unembed.tied && tables_differ(checkpoint, &spec, &layout) {
+        spec.unembed.tied = false;
+        warnings.push(
+            "config.json ties embedding and unembedding, the checkpoint holds two different ones".into(),
+        );
+    }
+    let mut decls = declare(&spec, &layout);
+    if spec.unembed.tied {
+        // Some writers keep only the unembedding of a tied pair.
+        let only = decls.iter_mut().find(|decl| decl.slot.role == Role::Embed);
+        if let Some(embed) = only.filter(|embed| find(checkpoint, embed, layout.prefix).is_err())
+            && checkpoint.info(&unembed_name(&layout)).is_some()
+        {
+            (embed.name, embed.prefixed) = (unembed_name(&layout), false);
+        }
+    }
     let named: Vec<(String, &Decl)> =
         decls.iter().map(|decl| Ok((find(checkpoint, decl, layout.prefix)?, decl))).collect::<Result<_>>()?;
     let bytes_resident = 4 * parameters(&spec, &layout);
     check("this checkpoint", bytes_resident)?;
 
-    let mut warnings = Vec::new();
     let mut broken = Vec::new();
     let mut parts = std::collections::HashMap::new();
     let mut done = 0;
@@ -96,6 +119,21 @@ pub fn bundled() -> Result<Checkpoint> {
         include_str!("../../../assets/bundled/tokenizer.json"),
         include_bytes!("../../../assets/bundled/model.safetensors"),
     )
+}
+
+fn unembed_name(layout: &Layout) -> String {
+    format!("{}.weight", layout.unembed)
+}
+
+/// Whether the checkpoint holds an unembedding that is not the embedding; transformers then ties nothing.
+fn tables_differ(checkpoint: &Checkpoint, spec: &Spec, layout: &Layout) -> bool {
+    let decls = declare(spec, layout);
+    let Some(embed) = decls.iter().find(|decl| decl.slot.role == Role::Embed) else { return false };
+    let unembed = unembed_name(layout);
+    match find(checkpoint, embed, layout.prefix) {
+        Ok(name) => checkpoint.info(&unembed).is_some() && !checkpoint.same(&name, &unembed),
+        Err(_) => false,
+    }
 }
 
 /// Name of a declared tensor in the checkpoint. Checkpoints of the bare model leave out some or all of the prefix.

@@ -163,8 +163,8 @@ pub fn rgba_image(map: &Map, ground: Ground) -> Vec<u8> {
     })
 }
 
-/// Like [`rgba_image`], with missing and empty cells transparent.
-pub(super) fn transparent_image(map: &Map, ground: Ground) -> Vec<u8> {
+/// Like [`rgba_image`], with missing and empty cells transparent, for whoever marks them.
+pub fn transparent_image(map: &Map, ground: Ground) -> Vec<u8> {
     image(map, ground, |_, _, _| [0; 4])
 }
 

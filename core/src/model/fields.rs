@@ -152,6 +152,16 @@ impl<'a> Fields<'a> {
         self.map.is_empty()
     }
 
+    /// This object with the fields of another written over it.
+    pub fn changed_by(&self, other: &Self) -> Value {
+        let mut map = self.map.clone();
+        if other.has("type") && !other.has("rope_type") {
+            map.remove("rope_type");
+        }
+        map.extend(other.map.clone());
+        Value::Object(map)
+    }
+
     /// An object-valued field.
     pub fn object(&self, name: &'static str) -> Result<Option<Self>> {
         self.get(name).map(|value| Self::nested(value, name)).transpose()

@@ -529,7 +529,9 @@ fn a_field_left_out_has_the_default_of_its_class() {
     let mut failures = Vec::new();
     for class in classes() {
         let whole = read(class.defaults.clone()).unwrap().spec;
-        for field in class.defaults.keys().filter(|field| *field != "model_type") {
+        // Transformers ends a text at the ids that a checkpoint's files write, never at the class's.
+        let written = ["model_type", "bos_token_id", "eos_token_id"];
+        for field in class.defaults.keys().filter(|field| !written.contains(&field.as_str())) {
             match read(merge(&class.defaults, &one(field, ABSENT.into()))) {
                 Ok(read) if read.spec != whole => failures.push(format!("{}: {field}", class.model_type)),
                 Ok(_) => {}

@@ -64,12 +64,13 @@ fn gemma3_ropes(fields: &Fields, common: &Common) -> Result<[RopeSpec; 2]> {
     let plain = |theta| RopeSpec { dims: common.d_head, theta, scaling: RopeScaling::None };
     let parameters = fields.object("rope_parameters")?;
     let scaling = fields.object("rope_scaling")?;
-    let full = match (&parameters, &scaling) {
-        (Some(nested), _) => match nested.object("full_attention")? {
-            Some(full) => rope::parse(&full, common.d_head, &defaults(theta))?,
-            None => plain(theta),
-        },
-        (None, Some(scaling)) => rope::parse(scaling, common.d_head, &defaults(theta))?,
+    let nested = parameters.as_ref().map(|nested| nested.object("full_attention")).transpose()?.flatten();
+    let full = match (nested, scaling) {
+        // Where both are written, the older object changes the newer one.
+        (Some(full), Some(scaling)) => {
+            rope::parse(&Fields::new(&full.changed_by(&scaling))?, common.d_head, &defaults(theta))?
+        }
+        (Some(full), None) | (None, Some(full)) => rope::parse(&full, common.d_head, &defaults(theta))?,
         (None, None) => plain(theta),
     };
     let local = match &parameters {

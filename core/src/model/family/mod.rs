@@ -78,14 +78,15 @@ pub fn read(config: &Value) -> Result<Read> {
 
 /// The ids of `bos_token_id` and `eos_token_id`; transformers generates with what is written, not with its class's.
 pub(crate) fn special_ids(fields: &Fields) -> (Option<u32>, Vec<u32>) {
-    let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
-    let bos = fields.get("bos_token_id").and_then(id);
-    let eos = match fields.get("eos_token_id") {
-        Some(Value::Array(list)) => list.iter().filter_map(id).collect(),
-        Some(value) => id(value).into_iter().collect(),
-        None => Vec::new(),
-    };
-    (bos, eos)
+    let bos = fields.get("bos_token_id").and_then(|value| ids(value).first().copied());
+    (bos, fields.get("eos_token_id").map(ids).unwrap_or_default())
+}
+
+/// One id or a list of them.
+pub(crate) fn ids(value: &Value) -> Vec<u32> {
+    let one = std::slice::from_ref(value);
+    let list = value.as_array().map_or(one, Vec::as_slice);
+    list.iter().filter_map(Value::as_u64).filter_map(|id| u32::try_from(id).ok()).collect()
 }
 
 /// Heads and their width; `d_model` must divide where `head_dim` is left out.

@@ -157,7 +157,7 @@ fn yarn(rope: &Fields, defaults: &Defaults, original: usize) -> Result<RopeScali
 
 fn long_rope(rope: &Fields, dims: usize, trained: usize, original: usize) -> Result<RopeScaling> {
     let factors = |name: &str| {
-        let list = rope.floats(name)?.ok_or_else(|| rope.bad(name, "is required"))?;
+        let list = rope.floats(name)?.ok_or_else(|| rope.bad(name, "is required by longrope"))?;
         if list.len() == dims / 2 {
             Ok(list)
         } else {
