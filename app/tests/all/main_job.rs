@@ -5,7 +5,9 @@ use std::fs;
 use eframe::egui::{Key, Modifiers, Role};
 use egui_kittest::kittest::Queryable as _;
 use sluice::state::Tab;
+use sluice_core::checkpoint::{SaveDtype, save};
 use sluice_core::figure::Plot;
+use sluice_core::model::random_tensors;
 use sluice_core::worker::{Target, ViewData};
 
 use crate::support::{Window, bits, golden, svg_texts};
@@ -129,4 +131,30 @@ fn a_checkpoint_without_tokenizer_works_on_ids() {
     assert!(figure.notes.iter().any(|note| note.contains("surrogate") && note.contains("seeded random ids")));
     let Plot::Map(map) = &figure.plot else { panic!("not a map") };
     assert_eq!(map.cols.labels.last().map(String::as_str), Some("next"));
+}
+
+/// SmolLM2-135M's true shape with random weights: opened, run and steered like any other checkpoint.
+#[test]
+#[cfg_attr(debug_assertions, ignore = "135 million random numbers take minutes without optimisation")]
+fn a_real_shape_is_steered_in_the_window() {
+    let text = fs::read_to_string(golden("configs/smollm2-135m.json")).unwrap();
+    let config: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let tensors = random_tensors(&config, 135).unwrap();
+    save(folder.path(), &config, &tensors, SaveDtype::Bf16, None).unwrap();
+    drop(tensors);
+    let mut window = Window::new(Some(Target::Path(folder.path().to_owned())));
+    window.until("the checkpoint", |state| state.card.is_some());
+    assert_eq!(window.state().layers(), 30);
+    assert_eq!(window.state().card.as_ref().unwrap().parameters, 134_515_008);
+    window.fill(Role::MultilineTextInput, "Prompt, token ids", "1, 504, 3, 49151, 28, 0, 1042, 17");
+    window.until("the tokens", |state| state.results.tokens.len() == 8 && state.results.tokens[1].id == 504);
+    window.settle();
+    let before = window.next();
+    window.click_role(Role::Button, "Pruning");
+    window.click("FFN 3");
+    let changed = window.next();
+    assert!(changed.kl > 0.0 && changed.rows.iter().all(|row| row.plan.is_finite()));
+    window.click("Undo");
+    assert_eq!(bits(&window.next()), bits(&before));
 }

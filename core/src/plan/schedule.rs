@@ -471,3 +471,85 @@ fn row(x: &Tensor, site: Site, position: Option<usize>) -> Result<Tensor> {
 fn no_layer(layer: usize, spec: &Spec) -> Error {
     Error::Plan(format!("this model has layers 0 to {}, not {layer}", spec.n_layers().saturating_sub(1)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values() -> Tensor {
+        let values: Vec<f32> = (0..24).map(|i| rng::normal(3, 0, i)).collect();
+        Tensor::from_vec(values, (4, 6), &Device::Cpu).unwrap()
+    }
+
+    fn site() -> Site {
+        Site::block(0, Hook::ResidPost)
+    }
+
+    fn applied(op: Op, strength: f32) -> Vec<f32> {
+        let edit = Edit { rows: Rows::Positions(Positions::All, 4), unit: None, strength, op };
+        let x = edit.apply(site(), values(), &[0, 1, 2, 3]).unwrap();
+        x.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    fn near(a: &[f32], b: &[f32]) -> bool {
+        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-6)
+    }
+
+    /// Past the shortcuts that leave neutral items out.
+    #[test]
+    fn neutral_kernels_change_nothing() {
+        let x: Vec<f32> = values().flatten_all().unwrap().to_vec1().unwrap();
+        let vector = values().get(1).unwrap();
+        let add = |keep_norm| Op::Add { vector: vector.clone(), scale: 0.0, keep_norm };
+        for op in [
+            Op::Scale(1.0),
+            Op::Threshold(0.0),
+            Op::Noise { std: 0.0, seed: 1 },
+            Op::Replace(values()),
+            add(false),
+            add(true),
+        ] {
+            assert!(near(&applied(op.clone(), 1.0), &x), "{op:?}");
+        }
+        for op in [Op::Zero, Op::Scale(7.0), Op::Constant(vector.clone()), Op::Threshold(9.0)] {
+            assert!(near(&applied(op.clone(), 0.0), &x), "{op:?}");
+        }
+    }
+
+    /// Against plain arithmetic over the values.
+    #[test]
+    fn half_way_settings_equal_a_plain_reference() {
+        let x: Vec<f32> = values().flatten_all().unwrap().to_vec1().unwrap();
+        let v = &x[6..12];
+        let vector = values().get(1).unwrap();
+        let each = |f: &dyn Fn(usize, f32) -> f32| -> Vec<f32> {
+            x.iter().enumerate().map(|(i, &x)| 0.5 * x + 0.5 * f(i, x)).collect()
+        };
+        assert!(near(&applied(Op::Zero, 0.5), &each(&|_, _| 0.0)));
+        assert!(near(&applied(Op::Scale(3.0), 0.5), &each(&|_, x| 3.0 * x)));
+        assert!(near(&applied(Op::Constant(vector.clone()), 0.5), &each(&|i, _| v[i % 6])));
+        let kept = |_: usize, x: f32| if x.abs() > 0.8 { x } else { 0.0 };
+        assert!(near(&applied(Op::Threshold(0.8), 0.5), &each(&kept)));
+        let add = Op::Add { vector: vector.clone(), scale: 2.0, keep_norm: false };
+        assert!(near(&applied(add, 0.5), &each(&|i, x| x + 2.0 * v[i % 6])));
+        let norm = |row: &[f32]| row.iter().map(|x| x * x).sum::<f32>().sqrt();
+        let kept: Vec<f32> = x
+            .chunks(6)
+            .flat_map(|row| {
+                let sum: Vec<f32> = row.iter().zip(v).map(|(x, v)| x + 2.0 * v).collect();
+                let factor = norm(row) / norm(&sum);
+                row.iter().zip(sum).map(|(x, y)| 0.5 * x + 0.5 * factor * y).collect::<Vec<f32>>()
+            })
+            .collect();
+        assert!(near(&applied(Op::Add { vector, scale: 2.0, keep_norm: true }, 0.5), &kept));
+    }
+
+    #[test]
+    fn noise_depends_on_position_not_on_the_rows_beside_it() {
+        let op = Op::Noise { std: 1.0, seed: 5 };
+        let whole = op.apply(site(), &values(), &[0, 1, 2, 3]).unwrap();
+        let part = op.apply(site(), &values().narrow(0, 2, 2).unwrap(), &[2, 3]).unwrap();
+        let rows: Vec<Vec<f32>> = whole.to_vec2().unwrap();
+        assert_eq!(rows[2..], part.to_vec2::<f32>().unwrap());
+    }
+}

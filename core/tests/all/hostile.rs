@@ -94,6 +94,8 @@ fn files_that_lie_are_refused() {
         ("not json", with_header(text.replace('{', "["))),
         ("wrong dtype", with_header(text.replace("F32", "F99"))),
         ("wrong width", with_header(text.replace("F32", "F64"))),
+        ("overlapping", with_header(overlapped(&text))),
+        ("integers", with_header(text.replace("F32", "I32"))),
         ("all at the start", with_header(text.replace("\"data_offsets\":[", "\"data_offsets\":[0,0,"))),
     ];
     for (name, bytes) in cases {
@@ -101,6 +103,91 @@ fn files_that_lie_are_refused() {
         fs::write(copy.path().join("model.safetensors"), bytes).unwrap();
         let text = cause(copy.path());
         assert!(text.contains("model.safetensors"), "{name}: {text}");
+    }
+}
+
+/// The header with every tensor but the first moved onto the bytes of the one before it.
+fn overlapped(header: &str) -> String {
+    let mut map: serde_json::Map<String, serde_json::Value> = serde_json::from_str(header).unwrap();
+    let first = map.values().find_map(|tensor| tensor.get("data_offsets").cloned()).unwrap();
+    let start = first[0].as_u64().unwrap();
+    for tensor in map.values_mut().filter(|tensor| tensor.get("data_offsets").is_some()) {
+        let offsets = tensor["data_offsets"].as_array().unwrap();
+        let len = offsets[1].as_u64().unwrap() - offsets[0].as_u64().unwrap();
+        tensor["data_offsets"] = serde_json::json!([start, start + len]);
+    }
+    serde_json::Value::from(map).to_string()
+}
+
+/// Peak resident memory of this process, KiB; `None` on systems that do not say.
+fn peak_kib() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().trim_end_matches("kB").trim().parse().ok()
+}
+
+/// Runs in a process of its own, started by the test below: prints what refusing a folder added to the peak.
+#[test]
+#[ignore = "a child of rejecting_costs_little"]
+fn rejecting_child() {
+    let folder = std::env::var_os("SLUICE_REJECT").unwrap();
+    let before = peak_kib().unwrap();
+    assert!(try_open(Path::new(&folder)).is_err());
+    println!("added {} KiB", peak_kib().unwrap() - before);
+}
+
+#[test]
+fn rejecting_costs_little() {
+    if peak_kib().is_none() {
+        println!("skipped: this system does not report peak memory");
+        return;
+    }
+    type Break = fn(&Path);
+    let cases: [(&str, Break); 6] = [
+        ("absurd widths", |folder| {
+            for field in ["hidden_size", "intermediate_size", "vocab_size"] {
+                set(folder, field, serde_json::json!(1u64 << 24));
+            }
+        }),
+        ("as many layers as are allowed", |folder| set(folder, "num_hidden_layers", serde_json::json!(4096))),
+        ("a context of 2^31", |folder| {
+            set(folder, "max_position_embeddings", serde_json::json!(1u64 << 31));
+            set(folder, "vocab_size", serde_json::json!(1 << 20));
+        }),
+        ("a header that claims 2^62", |folder| {
+            let path = folder.join("model.safetensors");
+            let mut bytes = fs::read(&path).unwrap();
+            bytes[..8].copy_from_slice(&(1u64 << 62).to_le_bytes());
+            fs::write(path, bytes).unwrap();
+        }),
+        ("a shape of 2^40", |folder| {
+            let path = folder.join("model.safetensors");
+            let header = br#"{"lm_head.weight":{"dtype":"F32","shape":[1099511627776],"data_offsets":[0,4398046511104]}}"#;
+            let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+            bytes.extend(header);
+            fs::write(path, bytes).unwrap();
+        }),
+        ("a deep config", |folder| {
+            fs::write(folder.join("config.json"), "[".repeat(1 << 20)).unwrap();
+        }),
+    ];
+    for (name, break_it) in cases {
+        let copy = copy_of("llama");
+        break_it(copy.path());
+        let size: u64 =
+            fs::read_dir(copy.path()).unwrap().map(|file| file.unwrap().metadata().unwrap().len()).sum();
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "hostile::rejecting_child", "--ignored", "--nocapture"])
+            .env("SLUICE_REJECT", copy.path())
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        let added = text
+            .lines()
+            .find_map(|line| line.split_once("added ")?.1.strip_suffix(" KiB")?.parse::<u64>().ok());
+        let added =
+            added.unwrap_or_else(|| panic!("{name}: {text} {}", String::from_utf8_lossy(&output.stderr)));
+        assert!(added << 10 <= size + (64 << 20), "{name}: {added} KiB for {size} bytes");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Invariants of plans: off is off, skip is zero, every kind changes something.
 
-use sluice_core::engine::{Engine, never};
+use sluice_core::engine::{Decoder, Engine, never};
 use sluice_core::model::{Ask, Logits};
 use sluice_core::plan::schedule::Schedule;
 use sluice_core::plan::{Item, Plan};
@@ -174,4 +174,70 @@ fn plan_files_round_trip() {
     assert_eq!(Plan::from_json(&all.to_json().unwrap()).unwrap(), all);
     assert!(Plan::from_json(r#"{"version":2,"items":[]}"#).is_err());
     assert!(Plan::from_json("[").is_err());
+}
+
+/// The first column's examples of `docs/plan.md` and the whole plan above them.
+#[test]
+fn the_documented_plans_work() {
+    let text = std::fs::read_to_string(golden().join("../../../docs/plan.md")).unwrap();
+    let whole = text.split("```json").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    assert_eq!(Plan::from_json(whole).unwrap().items.len(), 2);
+    let examples: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with("| ") && line.contains("{\"kind\""))
+        .filter_map(|line| line.split('`').nth(1))
+        .collect();
+    let kinds: std::collections::BTreeSet<&str> =
+        examples.iter().map(|json| json.split('"').nth(3).unwrap()).collect();
+    assert_eq!(kinds.len(), 8, "{kinds:?}");
+    for json in examples {
+        // Examples name deeper layers than the tiny fixtures have.
+        let json = json.replace("blocks.2.", "blocks.1.").replace("\"layer\": 3", "\"layer\": 1");
+        let json = json.replace("\"unit\": 2", "\"unit\": 1");
+        each(|engine| {
+            assert!(engine.schedule(&plan(vec![item(&json)]), &prompt().into(), &never).is_ok(), "{json}");
+        });
+    }
+}
+
+/// Logits after each of the tokens past the first, by cached decoding under a plan made for a prompt of `len` tokens.
+fn decoded(engine: &mut Engine, plan: &Plan, len: usize) -> Vec<Vec<f32>> {
+    let tokens = prompt();
+    let schedule = engine.schedule(plan, &tokens[..len].into(), &never).unwrap();
+    let mut decoder = Decoder::new(engine.model.clone(), schedule, &tokens[..len], tokens.len()).unwrap();
+    let mut rows = vec![decoder.logits(&never).unwrap()];
+    for &token in &tokens[len..] {
+        decoder.push(token);
+        rows.push(decoder.logits(&never).unwrap());
+    }
+    rows
+}
+
+#[test]
+fn switched_off_decodes_as_the_untouched_model() {
+    each(|engine| {
+        let base = decoded(engine, &Plan::default(), 3);
+        let off: Vec<Item> = KINDS.iter().map(|json| Item { on: false, ..item(json) }).collect();
+        let same = decoded(engine, &plan(off), 3);
+        assert!(base.iter().zip(&same).all(|(a, b)| bits(a) == bits(b)));
+    });
+}
+
+#[test]
+fn decoding_under_every_kind_equals_prefill() {
+    each(|engine| {
+        for json in KINDS.iter().filter(|json| !json.contains("hook_z")) {
+            let plan = plan(vec![item(json)]);
+            let tokens = prompt();
+            let schedule = engine.schedule(&plan, &tokens[..3].into(), &never).unwrap();
+            let ask = Ask { logits: Logits::All, ..Ask::default() };
+            let whole: Vec<Vec<f32>> =
+                run(engine, &tokens, &schedule, ask).logits.unwrap().to_vec2().unwrap();
+            for (row, cached) in whole[2..].iter().zip(decoded(engine, &plan, 3)) {
+                let largest = row.iter().fold(0f32, |m, x| m.max(x.abs()));
+                let worst = row.iter().zip(&cached).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+                assert!(worst <= 1e-5 * largest, "{json}: {worst:e} of {largest}");
+            }
+        }
+    });
 }

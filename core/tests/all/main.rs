@@ -11,4 +11,5 @@ mod identity;
 mod parity;
 mod stories;
 mod support;
+mod training;
 mod worker;

@@ -1,6 +1,6 @@
 //! Against Hugging Face transformers: every case of `tests/golden` (made by `make_parity.py`), every site it holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use serde_json::Value;
@@ -128,6 +128,15 @@ fn every_site_agrees_with_transformers() {
     if std::env::var_os("SLUICE_BLESS").is_some() {
         write_table(&table);
     }
+    // A family or site that the fixtures lost, or that the table lacks.
+    let text = fs::read_to_string(golden().join("../../../docs/parity.md")).unwrap();
+    let listed: BTreeSet<(String, String)> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split_once(" | `"))
+        .filter_map(|(family, rest)| Some((family.to_owned(), rest.split_once('`')?.0.to_owned())))
+        .collect();
+    let measured: BTreeSet<(String, String)> = table.keys().cloned().collect();
+    assert_eq!(measured, listed, "docs/parity.md lists other families and sites than were measured");
 }
 
 /// `docs/parity.md`, bounds rounded up to a power of ten.
