@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use eframe::egui::Context;
@@ -14,6 +15,8 @@ use sluice_core::{Error, Result};
 
 /// Errands under way at most; more would wait for their turn.
 const MOST: usize = 32;
+/// Nobody closes a dialog faster.
+const NO_PERSON: Duration = Duration::from_millis(250);
 
 /// What an errand brings back.
 #[derive(Debug)]
@@ -83,10 +86,7 @@ impl Errands {
 
     /// Ask for a file or a folder. Does nothing while another dialog is open.
     pub fn ask(&self, dialog: Dialog) {
-        if self.dialog.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let open = Arc::clone(&self.dialog);
+        let Some(open) = self.open_dialog() else { return };
         self.run(move || {
             let files = rfd::FileDialog::new();
             let picked = match dialog {
@@ -95,14 +95,24 @@ impl Errands {
                 Dialog::Sample => files.set_title("Text for surrogate small FFNs").pick_file(),
                 Dialog::OpenPlan => files.set_title("Open a plan").add_filter("plan", &["json"]).pick_file(),
             };
-            open.store(false, Ordering::Release);
-            picked.map(|path| match dialog {
+            let Some(path) = picked else {
+                let text =
+                    "this desktop has no file dialog: type the path above, or drop the folder on the window";
+                return open.no_person().then(|| Found::Said(text.into()));
+            };
+            Some(match dialog {
                 Dialog::Checkpoint => Found::Checkpoint(path),
                 Dialog::ExportFolder => Found::ExportFolder(path),
                 Dialog::Sample => Found::Sample(path),
                 Dialog::OpenPlan => read_plan(&path).map_or_else(failed, |plan| Found::Plan(Box::new(plan))),
             })
         });
+    }
+
+    /// The right to show a dialog; `None` while another one is open.
+    fn open_dialog(&self) -> Option<OpenDialog> {
+        let taken = self.dialog.swap(true, Ordering::AcqRel);
+        (!taken).then(|| OpenDialog { flag: Arc::clone(&self.dialog), begin: Instant::now() })
     }
 
     /// Write figures into a folder, in one format or in all.
@@ -131,23 +141,45 @@ impl Errands {
         self.run(move || Some(Found::Copy(csv::to_csv(&figure))));
     }
 
-    /// Write the plan where the person says.
-    pub fn save_plan(&self, plan: Plan) {
-        if self.dialog.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let open = Arc::clone(&self.dialog);
+    /// Write the plan where the person says; on a desktop without file dialogs, into `folder`.
+    pub fn save_plan(&self, plan: Plan, folder: PathBuf) {
+        let Some(open) = self.open_dialog() else { return };
         self.run(move || {
-            let picked =
-                rfd::FileDialog::new().set_title("Save the plan").set_file_name("plan.json").save_file();
-            open.store(false, Ordering::Release);
-            let path = picked?;
-            let write = || sluice_core::checkpoint::write_atomic(&path, (plan.to_json()? + "\n").as_bytes());
+            let files = rfd::FileDialog::new().set_title("Save the plan").set_file_name("plan.json");
+            let path = match files.save_file() {
+                Some(path) => path,
+                None if open.no_person() => folder.join("plan.json"),
+                None => return None,
+            };
+            let write = || {
+                let parent = path.parent().unwrap_or(&folder);
+                std::fs::create_dir_all(parent).map_err(|error| Error::write(parent, error))?;
+                sluice_core::checkpoint::write_atomic(&path, (plan.to_json()? + "\n").as_bytes())
+            };
             Some(match write() {
                 Ok(()) => Found::Said(format!("wrote {}", path.display())),
                 Err(error) => failed(error),
             })
         });
+    }
+}
+
+/// A dialog on screen. Dropping it, also by a panic inside the dialog, lets the next one come.
+struct OpenDialog {
+    flag: Arc<AtomicBool>,
+    begin: Instant,
+}
+
+impl OpenDialog {
+    /// Whether it closed sooner than a person could: the desktop has no dialog to show.
+    fn no_person(&self) -> bool {
+        self.begin.elapsed() < NO_PERSON
+    }
+}
+
+impl Drop for OpenDialog {
+    fn drop(&mut self) {
+        self.flag.store(false, Ordering::Release);
     }
 }
 

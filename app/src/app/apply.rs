@@ -19,7 +19,10 @@ impl SluiceApp {
             Command::Open(path) => self.open(Target::Path(path)),
             Command::OpenBundled => self.open(Target::Bundled),
             Command::Ask(dialog) => self.errands.ask(dialog),
-            Command::SavePlan => self.errands.save_plan(self.state.history.plan().clone()),
+            Command::SavePlan => {
+                let folder = self.state.settings.export_folder.clone();
+                self.errands.save_plan(self.state.history.plan().clone(), folder);
+            }
             Command::Show(tab) => self.layout.show(tab),
             Command::Theme(theme) => ctx.set_theme(theme),
             Command::Palette => {

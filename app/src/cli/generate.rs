@@ -19,9 +19,6 @@ pub struct Generate {
     /// 0 = greedy
     #[arg(long, default_value_t = 0.0)]
     temperature: f32,
-    /// Seed of the sampler
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
     /// Machine-readable, printed at the end
     #[arg(long)]
     json: bool,
@@ -32,7 +29,7 @@ impl Generate {
         let Ready { mut engine, tokens, plan } = self.input.open()?;
         let schedule = engine.schedule(&plan, &tokens, &never)?;
         let mut decoder = Decoder::new(Arc::clone(&engine.model), schedule, &tokens, self.max_new_tokens)?;
-        let sampler = Sampler { temperature: self.temperature, seed: self.seed };
+        let sampler = Sampler { temperature: self.temperature, seed: self.input.seed };
         let mut new = Vec::new();
         let mut printed = 0;
         while new.len() < self.max_new_tokens && decoder.has_room() {

@@ -61,6 +61,9 @@ struct Input {
     /// Plan file
     #[arg(long)]
     plan: Option<PathBuf>,
+    /// Seed of what is drawn at random: the sampler's choices
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
 }
 
 /// An input, opened.

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Args;
 use eframe::egui::{ColorImage, Context, Event, RawInput, ThemePreference, Ui, ViewportCommand};
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use image::{ExtendedColorType, ImageEncoder as _};
 use sluice::app::SluiceApp;
 use sluice::command::Command;
 use sluice::state::edits::Preset;
@@ -199,17 +201,13 @@ impl Tour {
 
 fn save(picture: &ColorImage, path: &std::path::Path) -> Result<()> {
     let [width, height] = picture.size;
-    let mut bytes = std::io::Cursor::new(Vec::new());
-    image::write_buffer_with_format(
-        &mut bytes,
-        picture.as_raw(),
-        width as u32,
-        height as u32,
-        image::ExtendedColorType::Rgba8,
-        image::ImageFormat::Png,
-    )
-    .map_err(|error| Error::write(path, error))?;
-    write_atomic(path, bytes.get_ref())
+    let rgb: Vec<u8> =
+        picture.as_raw().as_chunks::<4>().0.iter().flat_map(|[r, g, b, _]| [*r, *g, *b]).collect();
+    let mut bytes = Vec::new();
+    PngEncoder::new_with_quality(&mut bytes, CompressionType::Best, FilterType::Adaptive)
+        .write_image(&rgb, width as u32, height as u32, ExtendedColorType::Rgb8)
+        .map_err(|error| Error::write(path, error))?;
+    write_atomic(path, &bytes)
 }
 
 impl eframe::App for Tour {

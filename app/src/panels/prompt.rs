@@ -28,7 +28,7 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     let ids_only = state.ids_only();
     ui.horizontal(|ui| {
         let label = ui.label(if ids_only { "Prompt, token ids" } else { "Prompt" });
-        let colours = ui.available_width() - 236.0;
+        let colours = ui.available_width() - 214.0;
         let edit = TextEdit::multiline(&mut state.prompt)
             .id(Id::unique(PROMPT))
             .desired_rows(2)

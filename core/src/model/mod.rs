@@ -7,6 +7,7 @@ use candle_core::Tensor;
 pub mod cache;
 pub mod family;
 pub mod fields;
+pub mod fused;
 pub mod layout;
 pub mod ops;
 pub mod pass;
@@ -90,9 +91,8 @@ impl Model {
     pub fn lens(&self, x: &Tensor) -> Result<Tensor> {
         let normed = match &self.spec.ln_final {
             Some(norm) => {
-                let normed = ops::normalize(x, norm)?.normalized;
                 let weights = &self.weights.ln_final;
-                ops::affine(&normed, weights.weight.as_ref(), weights.bias.as_ref())?
+                ops::affine(&fused::normalized(x, norm)?, weights.weight.as_ref(), weights.bias.as_ref())?
             }
             None => x.clone(),
         };

@@ -1,5 +1,6 @@
-//! The primitives of the forward pass, on rows `[rows, width]`. Inference, training and attribution use the same ones;
-//! every one has a backward through candle's autograd.
+//! The primitives of the forward pass, on rows `[rows, width]`, in plain tensor operations. Inference, training and
+//! attribution use the same ones; every one has a backward through candle's autograd. Norms, activations and softmax run
+//! in their [`super::fused`] forms; what stands here is the oracle these are tested against.
 
 use candle_core::{D, DType, Device, Tensor};
 
@@ -91,20 +92,13 @@ pub fn causal_mask(positions: &[usize], keys: usize, window: Option<usize>) -> R
     Ok(Tensor::from_vec(mask, (positions.len(), keys), &Device::Cpu)?)
 }
 
-/// scores = soft_cap(scale * q k^T) + mask. `q` `[heads, rows, d_head]`, `k` `[kv_heads, keys, d_head]`, `mask`
-/// `[rows, keys]`; returns `[heads, rows, keys]`. Query head h reads key head h / (heads / kv_heads).
-pub fn attention_scores(
-    q: &Tensor,
-    k: &Tensor,
-    scale: f32,
-    cap: Option<f32>,
-    mask: &Tensor,
-) -> Result<Tensor> {
+/// q k^T, before scale, cap and mask. `q` `[heads, rows, d_head]`, `k` `[kv_heads, keys, d_head]`; returns `[heads, rows,
+/// keys]`. Query head h reads key head h / (heads / kv_heads).
+pub fn attention_raw(q: &Tensor, k: &Tensor) -> Result<Tensor> {
     let (heads, rows, d_head) = q.dims3()?;
     let (kv_heads, keys, _) = k.dims3()?;
     let grouped = q.reshape((kv_heads, heads / kv_heads * rows, d_head))?;
-    let scores = (grouped.matmul(&k.t()?)? * f64::from(scale))?.reshape((heads, rows, keys))?;
-    Ok(soft_cap(&scores, cap)?.broadcast_add(mask)?)
+    Ok(grouped.matmul(&k.t()?)?.reshape((heads, rows, keys))?)
 }
 
 /// pattern v. `pattern` `[heads, rows, keys]`, `v` `[kv_heads, keys, d_head]`; returns `[rows, heads, d_head]`.

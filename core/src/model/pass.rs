@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 
+use super::fused::{self, Masked, Visible};
 use super::ops::{self, RopeTable};
 use super::weights::{Ffn, LayerWeights, Linear, NormWeights};
 use super::{FfnSpec, KvCache, LayerSpec, Model, NormSpec, QkNormOver, Residual};
@@ -51,7 +52,7 @@ pub struct Pass {
     ask: Ask,
     positions: Vec<usize>,
     tokens: Vec<u32>,
-    masks: HashMap<Option<usize>, Tensor>,
+    visible: HashMap<Option<usize>, Visible>,
     ropes: Vec<Option<RopeTable>>,
     stage: usize,
     end: usize,
@@ -100,7 +101,7 @@ impl Pass {
         Ok(Self {
             positions: (start..len).collect(),
             tokens: tokens.to_vec(),
-            masks: HashMap::new(),
+            visible: HashMap::new(),
             ropes: vec![None; model.ropes.len()],
             stage: 0,
             end,
@@ -182,6 +183,11 @@ impl Pass {
         Ok(x)
     }
 
+    /// Whether a site is changed or kept.
+    fn looks_at(&self, site: Site) -> bool {
+        self.ask.capture.contains(&site) || self.schedule.edits_site(site)
+    }
+
     fn hook(&mut self, layer: usize, hook: Hook, x: Tensor) -> Result<Tensor> {
         self.site(Site::block(layer, hook), x)
     }
@@ -214,16 +220,15 @@ impl Pass {
         sites: [Site; 2],
     ) -> Result<Tensor> {
         let Some(spec) = spec else { return Ok(x.clone()) };
-        let normed = ops::normalize(x, spec)?;
-        let touched = |site| self.schedule.edits_site(site);
-        let normalized = if touched(sites[0]) {
-            // A changed scale has to reach what is divided by it.
-            let scale = self.site(sites[0], normed.scale.clone())?;
-            normed.normalized.broadcast_mul(&(normed.scale / scale)?)?
-        } else {
-            self.site(sites[0], normed.scale)?;
-            normed.normalized
-        };
+        let mut normalized = fused::normalized(x, spec)?;
+        if self.looks_at(sites[0]) {
+            let plain = fused::scale(x, spec)?;
+            let scale = self.site(sites[0], plain.clone())?;
+            if self.schedule.edits_site(sites[0]) {
+                // A changed scale has to reach what is divided by it.
+                normalized = normalized.broadcast_mul(&(plain / scale)?)?;
+            }
+        }
         let normalized = self.site(sites[1], normalized)?;
         ops::affine(&normalized, weights.weight.as_ref(), weights.bias.as_ref())
     }
@@ -315,23 +320,25 @@ impl Pass {
         }
         let start = self.positions.first().copied().unwrap_or(0);
         let [k, v] = self.cache.write(layer, start, &k, &v)?;
-        let mask = self.mask(attn.window)?;
         let q = q.transpose(0, 1)?.contiguous()?;
-        let scores = ops::attention_scores(&q, &k, attn.scale, attn.soft_cap, &mask)?;
-        let scores = self.hook(layer, Hook::AttnScores, scores)?;
-        let pattern = self.hook(layer, Hook::Pattern, ops::softmax(&scores)?)?;
+        let raw = ops::attention_raw(&q, &k)?;
+        let masked = Masked { scale: attn.scale, cap: attn.soft_cap, visible: self.visible(attn.window) };
+        let pattern = if self.looks_at(Site::block(layer, Hook::AttnScores)) {
+            let scores = self.hook(layer, Hook::AttnScores, fused::scores(&raw, &masked)?)?;
+            fused::softmax(&scores)?
+        } else {
+            fused::pattern(&raw, &masked)?
+        };
+        let pattern = self.hook(layer, Hook::Pattern, pattern)?;
         let z = self.hook(layer, Hook::Z, ops::attention_mix(&pattern, &v)?)?;
         linear(&z.reshape((rows, attn.heads * attn.d_head))?, &weights.out)
     }
 
-    fn mask(&mut self, window: Option<usize>) -> Result<Tensor> {
-        if let Some(mask) = self.masks.get(&window) {
-            return Ok(mask.clone());
-        }
-        let keys = self.positions.last().map_or(0, |last| last + 1);
-        let mask = ops::causal_mask(&self.positions, keys, window)?;
-        self.masks.insert(window, mask.clone());
-        Ok(mask)
+    /// The keys that each row's query sees: its own and those before it, within the window.
+    fn visible(&mut self, window: Option<usize>) -> Visible {
+        let seen = |&query: &usize| window.map_or(0, |window| (query + 1).saturating_sub(window))..query + 1;
+        let known = self.visible.entry(window);
+        Arc::clone(known.or_insert_with(|| self.positions.iter().map(seen).collect()))
     }
 
     fn rope(&mut self, layer: usize) -> Result<Option<RopeTable>> {
@@ -481,12 +488,12 @@ impl Pass {
             Some(gate) => {
                 let gate = self.hook(layer, Hook::MlpPre, linear(read, gate)?)?;
                 let up = self.hook(layer, Hook::MlpPreLinear, linear(read, &ffn.up)?)?;
-                let gate = self.hook(layer, Hook::MlpGatePost, ops::activate(&gate, spec.act)?)?;
+                let gate = self.hook(layer, Hook::MlpGatePost, fused::activate(&gate, spec.act)?)?;
                 (gate * up)?
             }
             None => {
                 let up = self.hook(layer, Hook::MlpPre, linear(read, &ffn.up)?)?;
-                ops::activate(&up, spec.act)?
+                fused::activate(&up, spec.act)?
             }
         };
         let post = self.hook(layer, Hook::MlpPost, post)?;
@@ -542,8 +549,8 @@ fn linear(x: &Tensor, linear: &Linear) -> Result<Tensor> {
 pub fn plain_ffn(read: &Tensor, ffn: &Ffn, act: super::Activation) -> Result<Tensor> {
     let up = linear(read, &ffn.up)?;
     let post = match &ffn.gate {
-        Some(gate) => (ops::activate(&linear(read, gate)?, act)? * up)?,
-        None => ops::activate(&up, act)?,
+        Some(gate) => (fused::activate(&linear(read, gate)?, act)? * up)?,
+        None => fused::activate(&up, act)?,
     };
     linear(&post, &ffn.down)
 }
@@ -552,7 +559,7 @@ pub fn plain_ffn(read: &Tensor, ffn: &Ffn, act: super::Activation) -> Result<Ten
 fn qk_norm(x: &Tensor, norm: &NormSpec, over: QkNormOver, weights: &NormWeights) -> Result<Tensor> {
     let shape = x.shape().clone();
     let x = if over == QkNormOver::Full { x.flatten_from(1)? } else { x.clone() };
-    let normed = ops::normalize(&x, norm)?.normalized;
+    let normed = fused::normalized(&x, norm)?;
     let y = ops::affine(&normed, weights.weight.as_ref(), weights.bias.as_ref())?;
     Ok(y.reshape(shape)?)
 }

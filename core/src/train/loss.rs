@@ -4,6 +4,7 @@
 use candle_core::{D, DType, Device, Tensor};
 
 use crate::error::{Error, Result};
+use crate::model::fused::{self, Masked, Visible};
 use crate::model::ops::{self, RopeTable};
 use crate::model::pass::plain_ffn;
 use crate::model::weights::{LayerWeights, Linear, NormWeights};
@@ -30,13 +31,12 @@ pub fn surprisals(model: &Model, batch: &Batch, coins: &Coins) -> Result<Tensor>
     let rope = rope.ok_or_else(|| Error::Internal("the trainer makes rotary models only".into()))?;
     let positions: Vec<usize> = (0..rows).map(|row| row % batch.len).collect();
     let rope = RopeTable::new(rope, &positions, batch.len)?;
-    let one: Vec<usize> = (0..batch.len).collect();
-    let mask = ops::causal_mask(&one, batch.len, None)?;
+    let visible: Visible = (0..batch.len).map(|query| 0..query + 1).collect();
     let mut x = ops::embedding(&model.weights.embed, &batch.inputs)?;
     for index in 0..spec.n_layers() {
         let (layer, weights) = model.layer(index)?;
         let read = norm(&x, layer.ln1.as_ref(), &weights.ln1)?;
-        x = (&x + attention(layer, weights, &read, batch.len, &rope, &mask)?)?;
+        x = (&x + attention(layer, weights, &read, batch.len, &rope, &visible)?)?;
         let read = norm(&x, layer.ln2.as_ref(), &weights.ln2)?;
         let big = plain_ffn(&read, &weights.ffn, layer.ffn.act)?;
         let out = match (coins.as_ref().and_then(|coins| coins.get(index)), &weights.small) {
@@ -66,7 +66,7 @@ pub fn coins(big: &[Vec<bool>]) -> Result<Coins> {
 
 fn norm(x: &Tensor, spec: Option<&NormSpec>, weights: &NormWeights) -> Result<Tensor> {
     let Some(spec) = spec else { return Ok(x.clone()) };
-    ops::affine(&ops::normalize(x, spec)?.normalized, weights.weight.as_ref(), weights.bias.as_ref())
+    ops::affine(&fused::normalized(x, spec)?, weights.weight.as_ref(), weights.bias.as_ref())
 }
 
 fn linear(x: &Tensor, linear: &Linear) -> Result<Tensor> {
@@ -80,7 +80,7 @@ fn attention(
     read: &Tensor,
     len: usize,
     rope: &RopeTable,
-    mask: &Tensor,
+    visible: &Visible,
 ) -> Result<Tensor> {
     let spec = &layer.attn;
     let (rows, sequences) = (read.dim(0)?, read.dim(0)? / len);
@@ -94,7 +94,8 @@ fn attention(
     let q = stack(rope.rotate(&heads(&weights.query, spec.heads)?)?, spec.heads)?;
     let k = stack(rope.rotate(&heads(&weights.key, spec.kv_heads)?)?, spec.kv_heads)?;
     let v = stack(heads(&weights.value, spec.kv_heads)?, spec.kv_heads)?;
-    let pattern = ops::softmax(&ops::attention_scores(&q, &k, spec.scale, spec.soft_cap, mask)?)?;
+    let masked = Masked { scale: spec.scale, cap: spec.soft_cap, visible: Visible::clone(visible) };
+    let pattern = fused::pattern(&ops::attention_raw(&q, &k)?, &masked)?;
     let mixed = ops::attention_mix(&pattern, &v)?;
     let width = spec.heads * spec.d_head;
     let mixed = mixed.reshape((len, sequences, width))?.transpose(0, 1)?.contiguous()?;

@@ -1,0 +1,96 @@
+//! Activations of the form x · sigmoid(g(x)): SiLU, the tanh form of GELU (0.5 (1 + tanh u) = sigmoid 2u), quick GELU.
+
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Shape, Tensor};
+
+use super::math::exp;
+use super::{Result, map, map2, slice};
+use crate::model::{Activation, ops};
+
+/// An activation, element by element; fused where it has this form.
+pub fn activate(x: &Tensor, act: Activation) -> crate::Result<Tensor> {
+    let gate = match act {
+        Activation::Silu => Gate { linear: 1.0, cubic: 0.0 },
+        // 2 sqrt(2 / pi) (x + 0.044715 x^3)
+        Activation::GeluTanh => Gate { linear: 1.595_769_1, cubic: 0.071_354_81 },
+        Activation::QuickGelu => Gate { linear: 1.702, cubic: 0.0 },
+        _ => return ops::activate(x, act),
+    };
+    Ok(x.contiguous()?.apply_op1(gate)?)
+}
+
+/// x · sigmoid(linear x + cubic x^3)
+#[derive(Clone, Copy)]
+struct Gate {
+    linear: f32,
+    cubic: f32,
+}
+
+impl Gate {
+    #[inline(always)]
+    fn sigmoid(self, x: f32) -> f32 {
+        1.0 / (1.0 + exp(-x * (self.linear + self.cubic * x * x)))
+    }
+}
+
+impl CustomOp1 for Gate {
+    fn name(&self) -> &'static str {
+        "gated-activation"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let out = map(slice(storage, layout)?, |x| x * self.sigmoid(x));
+        Ok((CpuStorage::F32(out), layout.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        x.apply_op2_no_bwd(&grad.contiguous()?, &Slope(*self)).map(Some)
+    }
+}
+
+/// Gradient of [`Gate`].
+struct Slope(Gate);
+
+impl CustomOp2 for Slope {
+    fn name(&self) -> &'static str {
+        "gated-activation-backward"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        layout: &Layout,
+        grad: &CpuStorage,
+        grad_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let gate = self.0;
+        let out = map2(slice(x, layout)?, slice(grad, grad_layout)?, |x, grad| {
+            let s = gate.sigmoid(x);
+            grad * (s + x * s * (1.0 - s) * (gate.linear + 3.0 * gate.cubic * x * x))
+        });
+        Ok((CpuStorage::F32(out), layout.shape().clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{check_gradient, values, worst};
+    use super::*;
+
+    const FUSED: [Activation; 3] = [Activation::Silu, Activation::GeluTanh, Activation::QuickGelu];
+
+    #[test]
+    fn as_the_plain_forms() {
+        let x = (values(&[61, 37], 1) * 3.0).unwrap();
+        for act in FUSED {
+            let error = worst(&activate(&x, act).unwrap(), &ops::activate(&x, act).unwrap());
+            assert!(error < 2e-6, "{act:?}: {error:e}");
+        }
+    }
+
+    #[test]
+    fn backward() {
+        for act in FUSED {
+            check_gradient(&values(&[5, 13], 2), |x| activate(x, act));
+        }
+    }
+}
