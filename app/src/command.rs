@@ -20,6 +20,10 @@ pub enum Command {
     Open(PathBuf),
     /// Open the checkpoint that ships with Sluice.
     OpenBundled,
+    /// Read a plan file.
+    OpenPlan(PathBuf),
+    /// Ask again for what is on screen.
+    Recompute,
     /// Choose a file or folder.
     Ask(Dialog),
     /// Write the plan to a file.
@@ -148,5 +152,6 @@ pub const ACTIONS: &[Action] = &[
     action(Menu::View, "Find a command…", "", ctrl(Key::K), || Command::Palette),
     action(Menu::Run, "Continue the prompt", "with and without the plan", ctrl(Key::Enter), || Command::Generate),
     action(Menu::Run, "Run trace", "with the marked tokens corrupted", ctrl(Key::T), || Command::Trace(None)),
-    action(Menu::Run, "Stop all jobs", "", Some(KeyboardShortcut::new(Modifiers::NONE, Key::Escape)), || Command::CancelAll),
+    action(Menu::Run, "Compute again", "what is on screen", Some(KeyboardShortcut::new(Modifiers::NONE, Key::F5)), || Command::Recompute),
+    action(Menu::Run, "Stop all jobs", "", ctrl(Key::Period), || Command::CancelAll),
 ];

@@ -96,9 +96,16 @@ impl Errands {
                 Dialog::OpenPlan => files.set_title("Open a plan").add_filter("plan", &["json"]).pick_file(),
             };
             let Some(path) = picked else {
-                let text =
-                    "this desktop has no file dialog: type the path above, or drop the folder on the window";
-                return open.no_person().then(|| Found::Said(text.into()));
+                let instead = match dialog {
+                    Dialog::Checkpoint => "type the folder's path above, or drop it on the window",
+                    Dialog::OpenPlan => "drop the plan's file on the window",
+                    Dialog::ExportFolder => "figures go to the folder that the status line names",
+                    Dialog::Sample => {
+                        "name the text as \"sample\" in a plan file, and drop that on the window"
+                    }
+                };
+                let text = format!("this desktop has no file dialog: {instead}");
+                return open.no_person().then_some(Found::Said(text));
             };
             Some(match dialog {
                 Dialog::Checkpoint => Found::Checkpoint(path),
@@ -107,6 +114,11 @@ impl Errands {
                 Dialog::OpenPlan => read_plan(&path).map_or_else(failed, |plan| Found::Plan(Box::new(plan))),
             })
         });
+    }
+
+    /// Read a plan file.
+    pub fn open_plan(&self, path: PathBuf) {
+        self.run(move || Some(read_plan(&path).map_or_else(failed, |plan| Found::Plan(Box::new(plan)))));
     }
 
     /// The right to show a dialog; `None` while another one is open.

@@ -50,9 +50,6 @@ const LIGHT: Tokens = Tokens {
     accent: hex(0x1F6FEB),
 };
 
-/// Warnings and failures, legible on both grounds.
-pub const WARNING: Color32 = hex(0xC96A1B);
-
 /// Install both themes and the fonts.
 pub fn install(ctx: &Context) {
     let mut fonts = FontDefinitions::default();
@@ -152,5 +149,13 @@ pub fn short(text: &str, most: usize) -> String {
         text.to_owned()
     } else {
         text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
+    }
+}
+
+/// Warnings and failures, legible on the ground of the theme (contrast over 4.5).
+pub fn warning(ctx: &Context) -> Color32 {
+    match ctx.theme() {
+        Theme::Dark => hex(0xE08A3C),
+        Theme::Light => hex(0xA4500F),
     }
 }

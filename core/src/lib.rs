@@ -18,7 +18,8 @@
 //! | [`metric`] | KL divergence, normalised recovery, cross-entropy and the like |
 //! | [`figure`] | what a panel draws and what exports: data, SVG, PNG, CSV |
 //! | [`view`] | what a panel shows of a prompt under a plan, one file per view |
-//! | [`worker`] | the one thread that owns the model, and the values it exchanges with a front end |
+//! | [`protocol`] | the values a front end and the worker exchange |
+//! | [`worker`] | the one thread that owns the model |
 //! | [`train`] | makes the bundled checkpoint: generated text, batched loss, optimiser |
 //! | [`rng`] | counter-based random numbers |
 
@@ -29,6 +30,7 @@ pub mod figure;
 pub mod metric;
 pub mod model;
 pub mod plan;
+pub mod protocol;
 pub mod rng;
 pub mod site;
 pub mod study;

@@ -242,6 +242,23 @@ impl Site {
         sites
     }
 
+    /// Values that a capture of this site holds for `tokens` tokens.
+    pub fn elements(self, spec: &Spec, tokens: usize) -> usize {
+        let layer = match self {
+            Self::Block { layer, .. } => spec.layers.get(layer),
+            _ => None,
+        };
+        let per_token = match (self.shape(), layer) {
+            (Shape::Heads, Some(layer)) => layer.attn.heads * layer.attn.d_head,
+            (Shape::KvHeads, Some(layer)) => layer.attn.kv_heads * layer.attn.d_head,
+            (Shape::Square, Some(layer)) => layer.attn.heads * tokens,
+            (Shape::Mlp, Some(layer)) => layer.ffn.d_mlp,
+            (Shape::Scalar, _) => 1,
+            _ => spec.d_model,
+        };
+        per_token * tokens.min(spec.context)
+    }
+
     /// The sites of `spec` whose name matches `pattern`: a name, an alias, or a glob where `*` stands for any
     /// characters (dots too) and `?` for one.
     pub fn select(spec: &Spec, pattern: &str) -> Result<Vec<Self>> {

@@ -8,8 +8,8 @@ use super::SluiceApp;
 use crate::command::Command;
 use crate::errands::Found;
 use crate::panels::prompt::PROMPT;
-use crate::state::edits::{reroute, toggle};
-use crate::state::figure_of;
+use crate::state::edits::{reroute, route_of, toggle};
+use crate::state::{Tab, figure_of};
 use crate::theme;
 
 impl SluiceApp {
@@ -18,6 +18,11 @@ impl SluiceApp {
         match command {
             Command::Open(path) => self.open(Target::Path(path)),
             Command::OpenBundled => self.open(Target::Bundled),
+            Command::OpenPlan(path) => self.errands.open_plan(path),
+            Command::Recompute => {
+                self.asked = None;
+                self.state.results.failure = None;
+            }
             Command::Ask(dialog) => self.errands.ask(dialog),
             Command::SavePlan => {
                 let folder = self.state.settings.export_folder.clone();
@@ -26,6 +31,9 @@ impl SluiceApp {
             Command::Show(tab) => self.layout.show(tab),
             Command::Theme(theme) => ctx.set_theme(theme),
             Command::Palette => {
+                ctx.data_mut(|data| {
+                    data.remove_temp::<(String, usize)>(eframe::egui::Id::unique("palette-mark"))
+                });
                 self.state.palette = if self.state.palette.is_some() { None } else { Some(String::new()) };
             }
             Command::EditPrompt => {
@@ -45,7 +53,9 @@ impl SluiceApp {
                 let shown = self.state.visible.iter().filter_map(|&tab| self.state.figure(tab));
                 let next = self.state.data(&self.state.next_view()).map(figure_of);
                 let strip = self.state.data(&View::Strip).map(figure_of);
-                self.export(ctx, shown.chain(next).chain(strip).collect(), None);
+                let neuron = self.state.choices.neuron.map(|(layer, neuron)| View::Neuron { layer, neuron });
+                let neuron = neuron.and_then(|view| self.state.data(&view).map(figure_of));
+                self.export(ctx, shown.chain(next).chain(neuron).chain(strip).collect(), None);
             }
             Command::CopyCsv(figure) => self.errands.copy(figure),
             Command::Dismiss => self.state.results.failure = None,
@@ -106,19 +116,28 @@ impl SluiceApp {
                 self.state.status = format!("figures go to {}", path.display());
                 self.state.settings.export_folder = path;
             }
-            Found::Sample(path) => self.state.history.change(None, |plan| {
-                for item in &mut plan.items {
-                    if let Change::Route(route) = &mut item.change {
-                        route.sample = Some(path.clone());
-                    }
+            Found::Sample(path) => {
+                let routed = self.state.history.plan().items.iter().any(|item| route_of(item).is_some());
+                if !routed {
+                    self.state.status = "send a token through a small FFN first, then choose its text".into();
                 }
-            }),
+                self.state.history.change(None, |plan| {
+                    for item in &mut plan.items {
+                        if let Change::Route(route) = &mut item.change {
+                            route.sample = Some(path.clone());
+                        }
+                    }
+                });
+            }
             Found::Plan(plan) => self.state.history.change(None, |current| *current = *plan),
             Found::Copy(text) => {
                 ctx.copy_text(text);
                 self.state.status = "copied as CSV".into();
             }
-            Found::Said(text) => self.state.status = text,
+            Found::Said(text) => {
+                self.state.status = text;
+                drop(self.state.results.failure.take_if(|(slot, _)| *slot == Slot::Open));
+            }
             Found::Failed(failure) => {
                 self.state.status.clear();
                 self.state.results.failure = Some((Slot::Open, failure));
@@ -138,9 +157,14 @@ impl SluiceApp {
     }
 
     fn trace(&mut self, trace: Option<Trace>) {
-        if let Some(trace) = trace.or_else(|| crate::panels::trace::request(&self.state)) {
-            self.state.results.trace = None;
-            self.worker.send(Request::Study(Study::Trace(trace)));
+        self.layout.show(Tab::Trace);
+        match trace.or_else(|| crate::panels::trace::request(&self.state)) {
+            Some(trace) => {
+                self.state.results.trace = None;
+                self.state.results.tracing = true;
+                self.study = self.worker.send(Request::Study(Study::Trace(trace)));
+            }
+            None => self.state.status = "click the tokens to corrupt first".into(),
         }
     }
 
@@ -155,7 +179,8 @@ impl SluiceApp {
             seed: choices.seed,
         };
         self.state.results.text = None;
-        self.layout.show(crate::state::Tab::Text);
-        self.worker.send(Request::Generate(request));
+        self.state.results.text_of = Some((request.prompt.clone(), request.plan.clone()));
+        self.layout.show(Tab::Text);
+        self.text = self.worker.send(Request::Generate(request));
     }
 }

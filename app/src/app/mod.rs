@@ -1,8 +1,9 @@
 //! One frame: take the worker's events, draw, apply commands, ask for what is visible.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use eframe::egui::{CentralPanel, Context, Panel, ScrollArea, Ui};
+use eframe::egui::{CentralPanel, Context, Key, Panel, ScrollArea, Ui};
 use sluice_core::plan::Plan;
 use sluice_core::worker::*;
 
@@ -14,6 +15,7 @@ use crate::state::{Settings, State};
 use crate::theme;
 
 mod apply;
+mod take;
 
 /// How long the prompt must rest before it is run, seconds.
 const REST: f64 = 0.15;
@@ -29,10 +31,17 @@ pub struct SluiceApp {
     /// What the newest scene asked, so that the same is not asked twice.
     asked: Option<(Prompt, Plan, Vec<View>)>,
     scene: RequestId,
+    /// Views of the newest scene that are there; the others on screen are of the scene before.
+    fresh: HashSet<View>,
     /// The newest scene has been answered, by its views or a failure.
     answered: bool,
+    /// The newest study and continuation; what older ones report is dropped.
+    study: RequestId,
+    text: RequestId,
     prompt_changed: Option<(f64, String)>,
-    opening: Option<Target>,
+    /// The prompt box holds no prompt, and the failure on screen says so.
+    bad_prompt: bool,
+    opening: Option<(RequestId, Target)>,
 }
 
 impl SluiceApp {
@@ -48,8 +57,12 @@ impl SluiceApp {
             errands: Errands::new(ctx),
             asked: None,
             scene: 0,
+            fresh: HashSet::new(),
             answered: false,
+            study: 0,
+            text: 0,
             prompt_changed: None,
+            bad_prompt: false,
             opening: None,
         };
         if let Some(target) = target {
@@ -79,7 +92,9 @@ impl SluiceApp {
         let mut commands = Vec::new();
         keys(ui, &self.state, &mut commands);
         for file in ui.input(|input| input.raw.dropped_files.clone()) {
-            commands.push(Command::Open(file.path().to_path_buf()));
+            let path = file.path().to_path_buf();
+            let is_plan = path.extension().is_some_and(|end| end == "json") && !path.ends_with("config.json");
+            commands.push(if is_plan { Command::OpenPlan(path) } else { Command::Open(path) });
         }
         let state = &mut self.state;
         Panel::top("top").frame(theme::bar(ui)).show(ui, |ui| {
@@ -115,6 +130,7 @@ impl SluiceApp {
             self.apply(ui.ctx(), command);
         }
         self.state.visible = self.layout.visible();
+        self.state.busy = self.state.card.is_some() && !self.answered;
         self.ask(ui.ctx());
         if acted {
             ui.ctx().request_repaint();
@@ -126,78 +142,8 @@ impl SluiceApp {
             self.state.path = path.display().to_string();
         }
         self.state.results.failure = None;
-        self.opening = Some(target.clone());
-        self.worker.send(Request::Open(target));
-    }
-
-    fn take(&mut self, event: Event) {
-        let results = &mut self.state.results;
-        match event {
-            Event::Opened(_, card) => {
-                self.state.prompt = match &card.sample_prompt {
-                    Prompt::Text(text) => text.clone(),
-                    Prompt::Tokens(ids) => ids.iter().map(u32::to_string).collect::<Vec<_>>().join(", "),
-                };
-                if let Some(Target::Path(path)) = self.opening.take() {
-                    self.state.settings.remember(path);
-                }
-                self.state.history = Default::default();
-                self.state.choices = Default::default();
-                self.state.answer.clear();
-                *results = Default::default();
-                self.state.card = Some(card);
-                self.asked = None;
-            }
-            Event::Progress(_, slot, progress) => {
-                if progress.done < progress.total {
-                    results.progress.insert(slot, progress);
-                } else {
-                    results.progress.remove(&slot);
-                }
-            }
-            Event::Tokens(_, tokens) => results.tokens = tokens,
-            Event::View(id, view, data) if id == self.scene => drop(results.views.insert(view, data)),
-            Event::View(..) => {}
-            Event::SceneDone(id, recomputed) => {
-                results.progress.remove(&Slot::Scene);
-                results.recomputed = Some(recomputed);
-                if id == self.scene {
-                    self.answered = true;
-                    // What is not on screen would grow old unseen.
-                    let asked = self.asked.as_ref();
-                    results.views.retain(|view, _| asked.is_some_and(|(_, _, views)| views.contains(view)));
-                    if matches!(results.failure, Some((Slot::Scene, _))) {
-                        results.failure = None;
-                    }
-                }
-            }
-            Event::Text(_, text) => results.text = Some(text),
-            Event::Study(_, findings) => {
-                if findings.done {
-                    results.progress.remove(&Slot::Study);
-                }
-                results.trace = Some(findings);
-            }
-            Event::Failed(id, slot, failure) => {
-                results.progress.remove(&slot);
-                if slot == Slot::Open {
-                    self.opening = None;
-                }
-                if slot == Slot::Scene {
-                    if id != self.scene {
-                        return;
-                    }
-                    self.answered = true;
-                }
-                results.failure = Some((slot, failure));
-            }
-            Event::Cancelled(_, slot) => {
-                results.progress.remove(&slot);
-                if slot == Slot::Open {
-                    self.opening = None;
-                }
-            }
-        }
+        let id = self.worker.send(Request::Open(target.clone()));
+        self.opening = Some((id, target));
     }
 
     /// Send a scene where prompt, plan or visible views changed. A prompt being typed rests first.
@@ -208,12 +154,17 @@ impl SluiceApp {
         let prompt = match self.state.request_prompt() {
             Ok(prompt) => prompt,
             Err(cause) => {
-                let next_step = "separate ids with commas".into();
-                self.state.results.failure = Some((Slot::Scene, Failure { cause, next_step }));
-                self.answered = true;
+                if !self.bad_prompt {
+                    let next_step = "separate ids with commas".into();
+                    self.state.results.failure = Some((Slot::Scene, Failure { cause, next_step }));
+                }
+                (self.bad_prompt, self.answered) = (true, true);
                 return;
             }
         };
+        if std::mem::take(&mut self.bad_prompt) {
+            self.state.results.failure = None;
+        }
         let views = self.state.wanted();
         let plan = self.state.history.plan();
         let typed = match &self.asked {
@@ -239,6 +190,7 @@ impl SluiceApp {
         }
         let (views, plan) = (self.state.wanted(), self.state.history.plan().clone());
         self.asked = Some((prompt.clone(), plan.clone(), views.clone()));
+        self.fresh.clear();
         self.scene = self.worker.send(Request::Scene(Scene { prompt, plan, views }));
     }
 
@@ -260,14 +212,13 @@ impl SluiceApp {
     }
 }
 
-/// Commands whose key was pressed. While text is edited the keys of editing belong to the text.
+/// Commands whose key was pressed. While text is edited its own undo and keys of movement belong to the text.
 fn keys(ui: &Ui, state: &State, commands: &mut Vec<Command>) {
     let editing = ui.ctx().text_edit_focused();
     for action in ACTIONS {
         let Some(keys) = action.keys else { continue };
-        if (editing && keys.conflicts_with_text_editing())
-            || (state.palette.is_some() && keys.modifiers.is_none())
-        {
+        let of_text = keys.conflicts_with_text_editing() || keys.logical_key == Key::Z;
+        if (editing && of_text) || (state.palette.is_some() && keys.modifiers.is_none()) {
             continue;
         }
         if ui.input_mut(|input| input.consume_shortcut(&keys)) {

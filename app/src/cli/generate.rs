@@ -32,17 +32,14 @@ impl Generate {
         let sampler = Sampler { temperature: self.temperature, seed: self.input.seed };
         let mut new = Vec::new();
         let mut printed = 0;
-        while new.len() < self.max_new_tokens && decoder.has_room() {
+        while new.len() < self.max_new_tokens {
             let token = sampler.pick(&decoder.logits(&never)?, new.len());
             if engine.model.spec.eos.contains(&token) {
                 break;
             }
             new.push(token);
-            decoder.push(token);
-            if self.json {
-                continue;
-            }
             match &engine.tokenizer {
+                _ if self.json => {}
                 Some(tokenizer) => {
                     let text = tokenizer.continuation(&tokens, &new);
                     // A character whose bytes are not all there yet is held back.
@@ -52,6 +49,10 @@ impl Generate {
                 }
                 None => out(&format!("{}{token}", if new.len() > 1 { "," } else { "" })),
             }
+            if !decoder.has_room() {
+                break;
+            }
+            decoder.push(token);
         }
         let text = engine.tokenizer.as_ref().map(|tokenizer| tokenizer.continuation(&tokens, &new));
         if self.json {

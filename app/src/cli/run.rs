@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 use sluice_core::checkpoint::{SaveDtype, safetensors_bytes, write_atomic};
-use sluice_core::engine::never;
+use sluice_core::engine::{RunSize, never};
 use sluice_core::model::{Ask, Logits};
 use sluice_core::site::Site;
 use sluice_core::{Error, Result, metric};
@@ -21,7 +21,7 @@ pub struct Run {
     #[command(flatten)]
     input: Input,
     /// Keep sites: a TransformerLens name or a glob such as '*.hook_resid_post'; may be given more than once
-    #[arg(long, value_name = "GLOB")]
+    #[arg(long, value_name = "GLOB", requires = "out")]
     capture: Vec<String>,
     /// Write logits and captured sites to this safetensors file, f32
     #[arg(long, value_name = "FILE")]
@@ -39,6 +39,10 @@ impl Run {
             capture.extend(Site::select(&engine.model.spec, glob)?);
         }
         let schedule = engine.schedule(&plan, &tokens, &never)?;
+        let spec = &engine.model.spec;
+        let kept: usize = capture.iter().map(|site| site.elements(spec, tokens.len())).sum();
+        let size = RunSize::new(spec, tokens.len()).with_elements(kept as u64);
+        if self.out.is_some() { size.with_all_logits().check() } else { size.check() }?;
         let logits = if self.out.is_some() { Logits::All } else { Logits::Last };
         let (output, _) =
             engine.pass(&tokens, &schedule, Ask { capture, logits, boundaries: false }, &never)?;

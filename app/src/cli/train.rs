@@ -9,6 +9,9 @@ use sluice_core::train::{self, Options};
 
 use super::{note, out};
 
+/// A year; what is longer is no limit.
+const MOST_MINUTES: f32 = 525_600.0;
+
 #[derive(Args)]
 pub struct Train {
     /// Folder for the checkpoint and the state of an unfinished run
@@ -35,7 +38,9 @@ impl Train {
             seed: self.seed,
             steps: self.steps,
             resume: self.resume,
-            limit: self.minutes.map(|minutes| Duration::from_secs_f32(60.0 * minutes.max(0.0))),
+            limit: self
+                .minutes
+                .map(|minutes| Duration::from_secs_f32(60.0 * minutes.clamp(0.0, MOST_MINUTES))),
         };
         let mut said = Instant::now();
         let report = train::train(&options, &mut |status| {

@@ -63,7 +63,8 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     let selected = state.choices.neuron.filter(|(of, _)| *of == layer).and_then(|(_, neuron)| row_of(neuron));
     let position = state.choices.position.unwrap_or(state.results.tokens.len().saturating_sub(1));
     let selected = selected.map(|row| Cell { row, col: position });
-    if let Some(cell) = figure::map(ui, &found.figure, selected).clicked
+    let exact = view.as_ref().is_some_and(|view| state.is_exact(view));
+    if let Some(cell) = figure::map(ui, &found.figure, selected).clicked.filter(|_| exact)
         && let Some(&neuron) = found.neurons.get(cell.row)
     {
         commands.push(Command::Inspect(Some((layer, neuron as usize))));

@@ -19,6 +19,13 @@ const HOOKS: [Hook; 3] = [Hook::ResidPost, Hook::AttnOut, Hook::MlpOut];
 pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     let layers = state.layers();
     let mut injection = state.choices.injection.clone();
+    // The plan's stack changes scale and strength too: what it holds counts.
+    let known = item_of(state, &injection).and_then(|item| find(state, &item));
+    let held = known.and_then(|index| state.history.plan().items.get(index));
+    if let Some(Change::Add(add)) = held.map(|item| &item.change) {
+        (injection.scale, injection.keep_norm) = (add.scale, add.keep_norm);
+    }
+    let before = injection.clone();
     ui.strong("Take a vector from");
     ui.horizontal_wrapped(|ui| {
         site_picker(ui, "Source site", &mut injection.from_hook);
@@ -49,9 +56,6 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
         ui.checkbox(&mut injection.keep_norm, "keep the norm");
         answer_box(ui, state, commands);
     });
-    let before = state.choices.injection.clone();
-    let known = item_of(state, &before)
-        .and_then(|item| state.history.plan().items.iter().position(|other| *other == item));
     match (item_of(state, &injection), known) {
         (Some(item), None) => {
             if ui
@@ -63,7 +67,10 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
             }
         }
         (Some(item), Some(index)) => {
-            if injection != before {
+            if injection != before
+                && let Some(old) = state.history.plan().items.get(index)
+            {
+                let item = Item { on: old.on, strength: old.strength, ..item };
                 commands.push(Command::Edit(index, Box::new(item)));
             }
             if ui.button("Remove injection").clicked() {
@@ -75,6 +82,16 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     state.choices.injection = injection;
     ui.separator();
     answer(ui, state);
+}
+
+/// Index of the plan's item that adds the same vector at the same place, at whatever scale.
+fn find(state: &State, item: &Item) -> Option<usize> {
+    let place = |item: &Item| match &item.change {
+        Change::Add(add) => Some(Add { scale: 0.0, keep_norm: false, ..add.clone() }),
+        _ => None,
+    };
+    let wanted = place(item);
+    state.history.plan().items.iter().position(|other| wanted.is_some() && place(other) == wanted)
 }
 
 fn site_picker(ui: &mut Ui, name: &str, hook: &mut Hook) {

@@ -24,13 +24,15 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
         );
         edit.labelled_by(label.id).request_focus();
         let found: Vec<&Action> = ranked(query);
+        let marked = marked(ui, query, found.len());
         if ui.input(|input| input.key_pressed(Key::Enter)) {
-            chosen = found.first().map(|action| action.command);
+            chosen = found.get(marked).map(|action| action.command);
         }
         ScrollArea::vertical().max_height(12.0 * theme::ROW).show(ui, |ui| {
             for (index, action) in found.iter().enumerate() {
                 let keys = action.keys.map(|keys| ui.ctx().format_shortcut(&keys)).unwrap_or_default();
-                let button = eframe::egui::Button::new(action.text).shortcut_text(keys).selected(index == 0);
+                let button =
+                    eframe::egui::Button::new(action.text).shortcut_text(keys).selected(index == marked);
                 let button =
                     ui.add_sized([ui.available_width(), theme::ROW], button.frame_when_inactive(false));
                 if button.on_hover_text(action.tooltip).clicked() {
@@ -46,6 +48,18 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
         state.palette = None;
     }
     commands.extend(chosen.map(|command| command()));
+}
+
+/// Index of the entry that Enter chooses: the first, until the arrow keys move it. A new query starts over.
+fn marked(ui: &Ui, query: &str, count: usize) -> usize {
+    let id = Id::unique("palette-mark");
+    let (of, before): (String, usize) = ui.data(|data| data.get_temp(id)).unwrap_or_default();
+    let pressed = |key| usize::from(ui.input(|input| input.key_pressed(key)));
+    let start = if of == query { before } else { 0 };
+    let moved = (start + pressed(Key::ArrowDown)).saturating_sub(pressed(Key::ArrowUp));
+    let marked = moved.min(count.saturating_sub(1));
+    ui.data_mut(|data| data.insert_temp(id, (query.to_owned(), marked)));
+    marked
 }
 
 /// The actions whose text holds the query's letters in order, closest first.

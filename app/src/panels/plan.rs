@@ -1,6 +1,6 @@
 //! The plan stack: switch, scale, reorder and remove interventions.
 
-use eframe::egui::{Button, RichText, Slider, Ui};
+use eframe::egui::{Button, Response, RichText, Role, Slider, Ui, WidgetInfo};
 use sluice_core::plan::{Change, Item};
 
 use crate::command::Command;
@@ -45,9 +45,11 @@ fn entry(ui: &mut Ui, state: &State, index: usize, item: &Item, commands: &mut V
         && route.needs_small()
         && let Some(card) = &state.card
     {
-        let text =
-            route.sample.as_ref().map(|path| format!(" (text: {})", path.display())).unwrap_or_default();
-        ui.label(RichText::new(format!("small FFN: {}{text}", card.small_ffn)).small().weak());
+        let text = match &route.sample {
+            Some(path) if !card.spec.is_duo() => format!("surrogate chosen on {}", path.display()),
+            _ => card.small_ffn.clone(),
+        };
+        ui.label(RichText::new(format!("small FFN: {text}")).small().weak());
         if !card.spec.is_duo() && ui.small_button("Choose sample text…").clicked() {
             commands.push(Command::Ask(Dialog::Sample));
         }
@@ -70,16 +72,26 @@ fn entry(ui: &mut Ui, state: &State, index: usize, item: &Item, commands: &mut V
         ui.add(Slider::new(&mut edited.strength, 0.0..=1.0).text("strength"));
     });
     ui.horizontal(|ui| {
-        if ui.add_enabled(index > 0, Button::new("Up").small()).clicked() {
+        let up = ui.add_enabled(index > 0, Button::new("Up").small());
+        name(&up, "Move up", item);
+        if up.on_hover_text("before the one above; counts among items of one kind").clicked() {
             commands.push(Command::Raise(index));
         }
-        if ui.add(Button::new("Remove").small()).clicked() {
+        let remove = ui.add(Button::new("Remove").small());
+        name(&remove, "Remove", item);
+        if remove.clicked() {
             commands.push(Command::Remove(index));
         }
     });
     if edited != *item {
         commands.push(Command::Edit(index, Box::new(edited)));
     }
+}
+
+/// What a screen reader says of a button that every item has.
+fn name(button: &Response, what: &str, item: &Item) {
+    let (enabled, text) = (button.enabled(), format!("{what}: {}", item.change.summary()));
+    button.widget_info(|| WidgetInfo::labeled(Role::Button, enabled, &text));
 }
 
 /// What positions past the prompt do.

@@ -17,6 +17,8 @@ use crate::widgets::figure;
 /// Id of the prompt box.
 pub const PROMPT: &str = "prompt-box";
 
+/// Height of the prompt box in points; more scrolls.
+const PROMPT_HEIGHT: f32 = 54.0;
 /// Rows of the strip on screen; more scroll.
 const ROWS: f32 = 3.0;
 /// Space between chips, and between a chip's edge and its text.
@@ -29,11 +31,12 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     ui.horizontal(|ui| {
         let label = ui.label(if ids_only { "Prompt, token ids" } else { "Prompt" });
         let colours = ui.available_width() - 214.0;
-        let edit = TextEdit::multiline(&mut state.prompt)
-            .id(Id::unique(PROMPT))
-            .desired_rows(2)
-            .desired_width(colours);
-        ui.add(edit).labelled_by(label.id);
+        // A long prompt scrolls: the panels below keep their room.
+        let area = ScrollArea::vertical().id_salt("prompt").max_height(PROMPT_HEIGHT).max_width(colours);
+        area.show(ui, |ui| {
+            let edit = TextEdit::multiline(&mut state.prompt).id(Id::unique(PROMPT)).desired_rows(2);
+            ui.add(edit.desired_width(colours)).labelled_by(label.id);
+        });
         let label = ui.label("Colour");
         let names =
             [(ChipColour::Plain, "none"), (ChipColour::Surprisal, "surprisal"), (ChipColour::Kl, "KL")];
@@ -117,7 +120,7 @@ fn chip(
             Pos2::new(rect.left() + 3.0 * i as f32, y + if i.is_multiple_of(2) { -1.5 } else { 1.5 })
         };
         let wave: Vec<Pos2> = (0..=steps).map(point).collect();
-        ui.painter().line(wave, eframe::egui::Stroke::new(1.5, theme::WARNING));
+        ui.painter().line(wave, eframe::egui::Stroke::new(1.5, theme::warning(ui.ctx())));
     }
     let name = format!("token {position}: {}", token.text);
     response.widget_info(|| WidgetInfo::selected(Role::Button, true, locked || corrupted, &name));

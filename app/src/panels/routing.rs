@@ -1,6 +1,7 @@
 //! Routing map: paint tokens into lanes, layer by layer.
 
 use eframe::egui::Ui;
+use sluice_core::figure::Plot;
 use sluice_core::plan::Lane;
 use sluice_core::worker::{View, ViewData};
 
@@ -28,10 +29,12 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
         return states::pending(ui, state, "Routing map");
     };
     figure::head(ui, figure, commands);
-    let selected = None;
-    if let Some(cell) = figure::map(ui, figure, selected).dragged {
+    let (Plot::Map(map), tokens) = (&figure.plot, state.results.tokens.len()) else { return };
+    // While the map of a new prompt is on its way, strokes would meet the columns of the old one.
+    let current = map.cols.labels.len() == tokens + 1;
+    for cell in figure::map(ui, figure, None).stroke.into_iter().filter(|_| current) {
         // The last column stands for everything past the prompt.
-        let position = (cell.col < state.results.tokens.len()).then_some(cell.col);
+        let position = (cell.col < tokens).then_some(cell.col);
         if state.lane(cell.row, position) != state.choices.lane {
             commands.push(Command::Paint(cell.row, position, state.choices.lane));
         }

@@ -1,6 +1,6 @@
 //! The bar at the bottom: jobs, cost of the last change, exports, where the numbers come from.
 
-use eframe::egui::{Align, Layout, ProgressBar, RichText, Ui};
+use eframe::egui::{Align, Layout, ProgressBar, RichText, Spinner, Ui};
 
 use crate::command::Command;
 use crate::state::State;
@@ -19,7 +19,10 @@ pub fn ui(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
                 commands.push(Command::Cancel(*slot));
             }
         }
-        if let Some(recomputed) = state.results.recomputed {
+        if state.busy {
+            ui.add(Spinner::new().size(12.0));
+            ui.weak("computing …");
+        } else if let Some(recomputed) = state.results.recomputed {
             let (share, millis) = (100.0 * recomputed.share, recomputed.millis);
             ui.weak(format!("recomputed {share:.0} % of the model in {millis:.1} ms"));
         }

@@ -27,6 +27,11 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
         return states::empty(ui, "No continuation yet", "press Continue the prompt");
     };
     figure::head(ui, &text.figure, commands);
+    let now = state.request_prompt().ok().map(|prompt| (prompt, state.history.plan().clone()));
+    if now.is_some() && now != state.results.text_of {
+        let text = "of an earlier prompt or plan: continue again to compare";
+        ui.colored_label(crate::theme::warning(ui.ctx()), text);
+    }
     ui.add_space(crate::theme::UNIT);
     ui.columns(2, |columns| {
         let sides =

@@ -41,7 +41,7 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     });
     if let Some(card) = &state.card {
         for warning in &card.warnings {
-            ui.label(RichText::new(warning).small().color(theme::WARNING));
+            ui.label(RichText::new(warning).small().color(theme::warning(ui.ctx())));
         }
     }
     if let Some((_, failure)) = &state.results.failure

@@ -44,7 +44,8 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
         if ui.add_enabled(ready, Button::new("Run trace")).clicked() {
             commands.push(Command::Trace(request(state).map(Box::new)));
         }
-        if state.results.progress.contains_key(&Slot::Study) && ui.button("Cancel trace").clicked() {
+        let running = state.results.tracing || state.results.progress.contains_key(&Slot::Study);
+        if running && ui.button("Cancel trace").clicked() {
             commands.push(Command::Cancel(Slot::Study));
         }
         if ui.add_enabled(ready, Button::new("Corruption into the plan")).clicked() {
@@ -58,11 +59,20 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
         if let Some((Slot::Study, failure)) = &state.results.failure {
             return states::empty(ui, &failure.cause, &failure.next_step);
         }
+        if state.results.tracing {
+            return states::loading(ui, "Clean and corrupted run");
+        }
         return states::empty(ui, "No trace yet", "mark at least one token and run it");
     };
+    let current = state.request_prompt().is_ok_and(|prompt| prompt == findings.trace.prompt);
+    if !current || findings.trace.plan != *state.history.plan() {
+        let what = if current { "plan" } else { "prompt" };
+        let text = format!("of an earlier {what}: run the trace again to compare");
+        ui.colored_label(crate::theme::warning(ui.ctx()), text);
+    }
     figure::head(ui, &findings.figure, commands);
     ui.weak("click a cell to restore it in the plan, on top of the corruption");
-    if let Some(cell) = figure::map(ui, &findings.figure, None).clicked {
+    if let Some(cell) = figure::map(ui, &findings.figure, None).clicked.filter(|_| current) {
         commands.push(Command::Add(Box::new(restore(findings, cell.row, cell.col).into())));
     }
 }

@@ -1,27 +1,34 @@
 //! Changes of a plan that panels make: take a sublayer out, paint the routing map, fill it from a preset.
 
-use sluice_core::plan::{Change, Item, Lane, Part, Plan, Positions, Route, Skip, Sublayer};
+use sluice_core::plan::{Change, Item, Lane, LayerRoute, Part, Plan, Positions, Route, Skip, Sublayer};
 use sluice_core::rng;
 
 /// Take a sublayer out, or put it back.
 pub fn toggle(plan: &mut Plan, sublayer: Sublayer) {
-    let before = plan.items.len();
+    let out = plan.items.iter().any(|item| item.on && item.strength == 1.0 && skips(item, sublayer));
     plan.items.retain(|item| !skips(item, sublayer));
-    if plan.items.len() == before {
+    if !out {
         plan.items.push(Change::Skip(Skip { sublayer, positions: Positions::All }).into());
     }
 }
 
-/// Change the plan's routing map; an empty map leaves the plan.
+/// Index of the routing map that the brush paints: the last one that is on, or one that is to be switched on.
+pub fn painted(items: &[Item]) -> Option<usize> {
+    let is_route = |item: &Item| route_of(item).is_some();
+    items.iter().rposition(|item| item.on && is_route(item)).or_else(|| items.iter().rposition(is_route))
+}
+
+/// Change the plan's routing map, and switch it on; an empty map leaves the plan.
 pub fn reroute(plan: &mut Plan, change: impl FnOnce(&mut Route)) {
-    let index = plan.items.iter().position(|item| route_of(item).is_some());
-    let index = index.unwrap_or_else(|| {
+    let index = painted(&plan.items).unwrap_or_else(|| {
         plan.items.push(Change::Route(Route::default()).into());
         plan.items.len() - 1
     });
-    let Some(Change::Route(route)) = plan.items.get_mut(index).map(|item| &mut item.change) else { return };
+    let Some(item) = plan.items.get_mut(index) else { return };
+    item.on = true;
+    let Change::Route(route) = &mut item.change else { return };
     change(route);
-    if route.layers.is_empty() {
+    if route.layers.is_empty() && route.sample.is_none() {
         plan.items.remove(index);
     }
 }
@@ -85,10 +92,9 @@ impl Preset {
         };
         let lane = |small: bool| if small { Lane::Small } else { Lane::Big };
         for layer in 0..layers {
-            for position in 0..len {
-                route.set(layer, Some(position), lane(small(layer, position)));
-            }
-            route.set(layer, None, lane(small(layer, len.saturating_sub(1))));
+            let tokens = (0..len).map(|position| lane(small(layer, position))).collect();
+            let next = lane(small(layer, len.saturating_sub(1)));
+            route.set_layer(LayerRoute { layer, tokens, next });
         }
     }
 }
@@ -109,6 +115,30 @@ mod tests {
         };
         assert_eq!(Preset::ALL.map(count)[..5], [0, 24, 12, 12, 20]);
         assert!((1..24).contains(&count(Preset::Coin)));
+    }
+
+    #[test]
+    fn a_sublayer_whose_removal_is_off_is_taken_out() {
+        let (mut plan, sublayer) = (Plan::default(), Sublayer { layer: 2, part: Part::Ffn });
+        toggle(&mut plan, sublayer);
+        plan.items[0].on = false;
+        toggle(&mut plan, sublayer);
+        assert!(plan.items.len() == 1 && plan.items[0].on);
+    }
+
+    #[test]
+    fn the_brush_paints_the_map_that_counts() {
+        let mut plan = Plan::default();
+        for layer in [0, 1] {
+            let mut route = Route::default();
+            route.set(layer, Some(0), Lane::Small);
+            plan.items.push(Change::Route(route).into());
+        }
+        plan.items[1].on = false;
+        assert_eq!(painted(&plan.items), Some(0));
+        plan.items[0].on = false;
+        reroute(&mut plan, |route| route.set(3, Some(0), Lane::SkipFfn));
+        assert!(plan.items[1].on && !plan.items[0].on);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sluice_core::figure::Figure;
-use sluice_core::plan::{Lane, Sublayer};
+use sluice_core::plan::{Item, Lane, Plan, Sublayer};
 use sluice_core::site::Hook;
 use sluice_core::worker::*;
 
@@ -191,8 +191,12 @@ pub struct Results {
     pub recomputed: Option<Recomputed>,
     /// Continuations.
     pub text: Option<Arc<Continuation>>,
+    /// Prompt and plan that the continuations were asked for.
+    pub text_of: Option<(Prompt, Plan)>,
     /// Findings of the newest trace.
     pub trace: Option<Arc<TraceFindings>>,
+    /// A trace was asked for and has found nothing yet.
+    pub tracing: bool,
     /// Jobs under way.
     pub progress: HashMap<Slot, Progress>,
     /// The newest failure, shown once.
@@ -216,8 +220,9 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Put a checkpoint at the head of the recent list.
+    /// Put a checkpoint at the head of the recent list, by a path that holds wherever Sluice is started.
     pub fn remember(&mut self, path: PathBuf) {
+        let path = std::path::absolute(&path).unwrap_or(path);
         self.recent.retain(|known| *known != path);
         self.recent.insert(0, path);
         self.recent.truncate(MAX_RECENT);
@@ -247,6 +252,8 @@ pub struct State {
     pub visible: Vec<Tab>,
     /// Search text of the command palette, while it is open.
     pub palette: Option<String>,
+    /// Something on screen is of the scene before the one asked.
+    pub busy: bool,
     /// Last line of the status bar: an export, for instance.
     pub status: String,
 }
@@ -318,6 +325,11 @@ impl State {
         views.get(view).or_else(same_kind).map(|data| &**data)
     }
 
+    /// Whether the data of a view is its own, not what the same kind of view showed before.
+    pub fn is_exact(&self, view: &View) -> bool {
+        self.results.views.contains_key(view)
+    }
+
     /// The figure that a panel shows.
     pub fn figure(&self, tab: Tab) -> Option<Arc<Figure>> {
         match tab {
@@ -329,13 +341,15 @@ impl State {
 
     /// Whether the plan takes a sublayer out.
     pub fn is_out(&self, sublayer: Sublayer) -> bool {
-        self.history.plan().items.iter().any(|item| item.on && edits::skips(item, sublayer))
+        let out = |item: &Item| item.on && item.strength == 1.0 && edits::skips(item, sublayer);
+        self.history.plan().items.iter().any(out)
     }
 
     /// Lane of the plan's routing map.
     pub fn lane(&self, layer: usize, position: Option<usize>) -> Lane {
         let len = self.results.tokens.len();
-        let route = self.history.plan().items.iter().find_map(edits::route_of);
+        let items = &self.history.plan().items;
+        let route = edits::painted(items).and_then(|index| edits::route_of(items.get(index)?));
         route.map_or(Lane::Big, |route| match position {
             Some(position) => route.lane(layer, position, len),
             None => route.next(layer),

@@ -59,7 +59,7 @@ pub fn map(ui: &mut Ui, figure: &Arc<Figure>, selected: Option<Cell>) -> Touch {
     legend::ui(ui, data);
     let swap = |cell: Cell| if swapped { Cell { row: cell.col, col: cell.row } } else { cell };
     let touch = map::ui(ui, &shown, data, selected.map(swap));
-    Touch { clicked: touch.clicked.map(swap), dragged: touch.dragged.map(swap) }
+    Touch { clicked: touch.clicked.map(swap), stroke: touch.stroke.into_iter().map(swap).collect() }
 }
 
 /// Curves.

@@ -35,10 +35,38 @@ pub fn ui(ui: &mut Ui, figure: &Arc<Figure>, lines: &Lines) {
         })
         .show(ui, |plot| {
             for (index, series) in lines.series.iter().enumerate() {
-                let points = series.y.iter().enumerate().filter(|(_, y)| y.is_finite());
-                let points: PlotPoints<'_> = points.map(|(x, y)| [x as f64, f64::from(*y)]).collect();
                 let colour = theme::colour(palette.series(index));
-                plot.line(Line::new(&series.name, points).color(colour).width(1.5));
+                // A missing value is a gap.
+                for (start, run) in runs(&series.y) {
+                    let at = |(i, y): (usize, &f32)| [(start + i) as f64, f64::from(*y)];
+                    let points: PlotPoints<'_> = run.iter().enumerate().map(at).collect();
+                    plot.line(Line::new(&series.name, points).color(colour).width(1.5));
+                }
             }
         });
+}
+
+/// Stretches of finite values, each with its start.
+fn runs(y: &[f32]) -> Vec<(usize, &[f32])> {
+    let mut start = 0;
+    let mut runs = Vec::new();
+    for run in y.split(|y| !y.is_finite()) {
+        if !run.is_empty() {
+            runs.push((start, run));
+        }
+        start += run.len() + 1;
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::runs;
+
+    #[test]
+    fn gaps_part_the_runs() {
+        let y = [f32::NAN, 1.0, 2.0, f32::NAN, f32::NAN, 3.0];
+        assert_eq!(runs(&y), [(1, &y[1..3]), (5, &y[5..])]);
+        assert!(runs(&[f32::NAN]).is_empty());
+    }
 }

@@ -21,7 +21,7 @@ const COL_LABEL: usize = 10;
 const MARKED: usize = 1500;
 
 /// A cell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cell {
     /// Row from the top.
     pub row: usize,
@@ -30,12 +30,12 @@ pub struct Cell {
 }
 
 /// What the pointer does.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Touch {
     /// The cell that was clicked.
     pub clicked: Option<Cell>,
-    /// The cell under the pressed pointer.
-    pub dragged: Option<Cell>,
+    /// The cells that the pressed pointer came over since the frame before.
+    pub stroke: Vec<Cell>,
 }
 
 /// Everything the painting of one frame needs.
@@ -133,7 +133,7 @@ pub fn ui(ui: &mut Ui, figure: &Arc<Figure>, map: &Map, selected: Option<Cell>) 
         canvas.outline(ui, cells, cell);
     }
     response.widget_info(|| WidgetInfo::labeled(Role::Image, true, format!("{} map", figure.title)));
-    canvas.touch(ui, cells, &response)
+    canvas.touch(ui, cells, &response, Id::unique(("stroke", &figure.name)))
 }
 
 impl Canvas<'_> {
@@ -227,16 +227,27 @@ impl Canvas<'_> {
         }
     }
 
-    fn touch(&self, ui: &Ui, cells: Rect, response: &Response) -> Touch {
+    fn touch(&self, ui: &Ui, cells: Rect, response: &Response, id: Id) -> Touch {
+        let pressed = response.is_pointer_button_down_on() && ui.input(|input| input.pointer.primary_down());
+        let before: Option<Cell> = ui.data(|data| data.get_temp(id)).filter(|_| pressed);
         let at = response.hover_pos().or(response.interact_pointer_pos()).filter(|at| cells.contains(*at));
-        let Some(cell) = at.and_then(|at| self.cell_at(at)) else { return Touch::default() };
+        let Some(cell) = at.and_then(|at| self.cell_at(at)) else {
+            ui.data_mut(|data| data.remove_temp::<Cell>(id));
+            return Touch::default();
+        };
         if !response.dragged() {
             let text = self.describe(cell);
             response.clone().on_hover_text_at_pointer(text);
         }
         ui.set_cursor_icon(CursorIcon::Crosshair);
-        let pressed = response.is_pointer_button_down_on() && ui.input(|input| input.pointer.primary_down());
-        Touch { clicked: response.clicked().then_some(cell), dragged: pressed.then_some(cell) }
+        let stroke = if pressed {
+            ui.data_mut(|data| data.insert_temp(id, cell));
+            between(before.unwrap_or(cell), cell)
+        } else {
+            ui.data_mut(|data| data.remove_temp::<Cell>(id));
+            Vec::new()
+        };
+        Touch { clicked: response.clicked().then_some(cell), stroke }
     }
 
     fn cell_at(&self, at: Pos2) -> Option<Cell> {
@@ -257,18 +268,26 @@ impl Canvas<'_> {
         };
         let label = |labels: &[String], index: usize| labels.get(index).cloned().unwrap_or_default();
         let (rows, cols) = (&map.rows, &map.cols);
-        let mut text = format!(
-            "{} {}\n{} {col} {}\n{value}",
-            rows.name,
-            label(&rows.labels, row),
-            cols.name,
-            label(&cols.labels, col)
-        );
+        // Where labels are not numbers, the column's index tells equal tokens apart.
+        let col_label = label(&cols.labels, col);
+        let index = if col_label.parse::<usize>().is_ok() { String::new() } else { format!("{col} ") };
+        let mut text =
+            format!("{} {}\n{} {index}{col_label}\n{value}", rows.name, label(&rows.labels, row), cols.name);
         if let Some(inside) = map.text(row, col) {
             text = format!("{text}\n{inside}");
         }
         text
     }
+}
+
+/// The cells on a line from one to another, both ends included.
+fn between(from: Cell, to: Cell) -> Vec<Cell> {
+    let steps = from.row.abs_diff(to.row).max(from.col.abs_diff(to.col));
+    let along = |a: usize, b: usize, step: usize| {
+        let share = step as f32 / steps.max(1) as f32;
+        (a as f32 + share * (b as f32 - a as f32)).round() as usize
+    };
+    (0..=steps).map(|i| Cell { row: along(from.row, to.row, i), col: along(from.col, to.col, i) }).collect()
 }
 
 /// Whether the cells are few enough to be marked one by one; the texture of others is striped instead.
@@ -297,4 +316,16 @@ fn thinning(pitch: f32, need: f32) -> usize {
 fn longest(labels: &[String], most: usize) -> usize {
     let step = (labels.len() / 512).max(1);
     labels.iter().step_by(step).map(|label| label.chars().take(most).count()).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cell, between};
+
+    #[test]
+    fn a_fast_stroke_skips_no_cell() {
+        let cell = |row, col| Cell { row, col };
+        assert_eq!(between(cell(2, 3), cell(2, 3)), [cell(2, 3)]);
+        assert_eq!(between(cell(0, 5), cell(1, 2)), [cell(0, 5), cell(0, 4), cell(1, 3), cell(1, 2)]);
+    }
 }

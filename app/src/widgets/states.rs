@@ -36,7 +36,7 @@ pub fn loading(ui: &mut Ui, what: &str) {
 /// A failure with its cause and next step. True when it was closed.
 pub fn failure(ui: &mut Ui, failure: &Failure) -> bool {
     ui.horizontal_wrapped(|ui| {
-        ui.label(RichText::new(&failure.cause).color(theme::WARNING));
+        ui.label(RichText::new(&failure.cause).color(theme::warning(ui.ctx())));
         ui.weak(&failure.next_step);
         ui.button("Close message").clicked()
     })

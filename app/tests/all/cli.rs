@@ -41,10 +41,10 @@ fn without_a_display_plain_sluice_writes_the_report() {
     for name in [
         "next-tokens",
         "tokens",
-        "activations",
-        "neuron",
-        "attention",
-        "lens",
+        "activations-layer-0-mlp-hook-post-plan",
+        "neuron-layer-0-0",
+        "attention-layer-0-mean-plan",
+        "lens-plan",
         "routing-map",
         "sublayers",
         "trace-residual",
@@ -69,7 +69,7 @@ fn a_display_that_is_not_there_is_no_display() {
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    assert!(folder.path().join("sluice-report/lens.svg").is_file());
+    assert!(folder.path().join("sluice-report/lens-plan.svg").is_file());
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn failures_are_one_line_with_exit_code_one_and_usage_is_two() {
         (&["run", "/nowhere", "--tokens", "1"], "/nowhere"),
         (&["run", llama, "--tokens", "5000"], "5000"),
         (&["run", llama, "--prompt", "text"], "token ids"),
-        (&["run", llama, "--tokens", "1", "--capture", "nothing.*"], "nothing.*"),
+        (&["run", llama, "--tokens", "1", "--capture", "nothing.*", "--out", "x.safetensors"], "nothing.*"),
         (&["run", llama, "--tokens", "1", "--plan", "missing.json"], "missing.json"),
         (&["run", llama, "--tokens", "1", "--out", "file/inside.safetensors"], "inside"),
         (&["report", "--out", "file/inside"], "inside"),
@@ -179,7 +179,12 @@ fn failures_are_one_line_with_exit_code_one_and_usage_is_two() {
         let causes = said.lines().filter(|line| line.contains(needle)).count();
         assert_eq!(causes, 1, "{arguments:?}: {said}");
     }
-    for arguments in [&["run", llama][..], &["nonsense-flag", "--x"], &["generate", "--temperature"]] {
+    for arguments in [
+        &["run", llama][..],
+        &["run", llama, "--tokens", "1", "--capture", "*"],
+        &["nonsense-flag", "--x"],
+        &["generate", "--temperature"],
+    ] {
         assert_eq!(sluice(folder.path(), arguments).status.code(), Some(2), "{arguments:?}");
     }
     assert_eq!(fs::read_to_string(folder.path().join("file")).unwrap(), "kept");

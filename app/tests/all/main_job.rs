@@ -97,6 +97,17 @@ fn keys_do_what_the_menu_says() {
 }
 
 #[test]
+fn undo_in_a_text_box_is_the_texts_own() {
+    let mut window = Window::bundled();
+    window.click("All small");
+    let plan = window.state().history.plan().clone();
+    window.fill(Role::MultilineTextInput, "Prompt", "Moren");
+    window.harness.key_press_modifiers(Modifiers::COMMAND, Key::Z);
+    window.settle();
+    assert_eq!(*window.state().history.plan(), plan);
+}
+
+#[test]
 fn the_palette_finds_and_runs_a_command() {
     let mut window = Window::bundled();
     window.harness.key_press_modifiers(Modifiers::COMMAND, Key::K);
@@ -107,6 +118,16 @@ fn the_palette_finds_and_runs_a_command() {
     window.settle();
     assert!(window.state().palette.is_none());
     assert_eq!(window.state().visible, [Tab::Lens]);
+    // The arrow keys reach the entries below.
+    window.harness.key_press_modifiers(Modifiers::COMMAND, Key::K);
+    window.harness.run_steps(3);
+    window.harness.get_by_role_and_label(Role::TextInput, "Command").type_text("t");
+    window.harness.run_steps(2);
+    window.harness.key_press(Key::ArrowDown);
+    window.harness.run_steps(2);
+    window.harness.key_press(Key::Enter);
+    window.settle();
+    assert!(window.state().palette.is_none());
 }
 
 #[test]

@@ -172,3 +172,51 @@ fn hovering_a_token_shows_what_was_expected() {
     window.harness.run_steps(60);
     assert!(window.harness.query_by_label_contains("expected next").is_some());
 }
+
+#[test]
+fn panels_show_a_plan_that_no_token_goes_big_under() {
+    let mut window = Window::bundled();
+    window.click("All small");
+    window.click_role(Role::Button, "Activations");
+    assert!(window.state().results.failure.is_none(), "{:?}", window.state().results.failure);
+    let Plot::Map(map) = &window.state().figure(Tab::Activations).unwrap().plot.clone() else {
+        panic!("not a map")
+    };
+    assert!(map.values.iter().all(|x| x.is_nan()), "no token went through the big FFN");
+}
+
+#[test]
+fn a_failing_view_leaves_the_others() {
+    let mut window = Window::bundled();
+    window.click_role(Role::Button, "Pruning");
+    let ctx = window.harness.ctx.clone();
+    window.harness.state_mut().as_mut().unwrap().apply(&ctx, Command::Follow(Answer::Id(9999)));
+    window.until("the failure", |state| state.results.failure.is_some());
+    window.settle();
+    assert!(window.state().data(&window.state().next_view()).is_none(), "nothing old is shown as new");
+    assert!(window.state().figure(Tab::Pruning).is_some());
+    window.click("FFN 1");
+    let Some(ViewData::Strip(strip)) = window.state().data(&sluice_core::worker::View::Strip) else {
+        panic!("no strip")
+    };
+    assert!(strip.kl.iter().any(|kl| *kl > 0.0), "the strip follows the plan");
+}
+
+#[test]
+fn findings_of_an_earlier_prompt_are_marked_and_not_clickable() {
+    let mut window = Window::bundled();
+    window.click_role(Role::Button, "Trace");
+    window.click("token 10: ·T");
+    window.harness.get_by_label("Run trace").click();
+    window.until("the trace", |state| state.results.trace.as_ref().is_some_and(|found| found.done));
+    window.fill(Role::MultilineTextInput, "Prompt", "Moren lives in");
+    window.until("the tokens", |state| state.results.tokens.last().is_some_and(|token| token.text == "·in"));
+    window.settle();
+    assert!(window.harness.query_by_label_contains("of an earlier prompt").is_some());
+    let picture = format!("{} map", window.state().results.trace.as_ref().unwrap().figure.title);
+    let map = window.harness.get_by_role_and_label(Role::Image, &picture).rect();
+    window.harness.drag_at(map.center());
+    window.harness.drop_at(map.center());
+    window.settle();
+    assert!(window.state().history.plan().items.is_empty());
+}

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use candle_core::{DType, Tensor};
 use half::bf16;
@@ -29,7 +30,10 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
         _ => Path::new("."),
     };
     let stem = path.file_name().ok_or_else(|| Error::write(path, "not a file name"))?.to_string_lossy();
-    let partial = folder.join(format!(".{stem}.{}.part", std::process::id()));
+    // Of this process and this call: two writers of one file must not share it.
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    let call = CALLS.fetch_add(1, Ordering::Relaxed);
+    let partial = folder.join(format!(".{stem}.{}-{call}.part", std::process::id()));
     let write = || -> std::io::Result<()> {
         let mut file = fs::File::create(&partial)?;
         file.write_all(bytes)?;

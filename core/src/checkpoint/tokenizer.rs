@@ -84,7 +84,10 @@ impl Tokenizer {
         Ok(Self::new(inner, "tokenizer.json", settings))
     }
 
-    fn new(inner: tokenizers::Tokenizer, kind: &'static str, settings: Option<&Value>) -> Self {
+    fn new(mut inner: tokenizers::Tokenizer, kind: &'static str, settings: Option<&Value>) -> Self {
+        // Settings of whoever trained on batches; a prompt is neither cut nor filled up.
+        inner.with_padding(None);
+        drop(inner.with_truncation(None));
         let decoder =
             inner.get_decoder().and_then(|decoder| serde_json::to_string(decoder).ok()).unwrap_or_default();
         let spelling = if decoder.contains("ByteLevel") {

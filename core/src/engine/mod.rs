@@ -242,6 +242,7 @@ impl Resolve for Resolver<'_> {
         } else {
             Logits::None
         };
+        RunSize::new(&self.engine.model.spec, tokens.len()).check()?;
         let ask = Ask { capture: [site].into(), logits, boundaries: false };
         let (mut output, _) = self.engine.pass(&tokens, &Schedule::none(), ask, self.cancelled)?;
         output.captures.remove(&site).ok_or_else(missing)

@@ -9,7 +9,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::model::layout::{Decl, Layout, Role, declare, parameters};
 use crate::model::{Model, Spec, family};
-use crate::worker::{Card, Prompt};
+use crate::protocol::{Card, Prompt};
 
 /// An engine and its model card.
 pub struct Opened {
@@ -165,7 +165,8 @@ fn sample_prompt(engine: &Engine, checkpoint: &Checkpoint) -> Prompt {
     if engine.tokenizer.is_none() {
         let vocab = engine.model.spec.vocab as u64;
         let id = |i| (crate::rng::bits(0, 1, i) % vocab) as u32;
-        return Prompt::Tokens((0..8).map(id).collect());
+        let len = engine.model.spec.context.min(8) as u64;
+        return Prompt::Tokens((0..len).map(id).collect());
     }
     let ours = checkpoint.config().get("sluice").and_then(|ours| ours.get("sample_prompt"));
     match ours.and_then(serde_json::Value::as_str) {

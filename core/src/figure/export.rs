@@ -68,10 +68,10 @@ pub fn file_name(figure: &Figure, format: Format) -> String {
     format!("{}.{}", stem(figure), format.extension())
 }
 
-/// [`Figure::name`] reduced to lower-case letters, digits and dashes; `figure` when nothing is left.
+/// [`Figure::name`] and [`Figure::detail`] reduced to lower-case letters, digits and dashes; `figure` when nothing is left.
 pub(super) fn stem(figure: &Figure) -> String {
-    let dashed: String = figure
-        .name
+    let name = format!("{} {}", figure.name, figure.detail);
+    let dashed: String = name
         .chars()
         .map(|character| if character.is_ascii_alphanumeric() { character.to_ascii_lowercase() } else { '-' })
         .collect();

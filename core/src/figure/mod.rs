@@ -21,8 +21,10 @@ pub use export::Format;
 /// One picture: numbers with axes, and where they come from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figure {
-    /// File stem of exports, lower case with dashes: `routing-map`.
+    /// Which figure, lower case with dashes: `routing-map`. Begins the file stem of exports.
     pub name: String,
+    /// Which one of its kind, ends the file stem: `layer-3-head-2`; empty where there is one only.
+    pub detail: String,
     /// Title in sentence case.
     pub title: String,
     /// The data.

@@ -12,6 +12,7 @@ fn figure(name: &str, title: &str, notes: &[&str], plot: Plot) -> Figure {
     };
     Figure {
         name: name.into(),
+        detail: String::new(),
         title: title.into(),
         notes: notes.iter().map(|note| (*note).into()).collect(),
         plot,

@@ -18,6 +18,9 @@ use crate::plan::Lane;
 use crate::plan::schedule::Schedule;
 use crate::site::{Hook, Site};
 
+/// Sites inside an FFN, which rows in other lanes have no value at.
+const FFN_INSIDE: [Hook; 4] = [Hook::MlpPre, Hook::MlpPreLinear, Hook::MlpGatePost, Hook::MlpPost];
+
 /// Values kept by a pass.
 pub type Captures = BTreeMap<Site, Tensor>;
 
@@ -399,7 +402,7 @@ impl Pass {
         let normed = self.block_norm(layer, spec.ln2_post.as_ref(), &weights.ln2_post, &raw, hooks)?;
         let skips = |lane: &Lane| matches!(lane, Lane::SkipFfn | Lane::SkipLayer);
         let mut out = normed;
-        for (lanes, strength) in self.schedule.lanes(layer, &self.positions) {
+        if let Some((lanes, strength)) = self.schedule.lanes(layer, &self.positions) {
             let keep: Vec<f32> =
                 lanes.iter().map(|lane| if skips(lane) { 1.0 - strength } else { 1.0 }).collect();
             out = out.broadcast_mul(&Tensor::from_vec(keep, (lanes.len(), 1), &Device::Cpu)?)?;
@@ -415,8 +418,7 @@ impl Pass {
         weights: &LayerWeights,
         read: &Tensor,
     ) -> Result<Tensor> {
-        let routes = self.schedule.lanes(layer, &self.positions);
-        let Some((lanes, strength)) = merge(&routes) else {
+        let Some((lanes, strength)) = self.schedule.lanes(layer, &self.positions) else {
             return self.big_ffn(layer, &spec.ffn, &weights.ffn, read);
         };
         let schedule = Arc::clone(&self.schedule);
@@ -433,6 +435,8 @@ impl Pass {
             })?;
             parts.push(out.clone());
             big = Some(out);
+        } else {
+            self.nothing_big(layer, &spec.ffn, lanes.len())?;
         }
         if !small_rows.is_empty() {
             let small = schedule
@@ -456,6 +460,18 @@ impl Pass {
         }
     }
 
+    /// Captured sites of a big FFN that no row went through: NaN.
+    fn nothing_big(&mut self, layer: usize, spec: &FfnSpec, rows: usize) -> Result<()> {
+        for hook in FFN_INSIDE {
+            let site = Site::block(layer, hook);
+            let has = spec.gated || !matches!(hook, Hook::MlpPreLinear | Hook::MlpGatePost);
+            if has && self.ask.capture.contains(&site) {
+                self.out.captures.insert(site, (ops::zeros(rows, spec.d_mlp)? + f64::NAN)?);
+            }
+        }
+        Ok(())
+    }
+
     /// Run `f` as a pass over some of the rows; captured FFN sites of the other rows become NaN: they took another
     /// way.
     fn on_rows(
@@ -471,7 +487,7 @@ impl Pass {
         self.positions = all;
         let out = out?;
         if rows.len() < total {
-            for hook in [Hook::MlpPre, Hook::MlpPreLinear, Hook::MlpGatePost, Hook::MlpPost] {
+            for hook in FFN_INSIDE {
                 let Some(value) = self.out.captures.get_mut(&Site::block(layer, hook)) else { continue };
                 let missing = (ops::zeros(1, value.dim(1)?)? + f64::NAN)?;
                 let place = |row: u32| rows.iter().position(|&r| r == row).map_or(0, |i| i as u32 + 1);
@@ -525,15 +541,6 @@ impl Pass {
         self.out.logits = Some(model.project(&normed.contiguous()?)?);
         Ok(())
     }
-}
-
-/// Later routes win where they leave the big lane; strengths of several routes are not mixed: the last one counts.
-fn merge(routes: &[(Vec<Lane>, f32)]) -> Option<(Vec<Lane>, f32)> {
-    let (first, rest) = routes.split_first()?;
-    Some(rest.iter().fold(first.clone(), |(lanes, _), (next, strength)| {
-        let lanes = lanes.iter().zip(next).map(|(&a, &b)| if b == Lane::Big { a } else { b }).collect();
-        (lanes, *strength)
-    }))
 }
 
 /// Rows of `x` by index.

@@ -5,6 +5,7 @@
 //! site. `docs/plan.md` has one example per kind.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::site::Site;
@@ -127,7 +128,14 @@ impl From<Change> for Item {
 impl Plan {
     /// Read a plan file's text.
     pub fn from_json(text: &str) -> Result<Self> {
-        let plan: Self = serde_json::from_str(text).map_err(|error| Error::Plan(error.to_string()))?;
+        let broken = |error: serde_json::Error| Error::Plan(error.to_string());
+        let written: Value = serde_json::from_str(text).map_err(broken)?;
+        let plan: Self = serde_json::from_value(written.clone()).map_err(broken)?;
+        // A misspelt field would be left out silently, a number too large for f32 would be infinite.
+        let read = serde_json::to_value(&plan).map_err(broken)?;
+        if let Some(cause) = lost(&written, &read, "plan") {
+            return Err(Error::Plan(cause));
+        }
         if plan.version != PLAN_VERSION {
             return Err(Error::Plan(format!(
                 "version {} is not {PLAN_VERSION}, the one this build reads",
@@ -207,6 +215,26 @@ impl Target {
             Some(unit) => format!("{}[{unit}]", self.site),
             None => self.site.to_string(),
         }
+    }
+}
+
+/// The first field of `written` that `read` does not hold.
+fn lost(written: &Value, read: &Value, path: &str) -> Option<String> {
+    match (written, read) {
+        (Value::Object(written), Value::Object(read)) => written.iter().find_map(|(name, value)| {
+            let path = format!("{path}.{name}");
+            match read.get(name) {
+                Some(read) => lost(value, read, &path),
+                None if value.is_null() => None,
+                None => Some(format!("{path} is not a field here")),
+            }
+        }),
+        (Value::Array(written), Value::Array(read)) => {
+            let pairs = written.iter().zip(read).enumerate();
+            pairs.into_iter().find_map(|(i, (written, read))| lost(written, read, &format!("{path}[{i}]")))
+        }
+        (Value::Number(_), Value::Null) => Some(format!("{path} is too large a number")),
+        _ => None,
     }
 }
 

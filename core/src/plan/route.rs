@@ -71,6 +71,16 @@ impl LayerRoute {
         }
     }
 
+    /// Take over the lanes of `other` that leave the big one, for a prompt of `prompt_len` tokens.
+    pub(super) fn lay_over(&mut self, other: &Self, prompt_len: usize) {
+        self.tokens.resize(prompt_len, Lane::Big);
+        for (position, lane) in self.tokens.iter_mut().enumerate() {
+            let over = other.lane(position, prompt_len);
+            *lane = if over == Lane::Big { *lane } else { over };
+        }
+        self.next = if other.next == Lane::Big { self.next } else { other.next };
+    }
+
     fn is_big(&self) -> bool {
         self.next == Lane::Big && self.tokens.iter().all(|&lane| lane == Lane::Big)
     }
@@ -85,6 +95,15 @@ impl Route {
     /// Lane of positions past the prompt at `layer`.
     pub fn next(&self, layer: usize) -> Lane {
         self.layer(layer).map_or(Lane::Big, |route| route.next)
+    }
+
+    /// Set all cells of a layer.
+    pub fn set_layer(&mut self, layer: LayerRoute) {
+        self.layers.retain(|known| known.layer != layer.layer);
+        if !layer.is_big() {
+            self.layers.push(layer);
+            self.layers.sort_by_key(|known| known.layer);
+        }
     }
 
     /// Set one cell. `position` = `None` sets the positions past the prompt.

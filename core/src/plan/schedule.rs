@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use candle_core::{D, DType, Device, Tensor};
 
-use super::{AblateTo, Change, Item, Lane, LayerRoute, Noise, Part, Plan, Positions, Source, Target};
+use super::{AblateTo, Change, Item, Lane, LayerRoute, Noise, Part, Plan, Positions, Route, Source, Target};
 use crate::error::{Error, Result};
 use crate::model::{Ffn, Spec};
 use crate::rng;
@@ -25,14 +25,16 @@ pub trait Resolve {
 #[derive(Clone, Debug, Default)]
 pub struct Schedule {
     edits: HashMap<Site, Vec<Edit>>,
-    layers: Vec<Routing>,
+    layers: Vec<Option<Routing>>,
     small: Option<Arc<[Ffn]>>,
 }
 
-/// Routing of one layer, in stack order.
-#[derive(Clone, Debug, Default)]
+/// Routing of one layer: every map of the stack merged into one. Later maps win where they leave the big lane;
+/// strengths are not mixed, the last one counts.
+#[derive(Clone, Debug)]
 struct Routing {
-    routes: Vec<(LayerRoute, f32)>,
+    route: LayerRoute,
+    strength: f32,
     prompt_len: usize,
 }
 
@@ -83,7 +85,14 @@ impl Schedule {
     /// Compile `plan` for a prompt of `prompt_len` tokens.
     pub fn compile(plan: &Plan, spec: &Spec, prompt_len: usize, resolve: &mut dyn Resolve) -> Result<Self> {
         let mut schedule = Self::default();
-        for item in plan.active() {
+        let items = plan.active();
+        for item in &items {
+            if let Change::Route(route) = &item.change {
+                schedule.route(route, item.strength, spec, prompt_len, resolve)?;
+            }
+        }
+        schedule.skip_attention(prompt_len);
+        for item in items {
             schedule.add(item, spec, prompt_len, resolve)?;
         }
         Ok(schedule)
@@ -131,15 +140,12 @@ impl Schedule {
         !self.edits.is_empty() && self.edits.contains_key(&site)
     }
 
-    /// The FFN choice of each position at `layer`: the routes that leave the big FFN, with their strength.
-    /// `None` where every position goes big.
-    pub fn lanes(&self, layer: usize, positions: &[usize]) -> Vec<(Vec<Lane>, f32)> {
-        let Some(routing) = self.layers.get(layer) else { return Vec::new() };
-        let lanes = |route: &LayerRoute| -> Vec<Lane> {
-            positions.iter().map(|&position| route.lane(position, routing.prompt_len)).collect()
-        };
-        let changed = |(lanes, _): &(Vec<Lane>, f32)| lanes.iter().any(|&lane| lane != Lane::Big);
-        routing.routes.iter().map(|(route, strength)| (lanes(route), *strength)).filter(changed).collect()
+    /// The lane of each position at `layer`, with the strength of the routing; `None` where every position goes big.
+    pub fn lanes(&self, layer: usize, positions: &[usize]) -> Option<(Vec<Lane>, f32)> {
+        let routing = self.layers.get(layer)?.as_ref()?;
+        let lane = |&position: &usize| routing.route.lane(position, routing.prompt_len);
+        let lanes: Vec<Lane> = positions.iter().map(lane).collect();
+        lanes.iter().any(|&lane| lane != Lane::Big).then_some((lanes, routing.strength))
     }
 
     /// The small FFN of `layer`.
@@ -147,37 +153,52 @@ impl Schedule {
         self.small.as_ref()?.get(layer)
     }
 
+    /// Lay a routing map over those before it.
+    fn route(
+        &mut self,
+        route: &Route,
+        strength: f32,
+        spec: &Spec,
+        prompt_len: usize,
+        resolve: &mut dyn Resolve,
+    ) -> Result<()> {
+        if route.needs_small() && self.small.is_none() {
+            self.small = Some(resolve.small(route.sample.as_deref())?);
+        }
+        self.layers.resize(spec.n_layers(), None);
+        for layer in &route.layers {
+            let slot = self.layers.get_mut(layer.layer).ok_or_else(|| no_layer(layer.layer, spec))?;
+            let known = slot.get_or_insert_with(|| {
+                let route = LayerRoute { layer: layer.layer, ..LayerRoute::default() };
+                Routing { route, strength, prompt_len }
+            });
+            known.strength = strength;
+            known.route.lay_over(layer, prompt_len);
+        }
+        Ok(())
+    }
+
+    /// Tokens that skip a layer take nothing from its attention.
+    fn skip_attention(&mut self, prompt_len: usize) {
+        for (index, routing) in self.layers.iter().enumerate() {
+            let Some(Routing { route, strength, .. }) = routing else { continue };
+            if route.next == Lane::SkipLayer || route.tokens.contains(&Lane::SkipLayer) {
+                let rows = Rows::Skipping(route.clone(), prompt_len);
+                let edit = Edit { rows, unit: None, strength: *strength, op: Op::Zero };
+                self.edits.entry(Site::block(index, Hook::AttnOut)).or_default().push(edit);
+            }
+        }
+    }
+
     fn add(&mut self, item: &Item, spec: &Spec, prompt_len: usize, resolve: &mut dyn Resolve) -> Result<()> {
         let strength = item.strength;
         let at = |positions: &Positions| Rows::Positions(positions.clone(), prompt_len);
         match &item.change {
-            Change::Route(route) => {
-                if route.needs_small() && self.small.is_none() {
-                    self.small = Some(resolve.small(route.sample.as_deref())?);
-                }
-                self.layers.resize_with(spec.n_layers(), Routing::default);
-                for layer in &route.layers {
-                    let slot = self.layers.get_mut(layer.layer).ok_or_else(|| no_layer(layer.layer, spec))?;
-                    slot.prompt_len = prompt_len;
-                    slot.routes.push((layer.clone(), strength));
-                    if layer.next == Lane::SkipLayer || layer.tokens.contains(&Lane::SkipLayer) {
-                        let rows = Rows::Skipping(layer.clone(), prompt_len);
-                        let site = Site::block(layer.layer, Hook::AttnOut);
-                        self.edits.entry(site).or_default().push(Edit {
-                            rows,
-                            unit: None,
-                            strength,
-                            op: Op::Zero,
-                        });
-                    }
-                }
-            }
+            // Merged with the other maps before anything else.
+            Change::Route(_) => {}
             Change::Threshold(threshold) => {
-                let layers = match threshold.layer {
-                    Some(layer) => layer..layer + 1,
-                    None => 0..spec.n_layers(),
-                };
-                for index in layers {
+                let one = threshold.layer.map(|layer| vec![layer]);
+                for index in one.unwrap_or_else(|| (0..spec.n_layers()).collect()) {
                     let layer = spec.layers.get(index).ok_or_else(|| no_layer(index, spec))?;
                     let hook = if layer.ffn.gated { Hook::MlpGatePost } else { Hook::MlpPost };
                     let target = Target::site(Site::block(index, hook));
@@ -200,6 +221,12 @@ impl Schedule {
             }
             Change::Corrupt(corrupt) => {
                 let op = match &corrupt.noise {
+                    Noise::Noise { .. } if corrupt.site.shape() == Shape::Square => {
+                        return Err(Error::Plan(format!(
+                            "{} takes no noise; corrupt hook_q or hook_k",
+                            corrupt.site
+                        )));
+                    }
                     Noise::Noise { sigma, seed } => {
                         let base = resolve.site(&Source::Base, corrupt.site)?;
                         Op::Noise { std: sigma * deviation(&base)?, seed: *seed }
@@ -293,15 +320,18 @@ impl Edit {
         if !rows.contains(&true) {
             return Ok(x);
         }
-        let mut changed = self.op.apply(site, &x, positions)?;
+        let mut changed = self.op.apply(site, &x, positions)?.broadcast_as(x.shape())?.contiguous()?;
         if self.strength != 1.0 {
             changed = (&x + ((changed - &x)? * f64::from(self.strength))?)?;
+        }
+        if matches!(site, Site::Block { hook: Hook::AttnScores, .. }) {
+            // A key that the mask hides stays hidden: -inf has no half and no multiple.
+            changed = x.eq(f64::NEG_INFINITY)?.where_cond(&x, &changed)?;
         }
         if self.unit.is_none() && !rows.contains(&false) {
             return Ok(changed);
         }
-        Ok(mask(site, &rows, self.unit, &x)?
-            .where_cond(&changed.broadcast_as(x.shape())?.contiguous()?, &x)?)
+        Ok(mask(site, &rows, self.unit, &x)?.where_cond(&changed, &x)?)
     }
 }
 
@@ -324,7 +354,10 @@ impl Op {
                 let sum = if *keep_norm {
                     let norm =
                         |x: &Tensor| -> Result<Tensor> { Ok(x.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?) };
-                    sum.broadcast_mul(&(norm(&flat)? / norm(&sum)?)?)?
+                    let (before, after) = (norm(&flat)?, norm(&sum)?);
+                    let scaled = sum.broadcast_mul(&(before / &after)?)?;
+                    // Nothing has a direction to keep the norm in: the value stays.
+                    after.eq(0.0)?.broadcast_as(flat.shape())?.contiguous()?.where_cond(&flat, &scaled)?
                 } else {
                     sum
                 };
@@ -351,9 +384,6 @@ fn replace(site: Site, source: &Tensor, x: &Tensor, positions: &[usize]) -> Resu
     let picked = source.index_select(&Tensor::from_vec(index, positions.len(), &Device::Cpu)?, axis)?;
     if picked.dims() == x.dims() {
         return Ok(picked);
-    }
-    if positions.iter().all(|&p| p > last) {
-        return Ok(x.clone());
     }
     Err(Error::Plan(format!(
         "the source of {site} has shape {:?}, the run needs {:?}: both need the same number of tokens",
@@ -427,14 +457,25 @@ fn row_width(site: Site, spec: &Spec) -> usize {
     };
     match site.shape() {
         Shape::Heads | Shape::KvHeads => unit_count(site, spec) * d_head,
-        Shape::Model if site == Site::Embed => spec.embed.width,
         Shape::Square => 0,
         _ => unit_count(site, spec),
     }
 }
 
 fn replacement(source: &Source, site: Site, spec: &Spec, resolve: &mut dyn Resolve) -> Result<Op> {
-    let Source::Values(values) = source else { return Ok(Op::Replace(resolve.site(source, site)?)) };
+    let Source::Values(values) = source else {
+        let value = resolve.site(source, site)?;
+        let wanted = match site.shape() {
+            Shape::Square => None,
+            _ => Some(row_width(site, spec)),
+        };
+        let width: usize = value.dims().iter().skip(1).product();
+        let rank = if site.shape() == Shape::Square { 3 } else { 2 };
+        if value.rank() < rank || wanted.is_some_and(|wanted| wanted != width) {
+            return Err(Error::Plan(format!("a source of shape {:?} does not fit {site}", value.dims())));
+        }
+        return Ok(Op::Replace(value));
+    };
     let width = row_width(site, spec);
     if values.len() != width {
         return Err(Error::Plan(format!("{site} is {width} wide, the vector {}", values.len())));

@@ -7,16 +7,16 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
-use crate::engine::{Cancelled, Engine, Run};
+use crate::engine::{Cancelled, Engine, Run, RunSize};
 use crate::error::{Error, Result};
 use crate::figure::{Axis, Figure, Map, Plot, Provenance, Scale};
 use crate::metric;
 use crate::model::{Ask, Captures, Pass};
 use crate::plan::schedule::Schedule;
 use crate::plan::{Change, Corrupt, Noise, Plan, Positions};
+use crate::protocol::{Component, Token, Trace, TraceFindings};
 use crate::site::{Hook, Site};
 use crate::view;
-use crate::worker::{Component, Token, Trace, TraceFindings};
 
 /// A trace under way.
 pub struct TraceRun {
@@ -53,13 +53,16 @@ impl TraceRun {
         let schedule = engine.schedule(&trace.plan, tokens, cancelled)?;
         let sites: BTreeSet<Site> =
             (0..layers).map(|layer| Site::block(layer, hook(trace.component))).collect();
+        let kept = (layers * tokens.len() * engine.model.spec.d_model) as u64;
+        RunSize::new(&engine.model.spec, tokens.len()).with_elements(kept).check()?;
         let (output, _) =
             engine.pass(tokens, &schedule, Ask { capture: sites, ..Ask::default() }, cancelled)?;
         let logits = match &output.logits {
             Some(logits) => logits.flatten_all()?.to_vec1::<f32>()?,
             None => Vec::new(),
         };
-        let answer = view::answer(engine, &trace.answer, &logits)?;
+        let unmodified = engine.base(tokens, cancelled)?;
+        let answer = view::answer(engine, &trace.answer, &unmodified.last)?;
         let corrupted = engine.schedule(&corrupted_plan(&trace), tokens, cancelled)?;
         let corrupted = engine.run_schedule(tokens, corrupted, cancelled)?;
         Ok(Self {
@@ -136,6 +139,9 @@ impl TraceRun {
                 name(self.trace.component)
             ),
         ];
+        if !self.trace.plan.active().is_empty() {
+            notes.push("clean and corrupted runs are both under the plan".into());
+        }
         if self.p_clean == self.p_corrupted {
             notes.push("n/a: the corruption did not change the answer's probability".into());
         }
@@ -159,7 +165,8 @@ impl TraceRun {
             text: None,
         };
         let figure = Arc::new(Figure {
-            name: format!("trace-{}", slug(self.trace.component)),
+            name: "trace".into(),
+            detail: slug(self.trace.component).into(),
             title: format!("Causal trace of \"{}\", {}", answer.text, name(self.trace.component)),
             plot: Plot::Map(map),
             notes,

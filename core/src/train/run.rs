@@ -89,6 +89,7 @@ pub struct Report {
 /// Train, or go on training. `None` where the time limit came first: the state is saved.
 pub fn train(options: &Options, progress: &mut dyn FnMut(Status)) -> Result<Option<Report>> {
     std::fs::create_dir_all(&options.out).map_err(|error| Error::write(&options.out, error))?;
+    refuse_foreign(&options.out)?;
     let begin = Instant::now();
     let world = World::new(options.seed);
     let json = vocabulary::learn(&world)?;
@@ -131,6 +132,14 @@ pub fn train(options: &Options, progress: &mut dyn FnMut(Status)) -> Result<Opti
     // The checkpoint is there: the state has done its work.
     let _ = std::fs::remove_file(&state);
     Ok(Some(report))
+}
+
+/// A folder that holds somebody else's checkpoint is not written into.
+fn refuse_foreign(folder: &Path) -> Result<()> {
+    let path = folder.join("config.json");
+    let Ok(text) = std::fs::read_to_string(&path) else { return Ok(()) };
+    let ours = serde_json::from_str::<Value>(&text).is_ok_and(|config| config.get("sluice").is_some());
+    if ours { Ok(()) } else { Err(Error::write(path, "the folder holds another checkpoint")) }
 }
 
 /// config.json of the bundled checkpoint.

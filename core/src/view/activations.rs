@@ -4,8 +4,8 @@ use super::{Runs, largest, map};
 use crate::engine::{Cancelled, Engine};
 use crate::error::{Error, Result};
 use crate::figure::{Plot, Scale};
+use crate::protocol::{Activations, Side};
 use crate::site::{Hook, Site};
-use crate::worker::{Activations, Side};
 
 /// Which neurons are rows of the map.
 pub(super) struct Rows {
@@ -38,12 +38,13 @@ pub(super) fn compute(
     let labels = neurons.iter().map(u32::to_string).collect();
     let values: Vec<f32> =
         neurons.iter().filter_map(|&n| by_neuron.get(n as usize)).flatten().copied().collect();
-    let max_abs = largest(&values).max(f32::MIN_POSITIVE);
-    let map = map("Neuron", labels, runs.labels(), values, Scale::Diverging { max_abs }, "activation");
+    let scale = Scale::diverging(&values);
+    let map = map("Neuron", labels, runs.labels(), values, scale, "activation");
     let mut notes = vec![format!("{site}, {}", side_name(side))];
     let order = if rows.sort { "largest magnitude over the prompt first" } else { "by index" };
     notes.push(format!("{} of {total} neurons, {order}", neurons.len()));
-    let figure = runs.figure("activations", format!("FFN activations, layer {layer}"), Plot::Map(map), notes);
+    let name = format!("activations layer-{layer} {} {}", hook.name(), super::side_slug(side));
+    let figure = runs.figure(&name, format!("FFN activations, layer {layer}"), Plot::Map(map), notes);
     Ok(Activations { figure, neurons })
 }
 

@@ -7,8 +7,8 @@ use super::{Runs, map};
 use crate::engine::{Cancelled, Engine};
 use crate::error::{Error, Result};
 use crate::figure::{Figure, Plot, Scale};
+use crate::protocol::Side;
 use crate::site::{Hook, Site};
-use crate::worker::Side;
 
 pub(super) fn compute(
     engine: &Engine,
@@ -31,6 +31,8 @@ pub(super) fn compute(
     let mut map =
         map("Destination", Arc::clone(&labels), labels, values, Scale::Attention, "attention weight");
     map.cols.name = "Source".into();
+    let head = head.map_or_else(|| "mean".to_owned(), |head| format!("head-{head}"));
+    let name = format!("attention layer-{layer} {head} {}", super::side_slug(side));
     let title = format!("Attention, layer {layer}, {which}");
-    Ok(runs.figure("attention", title, Plot::Map(map), vec![side_name(side).into()]))
+    Ok(runs.figure(&name, title, Plot::Map(map), vec![side_name(side).into()]))
 }

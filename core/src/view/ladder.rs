@@ -5,12 +5,14 @@ use std::sync::Arc;
 use super::{Runs, numbers};
 use crate::engine::Engine;
 use crate::figure::{Axis, Class, Figure, Map, Plot, Scale};
-use crate::plan::{Change, Part};
+use crate::plan::{Change, Part, Positions, Sublayer};
 
 pub(super) fn compute(engine: &Engine, runs: &Runs) -> Arc<Figure> {
     let out = |layer: usize, part: Part| {
         runs.source.active().iter().any(|item| {
-            matches!(&item.change, Change::Skip(skip) if skip.sublayer.layer == layer && skip.sublayer.part == part)
+            let all = matches!(&item.change, Change::Skip(skip)
+                if skip.sublayer == Sublayer { layer, part } && skip.positions == Positions::All);
+            all && item.strength == 1.0
         })
     };
     let layers = engine.model.spec.n_layers();

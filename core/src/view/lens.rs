@@ -2,27 +2,34 @@
 
 use std::sync::Arc;
 
+use rayon::prelude::*;
+
 use super::activations::side_name;
 use super::{Runs, map, numbers, token};
-use crate::engine::{Cancelled, Engine};
+use crate::engine::{Cancelled, Engine, RunSize};
 use crate::error::{Error, Result};
 use crate::figure::{Figure, Plot, Scale};
 use crate::metric;
-use crate::worker::Side;
+use crate::protocol::Side;
+
+/// Rows whose logits are held at a time.
+const CHUNK: usize = 32;
 
 pub(super) fn compute(engine: &Engine, runs: &Runs, side: Side, cancelled: Cancelled) -> Result<Arc<Figure>> {
+    let run = runs.side(side);
+    RunSize::new(&engine.model.spec, CHUNK).with_all_logits().check()?;
     let (mut values, mut text) = (Vec::new(), Vec::new());
     // Boundaries 2, 4 … are the streams after blocks 0, 1 …
-    for x in runs.side(side).boundaries.iter().skip(2).step_by(2) {
-        if cancelled() {
-            return Err(Error::Cancelled);
-        }
-        let rows: Vec<Vec<f32>> = engine.model.lens(x)?.to_vec2()?;
-        for row in rows {
-            let log_p = metric::log_softmax(&row);
-            let (id, best) = metric::top_k(&log_p, 1).first().copied().unwrap_or((0, f32::NAN));
-            values.push(best.exp());
-            text.push(token(engine, id).text);
+    for x in run.boundaries.iter().skip(2).step_by(2) {
+        for start in (0..run.tokens.len()).step_by(CHUNK) {
+            if cancelled() {
+                return Err(Error::Cancelled);
+            }
+            let rows = x.narrow(0, start, CHUNK.min(run.tokens.len() - start))?;
+            let rows: Vec<Vec<f32>> = engine.model.lens(&rows)?.to_vec2()?;
+            let best: Vec<(u32, f32)> = rows.par_iter().map(|row| most_likely(row)).collect();
+            values.extend(best.iter().map(|(_, p)| p));
+            text.extend(best.iter().map(|(id, _)| token(engine, *id).text));
         }
     }
     let layers = numbers(engine.model.spec.n_layers());
@@ -30,5 +37,11 @@ pub(super) fn compute(engine: &Engine, runs: &Runs, side: Side, cancelled: Cance
     let mut map = map("Layer", layers, runs.labels(), values, scale, "p of the top token");
     map.text = Some(text.into());
     let notes = vec![format!("top token at every layer, final norm applied; {}", side_name(side))];
-    Ok(runs.figure("lens", "Logit lens", Plot::Map(map), notes))
+    Ok(runs.figure(&format!("lens {}", super::side_slug(side)), "Logit lens", Plot::Map(map), notes))
+}
+
+/// The top token of a row of logits with its probability.
+fn most_likely(row: &[f32]) -> (u32, f32) {
+    let best = metric::top_k(row, 1).first().map_or(0, |(id, _)| *id);
+    (best, metric::probability(row, best))
 }

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::figure::{Axis, Figure, Map, Plot, Provenance, Scale};
 use crate::metric;
 use crate::plan::Plan;
-use crate::worker::{Answer, Side, Token, View, ViewData};
+use crate::protocol::{Answer, Side, Token, View, ViewData};
 
 mod activations;
 mod attention;
@@ -47,9 +47,12 @@ impl Runs {
         self.tokens.iter().map(|token| token.text.clone()).collect()
     }
 
+    /// `name` may end in ` detail words`, as [`Figure::detail`].
     fn figure(&self, name: &str, title: impl Into<String>, plot: Plot, notes: Vec<String>) -> Arc<Figure> {
+        let (name, detail) = name.split_once(' ').unwrap_or((name, ""));
         Arc::new(Figure {
             name: name.into(),
+            detail: detail.into(),
             title: title.into(),
             plot,
             notes,
@@ -138,4 +141,12 @@ fn map(
 /// Largest magnitude among finite values.
 fn largest(values: &[f32]) -> f32 {
     values.iter().filter(|x| x.is_finite()).fold(0.0, |largest, x| largest.max(x.abs()))
+}
+
+/// For file names.
+fn side_slug(side: Side) -> &'static str {
+    match side {
+        Side::Base => "base",
+        Side::Plan => "plan",
+    }
 }

@@ -7,8 +7,8 @@ use crate::engine::{Cancelled, Engine, Run};
 use crate::error::{Error, Result};
 use crate::figure::{Lines, Plot, Series};
 use crate::metric;
+use crate::protocol::Neuron;
 use crate::site::{Hook, Site};
-use crate::worker::Neuron;
 
 /// Tokens listed each way.
 const TOP: usize = 10;
@@ -44,7 +44,7 @@ pub(super) fn compute(
         metric::top_k(values, TOP).into_iter().map(|(id, x)| (token(engine, id), sign * x)).collect()
     };
     let figure = runs.figure(
-        "neuron",
+        &format!("neuron layer-{layer} {neuron}"),
         format!("Neuron {neuron} of layer {layer}"),
         Plot::Lines(lines),
         vec![site.to_string()],

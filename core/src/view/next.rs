@@ -5,7 +5,7 @@ use crate::engine::{Engine, Run};
 use crate::error::{Error, Result};
 use crate::figure::{Cell, Plot, Table};
 use crate::metric;
-use crate::worker::{Answer, NextRow, NextTokens};
+use crate::protocol::{Answer, NextRow, NextTokens};
 
 pub(super) fn compute(
     engine: &Engine,
@@ -47,7 +47,9 @@ pub(super) fn compute(
     };
     let after = runs.tokens.get(position).map_or("", |token| token.text.as_str());
     let notes = vec![format!("after position {position} ({after}); KL(base || plan) = {kl:.4} nats")];
-    let figure = runs.figure("next-tokens", "Next token", Plot::Table(table), notes);
+    let last = position + 1 == runs.tokens.len();
+    let name = if last { "next-tokens".to_owned() } else { format!("next-tokens position-{position}") };
+    let figure = runs.figure(&name, "Next token", Plot::Table(table), notes);
     Ok(NextTokens { position, rows, answer: row(answer), kl, figure })
 }
 

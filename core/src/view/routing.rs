@@ -14,7 +14,7 @@ pub(super) fn compute(engine: &Engine, runs: &Runs) -> Arc<Figure> {
         .into_iter()
         .filter_map(|item| if let Change::Route(route) = &item.change { Some(route) } else { None })
         .collect();
-    let sample = routes.iter().find_map(|route| route.sample.as_deref());
+    let sample = routes.iter().find(|route| route.needs_small()).and_then(|route| route.sample.as_deref());
     let layers = engine.model.spec.n_layers();
     let len = runs.tokens.len();
     // Where several maps are stacked, the last one that leaves the big lane counts.

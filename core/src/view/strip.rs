@@ -7,7 +7,7 @@ use crate::engine::{Cancelled, Engine, Run};
 use crate::error::Result;
 use crate::figure::{Cell, Plot, Table};
 use crate::metric;
-use crate::worker::Strip;
+use crate::protocol::Strip;
 
 /// Predictions shown on hover.
 const TOP: usize = 5;

@@ -8,13 +8,13 @@ use std::time::Instant;
 use crossbeam_channel::Receiver;
 
 use super::jobs::{Generating, Tracing};
-use super::protocol::*;
 use super::{Board, SLICE};
 use crate::checkpoint::Checkpoint;
 use crate::engine::{self, Engine};
 use crate::error::{Error, Result};
 use crate::figure::Provenance;
 use crate::plan::Plan;
+use crate::protocol::*;
 use crate::view::{self, Runs};
 
 /// What the thread keeps.
@@ -35,6 +35,10 @@ struct Shown {
 
 /// Scenes kept.
 const MOST_SCENES: usize = 8;
+/// Views kept of a scene, newest last.
+const MOST_VIEWS: usize = 16;
+/// How long a scene may take before it reports progress.
+const QUIET: std::time::Duration = std::time::Duration::from_millis(100);
 /// Share of the free memory that kept scenes may take.
 const SCENES_SHARE: u64 = 4;
 
@@ -121,8 +125,10 @@ fn start(board: &Arc<Board>, desk: &mut Desk, id: RequestId, request: Request) -
         Request::Scene(scene) => show(board, desk, id, &scene),
         Request::Generate(generate) => {
             let (engine, card) = opened(&mut desk.open)?;
+            let tokens = tokens(engine, &generate.prompt)?;
             let provenance = provenance(card, &generate.prompt, &generate.plan);
-            desk.generating = Some(Generating::new(engine, id, &generate, provenance)?);
+            let cancelled = || board.stale(Slot::Generate, id);
+            desk.generating = Some(Generating::new(engine, id, &generate, tokens, provenance, &cancelled)?);
             Ok(())
         }
         Request::Study(Study::Trace(trace)) => {
@@ -187,20 +193,39 @@ fn provenance(card: &Card, prompt: &Prompt, plan: &Plan) -> Provenance {
         Prompt::Text(text) => text.clone(),
         Prompt::Tokens(ids) => ids.iter().map(u32::to_string).collect::<Vec<_>>().join(", "),
     };
+    let plan = match (plan.active().is_empty(), plan.to_json()) {
+        (false, Ok(json)) => format!("{} (plan {:08x})", plan.summary(), short_hash(&json)),
+        _ => plan.summary(),
+    };
     Provenance {
         checkpoint: card.name.clone(),
         fingerprint: card.fingerprint.clone(),
         prompt,
-        plan: plan.summary(),
+        plan,
         dtype: card.dtype.into(),
     }
+}
+
+/// Tells plans apart whose summaries read alike.
+fn short_hash(text: &str) -> u32 {
+    (text.bytes().fold(0, |hash, byte| crate::rng::bits(hash, u64::from(byte), 0)) >> 32) as u32
 }
 
 /// Run the scene where it changed, then compute the views that are not there yet, in the order asked.
 fn show(board: &Board, desk: &mut Desk, id: RequestId, scene: &Scene) -> Result<()> {
     let begin = Instant::now();
-    let cancelled = || board.stale(Slot::Scene, id);
     let (engine, card) = opened(&mut desk.open)?;
+    let all = 2 * engine.model.spec.n_layers();
+    let stages = Cell::new(0u64);
+    let cancelled = || {
+        stages.set(stages.get() + 1);
+        if begin.elapsed() > QUIET {
+            let label = "computing what is on screen".to_owned();
+            let total = (2 * all as u64).max(stages.get() + 1);
+            board.post(Event::Progress(id, Slot::Scene, Progress::new(label, stages.get(), total, begin)));
+        }
+        board.stale(Slot::Scene, id)
+    };
     let ids = tokens(engine, &scene.prompt)?;
     let mut sublayers = 0;
     desk.scenes.retain(|shown| shown.runs.base.tokens == ids);
@@ -208,7 +233,6 @@ fn show(board: &Board, desk: &mut Desk, id: RequestId, scene: &Scene) -> Result<
     let mut shown = match known {
         Some(index) => desk.scenes.remove(index),
         None => {
-            let all = 2 * engine.model.spec.n_layers();
             sublayers += if engine.has_base(&ids) { 0 } else { all };
             let base = engine.base(&ids, &cancelled)?;
             let plan = if scene.plan.active().is_empty() {
@@ -225,28 +249,33 @@ fn show(board: &Board, desk: &mut Desk, id: RequestId, scene: &Scene) -> Result<
         }
     };
     board.post(Event::Tokens(id, Arc::clone(&shown.runs.tokens)));
+    // A view that fails takes none of the others with it.
     let mut done = Ok(());
     for view in &scene.views {
         let kept = shown.views.iter().find(|(known, _)| known == view).map(|(_, data)| Arc::clone(data));
-        let data = match kept
-            .map_or_else(|| view::compute(engine, &shown.runs, view, &cancelled).map(Arc::new), Ok)
-        {
-            Ok(data) => data,
-            Err(error) => {
-                done = Err(error);
+        let compute = || view::compute(engine, &shown.runs, view, &cancelled).map(Arc::new);
+        match kept.map_or_else(compute, Ok) {
+            Ok(data) => {
+                shown.views.retain(|(known, _)| known != view);
+                shown.views.push((view.clone(), Arc::clone(&data)));
+                board.post(Event::View(id, view.clone(), data));
+            }
+            Err(Error::Cancelled) => {
+                done = Err(Error::Cancelled);
                 break;
             }
-        };
-        if !shown.views.iter().any(|(known, _)| known == view) {
-            shown.views.push((view.clone(), Arc::clone(&data)));
+            Err(error) => done = done.and(Err(error)),
         }
-        board.post(Event::View(id, view.clone(), data));
     }
+    let excess = shown.views.len().saturating_sub(MOST_VIEWS);
+    shown.views.drain(..excess);
     desk.scenes.push(shown);
     forget_old(desk);
     done?;
     let Some((engine, _)) = &desk.open else { return Ok(()) };
-    let share = sublayers as f32 / (2 * engine.model.spec.n_layers()) as f32;
+    // Of the base run and the run under the plan.
+    let runs = if scene.plan.active().is_empty() { 1 } else { 2 };
+    let share = sublayers as f32 / (runs * 2 * engine.model.spec.n_layers()) as f32;
     let millis = 1000.0 * begin.elapsed().as_secs_f32();
     board.post(Event::SceneDone(id, Recomputed { share, millis }));
     Ok(())

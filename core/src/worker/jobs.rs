@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::protocol::{Continuation, Generate, Progress, Prompt, RequestId, Trace};
-use crate::engine::{Cancelled, Decoder, Engine, Sampler, never};
+use crate::engine::{Cancelled, Decoder, Engine, Sampler};
 use crate::error::Result;
 use crate::figure::{Cell, Figure, Plot, Provenance, Table};
 use crate::plan::Plan;
+use crate::protocol::{Continuation, Generate, Progress, RequestId, Trace};
 use crate::study::TraceRun;
 
 /// A continuation under the plan beside the unmodified model's.
@@ -32,15 +32,13 @@ impl Generating {
         engine: &mut Engine,
         id: RequestId,
         ask: &Generate,
+        prompt: Arc<[u32]>,
         provenance: Provenance,
+        cancelled: Cancelled,
     ) -> Result<Self> {
-        let prompt: Arc<[u32]> = match &ask.prompt {
-            Prompt::Text(text) => engine.encode(text)?.into(),
-            Prompt::Tokens(tokens) => tokens.as_slice().into(),
-        };
         let sampler = Sampler { temperature: ask.temperature, seed: ask.seed };
         let mut stream = |plan: &Plan| -> Result<Stream> {
-            let schedule = engine.schedule(plan, &prompt, &never)?;
+            let schedule = engine.schedule(plan, &prompt, cancelled)?;
             let decoder = Decoder::new(Arc::clone(&engine.model), schedule, &prompt, ask.max_new_tokens)?;
             Ok(Stream { decoder, sampler, new: Vec::new(), left: ask.max_new_tokens })
         };
@@ -81,6 +79,7 @@ impl Generating {
         let Sampler { temperature, seed } = base.sampler;
         let figure = Arc::new(Figure {
             name: "text".into(),
+            detail: String::new(),
             title: "Continuations".into(),
             plot: Plot::Table(table),
             notes: vec![format!("temperature {temperature}, seed {seed}")],
@@ -110,8 +109,10 @@ impl Stream {
             return Ok(());
         }
         self.new.push(token);
-        self.decoder.push(token);
         self.left = if self.decoder.has_room() { self.left - 1 } else { 0 };
+        if self.left > 0 {
+            self.decoder.push(token);
+        }
         Ok(())
     }
 }

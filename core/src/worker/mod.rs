@@ -14,9 +14,8 @@ use crossbeam_channel::{Sender, bounded};
 
 mod desk;
 mod jobs;
-pub mod protocol;
 
-pub use protocol::*;
+pub use crate::protocol::*;
 
 /// Longest stretch of work on a continuation or a study between two looks at the slots.
 pub const SLICE: Duration = Duration::from_millis(30);
@@ -162,7 +161,7 @@ fn topic(event: &Event) -> (u8, Option<Slot>, Option<&View>) {
     }
 }
 
-/// The values behind the locks stay whole whatever panics: every critical section is a single assignment.
+/// The values behind the locks stay whole whatever panics: no critical section runs foreign code.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

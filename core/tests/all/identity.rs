@@ -161,6 +161,9 @@ fn plans_that_do_not_fit_are_refused() {
             r#"{"kind":"ablate","site":"blocks.0.attn.hook_z","unit":64}"#,
             r#"{"kind":"add","site":"blocks.0.hook_resid_post","source":{"values":[1.0]},"scale":1.0}"#,
             r#"{"kind":"ablate","site":"blocks.0.attn.hook_pattern","to":"mean"}"#,
+            r#"{"kind":"corrupt","site":"blocks.0.attn.hook_pattern","noise":{"sigma":1.0,"seed":1}}"#,
+            r#"{"kind":"threshold","layer":18446744073709551615,"value":0.1}"#,
+            r#"{"kind":"patch","site":"blocks.0.hook_resid_post","positions":{"at":[18446744073709551615]},"source":{"values":[1.0]}}"#,
         ] {
             let plan = plan(vec![item(json)]);
             assert!(engine.schedule(&plan, &prompt().into(), &never).is_err(), "{json}");
@@ -240,4 +243,60 @@ fn decoding_under_every_kind_equals_prefill() {
             }
         }
     });
+}
+
+#[test]
+fn later_routes_lie_over_earlier_ones_whole() {
+    let route = |lane: &str| {
+        item(&format!(r#"{{"kind":"route","layers":[{{"layer":0,"tokens":["big","{lane}"]}}]}}"#))
+    };
+    each(|engine| {
+        let stacked = logits(engine, &prompt(), &plan(vec![route("skip_layer"), route("small")]));
+        let alone = logits(engine, &prompt(), &plan(vec![route("small")]));
+        assert_eq!(bits(&stacked), bits(&alone), "the token is small, and reads attention again");
+    });
+}
+
+#[test]
+fn sites_of_an_ffn_that_no_token_takes_are_missing_values() {
+    each(|engine| {
+        let small = vec!["\"small\""; prompt().len()].join(",");
+        let json = format!(r#"{{"kind":"route","layers":[{{"layer":0,"tokens":[{small}]}}]}}"#);
+        let schedule =
+            engine.schedule(&plan(vec![item(&json)]), &prompt().as_slice().into(), &never).unwrap();
+        let site: Site = "blocks.0.mlp.hook_post".parse().unwrap();
+        let ask = Ask { capture: [site].into(), ..Ask::default() };
+        let value = run(engine, &prompt(), &schedule, ask).captures.remove(&site).unwrap();
+        assert_eq!(value.dims(), [prompt().len(), engine.model.spec.layers[0].ffn.d_mlp]);
+        assert!(value.flatten_all().unwrap().to_vec1::<f32>().unwrap().iter().all(|x| x.is_nan()));
+    });
+}
+
+#[test]
+fn changes_at_the_edge_of_arithmetic_stay_finite() {
+    each(|engine| {
+        for json in [
+            r#"{"kind":"add","site":"blocks.0.hook_resid_post","source":"base","scale":-1.0,"keep_norm":true}"#,
+            r#"{"kind":"ablate","site":"blocks.0.attn.hook_attn_scores","unit":0,"strength":0.5}"#,
+            r#"{"kind":"scale","site":"blocks.0.attn.hook_attn_scores","factor":0.0}"#,
+        ] {
+            let changed = logits(engine, &prompt(), &plan(vec![item(json)]));
+            assert!(changed.iter().all(|x| x.is_finite()), "{json}");
+        }
+    });
+}
+
+#[test]
+fn misspelt_fields_and_numbers_past_f32_are_named() {
+    for (json, needle) in [
+        (r#"{"kind":"skip","layer":1,"part":"ffn","postions":{"at":[1]}}"#, "postions"),
+        (r#"{"kind":"route","layers":[{"layer":0,"token":["small"]}]}"#, "token"),
+        (r#"{"kind":"ablate","site":"hook_embed","uint":2}"#, "uint"),
+        (r#"{"kind":"scale","site":"hook_embed","factor":1e39}"#, "factor"),
+        (r#"{"kind":"threshold","value":0.1,"layers":3}"#, "layers"),
+    ] {
+        let text = format!(r#"{{"version":1,"items":[{json}]}}"#);
+        let error = Plan::from_json(&text).unwrap_err().to_string();
+        assert!(error.contains(needle), "{json}: {error}");
+    }
 }

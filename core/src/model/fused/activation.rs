@@ -11,7 +11,7 @@ pub fn activate(x: &Tensor, act: Activation) -> crate::Result<Tensor> {
     let gate = match act {
         Activation::Silu => Gate { linear: 1.0, cubic: 0.0 },
         // 2 sqrt(2 / pi) (x + 0.044715 x^3)
-        Activation::GeluTanh => Gate { linear: 1.595_769_1, cubic: 0.071_354_81 },
+        Activation::GeluTanh => Gate { linear: 1.595_769, cubic: 0.071_354_81 },
         Activation::QuickGelu => Gate { linear: 1.702, cubic: 0.0 },
         _ => return ops::activate(x, act),
     };

@@ -259,7 +259,7 @@ pub struct Progress {
 /// What was computed for a scene.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Recomputed {
-    /// Sublayer evaluations as a share of the model's 2L, base run included; 0 when all was cached.
+    /// Sublayer evaluations as a share of those of the base run and the run under the plan; 0 when all was kept.
     pub share: f32,
     /// Wall time in milliseconds.
     pub millis: f32,

@@ -1,0 +1,115 @@
+//! What each event of the worker changes.
+
+use sluice_core::worker::{Event, Failure, Prompt, Slot, Target};
+
+use super::SluiceApp;
+
+impl SluiceApp {
+    /// Take an event of the worker; what answers a superseded request changes nothing.
+    pub(super) fn take(&mut self, event: Event) {
+        let results = &mut self.state.results;
+        match event {
+            Event::Opened(id, card) => {
+                self.state.prompt = match &card.sample_prompt {
+                    Prompt::Text(text) => text.clone(),
+                    Prompt::Tokens(ids) => ids.iter().map(u32::to_string).collect::<Vec<_>>().join(", "),
+                };
+                if let Some((_, Target::Path(path))) = self.opening.take_if(|(opening, _)| *opening == id) {
+                    self.state.settings.remember(path);
+                }
+                self.state.history = Default::default();
+                self.state.choices = Default::default();
+                self.state.answer.clear();
+                *results = Default::default();
+                self.state.card = Some(card);
+                self.asked = None;
+                // Asked of the checkpoint before.
+                self.worker.cancel(Slot::Study);
+                self.worker.cancel(Slot::Generate);
+            }
+            Event::Progress(_, slot, progress) => {
+                if progress.done < progress.total {
+                    results.progress.insert(slot, progress);
+                } else {
+                    results.progress.remove(&slot);
+                }
+            }
+            Event::Tokens(id, tokens) if id == self.scene => results.tokens = tokens,
+            Event::View(id, view, data) if id == self.scene => {
+                self.fresh.insert(view.clone());
+                results.views.insert(view, data);
+            }
+            Event::SceneDone(id, recomputed) if id == self.scene => {
+                results.progress.remove(&Slot::Scene);
+                results.recomputed = Some(recomputed);
+                self.settle();
+                self.succeeded(Slot::Scene);
+            }
+            Event::Text(id, text) if id == self.text => {
+                results.text = Some(text);
+                self.succeeded(Slot::Generate);
+            }
+            Event::Study(id, findings) if id == self.study => {
+                if findings.done {
+                    results.progress.remove(&Slot::Study);
+                }
+                results.trace = Some(findings);
+                results.tracing = false;
+                self.succeeded(Slot::Study);
+            }
+            Event::Failed(id, slot, failure) => self.failed(id, slot, failure),
+            Event::Cancelled(_, slot) => {
+                results.progress.remove(&slot);
+                results.tracing &= slot != Slot::Study;
+                if slot == Slot::Open {
+                    self.opening = None;
+                }
+                if slot == Slot::Scene {
+                    let cause = "the computation was stopped".into();
+                    let next_step = "press F5 to compute again, or undo the last change".into();
+                    results.failure = Some((Slot::Scene, Failure { cause, next_step }));
+                    self.settle();
+                }
+            }
+            Event::Tokens(..)
+            | Event::View(..)
+            | Event::SceneDone(..)
+            | Event::Text(..)
+            | Event::Study(..) => {}
+        }
+    }
+
+    fn failed(&mut self, id: u64, slot: Slot, failure: Failure) {
+        let results = &mut self.state.results;
+        let current = match slot {
+            Slot::Open => true,
+            Slot::Scene => self.scene == id,
+            Slot::Generate => self.text == id,
+            Slot::Study => self.study == id,
+        };
+        if !current {
+            return;
+        }
+        results.progress.remove(&slot);
+        results.failure = Some((slot, failure));
+        match slot {
+            Slot::Open => self.opening = None,
+            Slot::Scene => self.settle(),
+            Slot::Study => results.tracing = false,
+            Slot::Generate => {}
+        }
+    }
+
+    /// The newest scene has ended: what it did not bring is not shown any longer.
+    fn settle(&mut self) {
+        self.answered = true;
+        let fresh = &self.fresh;
+        self.state.results.views.retain(|view, _| fresh.contains(view));
+    }
+
+    /// An older failure of the same kind of request is over.
+    fn succeeded(&mut self, slot: Slot) {
+        let failure = &mut self.state.results.failure;
+        drop(failure.take_if(|(failed, _)| *failed == slot));
+    }
+}
