@@ -12,7 +12,8 @@ use sluice::command::Command;
 use sluice::state::edits::Preset;
 use sluice::state::{ChipColour, Settings, State, Tab};
 use sluice_core::checkpoint::write_atomic;
-use sluice_core::plan::{Lane, Part, Sublayer};
+use sluice_core::plan::{Add, Change, Lane, Part, Positions, Source, Sublayer};
+use sluice_core::site::{Hook, Site};
 use sluice_core::worker::Target;
 use sluice_core::{Error, Result};
 
@@ -58,7 +59,7 @@ const SHOTS: &[Shot] = &[
     shot("attention", |_| vec![Command::Inspect(None), Command::Show(Tab::Attention)], always),
     shot("lens", |_| vec![Command::Show(Tab::Lens)], always),
     shot("trace", trace, |state| state.results.trace.as_ref().is_some_and(|findings| findings.done)),
-    shot("inject", |_| vec![Command::Show(Tab::Inject)], always),
+    shot("inject", inject, always),
     shot(
         "text",
         |_| vec![Command::Clear, Command::Fill(Preset::LateSmall), Command::Generate],
@@ -88,6 +89,21 @@ fn pruning(state: &State) -> Vec<Command> {
     let layer = state.layers().saturating_sub(1) / 2;
     let out = |part| Command::Toggle(Sublayer { layer, part });
     vec![Command::Clear, Command::Show(Tab::Pruning), out(Part::Ffn), out(Part::Attn)]
+}
+
+/// The answer's own direction at the last token, where the panel's controls point.
+fn inject(_: &State) -> Vec<Command> {
+    let site = Site::block(0, Hook::ResidPost);
+    let add = Add {
+        site,
+        positions: Positions::Last,
+        source: Source::Base,
+        from_site: Some(site),
+        from_position: None,
+        scale: -2.0,
+        keep_norm: true,
+    };
+    vec![Command::Show(Tab::Inject), Command::Add(Box::new(Change::Add(add).into()))]
 }
 
 fn trace(state: &State) -> Vec<Command> {

@@ -1,7 +1,7 @@
 //! Inject: add a vector of one layer, position or run to another and watch the answer. Builds one item of the plan, which
 //! the controls then change live.
 
-use eframe::egui::{Align2, ComboBox, RichText, Slider, TextEdit, Ui};
+use eframe::egui::{Align2, ComboBox, Grid, RichText, Slider, TextEdit, Ui};
 use sluice_core::plan::{Add, Change, Item, Positions, Source};
 use sluice_core::site::{Hook, Site};
 use sluice_core::worker::{Prompt, ViewData};
@@ -132,12 +132,18 @@ fn answer(ui: &mut Ui, state: &State) {
         return states::pending(ui, state, "Answer");
     };
     let row = &next.answer;
-    ui.horizontal(|ui| {
-        ui.label("P of");
-        ui.label(RichText::new(&row.token.text).monospace().strong());
-        ui.label(RichText::new(format!("{:.3} % unmodified", 100.0 * row.base)).monospace());
-        ui.label(RichText::new(format!("{:.3} % under the plan", 100.0 * row.plan)).monospace().strong());
-        let change = f64::from(row.plan).ln() - f64::from(row.base).ln();
-        ui.label(RichText::new(format!("Δ ln p {change:+.3} nats")).monospace());
+    let change = f64::from(row.plan).ln() - f64::from(row.base).ln();
+    let mono = |text: String| RichText::new(text).monospace();
+    Grid::new("answer").num_columns(2).spacing([16.0, 4.0]).show(ui, |ui| {
+        for (name, text) in [
+            ("P of", row.token.text.clone()),
+            ("unmodified", format!("{:>8.3} %", 100.0 * row.base)),
+            ("under the plan", format!("{:>8.3} %", 100.0 * row.plan)),
+            ("Δ ln p", format!("{change:>+8.3} nats")),
+        ] {
+            ui.weak(name);
+            ui.label(mono(text));
+            ui.end_row();
+        }
     });
 }

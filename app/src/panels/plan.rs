@@ -1,16 +1,19 @@
 //! The plan stack: switch, scale, reorder and remove interventions.
 
-use eframe::egui::{Button, Response, RichText, Role, Slider, Ui, WidgetInfo};
-use sluice_core::plan::{Change, Item};
+use eframe::egui::{Button, CollapsingHeader, Response, RichText, Role, Slider, TextEdit, Ui, WidgetInfo};
+use sluice_core::plan::{Change, Item, Plan};
 
 use crate::command::Command;
 use crate::errands::Dialog;
 use crate::state::State;
 use crate::widgets::states;
 
+/// Shown in the empty box.
+const EXAMPLE: &str = r#"{"kind": "ablate", "site": "blocks.1.attn.hook_z", "unit": 0, "to": "mean"}"#;
+
 /// Draw the stack.
-pub fn ui(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
-    let items = &state.history.plan().items;
+pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
+    let items = state.history.plan().items.clone();
     ui.horizontal(|ui| {
         ui.strong("Plan");
         if ui.add_enabled(!items.is_empty(), Button::new("Clear plan").small()).clicked() {
@@ -18,11 +21,10 @@ pub fn ui(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
         }
     });
     if items.is_empty() {
-        return states::empty(
-            ui,
-            "The model is unmodified",
-            "paint the routing map, take out a sublayer, or inject a vector",
-        );
+        let next_step = "paint the routing map, take out a sublayer, or inject a vector";
+        states::empty(ui, "The model is unmodified", next_step);
+        ui.add_space(4.0 * crate::theme::UNIT);
+        return as_json(ui, state, commands);
     }
     for (index, item) in items.iter().enumerate() {
         ui.push_id(index, |ui| entry(ui, state, index, item, commands));
@@ -35,6 +37,35 @@ pub fn ui(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
         .small()
         .weak(),
     );
+    as_json(ui, state, commands);
+}
+
+/// Any kind at any site, as in a plan file: patches, mean ablations, thresholds …
+fn as_json(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
+    CollapsingHeader::new("Add as JSON").show(ui, |ui| {
+        let label = ui.label(
+            RichText::new("one item of a plan; docs/plan.md has an example of each kind").small().weak(),
+        );
+        let edit = TextEdit::multiline(&mut state.item).code_editor().desired_rows(3).hint_text(EXAMPLE);
+        ui.add(edit.desired_width(f32::INFINITY)).labelled_by(label.id);
+        let text = format!("{{\"version\": 1, \"items\": [{}]}}", state.item);
+        if state.item.trim().is_empty() {
+            return;
+        }
+        match Plan::from_json(&text) {
+            Ok(plan) if plan.items.is_empty() => {}
+            Ok(plan) => {
+                if ui.small_button("Add to the plan").clicked() {
+                    commands.extend(plan.items.into_iter().map(|item| Command::Add(Box::new(item))));
+                    state.item.clear();
+                }
+            }
+            Err(error) => {
+                let text = RichText::new(error.to_string()).small().color(crate::theme::warning(ui.ctx()));
+                ui.label(text);
+            }
+        }
+    });
 }
 
 fn entry(ui: &mut Ui, state: &State, index: usize, item: &Item, commands: &mut Vec<Command>) {

@@ -18,7 +18,7 @@ use crate::widgets::figure;
 pub const PROMPT: &str = "prompt-box";
 
 /// Height of the prompt box in points; more scrolls.
-const PROMPT_HEIGHT: f32 = 54.0;
+const PROMPT_HEIGHT: f32 = 38.0;
 /// Rows of the strip on screen; more scroll.
 const ROWS: f32 = 3.0;
 /// Space between chips, and between a chip's edge and its text.
@@ -28,11 +28,12 @@ const INSET: f32 = 5.0;
 /// Draw the box and the strip.
 pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     let ids_only = state.ids_only();
-    ui.horizontal(|ui| {
+    ui.horizontal_top(|ui| {
         let label = ui.label(if ids_only { "Prompt, token ids" } else { "Prompt" });
         let colours = ui.available_width() - 214.0;
         // A long prompt scrolls: the panels below keep their room.
         let area = ScrollArea::vertical().id_salt("prompt").max_height(PROMPT_HEIGHT).max_width(colours);
+        let area = area.min_scrolled_height(PROMPT_HEIGHT);
         area.show(ui, |ui| {
             let edit = TextEdit::multiline(&mut state.prompt).id(Id::unique(PROMPT)).desired_rows(2);
             ui.add(edit.desired_width(colours)).labelled_by(label.id);

@@ -1,7 +1,7 @@
 //! Causal trace: corrupt tokens, restore one component at a time, see what brings the answer back. Corruption and
 //! restoration go into the plan on request.
 
-use eframe::egui::{Align2, Button, Slider, TextEdit, Ui};
+use eframe::egui::{Align2, Button, DragValue, Slider, TextEdit, Ui};
 use sluice_core::plan::{Change, Corrupt, Noise, Patch, Positions, Source, Target};
 use sluice_core::site::{Hook, Site};
 use sluice_core::worker::{Answer, Component, Slot, Trace, TraceFindings, ViewData};
@@ -39,7 +39,9 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
         for (component, name) in COMPONENTS {
             ui.selectable_value(&mut state.choices.component, component, name);
         }
-        ui.add(Slider::new(&mut state.choices.sigma, 0.0..=10.0).text("noise, σ of the embeddings"));
+        ui.add(Slider::new(&mut state.choices.sigma, 0.0..=10.0).text("noise (σ)"));
+        let label = ui.label("Seed");
+        ui.add(DragValue::new(&mut state.choices.seed)).labelled_by(label.id);
         let ready = !state.choices.corrupt.is_empty();
         if ui.add_enabled(ready, Button::new("Run trace")).clicked() {
             commands.push(Command::Trace(request(state).map(Box::new)));

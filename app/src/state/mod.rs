@@ -240,6 +240,8 @@ pub struct State {
     pub prompt: String,
     /// Answer box.
     pub answer: String,
+    /// Box for an intervention as JSON.
+    pub item: String,
     /// The plan.
     pub history: History,
     /// What is chosen.

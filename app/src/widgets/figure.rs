@@ -1,12 +1,12 @@
 //! A figure on screen: title, notes, legend, picture, export menu.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use eframe::egui::{Button, Id, RichText, Role, Ui, WidgetInfo, containers::menu::MenuButton};
 use sluice_core::figure::{Figure, Format, Plot};
 
 use super::map::{self, Cell, Touch};
-use super::{legend, lines};
+use super::{legend, lines, texture};
 use crate::command::Command;
 
 /// Title with export menu, and notes.
@@ -31,7 +31,7 @@ pub fn head(ui: &mut Ui, figure: &Arc<Figure>, commands: &mut Vec<Command>) {
 
 /// The export menu.
 pub fn menu(ui: &mut Ui, figure: &Arc<Figure>, commands: &mut Vec<Command>) {
-    let shown = oriented(ui, figure);
+    let (shown, _) = oriented(ui, figure);
     let button = Button::new("Export").small();
     let (response, _) = MenuButton::from_button(button).ui(ui, |ui| {
         for format in Format::ALL {
@@ -53,8 +53,7 @@ pub fn menu(ui: &mut Ui, figure: &Arc<Figure>, commands: &mut Vec<Command>) {
 
 /// Legend and picture of a map; what the pointer does to its cells.
 pub fn map(ui: &mut Ui, figure: &Arc<Figure>, selected: Option<Cell>) -> Touch {
-    let swapped = is_transposed(ui, figure);
-    let shown = oriented(ui, figure);
+    let (shown, swapped) = oriented(ui, figure);
     let Plot::Map(data) = &shown.plot else { return Touch::default() };
     legend::ui(ui, data);
     let swap = |cell: Cell| if swapped { Cell { row: cell.col, col: cell.row } } else { cell };
@@ -77,17 +76,39 @@ fn is_transposed(ui: &Ui, figure: &Figure) -> bool {
     ui.data(|data| data.get_temp(transposed_id(figure))).unwrap_or_default()
 }
 
-/// The figure as it lies on screen. The turned copy is kept until the figure changes.
-fn oriented(ui: &Ui, figure: &Arc<Figure>) -> Arc<Figure> {
+/// A figure being turned: the copy, once it is there.
+type Turned = (Arc<Figure>, Arc<OnceLock<Arc<Figure>>>);
+
+/// The figure as it lies on screen, and whether that is turned. The turned copy is kept until the figure changes; large
+/// maps are turned off the frame and lie as they were until then.
+fn oriented(ui: &Ui, figure: &Arc<Figure>) -> (Arc<Figure>, bool) {
     if !is_transposed(ui, figure) {
-        return Arc::clone(figure);
+        return (Arc::clone(figure), false);
     }
     let id = Id::unique(("turned", &figure.name));
-    let kept: Option<(Arc<Figure>, Arc<Figure>)> = ui.data(|data| data.get_temp(id));
-    if let Some((_, turned)) = kept.filter(|(source, _)| Arc::ptr_eq(source, figure)) {
-        return turned;
+    let kept: Option<Turned> = ui.data(|data| data.get_temp(id));
+    let turned = match kept.filter(|(source, _)| Arc::ptr_eq(source, figure)) {
+        Some((_, turned)) => turned,
+        None => {
+            let turned = Arc::new(OnceLock::new());
+            turn(ui, Arc::clone(figure), Arc::clone(&turned));
+            ui.data_mut(|data| data.insert_temp::<Turned>(id, (Arc::clone(figure), Arc::clone(&turned))));
+            turned
+        }
+    };
+    turned.get().map_or_else(|| (Arc::clone(figure), false), |turned| (Arc::clone(turned), true))
+}
+
+fn turn(ui: &Ui, figure: Arc<Figure>, turned: Arc<OnceLock<Arc<Figure>>>) {
+    let cells = if let Plot::Map(map) = &figure.plot { map.values.len() } else { 0 };
+    if cells <= texture::INLINE_CELLS {
+        drop(turned.set(Arc::new(figure.transposed())));
+        return;
     }
-    let turned = Arc::new(figure.transposed());
-    ui.data_mut(|data| data.insert_temp(id, (Arc::clone(figure), Arc::clone(&turned))));
-    turned
+    let ctx = ui.ctx().clone();
+    let work = move || {
+        drop(turned.set(Arc::new(figure.transposed())));
+        ctx.request_repaint();
+    };
+    drop(std::thread::Builder::new().name("turn".into()).spawn(work));
 }

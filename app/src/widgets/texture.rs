@@ -9,7 +9,7 @@ use sluice_core::figure::{Figure, Ground, Map, colour};
 use crate::theme;
 
 /// Cells coloured within a frame: well under a millisecond.
-const INLINE_CELLS: usize = 30_000;
+pub const INLINE_CELLS: usize = 30_000;
 /// Longest side of a texture; every renderer takes it, and no screen shows more rows.
 const LONGEST: usize = 2048;
 

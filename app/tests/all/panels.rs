@@ -220,3 +220,19 @@ fn findings_of_an_earlier_prompt_are_marked_and_not_clickable() {
     window.settle();
     assert!(window.state().history.plan().items.is_empty());
 }
+
+#[test]
+fn any_intervention_can_be_added_as_json() {
+    let mut window = Window::bundled();
+    window.click("Add as JSON");
+    // The box's fold-out is animated.
+    window.harness.run_steps(20);
+    let ablate = r#"{"kind": "ablate", "site": "blocks.1.attn.hook_z", "unti": 0}"#;
+    let label = "one item of a plan; docs/plan.md has an example of each kind";
+    window.fill(Role::MultilineTextInput, label, ablate);
+    assert!(window.harness.query_by_label_contains("unti is not a field").is_some());
+    window.fill(Role::MultilineTextInput, label, &ablate.replace("unti", "unit"));
+    window.click("Add to the plan");
+    assert!(matches!(&window.state().history.plan().items[0].change, Change::Ablate(_)));
+    assert!(window.next().kl > 0.0);
+}
