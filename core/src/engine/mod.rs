@@ -43,12 +43,14 @@ pub struct Run {
     pub tokens: Arc<[u32]>,
     /// The compiled plan.
     pub schedule: Arc<Schedule>,
-    /// Keys and values of the prompt.
+    /// Keys and values of the prompt, from the first block on that was computed.
     pub cache: Arc<KvCache>,
     /// The residual stream before each sublayer and after the last, 2L + 1 times `[T, d]`.
     pub boundaries: Vec<Tensor>,
     /// Logits after the last token, `[vocab]`.
     pub last: Vec<f32>,
+    /// Sublayers that were computed, of 2L.
+    pub sublayers: usize,
 }
 
 /// A question asked between sublayers: stop?
@@ -115,14 +117,38 @@ impl Engine {
         schedule: Arc<Schedule>,
         cancelled: Cancelled,
     ) -> Result<Run> {
+        self.run_from(tokens, schedule, None, cancelled)
+    }
+
+    /// The same from the first sublayer on that the plan can change; what comes before is the base run's.
+    pub fn run_after(&self, base: &Run, schedule: Arc<Schedule>, cancelled: Cancelled) -> Result<Run> {
+        let first = schedule.first_sublayer(self.model.spec.n_layers());
+        self.run_from(&base.tokens, schedule, first.map(|first| (first, base)), cancelled)
+    }
+
+    fn run_from(
+        &self,
+        tokens: &Arc<[u32]>,
+        schedule: Arc<Schedule>,
+        from: Option<(usize, &Run)>,
+        cancelled: Cancelled,
+    ) -> Result<Run> {
         RunSize::new(&self.model.spec, tokens.len()).with_boundaries().check()?;
         let ask = Ask { boundaries: true, ..Ask::default() };
-        let (output, cache) = self.pass(tokens, &schedule, ask, cancelled)?;
+        let (mut pass, cache) = self.start(tokens, &schedule, ask)?;
+        let mut boundaries = Vec::new();
+        if let Some((first, base)) = from {
+            let entry = pass.enter_before(first, &base.boundaries)?;
+            boundaries.extend(base.boundaries.iter().take(entry).cloned());
+        }
+        let output = pass.run(cancelled)?;
+        boundaries.extend(output.boundaries);
         let last = match &output.logits {
             Some(logits) => logits.flatten_all()?.to_vec1()?,
             None => Vec::new(),
         };
-        Ok(Run { tokens: Arc::clone(tokens), schedule, cache, boundaries: output.boundaries, last })
+        let sublayers = output.sublayers;
+        Ok(Run { tokens: Arc::clone(tokens), schedule, cache, boundaries, last, sublayers })
     }
 
     /// A whole pass over `tokens`.

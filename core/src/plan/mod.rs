@@ -13,6 +13,7 @@ use crate::site::Site;
 mod ablate;
 mod add;
 mod corrupt;
+mod edit;
 mod patch;
 mod positions;
 mod route;

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use candle_core::{D, DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 
+use super::edit::{Edit, Op, Rows};
 use super::{AblateTo, Change, Item, Lane, LayerRoute, Noise, Part, Plan, Positions, Route, Source, Target};
 use crate::error::{Error, Result};
 use crate::model::{Ffn, Spec};
-use crate::rng;
 use crate::site::{Hook, Shape, Site};
 
 /// What a plan needs beyond itself: the values of other runs, and small FFNs where the checkpoint has none.
@@ -36,44 +36,6 @@ struct Routing {
     route: LayerRoute,
     strength: f32,
     prompt_len: usize,
-}
-
-/// One change of one site.
-#[derive(Clone, Debug)]
-struct Edit {
-    rows: Rows,
-    unit: Option<usize>,
-    strength: f32,
-    op: Op,
-}
-
-/// The rows an edit touches.
-#[derive(Clone, Debug)]
-enum Rows {
-    Positions(Positions, usize),
-    /// Positions that skip the layer.
-    Skipping(LayerRoute, usize),
-}
-
-/// What happens to a value.
-#[derive(Clone, Debug)]
-enum Op {
-    Zero,
-    /// One position's value, `[...]` without the position axis.
-    Constant(Tensor),
-    /// A whole run's values; position p is replaced by position p.
-    Replace(Tensor),
-    Scale(f32),
-    Threshold(f32),
-    Noise {
-        std: f32,
-        seed: u64,
-    },
-    Add {
-        vector: Tensor,
-        scale: f32,
-        keep_norm: bool,
-    },
 }
 
 impl Schedule {
@@ -111,6 +73,20 @@ impl Schedule {
     /// Whether nothing is changed.
     pub fn is_empty(&self) -> bool {
         self.edits.is_empty() && self.layers.is_empty()
+    }
+
+    /// The first of the 2L sublayers that can compute something else than without a plan (2L = the unembedding); `None` =
+    /// the embedding itself.
+    pub fn first_sublayer(&self, n_layers: usize) -> Option<usize> {
+        let edited = self.edits.keys().map(|site| match *site {
+            Site::Embed | Site::PosEmbed => None,
+            Site::Block { layer, hook } => Some(2 * layer + usize::from(hook.in_ffn())),
+            Site::FinalScale | Site::FinalNormalized => Some(2 * n_layers),
+        });
+        let routed = self.layers.iter().enumerate().filter(|(_, routing)| routing.is_some());
+        let routed = routed.map(|(layer, _)| Some(2 * layer + 1));
+        // `None` is the least of options.
+        edited.chain(routed).min().unwrap_or(Some(2 * n_layers))
     }
 
     /// Apply the edits of `site` to `x`, whose position axis holds `positions`.
@@ -300,133 +276,6 @@ impl Schedule {
     }
 }
 
-impl Rows {
-    fn contains(&self, position: usize) -> bool {
-        match self {
-            Self::Positions(positions, prompt_len) => positions.contains(position, *prompt_len),
-            Self::Skipping(route, prompt_len) => route.lane(position, *prompt_len) == Lane::SkipLayer,
-        }
-    }
-}
-
-impl Edit {
-    fn apply(&self, site: Site, x: Tensor, positions: &[usize]) -> Result<Tensor> {
-        let covered = |position: usize| match &self.op {
-            // A replacement ends with its source.
-            Op::Replace(source) => position < source.dim(position_axis(site)).unwrap_or(0),
-            _ => true,
-        };
-        let rows: Vec<bool> = positions.iter().map(|&p| self.rows.contains(p) && covered(p)).collect();
-        if !rows.contains(&true) {
-            return Ok(x);
-        }
-        let mut changed = self.op.apply(site, &x, positions)?.broadcast_as(x.shape())?.contiguous()?;
-        if self.strength != 1.0 {
-            changed = (&x + ((changed - &x)? * f64::from(self.strength))?)?;
-        }
-        if matches!(site, Site::Block { hook: Hook::AttnScores, .. }) {
-            // A key that the mask hides stays hidden: -inf has no half and no multiple.
-            changed = x.eq(f64::NEG_INFINITY)?.where_cond(&x, &changed)?;
-        }
-        if self.unit.is_none() && !rows.contains(&false) {
-            return Ok(changed);
-        }
-        Ok(mask(site, &rows, self.unit, &x)?.where_cond(&changed, &x)?)
-    }
-}
-
-impl Op {
-    fn apply(&self, site: Site, x: &Tensor, positions: &[usize]) -> Result<Tensor> {
-        Ok(match self {
-            Self::Zero => x.zeros_like()?,
-            Self::Constant(value) => value.unsqueeze(0)?.broadcast_as(x.shape())?.contiguous()?,
-            Self::Replace(source) => replace(site, source, x, positions)?,
-            Self::Scale(factor) => (x * f64::from(*factor))?,
-            Self::Threshold(threshold) => {
-                // Strictly larger ones are kept; a NaN is no number to keep, but hiding it would be worse.
-                let keep = x.abs()?.le(f64::from(*threshold))?;
-                keep.where_cond(&x.zeros_like()?, x)?
-            }
-            Self::Noise { std, seed } => (x + noise(site, x, positions, *std, *seed)?)?,
-            Self::Add { vector, scale, keep_norm } => {
-                let flat = flat(x, positions.len())?;
-                let sum = flat.broadcast_add(&(vector * f64::from(*scale))?)?;
-                let sum = if *keep_norm {
-                    let norm =
-                        |x: &Tensor| -> Result<Tensor> { Ok(x.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?) };
-                    let (before, after) = (norm(&flat)?, norm(&sum)?);
-                    let scaled = sum.broadcast_mul(&(before / &after)?)?;
-                    // Nothing has a direction to keep the norm in: the value stays.
-                    after.eq(0.0)?.broadcast_as(flat.shape())?.contiguous()?.where_cond(&flat, &scaled)?
-                } else {
-                    sum
-                };
-                sum.reshape(x.shape())?
-            }
-        })
-    }
-}
-
-/// `[rows, everything else]`
-fn flat(x: &Tensor, rows: usize) -> Result<Tensor> {
-    Ok(x.reshape((rows, x.elem_count() / rows.max(1)))?)
-}
-
-fn position_axis(site: Site) -> usize {
-    usize::from(site.shape() == Shape::Square)
-}
-
-/// A source's rows at `positions`; rows past its end are left as in `x` (they are masked out anyway).
-fn replace(site: Site, source: &Tensor, x: &Tensor, positions: &[usize]) -> Result<Tensor> {
-    let axis = position_axis(site);
-    let last = source.dim(axis)?.saturating_sub(1);
-    let index: Vec<u32> = positions.iter().map(|&p| p.min(last) as u32).collect();
-    let picked = source.index_select(&Tensor::from_vec(index, positions.len(), &Device::Cpu)?, axis)?;
-    if picked.dims() == x.dims() {
-        return Ok(picked);
-    }
-    Err(Error::Plan(format!(
-        "the source of {site} has shape {:?}, the run needs {:?}: both need the same number of tokens",
-        picked.dims(),
-        x.dims()
-    )))
-}
-
-/// 1 where the edit touches, shape of `x`.
-fn mask(site: Site, rows: &[bool], unit: Option<usize>, x: &Tensor) -> Result<Tensor> {
-    let axis = position_axis(site);
-    let mut shape = vec![1; x.rank()];
-    shape[axis] = rows.len();
-    let rows: Vec<u8> = rows.iter().map(|&on| u8::from(on)).collect();
-    let mut mask = Tensor::from_vec(rows, shape, &Device::Cpu)?.broadcast_as(x.shape())?;
-    if let Some(unit) = unit {
-        let unit_axis = if site.shape() == Shape::Square { 0 } else { 1 };
-        let width = x.dim(unit_axis)?;
-        let mut shape = vec![1; x.rank()];
-        shape[unit_axis] = width;
-        let one: Vec<u8> = (0..width).map(|index| u8::from(index == unit)).collect();
-        mask = (mask * Tensor::from_vec(one, shape, &Device::Cpu)?.broadcast_as(x.shape())?)?;
-    }
-    Ok(mask.contiguous()?)
-}
-
-/// Noise that depends on seed, site, position and channel only.
-fn noise(site: Site, x: &Tensor, positions: &[usize], std: f32, seed: u64) -> Result<Tensor> {
-    let stream = site.to_string().bytes().fold(0u64, |hash, byte| rng::bits(hash, u64::from(byte), 0));
-    let axis = position_axis(site);
-    let dims = x.dims();
-    let inner: usize = dims.iter().skip(axis + 1).product();
-    let outer: usize = dims.iter().take(axis).product();
-    let mut values = Vec::with_capacity(x.elem_count());
-    for block in 0..outer {
-        for &position in positions {
-            let start = ((block << 32) + position) * inner;
-            values.extend((0..inner).map(|i| std * rng::normal(seed, stream, (start + i) as u64)));
-        }
-    }
-    Ok(Tensor::from_vec(values, x.shape(), &Device::Cpu)?.to_dtype(DType::F32)?)
-}
-
 /// Standard deviation over all values.
 fn deviation(x: &Tensor) -> Result<f32> {
     let x = x.flatten_all()?;
@@ -511,86 +360,4 @@ fn row(x: &Tensor, site: Site, position: Option<usize>) -> Result<Tensor> {
 
 fn no_layer(layer: usize, spec: &Spec) -> Error {
     Error::Plan(format!("this model has layers 0 to {}, not {layer}", spec.n_layers().saturating_sub(1)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn values() -> Tensor {
-        let values: Vec<f32> = (0..24).map(|i| rng::normal(3, 0, i)).collect();
-        Tensor::from_vec(values, (4, 6), &Device::Cpu).unwrap()
-    }
-
-    fn site() -> Site {
-        Site::block(0, Hook::ResidPost)
-    }
-
-    fn applied(op: Op, strength: f32) -> Vec<f32> {
-        let edit = Edit { rows: Rows::Positions(Positions::All, 4), unit: None, strength, op };
-        let x = edit.apply(site(), values(), &[0, 1, 2, 3]).unwrap();
-        x.flatten_all().unwrap().to_vec1().unwrap()
-    }
-
-    fn near(a: &[f32], b: &[f32]) -> bool {
-        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-6)
-    }
-
-    /// Past the shortcuts that leave neutral items out.
-    #[test]
-    fn neutral_kernels_change_nothing() {
-        let x: Vec<f32> = values().flatten_all().unwrap().to_vec1().unwrap();
-        let vector = values().get(1).unwrap();
-        let add = |keep_norm| Op::Add { vector: vector.clone(), scale: 0.0, keep_norm };
-        for op in [
-            Op::Scale(1.0),
-            Op::Threshold(0.0),
-            Op::Noise { std: 0.0, seed: 1 },
-            Op::Replace(values()),
-            add(false),
-            add(true),
-        ] {
-            assert!(near(&applied(op.clone(), 1.0), &x), "{op:?}");
-        }
-        for op in [Op::Zero, Op::Scale(7.0), Op::Constant(vector.clone()), Op::Threshold(9.0)] {
-            assert!(near(&applied(op.clone(), 0.0), &x), "{op:?}");
-        }
-    }
-
-    /// Against plain arithmetic over the values.
-    #[test]
-    fn half_way_settings_equal_a_plain_reference() {
-        let x: Vec<f32> = values().flatten_all().unwrap().to_vec1().unwrap();
-        let v = &x[6..12];
-        let vector = values().get(1).unwrap();
-        let each = |f: &dyn Fn(usize, f32) -> f32| -> Vec<f32> {
-            x.iter().enumerate().map(|(i, &x)| 0.5 * x + 0.5 * f(i, x)).collect()
-        };
-        assert!(near(&applied(Op::Zero, 0.5), &each(&|_, _| 0.0)));
-        assert!(near(&applied(Op::Scale(3.0), 0.5), &each(&|_, x| 3.0 * x)));
-        assert!(near(&applied(Op::Constant(vector.clone()), 0.5), &each(&|i, _| v[i % 6])));
-        let kept = |_: usize, x: f32| if x.abs() > 0.8 { x } else { 0.0 };
-        assert!(near(&applied(Op::Threshold(0.8), 0.5), &each(&kept)));
-        let add = Op::Add { vector: vector.clone(), scale: 2.0, keep_norm: false };
-        assert!(near(&applied(add, 0.5), &each(&|i, x| x + 2.0 * v[i % 6])));
-        let norm = |row: &[f32]| row.iter().map(|x| x * x).sum::<f32>().sqrt();
-        let kept: Vec<f32> = x
-            .chunks(6)
-            .flat_map(|row| {
-                let sum: Vec<f32> = row.iter().zip(v).map(|(x, v)| x + 2.0 * v).collect();
-                let factor = norm(row) / norm(&sum);
-                row.iter().zip(sum).map(|(x, y)| 0.5 * x + 0.5 * factor * y).collect::<Vec<f32>>()
-            })
-            .collect();
-        assert!(near(&applied(Op::Add { vector, scale: 2.0, keep_norm: true }, 0.5), &kept));
-    }
-
-    #[test]
-    fn noise_depends_on_position_not_on_the_rows_beside_it() {
-        let op = Op::Noise { std: 1.0, seed: 5 };
-        let whole = op.apply(site(), &values(), &[0, 1, 2, 3]).unwrap();
-        let part = op.apply(site(), &values().narrow(0, 2, 2).unwrap(), &[2, 3]).unwrap();
-        let rows: Vec<Vec<f32>> = whole.to_vec2().unwrap();
-        assert_eq!(rows[2..], part.to_vec2::<f32>().unwrap());
-    }
 }

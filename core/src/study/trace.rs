@@ -99,6 +99,10 @@ impl TraceRun {
         // Deep layers first: they are cheap, and the picture fills soon.
         let layers = engine.model.spec.n_layers();
         let (layer, position) = (layers - 1 - self.cell / self.tokens.len(), self.cell % self.tokens.len());
+        if self.trace.corrupt.iter().all(|&corrupted| position < corrupted) {
+            // Nothing before the first corrupted token differs from the clean run: restoring it brings nothing back.
+            return self.put(layer, position, self.p_corrupted);
+        }
         let pass = match &mut self.pass {
             Some(pass) => pass,
             empty => {
@@ -120,6 +124,11 @@ impl TraceRun {
         let output = self.pass.take().map(Pass::finish).unwrap_or_default();
         let logits = output.logits.ok_or_else(|| Error::Internal("a pass without logits".into()))?;
         let p = metric::probability(&logits.flatten_all()?.to_vec1::<f32>()?, self.answer);
+        self.put(layer, position, p)
+    }
+
+    /// Fill the cell at hand with the answer's probability.
+    fn put(&mut self, layer: usize, position: usize, p: f32) -> Result<()> {
         if let Some(value) = self.values.get_mut(layer * self.tokens.len() + position) {
             *value = metric::recovery(p, self.p_corrupted, self.p_clean);
         }

@@ -239,8 +239,9 @@ fn show(board: &Board, desk: &mut Desk, id: RequestId, scene: &Scene) -> Result<
                 Arc::clone(&base)
             } else {
                 let schedule = engine.schedule(&scene.plan, &ids, &cancelled)?;
-                sublayers += all;
-                Arc::new(engine.run_schedule(&ids, schedule, &cancelled)?)
+                let run = engine.run_after(&base, schedule, &cancelled)?;
+                sublayers += run.sublayers;
+                Arc::new(run)
             };
             let tokens: Arc<[Token]> = ids.iter().map(|&id| view::token(engine, id)).collect();
             let provenance = provenance(card, &scene.prompt, &scene.plan);

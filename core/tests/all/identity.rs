@@ -300,3 +300,29 @@ fn misspelt_fields_and_numbers_past_f32_are_named() {
         assert!(error.contains(needle), "{json}: {error}");
     }
 }
+
+#[test]
+fn recomputing_from_the_first_change_is_the_whole_run_bit_for_bit() {
+    let flat = |x: &candle_core::Tensor| bits(&x.flatten_all().unwrap().to_vec1::<f32>().unwrap());
+    for family in ["gpt2", "llama", "gpt_neox", "phi", "gemma2", "opt-post-norm"] {
+        let engine = &mut open(&golden().join(family));
+        let tokens: std::sync::Arc<[u32]> = prompt().into();
+        let base = engine.base(&tokens, &never).unwrap();
+        let mut saved = 0;
+        for json in KINDS {
+            let schedule = engine.schedule(&plan(vec![item(json)]), &tokens, &never).unwrap();
+            let whole = engine.run_schedule(&tokens, schedule.clone(), &never).unwrap();
+            let part = engine.run_after(&base, schedule, &never).unwrap();
+            assert_eq!(bits(&whole.last), bits(&part.last), "{family}: {json}");
+            assert_eq!(whole.boundaries.len(), part.boundaries.len());
+            let pairs = whole.boundaries.iter().zip(&part.boundaries);
+            assert!(pairs.into_iter().all(|(a, b)| flat(a) == flat(b)), "{family}: {json}");
+            // Panels replay blocks of the run, also of those that were not computed again.
+            let site: Site = "blocks.0.attn.hook_pattern".parse().unwrap();
+            let replayed = |run| flat(&engine.replay(run, 0, [site].into(), &never).unwrap()[&site]);
+            assert_eq!(replayed(&whole), replayed(&part), "{family}: {json}");
+            saved += whole.sublayers - part.sublayers;
+        }
+        assert!(saved > 0, "{family}");
+    }
+}

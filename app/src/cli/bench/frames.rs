@@ -16,7 +16,7 @@ use sluice::state::edits::Preset;
 use sluice::state::{Settings, Tab};
 use sluice_core::plan::{Part, Sublayer};
 use sluice_core::rng;
-use sluice_core::worker::{Target, ViewData};
+use sluice_core::worker::{Slot, Target, ViewData};
 use sluice_core::{Error, Result};
 
 use super::{Row, random_checkpoint};
@@ -132,7 +132,7 @@ fn measure(name: &str, checkpoint: &Path) -> Result<Vec<Row>> {
     bench.apply(Command::Clear);
     let studied = bench.toggles()?;
     let studying = bench.app.state.results.trace.as_ref().is_some_and(|findings| !findings.done);
-    bench.apply(Command::CancelAll);
+    bench.apply(Command::Cancel(Slot::Study));
     bench.until("the end", SluiceApp::is_settled)?;
     let repaints = bench.idle();
     Ok(bench.rows(name, first, len, alone, studied, studying, repaints))

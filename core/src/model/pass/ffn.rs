@@ -1,0 +1,193 @@
+//! The FFN sublayer: each row in its lane.
+
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+
+use super::super::weights::{Ffn, LayerWeights};
+use super::super::{Activation, FfnSpec, LayerSpec, Residual};
+use super::{Pass, fused, linear, ops};
+use crate::error::{Error, Result};
+use crate::plan::Lane;
+use crate::site::{Hook, Site};
+
+/// Sites inside an FFN, which rows in other lanes have no value at.
+const FFN_INSIDE: [Hook; 4] = [Hook::MlpPre, Hook::MlpPreLinear, Hook::MlpGatePost, Hook::MlpPost];
+
+impl Pass {
+    /// The FFN of a block, from the stream before it to the stream after the block.
+    pub(super) fn ffn(&mut self, layer: usize) -> Result<()> {
+        let model = Arc::clone(&self.model);
+        let (spec, weights) = model.layer(layer)?;
+        let x = self.stream()?;
+        self.boundary(&x);
+        let ln2 = [Hook::Ln2Scale, Hook::Ln2Normalized];
+        let parallel = self.parallel.take();
+        let read = match (&parallel, spec.residual) {
+            (Some((_, read)), _) if spec.ln2.is_none() => read.clone(),
+            (_, Residual::PostNorm) => x.clone(),
+            _ => self.block_norm(layer, spec.ln2.as_ref(), &weights.ln2, &x, ln2)?,
+        };
+        let out = if self.skipped(layer, Hook::MlpOut, |hook| hook.in_ffn() && hook > Hook::Ln2Normalized) {
+            x.zeros_like()?
+        } else {
+            let raw = self.routed_ffn(layer, spec, weights, &read)?;
+            let post = [Hook::Ln2PostScale, Hook::Ln2PostNormalized];
+            self.post_ffn(layer, spec, weights, raw, post)?
+        };
+        let out = self.hook(layer, Hook::MlpOut, out)?;
+        let mut x = match parallel {
+            Some((attention, _)) => ((x + attention)? + out)?,
+            None => (x + out)?,
+        };
+        if spec.residual == Residual::PostNorm {
+            x = self.block_norm(layer, spec.ln2.as_ref(), &weights.ln2, &x, ln2)?;
+        }
+        self.x = Some(self.hook(layer, Hook::ResidPost, x)?);
+        Ok(())
+    }
+
+    /// The norm on the FFN's output; rows that skipped the FFN stay zero.
+    fn post_ffn(
+        &mut self,
+        layer: usize,
+        spec: &LayerSpec,
+        weights: &LayerWeights,
+        raw: Tensor,
+        hooks: [Hook; 2],
+    ) -> Result<Tensor> {
+        if spec.ln2_post.is_none() {
+            return Ok(raw);
+        }
+        let normed = self.block_norm(layer, spec.ln2_post.as_ref(), &weights.ln2_post, &raw, hooks)?;
+        let skips = |lane: &Lane| matches!(lane, Lane::SkipFfn | Lane::SkipLayer);
+        let mut out = normed;
+        if let Some((lanes, strength)) = self.schedule.lanes(layer, &self.positions) {
+            let keep: Vec<f32> =
+                lanes.iter().map(|lane| if skips(lane) { 1.0 - strength } else { 1.0 }).collect();
+            out = out.broadcast_mul(&Tensor::from_vec(keep, (lanes.len(), 1), &Device::Cpu)?)?;
+        }
+        Ok(out)
+    }
+
+    /// The FFN, each row in its lane.
+    fn routed_ffn(
+        &mut self,
+        layer: usize,
+        spec: &LayerSpec,
+        weights: &LayerWeights,
+        read: &Tensor,
+    ) -> Result<Tensor> {
+        let Some((lanes, strength)) = self.schedule.lanes(layer, &self.positions) else {
+            return self.big_ffn(layer, &spec.ffn, &weights.ffn, read);
+        };
+        let schedule = Arc::clone(&self.schedule);
+        let rows_of = |wanted: Lane| -> Vec<u32> {
+            lanes.iter().zip(0..).filter(|(lane, _)| **lane == wanted).map(|(_, row)| row).collect()
+        };
+        let big_rows = if strength == 1.0 { rows_of(Lane::Big) } else { (0..lanes.len() as u32).collect() };
+        let small_rows = rows_of(Lane::Small);
+        let mut parts = vec![ops::zeros(1, read.dim(1)?)?];
+        let mut big = None;
+        if !big_rows.is_empty() {
+            let out = self.on_rows(layer, &big_rows, |pass| {
+                pass.big_ffn(layer, &spec.ffn, &weights.ffn, &select(read, &big_rows)?)
+            })?;
+            parts.push(out.clone());
+            big = Some(out);
+        } else {
+            self.nothing_big(layer, &spec.ffn, lanes.len())?;
+        }
+        if !small_rows.is_empty() {
+            let small = schedule
+                .small(layer)
+                .ok_or_else(|| Error::Internal(format!("layer {layer} has no small FFN")))?;
+            let act = spec.small.as_ref().unwrap_or(&spec.ffn).act;
+            parts.push(plain_ffn(&select(read, &small_rows)?, small, act)?);
+        }
+        // Row 0 is the zero row; the big rows follow, then the small ones.
+        let offset = |rows: &[u32], row: u32| rows.iter().position(|&r| r == row).unwrap_or(0) as u32;
+        let place = |(lane, row): (&Lane, u32)| match lane {
+            Lane::Big => 1 + offset(&big_rows, row),
+            Lane::Small => 1 + big_rows.len() as u32 + offset(&small_rows, row),
+            Lane::SkipFfn | Lane::SkipLayer => 0,
+        };
+        let places: Vec<u32> = lanes.iter().zip(0..).map(place).collect();
+        let routed = select(&Tensor::cat(&parts, 0)?, &places)?;
+        match big {
+            Some(big) if strength != 1.0 => Ok((&big + ((routed - &big)? * f64::from(strength))?)?),
+            _ => Ok(routed),
+        }
+    }
+
+    /// Captured sites of a big FFN that no row went through: NaN.
+    fn nothing_big(&mut self, layer: usize, spec: &FfnSpec, rows: usize) -> Result<()> {
+        for hook in FFN_INSIDE {
+            let site = Site::block(layer, hook);
+            let has = spec.gated || !matches!(hook, Hook::MlpPreLinear | Hook::MlpGatePost);
+            if has && self.ask.capture.contains(&site) {
+                self.out.captures.insert(site, (ops::zeros(rows, spec.d_mlp)? + f64::NAN)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Run `f` as a pass over some of the rows; captured FFN sites of the other rows become NaN: they took another
+    /// way.
+    fn on_rows(
+        &mut self,
+        layer: usize,
+        rows: &[u32],
+        f: impl FnOnce(&mut Self) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let all = std::mem::take(&mut self.positions);
+        self.positions = rows.iter().filter_map(|&row| all.get(row as usize).copied()).collect();
+        let out = f(self);
+        let total = all.len();
+        self.positions = all;
+        let out = out?;
+        if rows.len() < total {
+            for hook in FFN_INSIDE {
+                let Some(value) = self.out.captures.get_mut(&Site::block(layer, hook)) else { continue };
+                let missing = (ops::zeros(1, value.dim(1)?)? + f64::NAN)?;
+                let place = |row: u32| rows.iter().position(|&r| r == row).map_or(0, |i| i as u32 + 1);
+                let places: Vec<u32> = (0..total as u32).map(place).collect();
+                *value = select(&Tensor::cat(&[&missing, value], 0)?, &places)?;
+            }
+        }
+        Ok(out)
+    }
+
+    /// The FFN with its sites.
+    fn big_ffn(&mut self, layer: usize, spec: &FfnSpec, ffn: &Ffn, read: &Tensor) -> Result<Tensor> {
+        let post = match &ffn.gate {
+            Some(gate) => {
+                let gate = self.hook(layer, Hook::MlpPre, linear(read, gate)?)?;
+                let up = self.hook(layer, Hook::MlpPreLinear, linear(read, &ffn.up)?)?;
+                let gate = self.hook(layer, Hook::MlpGatePost, fused::activate(&gate, spec.act)?)?;
+                (gate * up)?
+            }
+            None => {
+                let up = self.hook(layer, Hook::MlpPre, linear(read, &ffn.up)?)?;
+                fused::activate(&up, spec.act)?
+            }
+        };
+        let post = self.hook(layer, Hook::MlpPost, post)?;
+        linear(&post, &ffn.down)
+    }
+}
+
+/// Rows of `x` by index.
+fn select(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
+    Ok(x.index_select(&Tensor::from_slice(rows, rows.len(), &Device::Cpu)?, 0)?)
+}
+
+/// An FFN without sites.
+pub fn plain_ffn(read: &Tensor, ffn: &Ffn, act: Activation) -> Result<Tensor> {
+    let up = linear(read, &ffn.up)?;
+    let post = match &ffn.gate {
+        Some(gate) => (fused::activate(&linear(read, gate)?, act)? * up)?,
+        None => fused::activate(&up, act)?,
+    };
+    linear(&post, &ffn.down)
+}
