@@ -48,6 +48,8 @@ pub enum Command {
     Fill(Preset),
     /// Add an intervention.
     Add(Box<Item>),
+    /// Add interventions in one step.
+    AddAll(Vec<Item>),
     /// Replace an intervention, by index.
     Edit(usize, Box<Item>),
     /// Move an intervention one place up.
@@ -80,6 +82,10 @@ pub enum Command {
     CopyCsv(Arc<Figure>),
     /// Close the shown failure.
     Dismiss,
+    /// Put every panel back where it was at first.
+    ResetLayout,
+    /// Close the window.
+    Quit,
 }
 
 /// A menu.
@@ -133,6 +139,7 @@ pub const ACTIONS: &[Action] = &[
     action(Menu::File, "Save plan…", "as JSON, for this window and the command line", None, || Command::SavePlan),
     action(Menu::File, "Export figures on screen", "PNG, SVG and CSV into the export folder", ctrl(Key::E), || Command::ExportVisible),
     action(Menu::File, "Choose export folder…", "", None, || Command::Ask(Dialog::ExportFolder)),
+    action(Menu::File, "Quit", "", ctrl(Key::Q), || Command::Quit),
     action(Menu::Edit, "Redo", "", ctrl_shift(Key::Z), || Command::Redo),
     action(Menu::Edit, "Undo", "", ctrl(Key::Z), || Command::Undo),
     action(Menu::Edit, "Clear plan", "back to the unmodified model", None, || Command::Clear),
@@ -146,6 +153,7 @@ pub const ACTIONS: &[Action] = &[
     action(Menu::View, "Trace", "where an answer comes from", ctrl(Key::Num6), || Command::Show(Tab::Trace)),
     action(Menu::View, "Inject", "add a vector and watch the answer", ctrl(Key::Num7), || Command::Show(Tab::Inject)),
     action(Menu::View, "Text", "continuations with and without the plan", ctrl(Key::Num8), || Command::Show(Tab::Text)),
+    action(Menu::View, "Reset layout", "every panel back where it was at first", None, || Command::ResetLayout),
     action(Menu::View, "Dark theme", "", None, || Command::Theme(ThemePreference::Dark)),
     action(Menu::View, "Light theme", "", None, || Command::Theme(ThemePreference::Light)),
     action(Menu::View, "Theme of the system", "", None, || Command::Theme(ThemePreference::System)),

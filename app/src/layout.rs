@@ -85,6 +85,19 @@ impl Behavior<Tab> for Panes<'_> {
         crate::theme::ROW + 4.0
     }
 
+    fn tab_title_for_tile(&mut self, tiles: &Tiles<Tab>, id: TileId) -> WidgetText {
+        fn names(tiles: &Tiles<Tab>, id: TileId) -> Vec<&'static str> {
+            match tiles.get(id) {
+                Some(Tile::Pane(tab)) => vec![tab.name()],
+                Some(Tile::Container(container)) => {
+                    container.active_children(tiles).flat_map(|child| names(tiles, child)).collect()
+                }
+                None => Vec::new(),
+            }
+        }
+        names(tiles, id).join(" | ").into()
+    }
+
     fn simplification_options(&self) -> SimplificationOptions {
         // A lone panel keeps its tab, to be dragged by.
         SimplificationOptions { all_panes_must_have_tabs: true, ..SimplificationOptions::default() }

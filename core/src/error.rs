@@ -91,6 +91,7 @@ impl Error {
     /// What the person can do about it, one sentence without a full stop.
     pub fn next_step(&self) -> String {
         match self {
+            Self::Checkpoint { cause, .. } if cause.contains("o such f") => "check the path".into(),
             Self::Checkpoint { .. } => {
                 "check that the download is complete, or open another checkpoint folder".into()
             }
@@ -99,6 +100,7 @@ impl Error {
             }
             Self::Family { .. } => "open a checkpoint of a supported family".into(),
             Self::Input(_) => "change the prompt or the token ids".into(),
+            Self::Plan(cause) if cause.contains("o such f") => "check the path".into(),
             Self::Plan(_) => "change or remove the intervention; docs/plan.md has an example of each kind".into(),
             Self::Site { .. } => {
                 "use a TransformerLens name such as blocks.0.mlp.hook_post, or a glob such as *.hook_resid_post".into()

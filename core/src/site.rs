@@ -104,6 +104,19 @@ pub enum Shape {
     Mlp,
 }
 
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Model => "[T, d_model]",
+            Self::Scalar => "[T, 1]",
+            Self::Heads => "[T, n_heads, d_head]",
+            Self::KvHeads => "[T, n_kv_heads, d_head]",
+            Self::Square => "[n_heads, T, T]",
+            Self::Mlp => "[T, d_mlp]",
+        })
+    }
+}
+
 impl Hook {
     /// All hooks in the order of the pass.
     pub const ALL: [Self; 25] = [

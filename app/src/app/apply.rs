@@ -7,6 +7,7 @@ use sluice_core::worker::{Generate, Request, Slot, Study, Target, Trace, View};
 use super::SluiceApp;
 use crate::command::Command;
 use crate::errands::Found;
+use crate::layout::Layout;
 use crate::panels::prompt::PROMPT;
 use crate::state::edits::{reroute, route_of, toggle};
 use crate::state::{Tab, figure_of};
@@ -58,6 +59,8 @@ impl SluiceApp {
                 self.export(ctx, shown.chain(next).chain(neuron).chain(strip).collect(), None);
             }
             Command::CopyCsv(figure) => self.errands.copy(figure),
+            Command::ResetLayout => self.layout = Layout::default(),
+            Command::Quit => ctx.send_viewport_cmd(eframe::egui::ViewportCommand::Close),
             Command::Dismiss => self.state.results.failure = None,
             Command::Select(position) => self.state.choices.position = position,
             Command::Follow(answer) => self.state.choices.answer = answer,
@@ -85,6 +88,7 @@ impl SluiceApp {
             Command::Toggle(sublayer) => once(&|plan| toggle(plan, sublayer)),
             Command::Fill(preset) => once(&|plan| reroute(plan, |route| preset.fill(route, layers, len))),
             Command::Add(item) => once(&|plan| plan.items.push((*item).clone())),
+            Command::AddAll(items) => once(&|plan| plan.items.extend(items.iter().cloned())),
             Command::Raise(index) => once(&|plan| {
                 if index > 0 && index < plan.items.len() {
                     plan.items.swap(index - 1, index);

@@ -107,10 +107,15 @@ impl SluiceApp {
             .frame(theme::bar(ui))
             .show(ui, |ui| panels::status::ui(ui, state, &mut commands));
         if state.card.is_some() {
-            Panel::left("plan").default_size(theme::SIDE).frame(theme::side(ui)).show(ui, |ui| {
+            // In a small window the sides leave the centre its room.
+            let widest = (0.24 * ui.available_width()).clamp(160.0, 480.0);
+            let side = |panel: Panel| {
+                panel.default_size(theme::SIDE.min(widest)).max_size(widest.max(theme::SIDE.min(widest)))
+            };
+            side(Panel::left("plan")).frame(theme::side(ui)).show(ui, |ui| {
                 ScrollArea::vertical().show(ui, |ui| panels::plan::ui(ui, state, &mut commands));
             });
-            Panel::right("inspector").default_size(theme::SIDE).frame(theme::side(ui)).show(ui, |ui| {
+            side(Panel::right("inspector")).frame(theme::side(ui)).show(ui, |ui| {
                 ScrollArea::vertical().show(ui, |ui| {
                     panels::next::ui(ui, state, &mut commands);
                     panels::neuron::ui(ui, state, &mut commands);

@@ -10,14 +10,17 @@ impl SluiceApp {
         let results = &mut self.state.results;
         match event {
             Event::Opened(id, card) => {
-                self.state.prompt = match &card.sample_prompt {
-                    Prompt::Text(text) => text.clone(),
-                    Prompt::Tokens(ids) => ids.iter().map(u32::to_string).collect::<Vec<_>>().join(", "),
-                };
+                // A prompt that was typed stays where the new checkpoint can read it; the plan can be brought back by undo.
+                let kept = self.state.card.as_ref().is_some_and(|old| {
+                    old.tokenizer == card.tokenizer && self.state.prompt != text_of(&old.sample_prompt)
+                });
+                if !kept {
+                    self.state.prompt = text_of(&card.sample_prompt);
+                }
+                self.state.history.change(None, |plan| plan.items.clear());
                 if let Some((_, Target::Path(path))) = self.opening.take_if(|(opening, _)| *opening == id) {
                     self.state.settings.remember(path);
                 }
-                self.state.history = Default::default();
                 self.state.choices = Default::default();
                 self.state.answer.clear();
                 *results = Default::default();
@@ -111,5 +114,13 @@ impl SluiceApp {
     fn succeeded(&mut self, slot: Slot) {
         let failure = &mut self.state.results.failure;
         drop(failure.take_if(|(failed, _)| *failed == slot));
+    }
+}
+
+/// A prompt as the prompt box holds it.
+fn text_of(prompt: &Prompt) -> String {
+    match prompt {
+        Prompt::Text(text) => text.clone(),
+        Prompt::Tokens(ids) => ids.iter().map(u32::to_string).collect::<Vec<_>>().join(", "),
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
-use sluice_core::Result;
 use sluice_core::engine::{Decoder, Sampler, never};
+use sluice_core::{Error, Result};
 
 use super::{Input, Ready, out};
 
@@ -17,7 +17,7 @@ pub struct Generate {
     #[arg(long, value_name = "N", default_value_t = 64)]
     max_new_tokens: usize,
     /// 0 = greedy
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     temperature: f32,
     /// Machine-readable, printed at the end
     #[arg(long)]
@@ -26,6 +26,9 @@ pub struct Generate {
 
 impl Generate {
     pub fn run(&self) -> Result<()> {
+        if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
+            return Err(Error::Input("the temperature must be 0 or above".into()));
+        }
         let Ready { mut engine, tokens, plan } = self.input.open()?;
         let schedule = engine.schedule(&plan, &tokens, &never)?;
         let mut decoder = Decoder::new(Arc::clone(&engine.model), schedule, &tokens, self.max_new_tokens)?;

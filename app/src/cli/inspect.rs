@@ -5,15 +5,15 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 use sluice_core::Result;
-use sluice_core::checkpoint::Checkpoint;
 use sluice_core::model::{family, layout};
+use sluice_core::site::Site;
 
 use super::{note, out};
 
 #[derive(Args)]
 pub struct Inspect {
-    /// Checkpoint folder
-    checkpoint: PathBuf,
+    /// Checkpoint folder; left out = the bundled one
+    checkpoint: Option<PathBuf>,
     /// Machine-readable
     #[arg(long)]
     json: bool,
@@ -21,7 +21,7 @@ pub struct Inspect {
 
 impl Inspect {
     pub fn run(&self) -> Result<()> {
-        let checkpoint = Checkpoint::open(&self.checkpoint)?;
+        let checkpoint = super::checkpoint(self.checkpoint.as_deref())?;
         let family::Read { spec, layout, ignored } = family::read(checkpoint.config())?;
         let parameters = layout::parameters(&spec, &layout);
         let tokenizer = match checkpoint.tokenizer() {
@@ -60,6 +60,16 @@ impl Inspect {
         out("\ntensors\n");
         for (name, info) in checkpoint.tensors() {
             out(&format!("{name:<60} {:?} {:?}\n", info.dtype, info.shape));
+        }
+        out("\nsites, with N from 0 to the last layer; T tokens\n");
+        for site in Site::all(&spec) {
+            match site {
+                Site::Block { layer: 0, hook } => {
+                    out(&format!("blocks.N.{:<40} {}\n", hook.name(), site.shape()));
+                }
+                Site::Block { .. } => {}
+                _ => out(&format!("{:<49} {}\n", site.to_string(), site.shape())),
+            }
         }
         Ok(())
     }

@@ -56,7 +56,7 @@ struct Input {
     #[arg(long, required_unless_present = "tokens", conflicts_with = "tokens")]
     prompt: Option<String>,
     /// Prompt as comma-separated ids; nothing is added
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', value_parser = token_id)]
     tokens: Option<Vec<u32>>,
     /// Plan file
     #[arg(long)]
@@ -95,6 +95,11 @@ impl Input {
         };
         Ok(Ready { engine, tokens: tokens.into(), plan })
     }
+}
+
+/// An id of a comma-separated list; blanks around it do not matter.
+fn token_id(text: &str) -> std::result::Result<u32, String> {
+    text.trim().parse().map_err(|_| "token ids are whole numbers, separated by commas".into())
 }
 
 /// A checkpoint folder, or the bundled one.

@@ -185,6 +185,7 @@ impl Tour {
             self.app.apply(ctx, Command::Theme(theme));
             self.app.apply(ctx, Command::Dismiss);
             self.app.state.choices.colour = ChipColour::Surprisal;
+            self.app.state.path.clear();
             for command in (shot.commands)(&self.app.state) {
                 self.app.apply(ctx, command);
             }

@@ -17,6 +17,10 @@ const REPORT: &str = "sluice-report";
 
 /// Open the window on a checkpoint, or on the bundled one.
 pub fn open(checkpoint: Option<&PathBuf>) -> Result<()> {
+    if let Some(path) = checkpoint.filter(|path| !path.exists()) {
+        let cause = "no such folder, and no subcommand of this name";
+        return Err(Error::checkpoint(path, cause));
+    }
     let target = checkpoint.cloned().map_or(Target::Bundled, Target::Path);
     let make: eframe::AppCreator = Box::new(|cc| {
         let settings =
@@ -64,6 +68,30 @@ pub fn run(make: eframe::AppCreator, persist: bool) -> Result<Option<String>> {
             .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
             .unwrap_or_else(|| "the display's libraries are missing".into()),
     };
-    let cause = cause.lines().next().unwrap_or_default().to_owned();
+    let cause = one_line(&cause);
     if opened.load(Ordering::Acquire) { Err(Error::Internal(cause)) } else { Ok(Some(cause)) }
+}
+
+/// The reason in an error of the window library, without its source positions and dumps.
+fn one_line(cause: &str) -> String {
+    const LONGEST: usize = 100;
+    let line = cause.lines().next().unwrap_or_default();
+    let line = if line.contains("/src/") { line.rsplit(": ").next().unwrap_or(line) } else { line };
+    match line.char_indices().nth(LONGEST) {
+        Some((cut, _)) => format!("{} …", line.get(..cut).unwrap_or_default().trim_end()),
+        None => line.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_line;
+
+    #[test]
+    fn reasons_are_short() {
+        let winit = "os error at /home/me/winit/src/platform_impl/linux/mod.rs:788: Failed to load a library";
+        assert_eq!(one_line(winit), "Failed to load a library");
+        assert_eq!(one_line("no display\nbacktrace"), "no display");
+        assert!(one_line(&"x".repeat(500)).chars().count() < 110);
+    }
 }

@@ -133,9 +133,13 @@ fn answer(ui: &mut Ui, state: &State) {
     };
     let row = &next.answer;
     let change = f64::from(row.plan).ln() - f64::from(row.base).ln();
+    let token = state.results.tokens.get(next.position).map_or("", |token| token.text.as_str());
+    let locked = if state.choices.position.is_some() { ", where the table is locked" } else { "" };
+    let after = format!("{token} (position {}{locked})", next.position);
     let mono = |text: String| RichText::new(text).monospace();
     Grid::new("answer").num_columns(2).spacing([16.0, 4.0]).show(ui, |ui| {
         for (name, text) in [
+            ("after", after.clone()),
             ("P of", row.token.text.clone()),
             ("unmodified", format!("{:>8.3} %", 100.0 * row.base)),
             ("under the plan", format!("{:>8.3} %", 100.0 * row.plan)),

@@ -13,7 +13,16 @@ pub fn ui(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
     let Some(ViewData::Next(next)) = state.data(&state.next_view()) else {
         return states::pending(ui, state, "Next tokens");
     };
-    figure::head(ui, &next.figure, commands);
+    figure::title(ui, &next.figure, commands);
+    let token = state.results.tokens.get(next.position).map_or("", |token| token.text.as_str());
+    ui.horizontal(|ui| {
+        ui.label(RichText::new(format!("after {token}, position {}", next.position)).small().weak());
+        if state.choices.position.is_some()
+            && ui.small_button("Unlock").on_hover_text("back to the last token").clicked()
+        {
+            commands.push(Command::Select(None));
+        }
+    });
     ui.label(RichText::new(format!("KL {:.4} nats", next.kl)).monospace());
     header(ui);
     for row in &next.rows {
@@ -70,7 +79,7 @@ fn entry(ui: &mut Ui, next: &NextTokens, row: &NextRow, commands: &mut Vec<Comma
         [(rect.right() - 84.0, row.base, quiet, quiet), (rect.right() - 4.0, row.plan, text, accent)]
     {
         let at = pos2(right, rect.center().y - 1.0);
-        painter.text(at, Align2::RIGHT_CENTER, format!("{:.2}", 100.0 * p), font(), ink);
+        painter.text(at, Align2::RIGHT_CENTER, percent(p), font(), ink);
         bar(right, p, colour);
     }
     if followed {
@@ -81,4 +90,10 @@ fn entry(ui: &mut Ui, next: &NextTokens, row: &NextRow, commands: &mut Vec<Comma
     if response.on_hover_text(format!("id {}", row.token.id)).clicked() {
         commands.push(Command::Follow(Answer::Id(row.token.id)));
     }
+}
+
+/// Percent to the hundredth; what is smaller keeps two digits.
+fn percent(p: f32) -> String {
+    let x = 100.0 * p;
+    if x >= 0.1 || x == 0.0 { format!("{x:.2}") } else { format!("{x:.1e}") }
 }

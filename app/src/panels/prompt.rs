@@ -38,7 +38,8 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
             let edit = TextEdit::multiline(&mut state.prompt).id(Id::unique(PROMPT)).desired_rows(2);
             ui.add(edit.desired_width(colours)).labelled_by(label.id);
         });
-        let label = ui.label("Colour");
+        let label =
+            ui.label("Colour").on_hover_text("from dark blue at 0 to yellow at the largest of the prompt");
         let names =
             [(ChipColour::Plain, "none"), (ChipColour::Surprisal, "surprisal"), (ChipColour::Kl, "KL")];
         let chosen =

@@ -28,7 +28,7 @@ pub fn ui(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
         }
         ui.weak(&state.status);
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            if let Some(card) = &state.card {
+            if let Some(card) = state.card.as_ref().filter(|_| ui.available_width() > 260.0) {
                 let line =
                     format!("{} · {} · Sluice {}", card.fingerprint, card.dtype, env!("CARGO_PKG_VERSION"));
                 ui.label(RichText::new(line).weak().monospace().small());

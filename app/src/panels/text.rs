@@ -1,6 +1,6 @@
 //! Continuation under the plan beside the unmodified model's, streaming.
 
-use eframe::egui::{DragValue, Slider, Ui};
+use eframe::egui::{Align, DragValue, Layout, Slider, Ui};
 use sluice_core::worker::Slot;
 
 use crate::command::Command;
@@ -33,13 +33,17 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
         ui.colored_label(crate::theme::warning(ui.ctx()), text);
     }
     ui.add_space(crate::theme::UNIT);
+    ui.spacing_mut().item_spacing.x = 24.0;
     ui.columns(2, |columns| {
         let sides =
             [("Unmodified", &text.base, text.tokens[0]), ("Under the plan", &text.plan, text.tokens[1])];
         for (ui, (name, text, tokens)) in columns.iter_mut().zip(sides) {
-            ui.strong(name);
-            ui.weak(format!("{tokens} tokens"));
-            ui.label(text);
+            // Columns justify their text: fine for prose, not for tokens.
+            ui.with_layout(Layout::top_down(Align::LEFT), |ui| {
+                ui.strong(name);
+                ui.weak(format!("{tokens} tokens"));
+                ui.label(text);
+            });
         }
     });
     ui.weak(format!("{:.1} tokens per second in each stream", text.rate));

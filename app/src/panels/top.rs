@@ -1,6 +1,6 @@
 //! Top bar: menus, path box, undo, redo, model card, failures.
 
-use eframe::egui::{Align2, Area, Button, FontId, Id, Key, MenuBar, Order, RichText, TextEdit, Ui};
+use eframe::egui::{Align2, Area, Button, FontId, Id, Key, Label, MenuBar, Order, RichText, TextEdit, Ui};
 use sluice_core::worker::Card;
 
 use crate::command::{ACTIONS, Command, Menu};
@@ -19,7 +19,7 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
         let label = ui.label("Checkpoint folder");
         let edit = TextEdit::singleline(&mut state.path)
             .align(Align2::LEFT_CENTER)
-            .desired_width(300.0)
+            .desired_width((0.2 * ui.available_width()).clamp(90.0, 300.0))
             .hint_text("a Hugging Face folder");
         let edit = ui.add(edit).labelled_by(label.id);
         let entered = edit.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter));
@@ -99,7 +99,7 @@ fn model_card(ui: &mut Ui, card: &Card) {
         ("fingerprint", card.fingerprint.clone()),
         ("small FFN", card.small_ffn.clone()),
     ];
-    ui.label(RichText::new(line).strong()).on_hover_ui(|ui| {
+    ui.add(Label::new(RichText::new(line).strong()).truncate()).on_hover_ui(|ui| {
         eframe::egui::Grid::new("card").num_columns(2).show(ui, |ui| {
             for (name, value) in &details {
                 ui.weak(*name);

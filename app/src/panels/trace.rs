@@ -2,7 +2,7 @@
 //! restoration go into the plan on request.
 
 use eframe::egui::{Align2, Button, DragValue, Slider, TextEdit, Ui};
-use sluice_core::plan::{Change, Corrupt, Noise, Patch, Positions, Source, Target};
+use sluice_core::plan::{Change, Corrupt, Item, Noise, Patch, Positions, Source, Target};
 use sluice_core::site::{Hook, Site};
 use sluice_core::worker::{Answer, Component, Slot, Trace, TraceFindings, ViewData};
 
@@ -32,7 +32,7 @@ pub fn request(state: &State) -> Option<Trace> {
 
 /// Draw the controls and the grid.
 pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
-    ui.weak("click tokens of the strip above to mark what is corrupted, then run the trace");
+    ui.weak("click tokens of the strip above to mark what is corrupted, then run the trace; it follows the answer after the last token");
     ui.horizontal_wrapped(|ui| {
         answer_box(ui, state, commands);
         ui.label("restore");
@@ -51,10 +51,7 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
             commands.push(Command::Cancel(Slot::Study));
         }
         if ui.add_enabled(ready, Button::new("Corruption into the plan")).clicked() {
-            let noise = Noise::Noise { sigma: state.choices.sigma, seed: state.choices.seed };
-            let positions = Positions::At(state.choices.corrupt.clone());
-            let corrupt = Corrupt { site: Site::Embed, noise, positions };
-            commands.push(Command::Add(Box::new(Change::Corrupt(corrupt).into())));
+            commands.extend(request(state).map(|trace| Command::Add(Box::new(corruption(&trace).into()))));
         }
     });
     let Some(findings) = &state.results.trace else {
@@ -67,24 +64,62 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
         return states::empty(ui, "No trace yet", "mark at least one token and run it");
     };
     let current = state.request_prompt().is_ok_and(|prompt| prompt == findings.trace.prompt);
-    if !current || findings.trace.plan != *state.history.plan() {
-        let what = if current { "plan" } else { "prompt" };
-        let text = format!("of an earlier {what}: run the trace again to compare");
+    let earlier = if !current {
+        Some("prompt")
+    } else if findings.trace.component != state.choices.component {
+        Some("choice of what to restore")
+    } else if without_trace(state, &findings.trace) != findings.trace.plan.items {
+        Some("plan")
+    } else {
+        None
+    };
+    if let Some(what) = earlier {
+        let text = format!("of an earlier {what}: run the trace again");
         ui.colored_label(crate::theme::warning(ui.ctx()), text);
     }
     figure::head(ui, &findings.figure, commands);
-    ui.weak("click a cell to restore it in the plan, on top of the corruption");
-    if let Some(cell) = figure::map(ui, &findings.figure, None).clicked.filter(|_| current) {
-        commands.push(Command::Add(Box::new(restore(findings, cell.row, cell.col).into())));
+    // A plan's patch takes the unmodified run: the same as the trace's clean run only without a plan.
+    let clickable = current && findings.trace.plan.active().is_empty();
+    ui.weak(if clickable {
+        "click a cell to put the corruption and its restoration into the plan"
+    } else {
+        "cells can be put into the plan after a trace of this prompt without a plan"
+    });
+    if let Some(cell) = figure::map(ui, &findings.figure, None).clicked.filter(|_| clickable) {
+        let corrupted: Item = corruption(&findings.trace).into();
+        let mut items = vec![restore(findings, cell.row, cell.col).into()];
+        if !state.history.plan().items.contains(&corrupted) {
+            items.insert(0, corrupted);
+        }
+        commands.push(Command::AddAll(items));
     }
+}
+
+/// The noise of a trace as an intervention.
+fn corruption(trace: &Trace) -> Change {
+    Change::Corrupt(Corrupt {
+        site: Site::Embed,
+        noise: Noise::Noise { sigma: trace.sigma, seed: trace.seed },
+        positions: Positions::At(trace.corrupt.clone()),
+    })
+}
+
+/// The plan's items less what clicks on the trace put there.
+fn without_trace(state: &State, trace: &Trace) -> Vec<Item> {
+    let corrupted: Item = corruption(trace).into();
+    let of_trace = |item: &Item| {
+        *item == corrupted || matches!(&item.change, Change::Patch(patch) if patch.source == Source::Base)
+    };
+    state.history.plan().items.iter().filter(|item| !of_trace(item)).cloned().collect()
 }
 
 /// The token to follow: typed, or a click in the next-token table.
 pub(super) fn answer_box(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     let label = ui.label("Answer");
+    // What a trace follows is after the last token, wherever the table on the right is locked.
     let followed = match state.data(&state.next_view()) {
-        Some(ViewData::Next(next)) => next.answer.token.text.clone(),
-        _ => String::new(),
+        Some(ViewData::Next(next)) if state.choices.position.is_none() => next.answer.token.text.clone(),
+        _ => "most likely".to_owned(),
     };
     let edit = TextEdit::singleline(&mut state.answer)
         .align(Align2::LEFT_CENTER)

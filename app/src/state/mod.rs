@@ -223,6 +223,7 @@ impl Settings {
     /// Put a checkpoint at the head of the recent list, by a path that holds wherever Sluice is started.
     pub fn remember(&mut self, path: PathBuf) {
         let path = std::path::absolute(&path).unwrap_or(path);
+        let path = if path.is_file() { path.parent().map_or(path.clone(), PathBuf::from) } else { path };
         self.recent.retain(|known| *known != path);
         self.recent.insert(0, path);
         self.recent.truncate(MAX_RECENT);

@@ -11,6 +11,14 @@ use crate::command::Command;
 
 /// Title with export menu, and notes.
 pub fn head(ui: &mut Ui, figure: &Arc<Figure>, commands: &mut Vec<Command>) {
+    title(ui, figure, commands);
+    for note in &figure.notes {
+        ui.label(RichText::new(note).small().weak());
+    }
+}
+
+/// Title with export menu.
+pub fn title(ui: &mut Ui, figure: &Arc<Figure>, commands: &mut Vec<Command>) {
     ui.horizontal_wrapped(|ui| {
         ui.label(RichText::new(&figure.title).strong());
         menu(ui, figure, commands);
@@ -24,9 +32,6 @@ pub fn head(ui: &mut Ui, figure: &Arc<Figure>, commands: &mut Vec<Command>) {
             }
         }
     });
-    for note in &figure.notes {
-        ui.label(RichText::new(note).small().weak());
-    }
 }
 
 /// The export menu.

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use eframe::egui::{Id, Ui};
-use egui_plot::{HoverPosition, Legend, Line, Plot, PlotPoints};
+use eframe::egui::{Id, RichText, Ui};
+use egui_plot::{HoverPosition, Line, Plot, PlotPoints};
 use sluice_core::figure::{Figure, Lines};
 
 use super::legend::number;
@@ -17,9 +17,14 @@ pub fn ui(ui: &mut Ui, figure: &Arc<Figure>, lines: &Lines) {
     let labels = Arc::clone(&lines.x_labels);
     let hovered = Arc::clone(&lines.x_labels);
     let palette = theme::ground(ui.ctx()).palette();
+    ui.horizontal(|ui| {
+        for (index, series) in lines.series.iter().enumerate() {
+            let ink = theme::colour(palette.series(index));
+            ui.label(RichText::new(format!("— {}", series.name)).small().color(ink));
+        }
+    });
     Plot::new(Id::unique(("lines", &figure.name)))
         .height(HEIGHT)
-        .legend(Legend::default())
         .allow_scroll(false)
         .allow_drag(false)
         .show_background(false)
@@ -40,7 +45,11 @@ pub fn ui(ui: &mut Ui, figure: &Arc<Figure>, lines: &Lines) {
                 for (start, run) in runs(&series.y) {
                     let at = |(i, y): (usize, &f32)| [(start + i) as f64, f64::from(*y)];
                     let points: PlotPoints<'_> = run.iter().enumerate().map(at).collect();
-                    plot.line(Line::new(&series.name, points).color(colour).width(1.5));
+                    plot.line(Line::new(&series.name, points).color(colour).width(if index == 0 {
+                        3.5
+                    } else {
+                        1.5
+                    }));
                 }
             }
         });

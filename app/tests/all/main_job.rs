@@ -97,6 +97,20 @@ fn keys_do_what_the_menu_says() {
 }
 
 #[test]
+fn opening_another_checkpoint_can_be_undone_in_the_plan() {
+    let mut window = Window::bundled();
+    window.click("All small");
+    let plan = window.state().history.plan().clone();
+    window.fill(Role::TextInput, "Checkpoint folder", &golden("llama").display().to_string());
+    window.click("Open");
+    window.until("the checkpoint", |state| state.card.as_ref().is_some_and(|card| card.name == "llama"));
+    window.settle();
+    assert!(window.state().history.plan().items.is_empty());
+    window.click("Undo");
+    assert_eq!(*window.state().history.plan(), plan);
+}
+
+#[test]
 fn undo_in_a_text_box_is_the_texts_own() {
     let mut window = Window::bundled();
     window.click("All small");

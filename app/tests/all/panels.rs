@@ -85,6 +85,7 @@ fn a_trace_runs_and_its_cell_goes_into_the_plan() {
     window.click("Corruption into the plan");
     let corrupted = window.next().answer.plan;
     assert!((corrupted - findings.p_corrupted).abs() < 1e-6);
+    window.click("Undo");
     let picture = format!("{} map", findings.figure.title);
     let map = window.harness.get_by_role_and_label(Role::Image, &picture).rect();
     let last = map.right_bottom() - eframe::egui::vec2(4.0, 4.0);
@@ -94,6 +95,12 @@ fn a_trace_runs_and_its_cell_goes_into_the_plan() {
     assert_eq!(window.state().history.plan().items.len(), 2);
     let next = window.next();
     assert_eq!(next.answer.plan.to_bits(), next.answer.base.to_bits(), "restored");
+    assert!(
+        window.harness.query_by_label_contains("of an earlier").is_none(),
+        "the trace is still of this plan"
+    );
+    window.click("Undo");
+    assert!(window.state().history.plan().items.is_empty(), "one step");
 }
 
 #[test]

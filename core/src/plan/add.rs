@@ -23,6 +23,7 @@ pub struct Add {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_position: Option<usize>,
     /// Factor on the vector.
+    #[serde(default = "one")]
     pub scale: f32,
     /// Rescale the sum to the norm that x had.
     #[serde(default)]
@@ -42,6 +43,10 @@ impl Add {
             self.positions.summary()
         )
     }
+}
+
+fn one() -> f32 {
+    1.0
 }
 
 fn last() -> Positions {

@@ -29,6 +29,7 @@ pub enum Noise {
         /// In standard deviations.
         sigma: f32,
         /// Seed of the counter-based generator: the same position gets the same noise however it is computed.
+        #[serde(default)]
         seed: u64,
     },
     /// x = this tensor's row of the same position.

@@ -131,6 +131,12 @@ impl Plan {
     pub fn from_json(text: &str) -> Result<Self> {
         let broken = |error: serde_json::Error| Error::Plan(error.to_string());
         let written: Value = serde_json::from_str(text).map_err(broken)?;
+        if let Some(items) = written.get("items").and_then(Value::as_array) {
+            for (index, item) in items.iter().enumerate() {
+                let item: Result<Item, _> = serde_json::from_value(item.clone());
+                item.map_err(|error| Error::Plan(format!("plan.items[{index}]: {error}")))?;
+            }
+        }
         let plan: Self = serde_json::from_value(written.clone()).map_err(broken)?;
         // A misspelt field would be left out silently, a number too large for f32 would be infinite.
         let read = serde_json::to_value(&plan).map_err(broken)?;

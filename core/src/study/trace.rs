@@ -18,6 +18,9 @@ use crate::protocol::{Component, Token, Trace, TraceFindings};
 use crate::site::{Hook, Site};
 use crate::view;
 
+/// A drop of the answer's probability under which a trace says that there is little to bring back.
+const LITTLE: f32 = 0.1;
+
 /// A trace under way.
 pub struct TraceRun {
     trace: Trace,
@@ -150,6 +153,15 @@ impl TraceRun {
         ];
         if !self.trace.plan.active().is_empty() {
             notes.push("clean and corrupted runs are both under the plan".into());
+        }
+        let drop = self.p_clean - self.p_corrupted;
+        if drop != 0.0 && drop < LITTLE {
+            notes.push(format!(
+                "the answer's probability fell by {drop:.4} only: recoveries of so little are noise"
+            ));
+        }
+        if self.values.iter().any(|x| x.abs() > 1.0) {
+            notes.push("colours end at ±1, values do not".into());
         }
         if self.p_clean == self.p_corrupted {
             notes.push("n/a: the corruption did not change the answer's probability".into());

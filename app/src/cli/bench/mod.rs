@@ -32,6 +32,11 @@ impl Bench {
             let known = BENCHES.join(", ");
             return Err(Error::Input(format!("\"{other}\" is not measured here (known: {known})")));
         }
+        if let Some(path) = checkpoint.as_ref().filter(|path| !path.exists()) {
+            let cause =
+                format!("no such checkpoint, and nothing of this name is measured ({})", BENCHES.join(", "));
+            return Err(Error::checkpoint(path, cause));
+        }
         let rows = frames::run(checkpoint.as_deref())?;
         if self.json {
             out(&format!("{}\n", json!(rows.iter().map(Row::json).collect::<Vec<_>>())));

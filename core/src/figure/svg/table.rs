@@ -2,7 +2,7 @@
 
 use super::canvas::{Anchor, Canvas, Context, NAME, Style, px, width};
 use crate::figure::colour::hex;
-use crate::figure::text::{columns, escape, fit, visible};
+use crate::figure::text::{columns, escape, fit, visible, wrap};
 use crate::figure::{Cell, Table, number};
 
 /// Rows drawn; the others are in the metadata.
@@ -10,7 +10,10 @@ pub const MOST_ROWS: usize = 400;
 const ROW: f64 = 22.0;
 const SIZE: f64 = 11.0;
 const GUTTER: f64 = 26.0;
-const LONGEST: usize = 60;
+const LONGEST: usize = 72;
+/// Distance between the lines of a long text, and how many of them are drawn.
+const LINE: f64 = 15.0;
+const MOST_LINES: usize = 40;
 
 /// The table.
 pub fn draw(table: &Table, context: &Context) -> Canvas {
@@ -22,25 +25,38 @@ pub fn draw(table: &Table, context: &Context) -> Canvas {
         return canvas;
     }
     let rows = &table.rows[..table.rows.len().min(MOST_ROWS)];
+    let column = |index: usize| -> Vec<Option<&Cell>> { rows.iter().map(|row| row.get(index)).collect() };
+    let lines: Vec<Vec<Vec<String>>> = (0..table.columns.len()).map(|index| texts(&column(index))).collect();
+    // A row is as tall as its longest text.
+    let tall = |row: usize| lines.iter().map(|column| column[row].len()).max().unwrap_or(1).max(1);
+    let mut tops = vec![ROW];
+    for row in 0..rows.len() {
+        tops.push(tops[row] + ROW + LINE * (tall(row) - 1) as f64);
+    }
     let mut x = 0.0;
     for (index, head) in table.columns.iter().enumerate() {
-        let cells: Vec<Option<&Cell>> = rows.iter().map(|row| row.get(index)).collect();
+        let cells = column(index);
         let right = cells.iter().flatten().any(|cell| matches!(cell, Cell::Number(_)));
-        let texts = texts(&cells);
         let head = fit(&visible(head), LONGEST);
-        let widest = texts.iter().map(|text| columns(text)).max().unwrap_or(0);
+        let widest = lines[index].iter().flatten().map(|text| columns(text)).max().unwrap_or(0);
         let wide = (widest as f64 * width("0", SIZE)).max(width(&head, SIZE));
         let (at, anchor) = if right { (x + wide, Anchor::End) } else { (x, Anchor::Start) };
         canvas.text(at, 13.0, &head, Style { size: SIZE, ..Style::name(palette.quiet, anchor) });
-        for (row, text) in texts.iter().enumerate() {
-            let y = (row + 1) as f64 * ROW;
-            let style = Style { size: SIZE, ..Style::label(palette.text, anchor) };
-            if let Some(Cell::Number(value)) = cells[row].filter(|_| context.numbers) {
-                canvas.raw(&format!("<g><title>{}</title>", escape(&exact(*value))));
-                canvas.text(at, y + 15.0, text, style);
+        for (row, texts) in lines[index].iter().enumerate() {
+            let y = tops[row];
+            let style = || Style { size: SIZE, ..Style::label(palette.text, anchor) };
+            let number = match cells[row] {
+                Some(Cell::Number(value)) if context.numbers => Some(*value),
+                _ => None,
+            };
+            if let Some(value) = number {
+                canvas.raw(&format!("<g><title>{}</title>", escape(&exact(value))));
+            }
+            for (line, text) in texts.iter().enumerate() {
+                canvas.text(at, y + 15.0 + LINE * line as f64, text, style());
+            }
+            if number.is_some() {
                 canvas.raw("</g>\n");
-            } else {
-                canvas.text(at, y + 15.0, text, style);
             }
             if matches!(cells[row], Some(Cell::Number(value)) if value.is_nan()) {
                 canvas.rect([at - 24.0, y + 6.0, 24.0, 10.0], &context.missing(), Some("missing"));
@@ -49,10 +65,10 @@ pub fn draw(table: &Table, context: &Context) -> Canvas {
         x += wide + GUTTER;
     }
     let right = x - GUTTER;
-    let lines: String =
-        (1..=rows.len()).map(|row| format!("M0 {}H{}", px(row as f64 * ROW - 0.5), px(right))).collect();
-    canvas.raw(&format!("<path d=\"{lines}\" stroke=\"{}\" stroke-width=\"1\"/>\n", hex(palette.line)));
-    let mut bottom = (rows.len() + 1) as f64 * ROW;
+    let rules: String =
+        tops.iter().take(rows.len()).map(|top| format!("M0 {}H{}", px(top - 0.5), px(right))).collect();
+    canvas.raw(&format!("<path d=\"{rules}\" stroke=\"{}\" stroke-width=\"1\"/>\n", hex(palette.line)));
+    let mut bottom = tops.last().copied().unwrap_or(ROW);
     if rows.len() < table.rows.len() {
         let more = format!("{} more rows in the CSV", table.rows.len() - rows.len());
         canvas.text(0.0, bottom + 15.0, &more, Style::name(palette.quiet, Anchor::Start));
@@ -66,8 +82,8 @@ fn exact(value: f64) -> String {
     if value.is_nan() { "missing".to_owned() } else { number::exact64(value) }
 }
 
-/// Texts of one column.
-fn texts(cells: &[Option<&Cell>]) -> Vec<String> {
+/// Lines of every cell of one column.
+fn texts(cells: &[Option<&Cell>]) -> Vec<Vec<String>> {
     let numbers: Vec<f64> = cells
         .iter()
         .map(|cell| match cell {
@@ -75,11 +91,16 @@ fn texts(cells: &[Option<&Cell>]) -> Vec<String> {
             _ => f64::NAN,
         })
         .collect();
-    let mut texts = number::column(&numbers);
-    for (text, cell) in texts.iter_mut().zip(cells) {
-        if let Some(Cell::Text(words)) = cell {
-            *text = fit(&visible(words), LONGEST);
+    let lines = |(number, cell): (String, &Option<&Cell>)| match cell {
+        Some(Cell::Text(words)) => {
+            let mut lines = wrap(&visible(words), LONGEST);
+            if lines.len() > MOST_LINES {
+                lines.truncate(MOST_LINES);
+                lines.push("…".into());
+            }
+            lines
         }
-    }
-    texts
+        _ => vec![number],
+    };
+    number::column(&numbers).into_iter().zip(cells).map(lines).collect()
 }
