@@ -263,6 +263,8 @@ pub struct Recomputed {
     pub share: f32,
     /// Wall time in milliseconds.
     pub millis: f32,
+    /// Milliseconds that the request waited before, for the sublayer of a study or of an older scene under way.
+    pub waited: f32,
 }
 
 /// An open checkpoint, for the model card.

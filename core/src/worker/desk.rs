@@ -3,12 +3,12 @@
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
 use super::jobs::{Generating, Tracing};
-use super::{Board, SLICE};
+use super::{Board, SLICE, Waiting};
 use crate::checkpoint::Checkpoint;
 use crate::engine::{self, Engine};
 use crate::error::{Error, Result};
@@ -38,7 +38,7 @@ const MOST_SCENES: usize = 8;
 /// Views kept of a scene, newest last.
 const MOST_VIEWS: usize = 16;
 /// How long a scene may take before it reports progress.
-const QUIET: std::time::Duration = std::time::Duration::from_millis(100);
+const QUIET: Duration = Duration::from_millis(100);
 /// Share of the free memory that kept scenes may take.
 const SCENES_SHARE: u64 = 4;
 
@@ -55,8 +55,9 @@ pub(super) fn work(board: &Arc<Board>, wake: &Receiver<()>) {
 /// Do the most urgent piece of work. False = there was none.
 fn serve(board: &Arc<Board>, desk: &mut Desk) -> bool {
     for slot in [Slot::Open, Slot::Scene, Slot::Generate, Slot::Study] {
-        let Some((id, request)) = board.take(slot) else { continue };
-        guarded(board, slot, id, || start(board, desk, id, request));
+        let Some(Waiting { id, request, since }) = board.take(slot) else { continue };
+        let waited = since.elapsed();
+        guarded(board, slot, id, || start(board, desk, id, request, waited));
         return true;
     }
     if let Some(mut job) = desk.generating.take() {
@@ -119,10 +120,16 @@ fn guarded<T>(board: &Board, slot: Slot, id: RequestId, work: impl FnOnce() -> R
     None
 }
 
-fn start(board: &Arc<Board>, desk: &mut Desk, id: RequestId, request: Request) -> Result<()> {
+fn start(
+    board: &Arc<Board>,
+    desk: &mut Desk,
+    id: RequestId,
+    request: Request,
+    waited: Duration,
+) -> Result<()> {
     match request {
         Request::Open(target) => open(board, desk, id, &target),
-        Request::Scene(scene) => show(board, desk, id, &scene),
+        Request::Scene(scene) => show(board, desk, id, &scene, waited),
         Request::Generate(generate) => {
             let (engine, card) = opened(&mut desk.open)?;
             let tokens = tokens(engine, &generate.prompt)?;
@@ -212,7 +219,7 @@ fn short_hash(text: &str) -> u32 {
 }
 
 /// Run the scene where it changed, then compute the views that are not there yet, in the order asked.
-fn show(board: &Board, desk: &mut Desk, id: RequestId, scene: &Scene) -> Result<()> {
+fn show(board: &Board, desk: &mut Desk, id: RequestId, scene: &Scene, waited: Duration) -> Result<()> {
     let begin = Instant::now();
     let (engine, card) = opened(&mut desk.open)?;
     let all = 2 * engine.model.spec.n_layers();
@@ -278,7 +285,7 @@ fn show(board: &Board, desk: &mut Desk, id: RequestId, scene: &Scene) -> Result<
     let runs = if scene.plan.active().is_empty() { 1 } else { 2 };
     let share = sublayers as f32 / (runs * 2 * engine.model.spec.n_layers()) as f32;
     let millis = 1000.0 * begin.elapsed().as_secs_f32();
-    board.post(Event::SceneDone(id, Recomputed { share, millis }));
+    board.post(Event::SceneDone(id, Recomputed { share, millis, waited: 1000.0 * waited.as_secs_f32() }));
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded};
 
@@ -27,9 +27,16 @@ pub struct Worker {
     thread: Option<JoinHandle<()>>,
 }
 
+/// A request that was not looked at yet.
+struct Waiting {
+    id: RequestId,
+    request: Request,
+    since: Instant,
+}
+
 /// What both sides see.
 struct Board {
-    requests: Mutex<BTreeMap<Slot, (RequestId, Request)>>,
+    requests: Mutex<BTreeMap<Slot, Waiting>>,
     events: Mutex<Vec<Event>>,
     /// Newest request per slot; work for an older one stops.
     newest: [AtomicU64; 4],
@@ -63,7 +70,7 @@ impl Worker {
         let id = self.board.next_id.fetch_add(1, Ordering::Relaxed);
         // First the number, then the request: the thread must not take a request that looks superseded.
         self.board.newest_of(slot).store(id, Ordering::Release);
-        lock(&self.board.requests).insert(slot, (id, request));
+        lock(&self.board.requests).insert(slot, Waiting { id, request, since: Instant::now() });
         // Full means that a wake-up is already in store.
         let _ = self.wake.try_send(());
         id
@@ -111,7 +118,7 @@ impl Board {
         self.quit.load(Ordering::Acquire) || self.newest_of(slot).load(Ordering::Acquire) != id
     }
 
-    fn take(&self, slot: Slot) -> Option<(RequestId, Request)> {
+    fn take(&self, slot: Slot) -> Option<Waiting> {
         lock(&self.requests).remove(&slot)
     }
 

@@ -31,7 +31,7 @@ const TICK: Duration = Duration::from_millis(16);
 const REST: usize = 20;
 /// Toggles, each on so many prompts: medians stand against a noisy machine.
 const TOGGLES: usize = 5;
-const REPEATS: u64 = 5;
+const REPEATS: u64 = 3;
 /// Longest wait for anything.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Targets, milliseconds.
@@ -92,6 +92,8 @@ struct Bench {
 struct Pairs {
     alone: Vec<Vec<f64>>,
     studied: Vec<Vec<f64>>,
+    /// What each toggle waited for the study before the worker turned to it, milliseconds.
+    waited: Vec<f64>,
     /// The trace outlasted the toggles.
     studying: bool,
 }
@@ -231,12 +233,17 @@ impl Bench {
 
     /// Toggles without and with a trace running, in turn, so that both meet the same machine.
     fn toggle_pairs(&mut self, len: usize, vocab: usize) -> Result<Pairs> {
-        let mut pairs =
-            Pairs { alone: vec![Vec::new(); TOGGLES], studied: vec![Vec::new(); TOGGLES], studying: true };
+        let mut pairs = Pairs {
+            alone: vec![Vec::new(); TOGGLES],
+            studied: vec![Vec::new(); TOGGLES],
+            waited: Vec::new(),
+            studying: true,
+        };
         for repeat in 0..REPEATS {
             // Other tokens each time, so that nothing is kept from before.
-            let alone = self.toggles(2 * repeat + 2, len, vocab, false)?;
-            let studied = self.toggles(2 * repeat + 3, len, vocab, true)?;
+            let (alone, _) = self.toggles(2 * repeat + 2, len, vocab, false)?;
+            let (studied, waited) = self.toggles(2 * repeat + 3, len, vocab, true)?;
+            pairs.waited.extend(waited);
             pairs.studying &= !self.app.is_settled();
             self.apply(Command::Cancel(Slot::Study));
             pairs.alone.iter_mut().zip(alone).for_each(|(times, time)| times.push(time));
@@ -245,8 +252,9 @@ impl Bench {
         Ok(pairs)
     }
 
-    /// Milliseconds from taking out one FFN after another to the new next-token table.
-    fn toggles(&mut self, seed: u64, len: usize, vocab: usize, study: bool) -> Result<Vec<f64>> {
+    /// Milliseconds from taking out one FFN after another to the new next-token table, and what of it was waiting. Each
+    /// toggle comes after all of the one before is there, so that only the study can be waited for.
+    fn toggles(&mut self, seed: u64, len: usize, vocab: usize, study: bool) -> Result<(Vec<f64>, Vec<f64>)> {
         let layers = self.app.state.layers();
         self.prompt(seed, len, vocab);
         self.until("the prompt", |app| !app.state.busy)?;
@@ -256,7 +264,7 @@ impl Bench {
             self.apply(Command::Show(Tab::Routing));
             self.until("the trace", |app| app.state.results.trace.is_some())?;
         }
-        let mut times = Vec::new();
+        let (mut times, mut waited) = (Vec::new(), Vec::new());
         for index in 0..TOGGLES {
             let before = next_of(&self.app);
             let sublayer = Sublayer { layer: (2 * index) % layers, part: Part::Ffn };
@@ -267,9 +275,11 @@ impl Bench {
                 now.is_some() && now.as_ref().map(Arc::as_ptr) != before.as_ref().map(Arc::as_ptr)
             })?;
             times.push(1e3 * begin.elapsed().as_secs_f64());
+            self.until("the rest of it", |app| !app.state.busy)?;
+            waited.extend(self.app.state.results.recomputed.map(|cost| f64::from(cost.waited)));
         }
         self.apply(Command::Clear);
-        Ok(times)
+        Ok((times, waited))
     }
 
     /// Repaints that a settled window asks for in a second.
@@ -309,19 +319,24 @@ impl Bench {
             unit: "ms CPU",
             target: None,
         });
-        let more = toggles.more();
         rows.push(Row {
             what: format!("{name}: toggle to new table"),
             figures: vec![
                 ("alone p50", quantile(&toggles.alone.concat(), 0.5)),
                 ("in a study p50", quantile(&toggles.studied.concat(), 0.5)),
-                ("more, p50", quantile(&more, 0.5)),
-                ("more, worst toggle", quantile(&more, 1.0)),
+                ("more, p50", quantile(&toggles.more(), 0.5)),
             ],
             unit: "ms",
+            target: None,
+        });
+        let worst = quantile(&toggles.waited, 1.0);
+        rows.push(Row {
+            what: format!("{name}: a toggle's wait for a study"),
+            figures: vec![("p50", quantile(&toggles.waited, 0.5)), ("max", worst)],
+            unit: "ms",
             target: Some((
-                format!("within its own cost + {TOGGLE_MORE} ms"),
-                toggles.studying && quantile(&more, 1.0) <= TOGGLE_MORE,
+                format!("answers within its own cost + {TOGGLE_MORE} ms"),
+                toggles.studying && worst <= TOGGLE_MORE,
             )),
         });
         rows.push(Row {
