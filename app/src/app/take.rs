@@ -112,6 +112,10 @@ impl SluiceApp {
 
     /// An older failure of the same kind of request is over.
     fn succeeded(&mut self, slot: Slot) {
+        if slot == Slot::Scene && self.bad_prompt {
+            // What succeeded is the scene before; what the prompt box holds now is still no prompt.
+            return;
+        }
         let failure = &mut self.state.results.failure;
         drop(failure.take_if(|(failed, _)| *failed == slot));
     }

@@ -1,12 +1,12 @@
-//! The picture of a map: one texture in a plot that zooms (Ctrl and wheel, or a box with the right button; double click
-//! resets), with labels around it and text in its cells where there is room.
+//! The picture of a map: one texture in a plot that zooms (Ctrl and wheel, or a box with the right button) and pans (middle
+//! button; double click resets), with labels around it and text in its cells where there is room.
 
 use std::sync::Arc;
 
 use eframe::egui::epaint::TextShape;
 use eframe::egui::{
-    Align2, Color32, CursorIcon, FontId, Id, Pos2, Rect, Response, Role, Sense, Shape, Stroke, StrokeKind,
-    TextStyle, Ui, UiBuilder, Vec2, WidgetInfo, pos2, vec2,
+    Align2, Color32, CursorIcon, FontId, Id, PointerButton, Pos2, Rect, Response, Role, Sense, Shape, Stroke,
+    StrokeKind, TextStyle, Ui, UiBuilder, Vec2, WidgetInfo, pos2, vec2,
 };
 use egui_plot::{Plot, PlotImage, PlotPoint, PlotTransform};
 use sluice_core::figure::{Figure, Map, Scale, colour};
@@ -17,6 +17,8 @@ use crate::theme;
 /// Characters of a row label and of a column label.
 const ROW_LABEL: usize = 14;
 const COL_LABEL: usize = 10;
+/// Columns narrower than this in points are hard to hit: the map then says how to zoom.
+const CROWDED: f32 = 12.0;
 /// Cells that get marks or text of their own.
 const MARKED: usize = 1500;
 
@@ -88,7 +90,8 @@ pub fn ui(ui: &mut Ui, figure: &Arc<Figure>, map: &Map, selected: Option<Cell>) 
         .include_y(0.0)
         .include_y(h)
         .auto_bounds(true)
-        .allow_drag(false)
+        .allow_drag(true)
+        .pan_pointer_button(PointerButton::Middle)
         .allow_scroll(false)
         .label_formatter(|_| None)
         .sense(Sense::click_and_drag());
@@ -127,7 +130,12 @@ pub fn ui(ui: &mut Ui, figure: &Arc<Figure>, map: &Map, selected: Option<Cell>) 
     canvas.row_labels(ui, cells);
     canvas.col_labels(ui, cells, upright);
     let name_at = pos2(cells.left(), outer.bottom() - theme::ROW / 2.0);
-    let names = format!("{} →   {} ↓", map.cols.name, map.rows.name);
+    let hint = if width < CROWDED {
+        "   (Ctrl+wheel zooms, the middle button pans, double click resets)"
+    } else {
+        ""
+    };
+    let names = format!("{} →   {} ↓{hint}", map.cols.name, map.rows.name);
     ui.painter().text(name_at, Align2::LEFT_CENTER, names, font, canvas.quiet);
     if let Some(cell) = selected {
         canvas.outline(ui, cells, cell);
