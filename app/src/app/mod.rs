@@ -109,9 +109,7 @@ impl SluiceApp {
         if state.card.is_some() {
             // In a small window the sides leave the centre its room.
             let widest = (0.24 * ui.available_width()).clamp(160.0, 480.0);
-            let side = |panel: Panel| {
-                panel.default_size(theme::SIDE.min(widest)).max_size(widest.max(theme::SIDE.min(widest)))
-            };
+            let side = |panel: Panel| panel.default_size(theme::SIDE.min(widest)).max_size(widest);
             side(Panel::left("plan")).frame(theme::side(ui)).show(ui, |ui| {
                 ScrollArea::vertical().show(ui, |ui| panels::plan::ui(ui, state, &mut commands));
             });

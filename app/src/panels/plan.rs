@@ -13,7 +13,7 @@ const EXAMPLE: &str = r#"{"kind": "ablate", "site": "blocks.1.attn.hook_z", "uni
 
 /// Draw the stack.
 pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
-    let items = state.history.plan().items.clone();
+    let items = &state.history.plan().items;
     ui.horizontal(|ui| {
         ui.strong("Plan");
         if ui.add_enabled(!items.is_empty(), Button::new("Clear plan").small()).clicked() {
@@ -24,7 +24,7 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
         let next_step = "paint the routing map, take out a sublayer, or inject a vector";
         states::empty(ui, "The model is unmodified", next_step);
         ui.add_space(4.0 * crate::theme::UNIT);
-        return as_json(ui, state, commands);
+        return as_json(ui, &mut state.item, commands);
     }
     for (index, item) in items.iter().enumerate() {
         ui.push_id(index, |ui| entry(ui, state, index, item, commands));
@@ -37,27 +37,27 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
         .small()
         .weak(),
     );
-    as_json(ui, state, commands);
+    as_json(ui, &mut state.item, commands);
 }
 
 /// Any kind at any site, as in a plan file: patches, mean ablations, thresholds …
-fn as_json(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
+fn as_json(ui: &mut Ui, written: &mut String, commands: &mut Vec<Command>) {
     CollapsingHeader::new("Add as JSON").show(ui, |ui| {
         let label = ui.label(
             RichText::new("one item of a plan; docs/plan.md has an example of each kind").small().weak(),
         );
-        let edit = TextEdit::multiline(&mut state.item).code_editor().desired_rows(3).hint_text(EXAMPLE);
+        let edit = TextEdit::multiline(written).code_editor().desired_rows(3).hint_text(EXAMPLE);
         ui.add(edit.desired_width(f32::INFINITY)).labelled_by(label.id);
-        let text = format!("{{\"version\": 1, \"items\": [{}]}}", state.item);
-        if state.item.trim().is_empty() {
+        if written.trim().is_empty() {
             return;
         }
+        let text = format!("{{\"version\": 1, \"items\": [{written}]}}");
         match Plan::from_json(&text) {
             Ok(plan) if plan.items.is_empty() => {}
             Ok(plan) => {
                 if ui.small_button("Add to the plan").clicked() {
-                    commands.extend(plan.items.into_iter().map(|item| Command::Add(Box::new(item))));
-                    state.item.clear();
+                    commands.push(Command::AddAll(plan.items));
+                    written.clear();
                 }
             }
             Err(error) => {

@@ -27,8 +27,9 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
         return states::empty(ui, "No continuation yet", "press Continue the prompt");
     };
     figure::head(ui, &text.figure, commands);
-    let now = state.request_prompt().ok().map(|prompt| (prompt, state.history.plan().clone()));
-    if now.is_some() && now != state.results.text_of {
+    let asked = state.results.text_of.as_ref();
+    let earlier = |prompt| asked.is_none_or(|(of, plan)| *of != prompt || plan != state.history.plan());
+    if state.request_prompt().is_ok_and(earlier) {
         let text = "of an earlier prompt or plan: continue again to compare";
         ui.colored_label(crate::theme::warning(ui.ctx()), text);
     }

@@ -2,7 +2,7 @@
 //! restoration go into the plan on request.
 
 use eframe::egui::{Align2, Button, DragValue, Slider, TextEdit, Ui};
-use sluice_core::plan::{Change, Corrupt, Item, Noise, Patch, Positions, Source, Target};
+use sluice_core::plan::{Change, Corrupt, Item, Noise, Patch, Plan, Positions, Source, Target};
 use sluice_core::site::{Hook, Site};
 use sluice_core::worker::{Answer, Component, Slot, Trace, TraceFindings, ViewData};
 
@@ -68,7 +68,7 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
         Some("prompt")
     } else if findings.trace.component != state.choices.component {
         Some("choice of what to restore")
-    } else if without_trace(state, &findings.trace) != findings.trace.plan.items {
+    } else if !is_of_plan(&findings.trace, state.history.plan()) {
         Some("plan")
     } else {
         None
@@ -104,13 +104,13 @@ fn corruption(trace: &Trace) -> Change {
     })
 }
 
-/// The plan's items less what clicks on the trace put there.
-fn without_trace(state: &State, trace: &Trace) -> Vec<Item> {
+/// Whether a trace ran under this plan, less what clicks on its cells put there.
+fn is_of_plan(trace: &Trace, plan: &Plan) -> bool {
     let corrupted: Item = corruption(trace).into();
     let of_trace = |item: &Item| {
         *item == corrupted || matches!(&item.change, Change::Patch(patch) if patch.source == Source::Base)
     };
-    state.history.plan().items.iter().filter(|item| !of_trace(item)).cloned().collect()
+    plan.items.iter().filter(|item| !of_trace(item)).eq(&trace.plan.items)
 }
 
 /// The token to follow: typed, or a click in the next-token table.

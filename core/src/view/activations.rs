@@ -43,8 +43,13 @@ pub(super) fn compute(
     let mut notes = vec![format!("{site}, {}", side_name(side))];
     let order = if rows.sort { "largest magnitude over the prompt first" } else { "by index" };
     notes.push(format!("{} of {total} neurons, {order}", neurons.len()));
-    let name = format!("activations layer-{layer} {} {}", hook.name(), super::side_slug(side));
-    let figure = runs.figure(&name, format!("FFN activations, layer {layer}"), Plot::Map(map), notes);
+    let detail = format!("layer-{layer} {} {}", hook.name(), super::side_slug(side));
+    let figure = runs.figure(
+        ["activations", &detail],
+        format!("FFN activations, layer {layer}"),
+        Plot::Map(map),
+        notes,
+    );
     Ok(Activations { figure, neurons })
 }
 

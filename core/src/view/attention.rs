@@ -32,7 +32,7 @@ pub(super) fn compute(
         map("Destination", Arc::clone(&labels), labels, values, Scale::Attention, "attention weight");
     map.cols.name = "Source".into();
     let head = head.map_or_else(|| "mean".to_owned(), |head| format!("head-{head}"));
-    let name = format!("attention layer-{layer} {head} {}", super::side_slug(side));
+    let detail = format!("layer-{layer} {head} {}", super::side_slug(side));
     let title = format!("Attention, layer {layer}, {which}");
-    Ok(runs.figure(&name, title, Plot::Map(map), vec![side_name(side).into()]))
+    Ok(runs.figure(["attention", &detail], title, Plot::Map(map), vec![side_name(side).into()]))
 }

@@ -31,5 +31,5 @@ pub(super) fn compute(engine: &Engine, runs: &Runs) -> Arc<Figure> {
         quantity: "sublayer".into(),
         text: None,
     };
-    runs.figure("sublayers", "Sublayers", Plot::Map(map), Vec::new())
+    runs.figure(["sublayers", ""], "Sublayers", Plot::Map(map), Vec::new())
 }

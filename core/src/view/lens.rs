@@ -37,7 +37,7 @@ pub(super) fn compute(engine: &Engine, runs: &Runs, side: Side, cancelled: Cance
     let mut map = map("Layer", layers, runs.labels(), values, scale, "p of the top token");
     map.text = Some(text.into());
     let notes = vec![format!("top token at every layer, final norm applied; {}", side_name(side))];
-    Ok(runs.figure(&format!("lens {}", super::side_slug(side)), "Logit lens", Plot::Map(map), notes))
+    Ok(runs.figure(["lens", super::side_slug(side)], "Logit lens", Plot::Map(map), notes))
 }
 
 /// The top token of a row of logits with its probability.

@@ -47,9 +47,13 @@ impl Runs {
         self.tokens.iter().map(|token| token.text.clone()).collect()
     }
 
-    /// `name` may end in ` detail words`, as [`Figure::detail`].
-    fn figure(&self, name: &str, title: impl Into<String>, plot: Plot, notes: Vec<String>) -> Arc<Figure> {
-        let (name, detail) = name.split_once(' ').unwrap_or((name, ""));
+    fn figure(
+        &self,
+        [name, detail]: [&str; 2],
+        title: impl Into<String>,
+        plot: Plot,
+        notes: Vec<String>,
+    ) -> Arc<Figure> {
         Arc::new(Figure {
             name: name.into(),
             detail: detail.into(),

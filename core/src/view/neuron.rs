@@ -44,7 +44,7 @@ pub(super) fn compute(
         metric::top_k(values, TOP).into_iter().map(|(id, x)| (token(engine, id), sign * x)).collect()
     };
     let figure = runs.figure(
-        &format!("neuron layer-{layer} {neuron}"),
+        ["neuron", &format!("layer-{layer} {neuron}")],
         format!("Neuron {neuron} of layer {layer}"),
         Plot::Lines(lines),
         vec![site.to_string()],

@@ -48,8 +48,8 @@ pub(super) fn compute(
     let after = runs.tokens.get(position).map_or("", |token| token.text.as_str());
     let notes = vec![format!("after position {position} ({after}); KL(base || plan) = {kl:.4} nats")];
     let last = position + 1 == runs.tokens.len();
-    let name = if last { "next-tokens".to_owned() } else { format!("next-tokens position-{position}") };
-    let figure = runs.figure(&name, "Next token", Plot::Table(table), notes);
+    let detail = if last { String::new() } else { format!("position-{position}") };
+    let figure = runs.figure(["next-tokens", &detail], "Next token", Plot::Table(table), notes);
     Ok(NextTokens { position, rows, answer: row(answer), kl, figure })
 }
 

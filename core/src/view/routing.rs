@@ -39,7 +39,7 @@ pub(super) fn compute(engine: &Engine, runs: &Runs) -> Arc<Figure> {
         format!("small FFN: {}", engine::small_label(engine, sample)),
         "skip layer, our reading: the token reads no attention, its keys and values are still written".into(),
     ];
-    runs.figure("routing-map", "Routing map", Plot::Map(map), notes)
+    runs.figure(["routing-map", ""], "Routing map", Plot::Map(map), notes)
 }
 
 /// The lanes as classes, in the order of [`Lane::ALL`].

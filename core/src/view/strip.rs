@@ -55,7 +55,7 @@ pub(super) fn compute(engine: &Engine, runs: &Runs, cancelled: Cancelled) -> Res
             })
             .collect(),
     };
-    let figure = runs.figure("tokens", "Prompt tokens", Plot::Table(table), Vec::new());
+    let figure = runs.figure(["tokens", ""], "Prompt tokens", Plot::Table(table), Vec::new());
     Ok(Strip { surprisal_base, surprisal_plan, kl, top: rows.iter().map(top).collect(), figure })
 }
 
