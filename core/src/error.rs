@@ -17,6 +17,14 @@ pub enum Error {
         /// What is wrong with it.
         cause: String,
     },
+    /// A picture cannot be read.
+    #[error("{}: {cause}", path.display())]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
     /// A config field is missing, absurd, or changes the arithmetic in a way Sluice does not do.
     #[error("config.json: {field} = {value}: {cause}")]
     Config {
@@ -95,6 +103,8 @@ impl Error {
             Self::Checkpoint { .. } => {
                 "check that the download is complete, or open another checkpoint folder".into()
             }
+            Self::Image { cause, .. } if cause.contains("o such f") => "check the path".into(),
+            Self::Image { .. } => "choose a PNG or JPEG picture".into(),
             Self::Config { field, .. } => {
                 format!("correct {field} in config.json, or open another checkpoint")
             }
@@ -119,6 +129,11 @@ impl Error {
     /// A [`Error::Checkpoint`] from anything printable.
     pub fn checkpoint(path: impl Into<PathBuf>, cause: impl ToString) -> Self {
         Self::Checkpoint { path: path.into(), cause: cause.to_string() }
+    }
+
+    /// A [`Error::Image`] from anything printable.
+    pub fn image(path: impl Into<PathBuf>, cause: impl ToString) -> Self {
+        Self::Image { path: path.into(), cause: cause.to_string() }
     }
 
     /// A [`Error::Config`] about one field.

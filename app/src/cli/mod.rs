@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use sluice_core::checkpoint::Checkpoint;
+use sluice_core::checkpoint::{Checkpoint, read_image};
 use sluice_core::engine::{self, Engine, Opened};
 use sluice_core::plan::Plan;
 use sluice_core::{Error, Result};
@@ -58,6 +58,9 @@ struct Input {
     /// Prompt as comma-separated ids; nothing is added
     #[arg(long, value_delimiter = ',', value_parser = token_id)]
     tokens: Option<Vec<u32>>,
+    /// Picture for a checkpoint that reads images: stands where the prompt has its image token, else in front
+    #[arg(long, value_name = "FILE")]
+    image: Option<PathBuf>,
     /// Plan file
     #[arg(long)]
     plan: Option<PathBuf>,
@@ -69,7 +72,7 @@ struct Input {
 /// An input, opened.
 struct Ready {
     engine: Engine,
-    tokens: std::sync::Arc<[u32]>,
+    tokens: sluice_core::model::Input,
     plan: Plan,
 }
 
@@ -80,10 +83,14 @@ impl Input {
         for warning in &card.warnings {
             note(warning);
         }
-        let tokens = match (&self.prompt, &self.tokens) {
+        let ids = match (&self.prompt, &self.tokens) {
             (Some(text), _) => engine.encode(text)?,
             (None, Some(tokens)) => tokens.clone(),
             (None, None) => Vec::new(),
+        };
+        let tokens = match &self.image {
+            Some(path) => engine.about(engine.look(&read_image(path)?)?, &ids)?,
+            None => ids.into(),
         };
         let plan = match &self.plan {
             Some(path) => {
@@ -93,7 +100,7 @@ impl Input {
             }
             None => Plan::default(),
         };
-        Ok(Ready { engine, tokens: tokens.into(), plan })
+        Ok(Ready { engine, tokens, plan })
     }
 }
 

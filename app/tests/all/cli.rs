@@ -189,3 +189,30 @@ fn failures_are_one_line_with_exit_code_one_and_usage_is_two() {
     }
     assert_eq!(fs::read_to_string(folder.path().join("file")).unwrap(), "kept");
 }
+
+#[test]
+fn a_picture_is_read_and_what_is_none_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let (llava, llama) = (golden().join("llava"), golden().join("llama"));
+    let picture = golden().join("pictures/tall.png");
+    let run = |checkpoint: &Path, picture: &Path, ids: &str| {
+        let [checkpoint, picture] = [checkpoint, picture].map(|path| path.to_str().unwrap());
+        sluice(folder.path(), &["run", checkpoint, "--tokens", ids, "--image", picture, "--json"])
+    };
+    let seen = json(&run(&llava, &picture, "1,9,3,11"));
+    assert_eq!(seen["tokens"].as_array().unwrap().len(), 12, "nine rows stand for the picture");
+    let (empty, words) = (folder.path().join("empty.png"), folder.path().join("words.png"));
+    fs::write(&empty, b"").unwrap();
+    fs::write(&words, b"no picture").unwrap();
+    for (checkpoint, picture, cause) in [
+        (&llava, &empty, "empty"),
+        (&llava, &words, "neither PNG nor JPEG"),
+        (&llava, &folder.path().join("missing.png"), "o such file"),
+        (&llama, &picture, "reads text only"),
+    ] {
+        let output = run(checkpoint, picture, "1,9");
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.lines().count() == 1 && said.contains(cause), "{said}");
+    }
+}

@@ -150,6 +150,19 @@ impl Checkpoint {
         }
     }
 
+    /// How pictures are prepared: preprocessor_config.json, or its part of processor_config.json.
+    pub fn preprocessor_config(&self) -> Result<Option<Value>> {
+        let Some(folder) = &self.folder else { return Ok(None) };
+        let (alone, joint) = (folder.join("preprocessor_config.json"), folder.join("processor_config.json"));
+        if alone.is_file() {
+            return parse_object(&alone, &read_text(&alone)?).map(Some);
+        }
+        if joint.is_file() {
+            return Ok(parse_object(&joint, &read_text(&joint)?)?.get("image_processor").cloned());
+        }
+        Ok(None)
+    }
+
     /// A tensor of the expected shape, f32, and whether all of it is finite.
     pub fn load_f32(&self, name: &str, shape: &[usize]) -> Result<(Tensor, bool)> {
         let place = || self.folder.clone().unwrap_or_else(|| PathBuf::from(&self.name));

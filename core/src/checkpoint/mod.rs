@@ -1,16 +1,18 @@
-//! Bytes on disk -> config, named tensors and tokenizer; and back.
+//! Bytes on disk -> config, named tensors, tokenizer and pictures; and back.
 //!
 //! Everything here is untrusted: no allocation is sized by a field of a file before that field is checked against the
 //! file's real length.
 
 mod fingerprint;
 mod hf;
+mod image;
 mod map;
 mod save;
 mod tensors;
 mod tokenizer;
 
 pub use hf::Checkpoint;
+pub use image::{Preprocessor, decode_image, read_image};
 pub use save::{SaveDtype, safetensors_bytes, save, write_atomic};
 pub use tensors::{TensorFile, TensorInfo};
 pub use tokenizer::{Piece, Tokenizer};

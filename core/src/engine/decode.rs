@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::memory::RunSize;
 use crate::error::{Error, Result};
 use crate::metric;
-use crate::model::{Ask, KvCache, Model, Pass};
+use crate::model::{Ask, ImageRows, Input, KvCache, Model, Pass};
 use crate::plan::schedule::Schedule;
 use crate::rng;
 
@@ -16,6 +16,7 @@ pub struct Decoder {
     cache: Arc<KvCache>,
     capacity: usize,
     tokens: Vec<u32>,
+    image: Option<Arc<ImageRows>>,
     /// Positions whose keys and values are written.
     done: usize,
     pass: Option<Pass>,
@@ -23,7 +24,7 @@ pub struct Decoder {
 
 impl Decoder {
     /// Decode from `prompt`, at most `max_new` tokens past it, within the context.
-    pub fn new(model: Arc<Model>, schedule: Arc<Schedule>, prompt: &[u32], max_new: usize) -> Result<Self> {
+    pub fn new(model: Arc<Model>, schedule: Arc<Schedule>, prompt: &Input, max_new: usize) -> Result<Self> {
         let capacity = prompt.len().saturating_add(max_new).min(model.spec.context);
         if prompt.len() > capacity {
             return Err(Error::Input(format!(
@@ -34,7 +35,16 @@ impl Decoder {
         }
         RunSize::new(&model.spec, prompt.len()).with_cache(capacity).check()?;
         let cache = Arc::new(KvCache::new(&model.spec, capacity)?);
-        Ok(Self { model, schedule, cache, capacity, tokens: prompt.to_vec(), done: 0, pass: None })
+        Ok(Self {
+            model,
+            schedule,
+            cache,
+            capacity,
+            tokens: prompt.to_vec(),
+            image: prompt.image().cloned(),
+            done: 0,
+            pass: None,
+        })
     }
 
     /// Prompt and what was appended.
@@ -64,14 +74,11 @@ impl Decoder {
                 }
                 let rows = self.tokens.get(self.done..).unwrap_or_default();
                 let (model, schedule) = (Arc::clone(&self.model), Arc::clone(&self.schedule));
-                empty.insert(Pass::new(
-                    model,
-                    schedule,
-                    Arc::clone(&self.cache),
-                    rows,
-                    self.done,
-                    Ask::default(),
-                )?)
+                let cache = Arc::clone(&self.cache);
+                let mut pass = Pass::new(model, schedule, cache, rows, self.done, Ask::default())?;
+                // The image stands in the prompt: rows past it are text.
+                pass.show(self.image.as_ref().filter(|_| self.done == 0));
+                empty.insert(pass)
             }
         };
         pass.step()?;

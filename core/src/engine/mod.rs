@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::Tensor;
+use image::RgbImage;
 
-use crate::checkpoint::{TensorFile, Tokenizer};
+use crate::checkpoint::{Preprocessor, TensorFile, Tokenizer};
 use crate::error::{Error, Result};
-use crate::model::{Ask, Captures, Ffn, KvCache, Logits, Model, Output, Pass};
+use crate::model::{Ask, Captures, Ffn, ImageRows, Input, KvCache, Logits, Model, Output, Pass, vision};
 use crate::plan::schedule::{Resolve, Schedule};
 use crate::plan::{Plan, Source};
 use crate::site::Site;
@@ -29,6 +30,8 @@ pub struct Engine {
     pub model: Arc<Model>,
     /// Its tokenizer, where it has one.
     pub tokenizer: Option<Arc<Tokenizer>>,
+    /// How pictures are prepared, where the model reads any.
+    pub preprocessor: Option<Preprocessor>,
     /// Told about work that no request asked for by name: what, steps done, steps in all.
     pub report: Report,
     /// Small FFNs with the text they were chosen on.
@@ -40,7 +43,7 @@ pub struct Engine {
 #[derive(Debug)]
 pub struct Run {
     /// The prompt.
-    pub tokens: Arc<[u32]>,
+    pub tokens: Input,
     /// The compiled plan.
     pub schedule: Arc<Schedule>,
     /// Keys and values of the prompt, from the first block on that was computed.
@@ -52,6 +55,9 @@ pub struct Run {
     /// Sublayers that were computed, of 2L.
     pub sublayers: usize,
 }
+
+/// Why a checkpoint takes no picture.
+const TEXT_ONLY: &str = "this checkpoint reads text only: it has no image tower";
 
 /// A question asked between sublayers: stop?
 pub type Cancelled<'a> = &'a dyn Fn() -> bool;
@@ -67,7 +73,7 @@ pub fn never() -> bool {
 impl Engine {
     /// An engine over a model.
     pub fn new(model: Arc<Model>, tokenizer: Option<Arc<Tokenizer>>) -> Self {
-        Self { model, tokenizer, report: Box::new(|_, _, _| {}), small: None, base: None }
+        Self { model, tokenizer, preprocessor: None, report: Box::new(|_, _, _| {}), small: None, base: None }
     }
 
     /// Ids of a text, with BOS as the tokenizer does.
@@ -80,8 +86,41 @@ impl Engine {
         }
     }
 
+    /// A picture as the language model reads it.
+    pub fn look(&self, picture: &RgbImage) -> Result<Arc<ImageRows>> {
+        let cause = match (&self.preprocessor, &self.model.spec.vision) {
+            (Some(preprocessor), _) => return self.see(&preprocessor.pixels(picture)?),
+            (None, Some(_)) => "the preprocessor's config of this checkpoint cannot be used",
+            (None, None) => TEXT_ONLY,
+        };
+        Err(Error::Input(cause.into()))
+    }
+
+    /// An image as the language model reads it. `pixels` `[1, 3, side, side]`, normalised as the checkpoint says.
+    pub fn see(&self, pixels: &Tensor) -> Result<Arc<ImageRows>> {
+        let (Some(spec), Some(weights)) = (&self.model.spec.vision, &self.model.weights.vision) else {
+            return Err(Error::Input(TEXT_ONLY.into()));
+        };
+        let rows = vision::project(spec, weights, &vision::tower(spec, weights, pixels)?)?;
+        Ok(Arc::new(ImageRows { rows, token: spec.image_token }))
+    }
+
+    /// A prompt about an image: one image token in it makes room for all of the image's rows; without one the image
+    /// stands in front of the text, after BOS.
+    pub fn about(&self, image: Arc<ImageRows>, ids: &[u32]) -> Result<Input> {
+        let (rows, token) = (image.rows.dim(0)?, image.token);
+        let mut wide = ids.to_vec();
+        let first = wide.iter().position(|&id| id == token);
+        if wide.iter().filter(|&&id| id == token).count() < 2 {
+            let bos = self.model.spec.bos.is_some() && wide.first().copied() == self.model.spec.bos;
+            let place = first.unwrap_or(usize::from(bos));
+            wide.splice(place..place + usize::from(first.is_some()), std::iter::repeat_n(token, rows));
+        }
+        Input::with_image(wide, image)
+    }
+
     /// The unmodified run of `tokens`; the newest one is kept.
-    pub fn base(&mut self, tokens: &Arc<[u32]>, cancelled: Cancelled) -> Result<Arc<Run>> {
+    pub fn base(&mut self, tokens: &Input, cancelled: Cancelled) -> Result<Arc<Run>> {
         if let Some(run) = self.base.as_ref().filter(|run| run.tokens == *tokens) {
             return Ok(Arc::clone(run));
         }
@@ -91,17 +130,12 @@ impl Engine {
     }
 
     /// Whether [`Engine::base`] of these tokens is kept.
-    pub fn has_base(&self, tokens: &[u32]) -> bool {
-        self.base.as_ref().is_some_and(|run| *run.tokens == *tokens)
+    pub fn has_base(&self, tokens: &Input) -> bool {
+        self.base.as_ref().is_some_and(|run| run.tokens == *tokens)
     }
 
     /// Compile a plan for a prompt.
-    pub fn schedule(
-        &mut self,
-        plan: &Plan,
-        tokens: &Arc<[u32]>,
-        cancelled: Cancelled,
-    ) -> Result<Arc<Schedule>> {
+    pub fn schedule(&mut self, plan: &Plan, tokens: &Input, cancelled: Cancelled) -> Result<Arc<Schedule>> {
         if plan.active().is_empty() {
             return Ok(Schedule::none());
         }
@@ -111,12 +145,7 @@ impl Engine {
     }
 
     /// Run `tokens` under a compiled plan, keeping boundaries, keys and values, and the last logits.
-    pub fn run_schedule(
-        &self,
-        tokens: &Arc<[u32]>,
-        schedule: Arc<Schedule>,
-        cancelled: Cancelled,
-    ) -> Result<Run> {
+    pub fn run_schedule(&self, tokens: &Input, schedule: Arc<Schedule>, cancelled: Cancelled) -> Result<Run> {
         self.run_from(tokens, schedule, None, cancelled)
     }
 
@@ -128,7 +157,7 @@ impl Engine {
 
     fn run_from(
         &self,
-        tokens: &Arc<[u32]>,
+        tokens: &Input,
         schedule: Arc<Schedule>,
         from: Option<(usize, &Run)>,
         cancelled: Cancelled,
@@ -148,13 +177,13 @@ impl Engine {
             None => Vec::new(),
         };
         let sublayers = output.sublayers;
-        Ok(Run { tokens: Arc::clone(tokens), schedule, cache, boundaries, last, sublayers })
+        Ok(Run { tokens: tokens.clone(), schedule, cache, boundaries, last, sublayers })
     }
 
     /// A whole pass over `tokens`.
     pub fn pass(
         &self,
-        tokens: &[u32],
+        tokens: &Input,
         schedule: &Arc<Schedule>,
         ask: Ask,
         cancelled: Cancelled,
@@ -164,11 +193,12 @@ impl Engine {
     }
 
     /// A pass over `tokens`, not yet stepped.
-    pub fn start(&self, tokens: &[u32], schedule: &Arc<Schedule>, ask: Ask) -> Result<(Pass, Arc<KvCache>)> {
+    pub fn start(&self, tokens: &Input, schedule: &Arc<Schedule>, ask: Ask) -> Result<(Pass, Arc<KvCache>)> {
         let model = Arc::clone(&self.model);
         // Not more than the context, whatever was asked: the pass refuses longer prompts.
         let cache = Arc::new(KvCache::new(&model.spec, tokens.len().min(model.spec.context))?);
-        let pass = Pass::new(model, Arc::clone(schedule), Arc::clone(&cache), tokens, 0, ask)?;
+        let mut pass = Pass::new(model, Arc::clone(schedule), Arc::clone(&cache), tokens, 0, ask)?;
+        pass.show(tokens.image());
         Ok((pass, cache))
     }
 
@@ -243,14 +273,14 @@ impl Engine {
 
 struct Resolver<'a> {
     engine: &'a mut Engine,
-    tokens: &'a Arc<[u32]>,
+    tokens: &'a Input,
     cancelled: Cancelled<'a>,
 }
 
 impl Resolve for Resolver<'_> {
     fn site(&mut self, source: &Source, site: Site) -> Result<Tensor> {
-        let tokens: Arc<[u32]> = match source {
-            Source::Base => Arc::clone(self.tokens),
+        let tokens: Input = match source {
+            Source::Base => self.tokens.clone(),
             Source::Tokens(tokens) => tokens.as_slice().into(),
             Source::Prompt(text) => self.engine.encode(text)?.into(),
             Source::File { path, tensor } => return file_tensor(path, tensor),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::memory::check;
 use super::{Cancelled, Engine};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Preprocessor};
 use crate::error::{Error, Result};
 use crate::model::layout::{Decl, Layout, Role, declare, parameters};
 use crate::model::{Model, Spec, family};
@@ -94,7 +94,14 @@ pub fn open(
         let (tokens, rows) = (tokenizer.vocab(), model.spec.vocab);
         warnings.push(format!("the tokenizer knows {tokens} tokens, the model {rows}"));
     }
-    let engine = Engine::new(Arc::clone(&model), tokenizer);
+    let mut engine = Engine::new(Arc::clone(&model), tokenizer);
+    if let Some(vision) = &model.spec.vision {
+        let config = checkpoint.preprocessor_config();
+        match config.and_then(|config| Preprocessor::read(config.as_ref(), vision)) {
+            Ok(preprocessor) => engine.preprocessor = Some(preprocessor),
+            Err(error) => warnings.push(format!("{error}; pictures cannot be read")),
+        }
+    }
     let card = Card {
         name: checkpoint.name().into(),
         fingerprint: checkpoint.fingerprint(),
@@ -139,6 +146,11 @@ fn tables_differ(checkpoint: &Checkpoint, spec: &Spec, layout: &Layout) -> bool 
 /// Name of a declared tensor in the checkpoint. Checkpoints of the bare model leave out some or all of the prefix.
 fn find(checkpoint: &Checkpoint, decl: &Decl, prefix: &str) -> Result<String> {
     let mut rest = if decl.prefixed { prefix } else { "" };
+    // transformers 5 leaves a level of the image tower's names out.
+    let short = decl.name.replacen("vision_tower.vision_model.", "vision_tower.", 1);
+    if short != decl.name && checkpoint.info(&decl.name).is_none() && checkpoint.info(&short).is_some() {
+        return find(checkpoint, &Decl { name: short, ..decl.clone() }, prefix);
+    }
     loop {
         let name = format!("{rest}{}", decl.name);
         if let Some(info) = checkpoint.info(&name) {

@@ -55,7 +55,7 @@ pub(super) fn compute(engine: &Engine, sample: Option<&Path>, cancelled: Cancell
         let kept: u64 = spec.layers.iter().map(|layer| (layer.ffn.d_mlp * chunk.len()) as u64).sum();
         RunSize::new(&spec, chunk.len()).with_elements(kept).check()?;
         let ask = Ask { capture: sites.clone(), logits: Logits::None, boundaries: false };
-        let (mut pass, _) = engine.start(chunk, &Schedule::none(), ask)?;
+        let (mut pass, _) = engine.start(&chunk.into(), &Schedule::none(), ask)?;
         while !pass.is_done() {
             if cancelled() {
                 return Err(Error::Cancelled);

@@ -48,6 +48,7 @@ pub const IRRELEVANT: &[&str] = &[
     "gradient_checkpointing",
     "hidden_dropout",
     "id2label",
+    "ignore_index",
     "init_std",
     "initializer_range",
     "is_composition",

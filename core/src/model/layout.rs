@@ -2,6 +2,7 @@
 //!
 //! One list serves loading, random initialisation, saving, parameter counts and memory estimates.
 
+use super::vision::{self, VisionRole};
 use super::{LayerSpec, NormSpec, QkNormOver, Spec};
 
 /// Tensor names of a family. Names inside a block are relative to [`Layout::block`].
@@ -41,6 +42,8 @@ pub struct Layout {
     pub unembed: &'static str,
     /// Linear weights are stored `[in, out]` (GPT-2's Conv1D).
     pub transposed: bool,
+    /// Prefixes of image tower and projector.
+    pub vision: [&'static str; 2],
 }
 
 /// How query, key and value projections are stored.
@@ -84,6 +87,7 @@ pub const LLAMA: Layout = Layout {
     ln_final: "norm",
     unembed: "lm_head",
     transposed: false,
+    vision: ["", ""],
 };
 
 /// Where in the model a tensor goes.
@@ -139,6 +143,10 @@ pub enum Role {
     SmallDown,
     LnFinal,
     Unembed,
+    /// Image tower and projector.
+    Vision(VisionRole),
+    /// Matrix of a learned router, by its place in [`Spec::routers`].
+    Router(usize),
 }
 
 /// A tensor that a checkpoint of some spec must hold.
@@ -180,6 +188,10 @@ pub fn declare(spec: &Spec, layout: &Layout) -> Vec<Decl> {
     for (index, layer) in spec.layers.iter().enumerate() {
         list.layer = Some(index);
         list.block(d, layer);
+        for (router, number) in spec.routers.iter().zip(0..) {
+            let name = format!("routers.{}", router.name);
+            list.weight(Role::Router(number), &name, vec![router.lanes.len(), d]);
+        }
     }
     list.layer = None;
     list.norm(Role::LnFinal, layout.ln_final, spec.ln_final, d);
@@ -191,6 +203,10 @@ pub fn declare(spec: &Spec, layout: &Layout) -> Vec<Decl> {
     }
     if spec.unembed.bias {
         list.bare(Role::Unembed, WeightPart::Bias, layout.unembed, vec![spec.vocab]);
+    }
+    if let Some(spec) = &spec.vision {
+        let [tower, projector] = layout.vision;
+        list.list.extend(vision::declare(spec, tower, projector));
     }
     list.list
 }

@@ -8,17 +8,21 @@ pub mod cache;
 pub mod family;
 pub mod fields;
 pub mod fused;
+mod input;
 pub mod layout;
 pub mod ops;
 pub mod pass;
 mod random;
 pub mod spec;
+pub mod vision;
 pub mod weights;
 
 pub use cache::KvCache;
+pub use input::{ImageRows, Input};
 pub use pass::{Ask, Captures, Logits, Output, Pass};
 pub use random::{initial, random_tensors};
 pub use spec::*;
+pub use vision::VisionSpec;
 pub use weights::{Ffn, Weights};
 
 use crate::error::{Error, Result};

@@ -4,7 +4,7 @@
 
 use candle_core::{D, DType, Device, Tensor};
 
-use super::{Activation, NormKind, NormSpec, RopeScaling, RopeSpec};
+use super::{Activation, NormKind, NormSpec, RopeScaling, RopeSpec, fused};
 use crate::error::Result;
 
 /// x W^T + b. `x` `[rows, in]`, `weight` `[out, in]`, `bias` `[out]`.
@@ -132,6 +132,11 @@ impl RopeTable {
 
     /// Rotate the first `dims` of each head, the two halves paired. `x` `[rows, heads, d_head]`.
     pub fn rotate(&self, x: &Tensor) -> Result<Tensor> {
+        fused::rotate(x, &self.cos.squeeze(1)?, &self.sin.squeeze(1)?)
+    }
+
+    /// [`RopeTable::rotate`] in plain operations.
+    pub fn rotate_plain(&self, x: &Tensor) -> Result<Tensor> {
         let (_, _, d_head) = x.dims3()?;
         let half = self.dims / 2;
         let a = x.narrow(D::Minus1, 0, half)?;

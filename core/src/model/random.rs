@@ -6,6 +6,7 @@ use candle_core::{Device, Tensor};
 use serde_json::Value;
 
 use super::layout::{Decl, Role, WeightPart, declare};
+use super::vision::VisionRole;
 use super::{Spec, family, weights};
 use crate::error::Result;
 use crate::rng;
@@ -23,7 +24,8 @@ pub fn random_tensors(config: &Value, seed: u64) -> Result<BTreeMap<String, Tens
 
 /// The initial value of a parameter.
 pub fn initial(decl: &Decl, spec: &Spec, seed: u64, stream: u64) -> Result<Tensor> {
-    let is_norm = decl.shape.len() == 1 && decl.slot.part == WeightPart::Weight;
+    let class = decl.slot.role == Role::Vision(VisionRole::Class);
+    let is_norm = decl.shape.len() == 1 && decl.slot.part == WeightPart::Weight && !class;
     if is_norm {
         let offset = decl.slot.layer.and_then(|layer| spec.layers.get(layer)).and_then(|layer| layer.ln1);
         let one = if offset.or(spec.ln_final).is_some_and(|norm| norm.offset_one) { 0.0 } else { 1.0 };

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use candle_core::{DType, Device, Tensor};
 
 use super::layout::{FfnIn, Layout, Qkv, Role, Slot, WeightPart};
+use super::vision::{self, VisionWeights};
 use super::{LayerSpec, NormSpec, QkNormOver, Spec};
 use crate::error::{Error, Result};
 
@@ -25,6 +26,8 @@ pub struct Weights {
     pub ln_final: NormWeights,
     /// `[vocab, embed width]`
     pub unembed: Linear,
+    /// Image tower and projector.
+    pub vision: Option<VisionWeights>,
 }
 
 /// Weights of a block.
@@ -54,6 +57,8 @@ pub struct LayerWeights {
     pub ffn: Ffn,
     /// The small FFN of a Duo model.
     pub small: Option<Ffn>,
+    /// One `[lanes, d]` per entry of [`Spec::routers`].
+    pub routers: Vec<Tensor>,
 }
 
 /// y = x W^T + b
@@ -94,7 +99,7 @@ pub fn assemble(spec: &Spec, layout: &Layout, parts: Parts) -> Result<Weights> {
     let mut layers = Vec::with_capacity(spec.n_layers());
     for (index, layer) in spec.layers.iter().enumerate() {
         take.layer = Some(index);
-        layers.push(take.layer(layer, layout)?);
+        layers.push(take.layer(layer, layout, spec.routers.len())?);
     }
     take.layer = None;
     let embed = take.weight(Role::Embed)?;
@@ -102,6 +107,8 @@ pub fn assemble(spec: &Spec, layout: &Layout, parts: Parts) -> Result<Weights> {
         weight: if spec.unembed.tied { embed.clone() } else { take.weight(Role::Unembed)? },
         bias: if spec.unembed.bias { Some(take.part(Role::Unembed, WeightPart::Bias)?) } else { None },
     };
+    let vision = spec.vision.as_ref();
+    let vision = vision.map(|spec| vision::assemble(spec, &mut take.parts)).transpose()?;
     let projected = spec.embed.width != spec.d_model;
     Ok(Weights {
         positions: spec.embed.positions.map(|_| take.weight(Role::Positions)).transpose()?,
@@ -111,6 +118,7 @@ pub fn assemble(spec: &Spec, layout: &Layout, parts: Parts) -> Result<Weights> {
         layers,
         embed,
         unembed,
+        vision,
     })
 }
 
@@ -152,7 +160,7 @@ impl Taker {
         Ok(NormWeights { weight, bias })
     }
 
-    fn layer(&mut self, spec: &LayerSpec, layout: &Layout) -> Result<LayerWeights> {
+    fn layer(&mut self, spec: &LayerSpec, layout: &Layout, routers: usize) -> Result<LayerWeights> {
         let attn = &spec.attn;
         let [query, key, value] = match layout.qkv {
             Qkv::Split(_) => [
@@ -207,6 +215,7 @@ impl Taker {
             key_norm,
             ffn: Ffn { gate, up, down: self.linear(Role::Down, spec.ffn.out_bias)? },
             small,
+            routers: (0..routers).map(|number| self.weight(Role::Router(number))).collect::<Result<_>>()?,
         })
     }
 

@@ -11,7 +11,7 @@ use crate::engine::{Cancelled, Engine, Run, RunSize};
 use crate::error::{Error, Result};
 use crate::figure::{Axis, Figure, Map, Plot, Provenance, Scale};
 use crate::metric;
-use crate::model::{Ask, Captures, Pass};
+use crate::model::{Ask, Captures, Input, Pass};
 use crate::plan::schedule::Schedule;
 use crate::plan::{Change, Corrupt, Noise, Plan, Positions};
 use crate::protocol::{Component, Token, Trace, TraceFindings};
@@ -24,7 +24,7 @@ const LITTLE: f32 = 0.1;
 /// A trace under way.
 pub struct TraceRun {
     trace: Trace,
-    tokens: Arc<[u32]>,
+    tokens: Input,
     shown: Vec<Token>,
     provenance: Provenance,
     clean: Captures,
@@ -42,7 +42,7 @@ impl TraceRun {
     pub fn new(
         engine: &mut Engine,
         trace: Trace,
-        tokens: &Arc<[u32]>,
+        tokens: &Input,
         provenance: Provenance,
         cancelled: Cancelled,
     ) -> Result<Self> {
@@ -73,7 +73,7 @@ impl TraceRun {
             p_corrupted: metric::probability(&corrupted.last, answer),
             shown: tokens.iter().map(|&id| view::token(engine, id)).collect(),
             values: vec![f32::NAN; layers * tokens.len()],
-            tokens: Arc::clone(tokens),
+            tokens: tokens.clone(),
             clean: output.captures,
             cell: 0,
             pass: None,

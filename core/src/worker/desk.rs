@@ -13,6 +13,7 @@ use crate::checkpoint::Checkpoint;
 use crate::engine::{self, Engine};
 use crate::error::{Error, Result};
 use crate::figure::Provenance;
+use crate::model::Input;
 use crate::plan::Plan;
 use crate::protocol::*;
 use crate::view::{self, Runs};
@@ -188,7 +189,7 @@ fn surrogate_progress(board: Arc<Board>) -> engine::Report {
     })
 }
 
-fn tokens(engine: &Engine, prompt: &Prompt) -> Result<Arc<[u32]>> {
+fn tokens(engine: &Engine, prompt: &Prompt) -> Result<Input> {
     Ok(match prompt {
         Prompt::Text(text) => engine.encode(text)?.into(),
         Prompt::Tokens(tokens) => tokens.as_slice().into(),

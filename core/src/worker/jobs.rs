@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::engine::{Cancelled, Decoder, Engine, Sampler};
 use crate::error::Result;
 use crate::figure::{Cell, Figure, Plot, Provenance, Table};
+use crate::model::Input;
 use crate::plan::Plan;
 use crate::protocol::{Continuation, Generate, Progress, RequestId, Trace};
 use crate::study::TraceRun;
@@ -13,7 +14,7 @@ use crate::study::TraceRun;
 /// A continuation under the plan beside the unmodified model's.
 pub(super) struct Generating {
     pub id: RequestId,
-    prompt: Arc<[u32]>,
+    prompt: Input,
     streams: [Stream; 2],
     turn: usize,
     begin: Instant,
@@ -32,7 +33,7 @@ impl Generating {
         engine: &mut Engine,
         id: RequestId,
         ask: &Generate,
-        prompt: Arc<[u32]>,
+        prompt: Input,
         provenance: Provenance,
         cancelled: Cancelled,
     ) -> Result<Self> {
@@ -129,7 +130,7 @@ impl Tracing {
         engine: &mut Engine,
         id: RequestId,
         trace: Trace,
-        tokens: &Arc<[u32]>,
+        tokens: &Input,
         provenance: Provenance,
         cancelled: Cancelled,
     ) -> Result<Self> {

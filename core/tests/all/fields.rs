@@ -155,6 +155,7 @@ fn rows() -> Vec<Row> {
     rows.extend(ropes());
     rows.extend(gemma());
     rows.extend(older());
+    rows.extend(llava());
     rows
 }
 
@@ -467,6 +468,42 @@ fn older() -> Vec<Row> {
             "layer_norm_elementwise_affine",
             json!({"layer_norm_elementwise_affine": false}),
             Honoured,
+        ),
+    ]
+}
+
+/// The fields beside the two nested configs, and what those must be.
+fn llava() -> Vec<Row> {
+    let silent = Neutral("the preprocessor reads it");
+    vec![
+        row("llava", "text_config", json!({"text_config": {"num_hidden_layers": 2}}), Honoured),
+        row("llava", "text_config", json!({"text_config": {"model_type": "gpt2"}}), Refused("gpt2")),
+        row("llava", "text_config", json!({"text_config": {"hidden_act": "mish"}}), Refused("mish")),
+        row("llava", "vision_config", json!({"vision_config": {"num_hidden_layers": 2}}), Honoured),
+        row("llava", "vision_config", json!({"vision_config": {"patch_size": 5}}), Refused("5")),
+        row("llava", "vision_config", json!({"vision_config": {"model_type": "siglip"}}), Refused("siglip")),
+        row("llava", "vision_config", json!({"vision_config": {"num_channels": 1}}), Refused("1")),
+        row("llava", "image_token_index", json!({"image_token_index": 7}), Honoured),
+        row("llava", "image_token_id", json!({"image_token_id": 7}), Honoured),
+        row("llava", "image_seq_length", json!({"image_seq_length": 7}), silent),
+        row("llava", "projector_hidden_act", json!({"projector_hidden_act": "relu"}), Honoured),
+        row("llava", "projector_hidden_act", json!({"projector_hidden_act": "mish"}), Refused("mish")),
+        row("llava", "multimodal_projector_bias", json!({"multimodal_projector_bias": false}), Honoured),
+        row("llava", "tie_word_embeddings", json!({"tie_word_embeddings": true}), Honoured),
+        row("llava", "vision_feature_layer", json!({"vision_feature_layer": -1}), Honoured),
+        row("llava", "vision_feature_layer", json!({"vision_feature_layer": 30}), Refused("30")),
+        row("llava", "vision_feature_layer", json!({"vision_feature_layer": [-2, -1]}), Refused("-1")),
+        row(
+            "llava",
+            "vision_feature_select_strategy",
+            json!({"vision_feature_select_strategy": "full"}),
+            Honoured,
+        ),
+        row(
+            "llava",
+            "vision_feature_select_strategy",
+            json!({"vision_feature_select_strategy": "mean"}),
+            Refused("mean"),
         ),
     ]
 }

@@ -1,7 +1,7 @@
 //! Invariants of plans: off is off, skip is zero, every kind changes something.
 
 use sluice_core::engine::{Decoder, Engine, never};
-use sluice_core::model::{Ask, Logits};
+use sluice_core::model::{Ask, Input, Logits};
 use sluice_core::plan::schedule::Schedule;
 use sluice_core::plan::{Item, Plan};
 use sluice_core::site::Site;
@@ -138,7 +138,7 @@ fn half_strength_is_half_way() {
 #[test]
 fn replaying_a_block_gives_the_same_bits() {
     each(|engine| {
-        let tokens: std::sync::Arc<[u32]> = prompt().into();
+        let tokens: Input = prompt().into();
         let plan = plan(vec![item(KINDS[9])]);
         let schedule = engine.schedule(&plan, &tokens, &never).unwrap();
         let run = engine.run_schedule(&tokens, schedule.clone(), &never).unwrap();
@@ -207,7 +207,8 @@ fn the_documented_plans_work() {
 fn decoded(engine: &mut Engine, plan: &Plan, len: usize) -> Vec<Vec<f32>> {
     let tokens = prompt();
     let schedule = engine.schedule(plan, &tokens[..len].into(), &never).unwrap();
-    let mut decoder = Decoder::new(engine.model.clone(), schedule, &tokens[..len], tokens.len()).unwrap();
+    let mut decoder =
+        Decoder::new(engine.model.clone(), schedule, &tokens[..len].into(), tokens.len()).unwrap();
     let mut rows = vec![decoder.logits(&never).unwrap()];
     for &token in &tokens[len..] {
         decoder.push(token);
@@ -306,7 +307,7 @@ fn recomputing_from_the_first_change_is_the_whole_run_bit_for_bit() {
     let flat = |x: &candle_core::Tensor| bits(&x.flatten_all().unwrap().to_vec1::<f32>().unwrap());
     for family in ["gpt2", "llama", "gpt_neox", "phi", "gemma2", "opt-post-norm"] {
         let engine = &mut open(&golden().join(family));
-        let tokens: std::sync::Arc<[u32]> = prompt().into();
+        let tokens: Input = prompt().into();
         let base = engine.base(&tokens, &never).unwrap();
         let mut saved = 0;
         for json in KINDS {

@@ -8,6 +8,7 @@ mod configs;
 mod fields;
 mod hostile;
 mod identity;
+mod images;
 mod parity;
 mod stories;
 mod support;

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
+use candle_core::Tensor;
 use serde_json::Value;
 use sluice_core::checkpoint::{Checkpoint, TensorFile, write_atomic};
-use sluice_core::engine::{Decoder, Sampler, never};
+use sluice_core::engine::{Decoder, Engine, Sampler, never};
 use sluice_core::model::family::{self, FAMILIES};
-use sluice_core::model::{Ask, Logits};
+use sluice_core::model::{Ask, Input, Logits};
 use sluice_core::plan::schedule::Schedule;
 use sluice_core::site::Site;
 
@@ -22,6 +23,17 @@ struct Case {
     expected: BTreeMap<String, Vec<f32>>,
     tokens: Vec<u32>,
     greedy: Vec<u32>,
+    pixels: Option<Tensor>,
+}
+
+impl Case {
+    /// The prompt, with its image where it has one.
+    fn input(&self, engine: &Engine) -> Input {
+        match &self.pixels {
+            Some(pixels) => Input::with_image(self.tokens.clone(), engine.see(pixels).unwrap()).unwrap(),
+            None => self.tokens.clone().into(),
+        }
+    }
 }
 
 /// Integers of a safetensors file, which the checkpoint reader rightly refuses as weights.
@@ -47,13 +59,15 @@ fn cases() -> Vec<Case> {
             let (tensor, _) = file.load_f32(name).unwrap();
             (name.clone(), tensor.flatten_all().unwrap().to_vec1().unwrap())
         };
-        let names = file.tensors().keys().filter(|name| !["tokens", "greedy"].contains(&name.as_str()));
+        let beside = ["tokens", "greedy", "pixels"];
+        let names = file.tensors().keys().filter(|name| !beside.contains(&name.as_str()));
         cases.push(Case {
             name: folder.file_name().unwrap().to_string_lossy().into_owned(),
             family: config["model_type"].as_str().unwrap().to_owned(),
             expected: names.map(values).collect(),
             tokens: integers(&bytes, "tokens"),
             greedy: integers(&bytes, "greedy"),
+            pixels: file.tensors().contains_key("pixels").then(|| file.load_f32("pixels").unwrap().0),
         });
     }
     cases.sort_by(|a, b| a.name.cmp(&b.name));
@@ -89,10 +103,13 @@ fn every_site_agrees_with_transformers() {
             logits: Logits::All,
             boundaries: false,
         };
-        let output = run(&engine, &case.tokens, &Schedule::none(), ask);
+        let input = case.input(&engine);
+        let output = engine.pass(&input, &Schedule::none(), ask, &never).unwrap().0;
         for (name, expected) in &case.expected {
             let ours = if name == "logits" {
                 output.logits.clone().unwrap()
+            } else if name == "image_rows" {
+                input.image().unwrap().rows.clone()
             } else {
                 let site: Site = name.parse().unwrap();
                 match output.captures.get(&site) {
@@ -177,7 +194,7 @@ fn greedy_decoding_agrees_with_generate() {
     for case in opened_cases() {
         let engine = open(&golden().join(&case.name));
         let schedule = Schedule::none();
-        let mut decoder = Decoder::new(engine.model.clone(), schedule, &case.tokens, 8).unwrap();
+        let mut decoder = Decoder::new(engine.model.clone(), schedule, &case.input(&engine), 8).unwrap();
         let sampler = Sampler { temperature: 0.0, seed: 0 };
         let mut new = Vec::new();
         while new.len() < case.greedy.len() {
@@ -199,11 +216,15 @@ fn cached_decoding_equals_prefill() {
         let engine = open(&golden().join(&case.name));
         let ask = Ask { logits: Logits::All, ..Ask::default() };
         for len in [2, case.tokens.len()] {
+            // Short prompts of the image cases end before the image.
             let tokens = &case.tokens[..len];
+            if len > 2 && case.pixels.is_some() {
+                continue;
+            }
             let whole = run(&engine, tokens, &Schedule::none(), ask.clone()).logits.unwrap();
             let whole: Vec<f32> = whole.get(len - 1).unwrap().to_vec1().unwrap();
             let mut decoder =
-                Decoder::new(engine.model.clone(), Schedule::none(), &tokens[..1], len).unwrap();
+                Decoder::new(engine.model.clone(), Schedule::none(), &tokens[..1].into(), len).unwrap();
             let mut last = decoder.logits(&never).unwrap();
             for &token in &tokens[1..] {
                 decoder.push(token);

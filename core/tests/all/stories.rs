@@ -16,7 +16,8 @@ fn the_known_greedy_story() {
     let engine = open(&folder);
     let tokens = engine.encode("Once upon a time").unwrap();
     assert_eq!(tokens.first(), Some(&1));
-    let mut decoder = Decoder::new(engine.model.clone(), Schedule::none(), &tokens, 100).unwrap();
+    let mut decoder =
+        Decoder::new(engine.model.clone(), Schedule::none(), &tokens.clone().into(), 100).unwrap();
     let mut new = Vec::new();
     while new.len() < 90 {
         let sampler = Sampler { temperature: 0.0, seed: 0 };

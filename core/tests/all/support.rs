@@ -34,7 +34,7 @@ pub fn open(folder: &Path) -> Engine {
 }
 
 pub fn run(engine: &Engine, tokens: &[u32], schedule: &Arc<Schedule>, ask: Ask) -> Output {
-    engine.pass(tokens, schedule, ask, &never).unwrap().0
+    engine.pass(&tokens.into(), schedule, ask, &never).unwrap().0
 }
 
 /// All logits under a plan, flat.

@@ -12,11 +12,11 @@ import pathlib
 
 import torch
 import transformers
-from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoModelForImageTextToText
 
 HERE = pathlib.Path(__file__).parent / "configs"
-FAMILIES = ("gemma2 gemma3_text gpt2 gpt_neo gpt_neox llama mistral olmo2 opt phi phi3 qwen2 qwen3 stablelm "
-            "starcoder2").split()
+FAMILIES = ("gemma2 gemma3_text gpt2 gpt_neo gpt_neox llama llava mistral olmo2 opt phi phi3 qwen2 qwen3 "
+            "stablelm starcoder2").split()
 
 
 def fields(model_type):
@@ -30,7 +30,8 @@ def parameters(path):
     values = json.loads(path.read_text())
     config = CONFIG_MAPPING[values["model_type"]].from_dict(values)
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+        kind = AutoModelForImageTextToText if values["model_type"] == "llava" else AutoModelForCausalLM
+        model = kind.from_config(config)
     model.tie_weights()
     return sum(p.numel() for p in model.parameters())
 

@@ -4,7 +4,8 @@
 
 needs torch and transformers (made with 2.15 and 5.24). Each case becomes a folder with config.json and
 model.safetensors as transformers saves them, and expected.safetensors: `tokens`, `logits`, `greedy` (8 tokens of
-generate), and every site that a forward hook can reach, under its TransformerLens name, without a batch axis.
+generate), and every site that a forward hook can reach, under its TransformerLens name, without a batch axis. Cases that
+read images also hold `pixels` and `image_rows`, what the projector makes of them.
 """
 
 import importlib
@@ -12,10 +13,11 @@ import json
 import pathlib
 import shutil
 import sys
+import types
 
 import torch
 from safetensors.torch import save_file
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
 HERE = pathlib.Path(__file__).parent
 T = 16
@@ -29,6 +31,9 @@ OPT = dict(hidden_size=32, ffn_dim=48, num_hidden_layers=2, num_attention_heads=
 GPT2 = dict(n_embd=32, n_layer=2, n_head=4, n_positions=64, **COMMON)
 GPT_NEO = dict(hidden_size=32, num_layers=4, num_heads=4, max_position_embeddings=64, window_size=5,
                attention_types=[[["global", "local"], 2]], **COMMON)
+CLIP = dict(hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2, image_size=24, patch_size=8,
+            model_type="clip_vision_model")
+LLAVA = dict(text_config=dict(LLAMA, model_type="llama"), image_token_index=3)
 GEMMA = dict(LLAMA, head_dim=16, query_pre_attn_scalar=24, sliding_window=6)
 
 
@@ -69,6 +74,10 @@ CASES = {
     "llama-partial": ("llama", dict(LLAMA, **rope("default", partial_rotary_factor=0.5)), {"old": True}),
     "llama-bf16": ("llama", LLAMA, {"dtype": torch.bfloat16}),
     "llama-f16": ("llama", LLAMA, {"dtype": torch.float16}),
+    "llava": ("llava", dict(LLAVA, vision_config=CLIP), {}),
+    "llava-full": ("llava", dict(LLAVA, vision_config=dict(CLIP, hidden_act="gelu", layer_norm_eps=1e-3),
+                                 vision_feature_layer=-1, vision_feature_select_strategy="full",
+                                 multimodal_projector_bias=False, projector_hidden_act="gelu_pytorch_tanh"), {}),
     "mistral": ("mistral", dict(LLAMA, sliding_window=6, head_dim=12), {"old": True}),
     "qwen2": ("qwen2", LLAMA, {}),
     "qwen2-window": ("qwen2", dict(LLAMA, num_hidden_layers=3, use_sliding_window=True, sliding_window=5,
@@ -120,7 +129,7 @@ def randomise(model, generator):
         elif "embed" in name or "wte" in name or "wpe" in name:
             p.data = 0.7 * noise
         else:
-            fan_in = p.shape[0] if "c_" in name and "gpt2" in model.config.model_type else p.shape[1]
+            fan_in = p.shape[0] if "c_" in name and "gpt2" in model.config.model_type else p[0].numel()
             p.data = 1.3 * noise / fan_in**0.5
 
 
@@ -128,11 +137,14 @@ class Recorder:
     """Sites of one forward pass."""
 
     def __init__(self, model):
+        inner = getattr(getattr(model, "model", None), "language_model", None)
+        self.module = importlib.import_module(type(inner or model).__module__)
+        if inner is not None:
+            model = types.SimpleNamespace(config=inner.config, model=inner)
         self.model, self.sites, self.hooks = model, {}, []
         c = model.config
         self.kind = c.model_type
         self.heads = getattr(c, "num_attention_heads", None) or getattr(c, "n_head", None) or c.num_heads
-        self.module = importlib.import_module(type(model).__module__)
 
     def put(self, name, value):
         value = value.detach().float()
@@ -327,6 +339,18 @@ def old_form(config):
     return config
 
 
+def prompt(config, generator):
+    """Random tokens, how many, and an image where the model reads one: its tokens stand between others."""
+    if not hasattr(config, "vision_config"):
+        return torch.randint(3, config.vocab_size, (1, T), generator=generator), T, {}
+    vision, text = config.vision_config, config.text_config
+    rows = (vision.image_size // vision.patch_size) ** 2 + (config.vision_feature_select_strategy == "full")
+    tokens = torch.randint(4, text.vocab_size, (1, T), generator=generator)
+    tokens = torch.cat([tokens[:, :4], torch.full((1, rows), config.image_token_index), tokens[:, 4:]], 1)
+    pixels = torch.randn(1, 3, vision.image_size, vision.image_size, generator=generator)
+    return tokens, T + rows, {"pixel_values": pixels}
+
+
 def make(case):
     model_type, fields, extras = CASES[case]
     folder = HERE / case
@@ -336,21 +360,27 @@ def make(case):
     config = AutoConfig.for_model(model_type, **fields)
     config._attn_implementation = "eager"
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(config).eval()
+    sees = hasattr(config, "vision_config")
+    auto = AutoModelForImageTextToText if sees else AutoModelForCausalLM
+    model = auto.from_config(config).eval()
     randomise(model, generator)
     model.tie_weights()
     model = model.to(extras.get("dtype", torch.float32))
     model.save_pretrained(folder, **({"max_shard_size": "20KB"} if extras.get("shards") else {}))
     (folder / "generation_config.json").unlink(missing_ok=True)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
-    tokens = torch.randint(3, config.vocab_size, (1, T), generator=generator)
+    model = auto.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    tokens, length, more, extra = *prompt(config, generator), {}
+    if more:
+        rows = model.get_image_features(**more)
+        rows = getattr(rows, "pooler_output", rows)
+        extra = {"pixels": more["pixel_values"], "image_rows": rows[0].detach().reshape(-1, rows[0].shape[-1]).contiguous()}
     with torch.no_grad():
         recorder = Recorder(model)
         recorder.attach()
-        logits = model(tokens, use_cache=False).logits
+        logits = model(tokens, use_cache=False, **more).logits
         recorder.detach()
-        greedy = model.generate(tokens, max_new_tokens=8, min_new_tokens=8, do_sample=False, use_cache=False)[0, T:]
-    expected = dict(recorder.sites, logits=logits[0].contiguous(), tokens=tokens[0].to(torch.int64), greedy=greedy)
+        greedy = model.generate(tokens, max_new_tokens=8, min_new_tokens=8, do_sample=False, use_cache=False, **more)[0, length:]
+    expected = dict(recorder.sites, logits=logits[0].contiguous(), tokens=tokens[0].to(torch.int64), greedy=greedy, **extra)
     save_file(expected, folder / "expected.safetensors")
     if extras.get("old"):
         new = json.loads((folder / "config.json").read_text())

@@ -84,6 +84,8 @@ fn spec(fields: &Fields) -> Result<Spec> {
         },
         bos,
         eos,
+        vision: None,
+        routers: Vec::new(),
     })
 }
 

@@ -4,7 +4,7 @@
 use super::super::fields::Fields;
 use super::super::layout::LLAMA;
 use super::super::*;
-use super::{Class, Common, Family, heads_divide, rope};
+use super::{Class, Common, Family, duo, heads_divide, rope};
 use crate::error::Result;
 
 pub(super) const LLAMA_FAMILY: Family = Family { model_type: "llama", spec: llama, layout: |_| LLAMA };
@@ -34,7 +34,7 @@ const MISTRAL_CLASS: Class = Class {
     tied: false,
 };
 
-fn llama(fields: &Fields) -> Result<Spec> {
+pub(super) fn llama(fields: &Fields) -> Result<Spec> {
     // Llama's class has no window: transformers ignores the field.
     let common = Common { window: None, ..Common::read(fields, &LLAMA_CLASS)? };
     heads_divide(fields, &common)?;
@@ -46,11 +46,9 @@ fn llama(fields: &Fields) -> Result<Spec> {
     (layer.attn.qkv_bias, layer.attn.out_bias) = (bias, bias);
     let bias = fields.flag_or("mlp_bias", false)?;
     (layer.ffn.in_bias, layer.ffn.out_bias) = (bias, bias);
-    if let Some(ours) = fields.object("sluice")? {
-        let small = ours.count_opt("small_intermediate_size")?;
-        layer.small = small.map(|d_mlp| FfnSpec { d_mlp, ..layer.ffn });
-    }
-    common.spec(fields, "llama", vec![layer; common.n_layers], norm)
+    let mut spec = common.spec(fields, "llama", vec![layer; common.n_layers], norm)?;
+    duo::read(fields, &mut spec)?;
+    Ok(spec)
 }
 
 fn mistral(fields: &Fields) -> Result<Spec> {

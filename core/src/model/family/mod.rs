@@ -7,11 +7,13 @@ use super::layout::Layout;
 use super::*;
 use crate::error::{Error, Result};
 
+mod duo;
 mod gemma;
 mod gpt2;
 mod gpt_neo;
 mod gpt_neox;
 mod llama;
+mod llava;
 mod olmo2;
 mod opt;
 mod phi;
@@ -40,6 +42,7 @@ pub const FAMILIES: &[Family] = &[
     gpt_neox::FAMILY,
     llama::LLAMA_FAMILY,
     llama::MISTRAL,
+    llava::FAMILY,
     olmo2::FAMILY,
     opt::FAMILY,
     phi::FAMILY,
@@ -235,6 +238,8 @@ impl Common {
             },
             bos,
             eos,
+            vision: None,
+            routers: Vec::new(),
         })
     }
 

@@ -8,14 +8,18 @@ use crate::model::{Activation, ops};
 
 /// An activation, element by element; fused where it has this form.
 pub fn activate(x: &Tensor, act: Activation) -> crate::Result<Tensor> {
-    let gate = match act {
-        Activation::Silu => Gate { linear: 1.0, cubic: 0.0 },
-        // 2 sqrt(2 / pi) (x + 0.044715 x^3)
-        Activation::GeluTanh => Gate { linear: 1.595_769, cubic: 0.071_354_81 },
-        Activation::QuickGelu => Gate { linear: 1.702, cubic: 0.0 },
-        _ => return ops::activate(x, act),
-    };
-    Ok(x.contiguous()?.apply_op1(gate)?)
+    match Gate::of(act) {
+        Some(gate) => Ok(x.contiguous()?.apply_op1(gate)?),
+        None => ops::activate(x, act),
+    }
+}
+
+/// act(gate) · up, element by element; the same numbers as [`activate`] and a product.
+pub fn gated(gate: &Tensor, up: &Tensor, act: Activation) -> crate::Result<Tensor> {
+    match Gate::of(act) {
+        Some(form) => Ok(gate.contiguous()?.apply_op2(&up.contiguous()?, Gated(form))?),
+        None => Ok((ops::activate(gate, act)? * up)?),
+    }
 }
 
 /// x · sigmoid(linear x + cubic x^3)
@@ -26,6 +30,16 @@ struct Gate {
 }
 
 impl Gate {
+    fn of(act: Activation) -> Option<Self> {
+        match act {
+            Activation::Silu => Some(Self { linear: 1.0, cubic: 0.0 }),
+            // 2 sqrt(2 / pi) (x + 0.044715 x^3)
+            Activation::GeluTanh => Some(Self { linear: 1.595_769, cubic: 0.071_354_81 }),
+            Activation::QuickGelu => Some(Self { linear: 1.702, cubic: 0.0 }),
+            _ => None,
+        }
+    }
+
     #[inline(always)]
     fn sigmoid(self, x: f32) -> f32 {
         1.0 / (1.0 + exp(-x * (self.linear + self.cubic * x * x)))
@@ -71,6 +85,40 @@ impl CustomOp2 for Slope {
     }
 }
 
+/// The product of a gated FFN.
+struct Gated(Gate);
+
+impl CustomOp2 for Gated {
+    fn name(&self) -> &'static str {
+        "gated-product"
+    }
+
+    fn cpu_fwd(
+        &self,
+        gate: &CpuStorage,
+        layout: &Layout,
+        up: &CpuStorage,
+        up_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let form = self.0;
+        let out = map2(slice(gate, layout)?, slice(up, up_layout)?, |x, up| x * form.sigmoid(x) * up);
+        Ok((CpuStorage::F32(out), layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        gate: &Tensor,
+        up: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let grad = grad.contiguous()?;
+        let to_gate = gate.apply_op2_no_bwd(&(&grad * up)?, &Slope(self.0))?;
+        // What the up branch gets is the same product with the gradient in its place.
+        Ok((Some(to_gate), Some(gate.apply_op2_no_bwd(&grad, self)?)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::{check_gradient, values, worst};
@@ -84,6 +132,18 @@ mod tests {
         for act in FUSED {
             let error = worst(&activate(&x, act).unwrap(), &ops::activate(&x, act).unwrap());
             assert!(error < 2e-6, "{act:?}: {error:e}");
+        }
+    }
+
+    #[test]
+    fn products() {
+        let up = values(&[5, 13], 3);
+        for act in FUSED {
+            let x = values(&[5, 13], 2);
+            let parts = (activate(&x, act).unwrap() * &up).unwrap();
+            assert_eq!(worst(&gated(&x, &up, act).unwrap(), &parts), 0.0, "{act:?}");
+            check_gradient(&x, |x| gated(x, &up, act));
+            check_gradient(&up, |up| gated(&x, up, act));
         }
     }
 

@@ -13,10 +13,14 @@ mod activation;
 mod attention;
 mod math;
 mod norm;
+mod rotary;
+mod surprisal;
 
-pub use activation::activate;
+pub use activation::{activate, gated};
 pub use attention::{Masked, pattern, scores, softmax};
 pub use norm::{normalized, scale};
+pub use rotary::rotate;
+pub use surprisal::surprisal;
 
 type Result<T> = candle_core::Result<T>;
 

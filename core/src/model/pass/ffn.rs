@@ -186,7 +186,7 @@ fn select(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
 pub fn plain_ffn(read: &Tensor, ffn: &Ffn, act: Activation) -> Result<Tensor> {
     let up = linear(read, &ffn.up)?;
     let post = match &ffn.gate {
-        Some(gate) => (fused::activate(&linear(read, gate)?, act)? * up)?,
+        Some(gate) => fused::gated(&linear(read, gate)?, &up, act)?,
         None => fused::activate(&up, act)?,
     };
     linear(&post, &ffn.down)

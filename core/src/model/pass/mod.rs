@@ -12,7 +12,7 @@ use candle_core::Tensor;
 use super::fused::{self, Masked, Visible};
 use super::ops::{self, RopeTable};
 use super::weights::{LayerWeights, Linear, NormWeights};
-use super::{KvCache, LayerSpec, Model, NormSpec, QkNormOver, Residual};
+use super::{ImageRows, KvCache, LayerSpec, Model, NormSpec, QkNormOver, Residual};
 use crate::error::{Error, Result};
 use crate::plan::schedule::Schedule;
 use crate::site::{Hook, Site};
@@ -55,6 +55,7 @@ pub struct Pass {
     ask: Ask,
     positions: Vec<usize>,
     tokens: Vec<u32>,
+    image: Option<Arc<ImageRows>>,
     visible: HashMap<Option<usize>, Visible>,
     ropes: Vec<Option<RopeTable>>,
     stage: usize,
@@ -104,6 +105,7 @@ impl Pass {
         Ok(Self {
             positions: (start..len).collect(),
             tokens: tokens.to_vec(),
+            image: None,
             visible: HashMap::new(),
             ropes: vec![None; model.ropes.len()],
             stage: 0,
@@ -116,6 +118,11 @@ impl Pass {
             cache,
             ask,
         })
+    }
+
+    /// Let the first image tokens stand for an image.
+    pub fn show(&mut self, image: Option<&Arc<ImageRows>>) {
+        self.image = image.cloned();
     }
 
     /// Start at block `layer` from its input `x` `[rows, d]` instead of from the tokens.
@@ -210,6 +217,9 @@ impl Pass {
     fn embed(&mut self) -> Result<()> {
         let model = Arc::clone(&self.model);
         let mut x = ops::embedding(&model.weights.embed, &self.tokens)?;
+        if let Some(image) = &self.image {
+            x = image.put(&x, &self.tokens)?;
+        }
         if let Some(project) = &model.weights.project_in {
             x = linear(&x, project)?;
         }

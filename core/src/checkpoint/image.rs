@@ -1,0 +1,251 @@
+//! Pictures for models that read images: decoding what may be anything, and the preprocessing that
+//! `preprocessor_config.json` describes (CLIPImageProcessor of transformers, its PIL back end).
+
+use std::fs::File;
+use std::io::{BufReader, Cursor, Read as _};
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+use image::imageops::{self, FilterType};
+use image::{ImageReader, Limits, RgbImage};
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+use crate::model::VisionSpec;
+
+/// Longest side of a picture.
+const MAX_SIDE: u32 = 16_384;
+/// Most memory that decoding may take.
+const MAX_ALLOC: u64 = 256 << 20;
+/// Largest file.
+const MAX_FILE: u64 = 64 << 20;
+
+/// Read a PNG or JPEG file.
+pub fn read_image(path: &Path) -> Result<RgbImage> {
+    let file = File::open(path).map_err(|error| Error::image(path, error))?;
+    let mut bytes = Vec::new();
+    BufReader::new(file)
+        .take(MAX_FILE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| Error::image(path, error))?;
+    decode_image(path, &bytes)
+}
+
+/// Decode a PNG or JPEG; `name` is for messages. Transparency is dropped, as transformers does.
+pub fn decode_image(name: &Path, bytes: &[u8]) -> Result<RgbImage> {
+    if bytes.is_empty() {
+        return Err(Error::image(name, "the file is empty"));
+    }
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(Error::image(name, format!("is over {} MiB", MAX_FILE >> 20)));
+    }
+    let mut reader = ImageReader::new(Cursor::new(bytes))
+        .with_guessed_format()
+        .map_err(|error| Error::image(name, error))?;
+    if reader.format().is_none() {
+        return Err(Error::image(name, "is neither PNG nor JPEG"));
+    }
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(MAX_SIDE);
+    limits.max_image_height = Some(MAX_SIDE);
+    limits.max_alloc = Some(MAX_ALLOC);
+    reader.limits(limits);
+    let image = reader.decode().map_err(|error| match error {
+        image::ImageError::Limits(_) => {
+            let most = format!("{MAX_SIDE} pixels a side and {} MiB", MAX_ALLOC >> 20);
+            Error::image(name, format!("is too large to decode (at most {most})"))
+        }
+        error => Error::image(name, error.to_string().lines().next().unwrap_or_default()),
+    })?;
+    Ok(image.into_rgb8())
+}
+
+/// How a picture becomes the tower's input.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Preprocessor {
+    /// Side of what the tower reads.
+    side: u32,
+    resize: Option<Resize>,
+    filter: FilterType,
+    crop: bool,
+    /// Factor on 8-bit values.
+    rescale: f32,
+    mean: [f32; 3],
+    std: [f32; 3],
+}
+
+/// Size before the crop, in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Resize {
+    /// The other side keeps the ratio.
+    Shortest(u32),
+    /// Height and width.
+    Exact(u32, u32),
+}
+
+/// CLIP's (Radford et al. 2021), which transformers takes where nothing is written.
+const CLIP_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
+const CLIP_STD: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
+
+impl Preprocessor {
+    /// From preprocessor_config.json; where there is none, CLIP's values at the tower's size.
+    pub fn read(config: Option<&Value>, spec: &VisionSpec) -> Result<Self> {
+        let bad = |field: &str, cause: String| {
+            let value =
+                config.and_then(|config| config.get(field)).map_or("missing".into(), Value::to_string);
+            Error::config(format!("preprocessor {field}"), value, cause)
+        };
+        let get = |field: &str| config.and_then(|config| config.get(field)).filter(|value| !value.is_null());
+        let flag = |field: &str| get(field).is_none_or(|value| value.as_bool() != Some(false));
+        let pixels = |value: &Value| value.as_u64().and_then(|x| u32::try_from(x).ok()).filter(|&x| x > 0);
+        let size = |field: &str| -> Result<Resize> {
+            let Some(value) = get(field) else { return Ok(Resize::Shortest(spec.image_size as u32)) };
+            let side = |name: &str| value.get(name).and_then(pixels).filter(|&x| x <= MAX_SIDE);
+            let found = match (side("height"), side("width")) {
+                (Some(height), Some(width)) => Some(Resize::Exact(height, width)),
+                _ => side("shortest_edge").or(pixels(value)).map(Resize::Shortest),
+            };
+            found.ok_or_else(|| bad(field, "is no size in pixels".into()))
+        };
+        let triple = |field: &str, default: [f32; 3]| -> Result<[f32; 3]> {
+            let Some(value) = get(field) else { return Ok(default) };
+            let numbers: Option<Vec<f32>> = value
+                .as_array()
+                .map(|list| list.iter().filter_map(Value::as_f64).map(|x| x as f32).collect());
+            let three = numbers.and_then(|numbers| <[f32; 3]>::try_from(numbers).ok());
+            three
+                .filter(|three| three.iter().all(|x| x.is_finite()))
+                .ok_or_else(|| bad(field, "is not three numbers".into()))
+        };
+        let filter = match get("resample").map_or(Some(3), Value::as_u64) {
+            Some(3) => FilterType::CatmullRom,
+            Some(2) => FilterType::Triangle,
+            Some(0) => FilterType::Nearest,
+            _ => return Err(bad("resample", "is neither 0 (nearest), 2 (bilinear) nor 3 (bicubic)".into())),
+        };
+        let side = spec.image_size as u32;
+        let crop = flag("do_center_crop");
+        let written = if crop { size("crop_size")? } else { Resize::Shortest(side) };
+        if !matches!(written, Resize::Shortest(x) if x == side) && written != Resize::Exact(side, side) {
+            return Err(bad("crop_size", format!("is not the tower's {side} pixels a side")));
+        }
+        let rescale = match get("rescale_factor") {
+            _ if !flag("do_rescale") => 1.0,
+            None => 1.0 / 255.0,
+            Some(value) => value
+                .as_f64()
+                .map(|x| x as f32)
+                .ok_or_else(|| bad("rescale_factor", "is no number".into()))?,
+        };
+        let (mean, std) = match flag("do_normalize") {
+            true => (triple("image_mean", CLIP_MEAN)?, triple("image_std", CLIP_STD)?),
+            false => ([0.0; 3], [1.0; 3]),
+        };
+        if std.contains(&0.0) {
+            return Err(bad("image_std", "holds a 0".into()));
+        }
+        let resize = flag("do_resize").then(|| size("size")).transpose()?;
+        Ok(Self { side, resize, filter, crop, rescale, mean, std })
+    }
+
+    /// The tower's input, `[1, 3, side, side]`. At the tower's own size nothing is resampled.
+    pub fn pixels(&self, image: &RgbImage) -> Result<Tensor> {
+        let (width, height) = image.dimensions();
+        let (to_width, to_height) = match self.resize {
+            None => (width, height),
+            Some(Resize::Exact(to_height, to_width)) => (to_width, to_height),
+            Some(Resize::Shortest(side)) => {
+                let long = |long: u32, short: u32| {
+                    (u64::from(side) * u64::from(long) / u64::from(short.max(1))).min(u64::from(4 * MAX_SIDE))
+                        as u32
+                };
+                if width <= height { (side, long(height, width)) } else { (long(width, height), side) }
+            }
+        };
+        let resized = match (to_width, to_height) == (width, height) {
+            true => image.clone(),
+            false => imageops::resize(image, to_width, to_height, self.filter),
+        };
+        if !self.crop && resized.dimensions() != (self.side, self.side) {
+            let (width, height) = resized.dimensions();
+            let cause = format!("the image is {width} x {height}, the tower reads {0} x {0}", self.side);
+            return Err(Error::Input(cause));
+        }
+        // A picture smaller than the crop stands in its middle on black.
+        let start = |len: u32| (i64::from(len) - i64::from(self.side)).div_euclid(2);
+        let (left, top) = (start(resized.width()), start(resized.height()));
+        let side = i64::from(self.side);
+        let mut values = Vec::with_capacity(3 * (side * side) as usize);
+        for (channel, (mean, std)) in self.mean.iter().zip(self.std).enumerate() {
+            for (y, x) in (0..side).flat_map(|y| (0..side).map(move |x| (y + top, x + left))) {
+                let place = u32::try_from(x).ok().zip(u32::try_from(y).ok());
+                let pixel = place.and_then(|(x, y)| resized.get_pixel_checked(x, y));
+                let value =
+                    pixel.and_then(|pixel| pixel.0.get(channel)).map_or(0.0, |&value| f32::from(value));
+                values.push((value * self.rescale - mean) / std);
+            }
+        }
+        let side = self.side as usize;
+        Ok(Tensor::from_vec(values, (1, 3, side, side), &Device::Cpu)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fails(bytes: &[u8]) -> String {
+        decode_image(Path::new("picture"), bytes).unwrap_err().to_string()
+    }
+
+    /// A PNG of a size up to where the picture begins.
+    fn header(width: u32, height: u32) -> Vec<u8> {
+        let mut chunk = b"IHDR".to_vec();
+        chunk.extend(width.to_be_bytes());
+        chunk.extend(height.to_be_bytes());
+        chunk.extend([8, 2, 0, 0, 0]);
+        let mut crc = u32::MAX;
+        for byte in &chunk {
+            crc ^= u32::from(*byte);
+            for _ in 0..8 {
+                crc = (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg());
+            }
+        }
+        let mut bytes = b"\x89PNG\r\n\x1a\n\0\0\0\x0d".to_vec();
+        bytes.extend(chunk);
+        bytes.extend((!crc).to_be_bytes());
+        bytes.extend(b"\0\0\0\x04IDAT");
+        bytes
+    }
+
+    fn png(image: &RgbImage) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        image.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+        bytes.into_inner()
+    }
+
+    #[test]
+    fn what_is_no_picture_is_refused() {
+        assert!(fails(b"").contains("empty"));
+        assert!(fails(b"not a picture at all").contains("neither PNG nor JPEG"));
+        assert!(fails(b"\xff\xd8\xff\xe0 and then nothing").contains("picture"));
+        let whole = png(&RgbImage::new(40, 30));
+        assert!(decode_image(Path::new("picture"), &whole).is_ok());
+        assert!(decode_image(Path::new("picture"), &whole[..whole.len() / 2]).is_err());
+    }
+
+    #[test]
+    fn huge_pictures_are_refused_before_they_are_decoded() {
+        assert!(fails(&header(20_000, 20_000)).contains("too large"));
+        assert!(fails(&header(16_000, 16_000)).contains("too large"));
+    }
+
+    #[test]
+    fn transparency_is_dropped() {
+        let image = image::RgbaImage::from_pixel(2, 2, image::Rgba([10, 20, 30, 0]));
+        let mut bytes = Cursor::new(Vec::new());
+        image.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+        let read = decode_image(Path::new("picture"), &bytes.into_inner()).unwrap();
+        assert_eq!(read.get_pixel(1, 1).0, [10, 20, 30]);
+    }
+}
