@@ -193,8 +193,8 @@ fn failures_are_one_line_with_exit_code_one_and_usage_is_two() {
 #[test]
 fn a_picture_is_read_and_what_is_none_says_so() {
     let folder = tempfile::tempdir().unwrap();
-    let (llava, llama) = (golden().join("llava"), golden().join("llama"));
-    let picture = golden().join("pictures/tall.png");
+    let (llava, llama) = (golden("llava"), golden("llama"));
+    let picture = golden("pictures/tall.png");
     let run = |checkpoint: &Path, picture: &Path, ids: &str| {
         let [checkpoint, picture] = [checkpoint, picture].map(|path| path.to_str().unwrap());
         sluice(folder.path(), &["run", checkpoint, "--tokens", ids, "--image", picture, "--json"])
