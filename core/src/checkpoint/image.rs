@@ -7,7 +7,7 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use image::imageops::{self, FilterType};
-use image::{ImageReader, Limits, RgbImage};
+use image::{DynamicImage, ImageDecoder as _, ImageReader, Limits, RgbImage};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
@@ -17,6 +17,8 @@ use crate::model::VisionSpec;
 const MAX_SIDE: u32 = 16_384;
 /// Most memory that decoding may take.
 const MAX_ALLOC: u64 = 256 << 20;
+/// Most pixels of a picture after resizing: what the config asks for is not trusted.
+const MAX_RESIZED: u64 = 1 << 24;
 /// Largest file.
 const MAX_FILE: u64 = 64 << 20;
 
@@ -31,7 +33,8 @@ pub fn read_image(path: &Path) -> Result<RgbImage> {
     decode_image(path, &bytes)
 }
 
-/// Decode a PNG or JPEG; `name` is for messages. Transparency is dropped, as transformers does.
+/// Decode a PNG or JPEG, upright as its EXIF data says; `name` is for messages. What is transparent stands on white, as in
+/// transformers 5.
 pub fn decode_image(name: &Path, bytes: &[u8]) -> Result<RgbImage> {
     if bytes.is_empty() {
         return Err(Error::image(name, "the file is empty"));
@@ -49,15 +52,31 @@ pub fn decode_image(name: &Path, bytes: &[u8]) -> Result<RgbImage> {
     limits.max_image_width = Some(MAX_SIDE);
     limits.max_image_height = Some(MAX_SIDE);
     limits.max_alloc = Some(MAX_ALLOC);
-    reader.limits(limits);
-    let image = reader.decode().map_err(|error| match error {
+    reader.limits(limits.clone());
+    let large = |error: image::ImageError| match error {
         image::ImageError::Limits(_) => {
             let most = format!("{MAX_SIDE} pixels a side and {} MiB", MAX_ALLOC >> 20);
             Error::image(name, format!("is too large to decode (at most {most})"))
         }
         error => Error::image(name, error.to_string().lines().next().unwrap_or_default()),
-    })?;
-    Ok(image.into_rgb8())
+    };
+    let mut decoder = reader.into_decoder().map_err(large)?;
+    let turned = decoder.orientation().map_err(large)?;
+    limits.reserve(decoder.total_bytes()).map_err(large)?;
+    let mut image = DynamicImage::from_decoder(decoder).map_err(large)?;
+    image.apply_orientation(turned);
+    if !image.color().has_alpha() {
+        return Ok(image.into_rgb8());
+    }
+    let clear = image.into_rgba8();
+    let on_white = |value: u8, alpha: u8| {
+        let (value, alpha) = (u32::from(value), u32::from(alpha));
+        ((value * alpha + 255 * (255 - alpha) + 127) / 255) as u8
+    };
+    Ok(RgbImage::from_fn(clear.width(), clear.height(), |x, y| {
+        let [red, green, blue, alpha] = clear.get_pixel(x, y).0;
+        image::Rgb([red, green, blue].map(|value| on_white(value, alpha)))
+    }))
 }
 
 /// How a picture becomes the tower's input.
@@ -96,7 +115,10 @@ impl Preprocessor {
             Error::config(format!("preprocessor {field}"), value, cause)
         };
         let get = |field: &str| config.and_then(|config| config.get(field)).filter(|value| !value.is_null());
-        let flag = |field: &str| get(field).is_none_or(|value| value.as_bool() != Some(false));
+        let flag = |field: &str| match get(field) {
+            None => Ok(true),
+            Some(value) => value.as_bool().ok_or_else(|| bad(field, "is neither true nor false".into())),
+        };
         let pixels = |value: &Value| value.as_u64().and_then(|x| u32::try_from(x).ok()).filter(|&x| x > 0);
         let size = |field: &str| -> Result<Resize> {
             let Some(value) = get(field) else { return Ok(Resize::Shortest(spec.image_size as u32)) };
@@ -124,27 +146,27 @@ impl Preprocessor {
             _ => return Err(bad("resample", "is neither 0 (nearest), 2 (bilinear) nor 3 (bicubic)".into())),
         };
         let side = spec.image_size as u32;
-        let crop = flag("do_center_crop");
+        let crop = flag("do_center_crop")?;
         let written = if crop { size("crop_size")? } else { Resize::Shortest(side) };
         if !matches!(written, Resize::Shortest(x) if x == side) && written != Resize::Exact(side, side) {
             return Err(bad("crop_size", format!("is not the tower's {side} pixels a side")));
         }
         let rescale = match get("rescale_factor") {
-            _ if !flag("do_rescale") => 1.0,
+            _ if !flag("do_rescale")? => 1.0,
             None => 1.0 / 255.0,
             Some(value) => value
                 .as_f64()
                 .map(|x| x as f32)
                 .ok_or_else(|| bad("rescale_factor", "is no number".into()))?,
         };
-        let (mean, std) = match flag("do_normalize") {
+        let (mean, std) = match flag("do_normalize")? {
             true => (triple("image_mean", CLIP_MEAN)?, triple("image_std", CLIP_STD)?),
             false => ([0.0; 3], [1.0; 3]),
         };
         if std.contains(&0.0) {
             return Err(bad("image_std", "holds a 0".into()));
         }
-        let resize = flag("do_resize").then(|| size("size")).transpose()?;
+        let resize = flag("do_resize")?.then(|| size("size")).transpose()?;
         Ok(Self { side, resize, filter, crop, rescale, mean, std })
     }
 
@@ -156,12 +178,18 @@ impl Preprocessor {
             Some(Resize::Exact(to_height, to_width)) => (to_width, to_height),
             Some(Resize::Shortest(side)) => {
                 let long = |long: u32, short: u32| {
-                    (u64::from(side) * u64::from(long) / u64::from(short.max(1))).min(u64::from(4 * MAX_SIDE))
-                        as u32
+                    let long = u64::from(side) * u64::from(long) / u64::from(short.max(1));
+                    u32::try_from(long).unwrap_or(u32::MAX)
                 };
                 if width <= height { (side, long(height, width)) } else { (long(width, height), side) }
             }
         };
+        // Resampling goes by way of the old width and the new height.
+        if u64::from(width.max(to_width)) * u64::from(to_height) > MAX_RESIZED {
+            let cause =
+                format!("a picture of {width} x {height} becomes {to_width} x {to_height}: too large");
+            return Err(Error::Input(cause));
+        }
         let resized = match (to_width, to_height) == (width, height) {
             true => image.clone(),
             false => imageops::resize(image, to_width, to_height, self.filter),
@@ -240,12 +268,21 @@ mod tests {
         assert!(fails(&header(16_000, 16_000)).contains("too large"));
     }
 
+    /// Values that transformers 5.24 gives.
     #[test]
-    fn transparency_is_dropped() {
-        let image = image::RgbaImage::from_pixel(2, 2, image::Rgba([10, 20, 30, 0]));
-        let mut bytes = Cursor::new(Vec::new());
-        image.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
-        let read = decode_image(Path::new("picture"), &bytes.into_inner()).unwrap();
-        assert_eq!(read.get_pixel(1, 1).0, [10, 20, 30]);
+    fn what_is_transparent_stands_on_white() {
+        for (alpha, expected) in [
+            (0, [255, 255, 255]),
+            (64, [194, 196, 199]),
+            (128, [132, 137, 142]),
+            (200, [63, 71, 79]),
+            (255, [10, 20, 30]),
+        ] {
+            let image = image::RgbaImage::from_pixel(2, 2, image::Rgba([10, 20, 30, alpha]));
+            let mut bytes = Cursor::new(Vec::new());
+            image.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+            let read = decode_image(Path::new("picture"), &bytes.into_inner()).unwrap();
+            assert_eq!(read.get_pixel(1, 1).0, expected, "{alpha}");
+        }
     }
 }

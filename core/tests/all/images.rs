@@ -66,6 +66,7 @@ fn a_preprocessor_that_does_not_fit_is_refused() {
         ("image_std", json!([0.5, 0.0, 0.5])),
         ("resample", json!(1)),
         ("rescale_factor", json!("1/255")),
+        ("do_resize", json!("no")),
     ] {
         let mut config = config();
         config[field] = value;
@@ -126,4 +127,17 @@ fn a_text_only_checkpoint_takes_no_picture() {
     let picture = read_image(&golden().join("pictures/exact.png")).unwrap();
     let error = engine.look(&picture).unwrap_err().to_string();
     assert!(error.contains("text only"), "{error}");
+}
+
+#[test]
+fn what_a_config_asks_for_is_not_allocated_blindly() {
+    let spec = open(&golden().join("llava")).model.spec.vision.clone().unwrap();
+    let picture = read_image(&golden().join("pictures/wide.png")).unwrap();
+    for size in [json!({"height": 16384, "width": 16384}), json!({"shortest_edge": 16384})] {
+        let mut config = config();
+        config["size"] = size;
+        let error =
+            Preprocessor::read(Some(&config), &spec).unwrap().pixels(&picture).unwrap_err().to_string();
+        assert!(error.contains("too large"), "{error}");
+    }
 }

@@ -2,7 +2,7 @@
 
     python make_pictures.py
 
-needs torch, pillow and transformers (made with 2.15, 12.0 and 5.24). Writes pictures/: smooth random PNGs of three sizes,
+needs torch, pillow and transformers (made with 2.15, 13.0 and 5.24). Writes pictures/: smooth random PNGs of three sizes,
 preprocessor_config.json, and expected.safetensors with the pixel values of each by name.
 """
 
