@@ -8,7 +8,7 @@ use crate::model::fused::{self, Masked, Visible};
 use crate::model::ops::{self, RopeTable};
 use crate::model::pass::plain_ffn;
 use crate::model::weights::{LayerWeights, Linear, NormWeights};
-use crate::model::{LayerSpec, Model, NormSpec, vision};
+use crate::model::{LayerSpec, Model, NormSpec};
 
 /// Where each row's FFN goes: 1 = big, 0 = small. One `[rows, 1]` tensor per layer; `None` = all rows big.
 pub type Coins = Option<Vec<Tensor>>;
@@ -21,50 +21,10 @@ pub struct Batch {
     pub targets: Vec<u32>,
     /// Tokens per sequence.
     pub len: usize,
-    /// Images of the first sequences, one each.
-    pub pictures: Option<Pictures>,
-}
-
-/// What the first sequences of a batch show.
-pub struct Pictures {
-    /// `[images, 3, side, side]`, normalised.
-    pub pixels: Tensor,
-    /// Row in its sequence at which an image begins.
-    pub at: usize,
-}
-
-/// The embedding with the images' rows in their places. `rows` `[images * tokens, d]`.
-fn put(x: &Tensor, rows: &Tensor, batch: &Batch, at: usize, tokens: usize) -> Result<Tensor> {
-    let (count, len) = (rows.dim(0)?, batch.len);
-    let place = |row: usize| {
-        let (sequence, column) = (row / len, row % len);
-        let inside = (at..at + tokens).contains(&column) && sequence * tokens < count;
-        (if inside { sequence * tokens + column - at } else { count + row }) as u32
-    };
-    let places: Vec<u32> = (0..batch.inputs.len()).map(place).collect();
-    let places = Tensor::from_vec(places, batch.inputs.len(), &Device::Cpu)?;
-    Ok(Tensor::cat(&[rows, x], 0)?.index_select(&places, 0)?)
 }
 
 /// -ln p(target) of every row, `[rows]`, nats.
 pub fn surprisals(model: &Model, batch: &Batch, coins: &Coins) -> Result<Tensor> {
-    let seen = match &batch.pictures {
-        Some(pictures) => Some(see(model, pictures)?),
-        None => None,
-    };
-    surprisals_of(model, batch, seen.as_ref(), coins)
-}
-
-/// The tower's rows of the batch's images.
-pub fn see(model: &Model, pictures: &Pictures) -> Result<Tensor> {
-    match (&model.spec.vision, &model.weights.vision) {
-        (Some(spec), Some(weights)) => vision::tower(spec, weights, &pictures.pixels),
-        _ => Err(Error::Internal("images for a model that reads text only".into())),
-    }
-}
-
-/// [`surprisals`] after [`see`].
-pub fn surprisals_of(model: &Model, batch: &Batch, seen: Option<&Tensor>, coins: &Coins) -> Result<Tensor> {
     let rows = batch.inputs.len();
     let spec = &model.spec;
     let rope = spec.layers.first().and_then(|layer| layer.attn.rope.as_ref());
@@ -73,12 +33,6 @@ pub fn surprisals_of(model: &Model, batch: &Batch, seen: Option<&Tensor>, coins:
     let rope = RopeTable::new(rope, &positions, batch.len)?;
     let visible: Visible = (0..batch.len).map(|query| 0..query + 1).collect();
     let mut x = ops::embedding(&model.weights.embed, &batch.inputs)?;
-    if let (Some(pictures), Some(seen)) = (&batch.pictures, seen) {
-        let (Some(vision), Some(weights)) = (&spec.vision, &model.weights.vision) else {
-            return Err(Error::Internal("images for a model that reads text only".into()));
-        };
-        x = put(&x, &vision::project(vision, weights, seen)?, batch, pictures.at, vision.tokens())?;
-    }
     for index in 0..spec.n_layers() {
         let (layer, weights) = model.layer(index)?;
         let read = norm(&x, layer.ln1.as_ref(), &weights.ln1)?;

@@ -192,7 +192,7 @@ fn rate(step: u64, steps: u64) -> f32 {
 
 /// Batch `step`: documents one after another, each with its BOS, cut to the length.
 fn batch(world: &World, tokenizer: &Tokenizer, step: u64) -> Result<Batch> {
-    let mut batch = Batch { inputs: Vec::new(), targets: Vec::new(), len: LEN, pictures: None };
+    let mut batch = Batch { inputs: Vec::new(), targets: Vec::new(), len: LEN };
     for sequence in 0..SEQUENCES as u64 {
         // Far apart, so that sequences of one run never share a document.
         let mut document = (step * SEQUENCES as u64 + sequence) << 8;
@@ -254,7 +254,6 @@ fn report(
             inputs: ids.iter().copied().take(len).collect(),
             targets: ids.iter().copied().skip(1).collect(),
             len,
-            pictures: None,
         };
         let small = coins(&vec![vec![false; len]; model.spec.n_layers()])?;
         for (sum, coins) in sums.iter_mut().zip([&None, &small]) {
@@ -293,8 +292,7 @@ fn homes_known(world: &World, tokenizer: &Tokenizer, model: &Model) -> Result<f3
         for home in &homes {
             let ids = tokenizer.encode(&format!("{} lives in {home}.", person.name), true)?;
             let len = ids.len() - 1;
-            let batch =
-                Batch { inputs: ids[..len].to_vec(), targets: ids[1..].to_vec(), len, pictures: None };
+            let batch = Batch { inputs: ids[..len].to_vec(), targets: ids[1..].to_vec(), len };
             let surprisals: Vec<f32> = surprisals(model, &batch, &None)?.to_vec1()?;
             let sum: f32 = surprisals.iter().skip(start.len() - 1).sum();
             if sum < best.0 {

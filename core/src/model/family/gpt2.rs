@@ -87,6 +87,5 @@ fn spec(fields: &Fields) -> Result<Spec> {
         bos,
         eos,
         vision: None,
-        routers: Vec::new(),
     })
 }

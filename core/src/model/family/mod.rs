@@ -7,7 +7,6 @@ use super::layout::Layout;
 use super::*;
 use crate::error::{Error, Result};
 
-mod duo;
 mod gemma;
 mod gpt2;
 mod gpt_neo;
@@ -239,7 +238,6 @@ impl Common {
             bos,
             eos,
             vision: None,
-            routers: Vec::new(),
         })
     }
 

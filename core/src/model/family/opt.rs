@@ -86,6 +86,5 @@ fn spec(fields: &Fields) -> Result<Spec> {
         bos,
         eos,
         vision: None,
-        routers: Vec::new(),
     })
 }
