@@ -2,7 +2,7 @@
 //! `preprocessor_config.json` describes (CLIPImageProcessor of transformers, its PIL back end).
 
 use std::fs::File;
-use std::io::{BufReader, Cursor, Read as _};
+use std::io::{Cursor, Read as _};
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
@@ -26,10 +26,7 @@ const MAX_FILE: u64 = 64 << 20;
 pub fn read_image(path: &Path) -> Result<RgbImage> {
     let file = File::open(path).map_err(|error| Error::image(path, error))?;
     let mut bytes = Vec::new();
-    BufReader::new(file)
-        .take(MAX_FILE + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| Error::image(path, error))?;
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|error| Error::image(path, error))?;
     decode_image(path, &bytes)
 }
 

@@ -47,14 +47,14 @@ pub fn open(
     if spec.unembed.tied {
         // Some writers keep only the unembedding of a tied pair.
         let only = decls.iter_mut().find(|decl| decl.slot.role == Role::Embed);
-        if let Some(embed) = only.filter(|embed| find(checkpoint, embed, layout.prefix).is_err())
+        if let Some(embed) = only.filter(|embed| find(checkpoint, embed, &layout).is_err())
             && checkpoint.info(&unembed_name(&layout)).is_some()
         {
             (embed.name, embed.prefixed) = (unembed_name(&layout), false);
         }
     }
     let named: Vec<(String, &Decl)> =
-        decls.iter().map(|decl| Ok((find(checkpoint, decl, layout.prefix)?, decl))).collect::<Result<_>>()?;
+        decls.iter().map(|decl| Ok((find(checkpoint, decl, &layout)?, decl))).collect::<Result<_>>()?;
     let bytes_resident = 4 * parameters(&spec, &layout);
     check("this checkpoint", bytes_resident)?;
 
@@ -137,22 +137,21 @@ fn tables_differ(checkpoint: &Checkpoint, spec: &Spec, layout: &Layout) -> bool 
     let decls = declare(spec, layout);
     let Some(embed) = decls.iter().find(|decl| decl.slot.role == Role::Embed) else { return false };
     let unembed = unembed_name(layout);
-    match find(checkpoint, embed, layout.prefix) {
+    match find(checkpoint, embed, layout) {
         Ok(name) => checkpoint.info(&unembed).is_some() && !checkpoint.same(&name, &unembed),
         Err(_) => false,
     }
 }
 
 /// Name of a declared tensor in the checkpoint. Checkpoints of the bare model leave out some or all of the prefix.
-fn find(checkpoint: &Checkpoint, decl: &Decl, prefix: &str) -> Result<String> {
-    let mut rest = if decl.prefixed { prefix } else { "" };
-    // transformers 5 leaves a level of the image tower's names out.
-    let short = decl.name.replacen("vision_tower.vision_model.", "vision_tower.", 1);
-    if short != decl.name && checkpoint.info(&decl.name).is_none() && checkpoint.info(&short).is_some() {
-        return find(checkpoint, &Decl { name: short, ..decl.clone() }, prefix);
-    }
+fn find(checkpoint: &Checkpoint, decl: &Decl, layout: &Layout) -> Result<String> {
+    let prefix = if decl.prefixed { layout.prefix } else { "" };
+    let mut rest = prefix;
     loop {
-        let name = format!("{rest}{}", decl.name);
+        let mut name = format!("{rest}{}", decl.name);
+        if checkpoint.info(&name).is_none() {
+            name = name.replacen(layout.respelt[0], layout.respelt[1], 1);
+        }
         if let Some(info) = checkpoint.info(&name) {
             if info.shape == decl.shape {
                 return Ok(name);
@@ -164,7 +163,6 @@ fn find(checkpoint: &Checkpoint, decl: &Decl, prefix: &str) -> Result<String> {
         let Some((_, shorter)) = rest.split_once('.') else { break };
         rest = shorter;
     }
-    let prefix = if decl.prefixed { prefix } else { "" };
     Err(Error::checkpoint(place(checkpoint), format!("has no tensor \"{prefix}{}\"", decl.name)))
 }
 

@@ -44,6 +44,8 @@ pub struct Layout {
     pub transposed: bool,
     /// Prefixes of image tower and projector.
     pub vision: [&'static str; 2],
+    /// A prefix, and what other writers put in its place.
+    pub respelt: [&'static str; 2],
 }
 
 /// How query, key and value projections are stored.
@@ -88,6 +90,7 @@ pub const LLAMA: Layout = Layout {
     unembed: "lm_head",
     transposed: false,
     vision: ["", ""],
+    respelt: ["", ""],
 };
 
 /// Where in the model a tensor goes.

@@ -73,11 +73,10 @@ impl Model {
     /// Logits of rows after the final norm. `x` `[rows, d]`; returns `[rows, vocab]`.
     pub fn project(&self, x: &Tensor) -> Result<Tensor> {
         let projected = match &self.weights.project_out {
-            Some(project) => ops::linear(x, &project.weight, None)?,
+            Some(project) => project.apply(x)?,
             None => x.clone(),
         };
-        let unembed = &self.weights.unembed;
-        let logits = ops::linear(&projected, &unembed.weight, unembed.bias.as_ref())?;
+        let logits = self.weights.unembed.apply(&projected)?;
         ops::soft_cap(&logits, self.spec.unembed.soft_cap)
     }
 
@@ -85,7 +84,7 @@ impl Model {
     /// bias or cap.
     pub fn direction_logits(&self, x: &Tensor) -> Result<Tensor> {
         let projected = match &self.weights.project_out {
-            Some(project) => ops::linear(x, &project.weight, None)?,
+            Some(project) => project.apply(x)?,
             None => x.clone(),
         };
         ops::linear(&projected, &self.weights.unembed.weight, None)
@@ -94,10 +93,7 @@ impl Model {
     /// Logits of rows of the residual stream: final norm, then [`Model::project`] (the logit lens).
     pub fn lens(&self, x: &Tensor) -> Result<Tensor> {
         let normed = match &self.spec.ln_final {
-            Some(norm) => {
-                let weights = &self.weights.ln_final;
-                ops::affine(&fused::normalized(x, norm)?, weights.weight.as_ref(), weights.bias.as_ref())?
-            }
+            Some(norm) => self.weights.ln_final.apply(&fused::normalized(x, norm)?)?,
             None => x.clone(),
         };
         self.project(&normed)

@@ -1,10 +1,10 @@
 //! The primitives of the forward pass, on rows `[rows, width]`, in plain tensor operations. Inference, training and
-//! attribution use the same ones; every one has a backward through candle's autograd. Norms, activations and softmax run
-//! in their [`super::fused`] forms; what stands here is the oracle these are tested against.
+//! attribution use the same ones; every one has a backward through candle's autograd. Norms, rotary turns, activations
+//! and softmax run in their [`super::fused`] forms; what stands here is the oracle these are tested against.
 
 use candle_core::{D, DType, Device, Tensor};
 
-use super::{Activation, NormKind, NormSpec, RopeScaling, RopeSpec, fused};
+use super::{Activation, NormKind, NormSpec, RopeScaling, RopeSpec};
 use crate::error::Result;
 
 /// x W^T + b. `x` `[rows, in]`, `weight` `[out, in]`, `bias` `[out]`.
@@ -112,8 +112,8 @@ pub fn attention_mix(pattern: &Tensor, v: &Tensor) -> Result<Tensor> {
 /// Cosines and sines of rotary positions, each `[rows, dims / 2]`.
 #[derive(Clone, Debug)]
 pub struct RopeTable {
-    cos: Tensor,
-    sin: Tensor,
+    pub(super) cos: Tensor,
+    pub(super) sin: Tensor,
     dims: usize,
 }
 
@@ -125,24 +125,20 @@ impl RopeTable {
         let angle = |&position: &usize| inverse.iter().map(move |f| position as f32 * f);
         let angles: Vec<f32> = positions.iter().flat_map(angle).collect();
         let angles = Tensor::from_vec(angles, (positions.len(), half), &Device::Cpu)?;
-        let cos = (angles.cos()? * factor)?.unsqueeze(1)?;
-        let sin = (angles.sin()? * factor)?.unsqueeze(1)?;
+        let cos = (angles.cos()? * factor)?;
+        let sin = (angles.sin()? * factor)?;
         Ok(Self { cos, sin, dims: rope.dims })
     }
 
     /// Rotate the first `dims` of each head, the two halves paired. `x` `[rows, heads, d_head]`.
     pub fn rotate(&self, x: &Tensor) -> Result<Tensor> {
-        fused::rotate(x, &self.cos.squeeze(1)?, &self.sin.squeeze(1)?)
-    }
-
-    /// [`RopeTable::rotate`] in plain operations.
-    pub fn rotate_plain(&self, x: &Tensor) -> Result<Tensor> {
         let (_, _, d_head) = x.dims3()?;
         let half = self.dims / 2;
+        let (cos, sin) = (self.cos.unsqueeze(1)?, self.sin.unsqueeze(1)?);
         let a = x.narrow(D::Minus1, 0, half)?;
         let b = x.narrow(D::Minus1, half, half)?;
-        let left = (a.broadcast_mul(&self.cos)? - b.broadcast_mul(&self.sin)?)?;
-        let right = (b.broadcast_mul(&self.cos)? + a.broadcast_mul(&self.sin)?)?;
+        let left = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
+        let right = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
         if self.dims == d_head {
             return Ok(Tensor::cat(&[left, right], D::Minus1)?);
         }

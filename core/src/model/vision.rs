@@ -218,8 +218,8 @@ pub fn tower(spec: &VisionSpec, weights: &VisionWeights, pixels: &Tensor) -> Res
     let visible: Visible = Arc::from(vec![0..rows; rows]);
     for layer in &weights.layers {
         x = (&x + attention(&norm(&x, spec, &layer.ln1)?, spec, layer, images, &visible)?)?;
-        let up = fused::activate(&linear(&norm(&x, spec, &layer.ln2)?, &layer.up)?, spec.act)?;
-        x = (&x + linear(&up, &layer.down)?)?;
+        let up = fused::activate(&layer.up.apply(&norm(&x, spec, &layer.ln2)?)?, spec.act)?;
+        x = (&x + layer.down.apply(&up)?)?;
     }
     Ok(x)
 }
@@ -228,7 +228,7 @@ pub fn tower(spec: &VisionSpec, weights: &VisionWeights, pixels: &Tensor) -> Res
 pub fn project(spec: &VisionSpec, weights: &VisionWeights, rows: &Tensor) -> Result<Tensor> {
     let rows = if spec.keep_class { rows.clone() } else { patches_of(spec, rows)? };
     let [first, second] = &weights.project;
-    linear(&fused::activate(&linear(&rows, first)?, spec.projector_act)?, second)
+    second.apply(&fused::activate(&first.apply(&rows)?, spec.projector_act)?)
 }
 
 /// The rows of [`tower`] without the class tokens, `[images * patches, width]`.
@@ -238,12 +238,8 @@ pub fn patches_of(spec: &VisionSpec, rows: &Tensor) -> Result<Tensor> {
     Ok(patches.reshape((images * (count - 1), spec.width))?)
 }
 
-fn linear(x: &Tensor, linear: &Linear) -> Result<Tensor> {
-    ops::linear(x, &linear.weight, linear.bias.as_ref())
-}
-
 fn norm(x: &Tensor, spec: &VisionSpec, weights: &NormWeights) -> Result<Tensor> {
-    ops::affine(&fused::normalized(x, &spec.norm)?, weights.weight.as_ref(), weights.bias.as_ref())
+    weights.apply(&fused::normalized(x, &spec.norm)?)
 }
 
 /// Every row of an image sees every row of it.
@@ -257,12 +253,12 @@ fn attention(
     let (rows, d_head) = (spec.rows(), spec.width / spec.heads);
     let [q, k, v] = &layer.qkv;
     let heads = |part: &Linear| -> Result<Tensor> {
-        let x = linear(read, part)?.reshape((images, rows, spec.heads, d_head))?;
+        let x = part.apply(read)?.reshape((images, rows, spec.heads, d_head))?;
         Ok(x.transpose(1, 2)?.contiguous()?.reshape((images * spec.heads, rows, d_head))?)
     };
     let raw = ops::attention_raw(&heads(q)?, &heads(k)?)?;
     let scale = 1.0 / (d_head as f32).sqrt();
     let pattern = fused::pattern(&raw, &Masked { scale, cap: None, visible: Visible::clone(visible) })?;
     let mixed = ops::attention_mix(&pattern, &heads(v)?)?.reshape((rows, images, spec.width))?;
-    linear(&mixed.transpose(0, 1)?.contiguous()?.reshape((images * rows, spec.width))?, &layer.out)
+    layer.out.apply(&mixed.transpose(0, 1)?.contiguous()?.reshape((images * rows, spec.width))?)
 }

@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::layout::{FfnIn, Layout, Qkv, Role, Slot, WeightPart};
 use super::vision::{self, VisionWeights};
-use super::{LayerSpec, NormSpec, QkNormOver, Spec};
+use super::{LayerSpec, NormSpec, QkNormOver, Spec, ops};
 use crate::error::{Error, Result};
 
 /// All weights, f32.
@@ -237,7 +237,19 @@ impl Taker {
     }
 }
 
+impl NormWeights {
+    /// normalized * weight + bias.
+    pub fn apply(&self, normalized: &Tensor) -> Result<Tensor> {
+        ops::affine(normalized, self.weight.as_ref(), self.bias.as_ref())
+    }
+}
+
 impl Linear {
+    /// x W^T + b. `x` `[rows, in]`; returns `[rows, out]`.
+    pub fn apply(&self, x: &Tensor) -> Result<Tensor> {
+        ops::linear(x, &self.weight, self.bias.as_ref())
+    }
+
     /// Output rows `start .. start + len`, sharing storage.
     fn rows(&self, start: usize, len: usize) -> Result<Self> {
         Ok(Self {

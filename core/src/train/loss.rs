@@ -63,11 +63,7 @@ pub fn coins(big: &[Vec<bool>]) -> Result<Coins> {
 
 fn norm(x: &Tensor, spec: Option<&NormSpec>, weights: &NormWeights) -> Result<Tensor> {
     let Some(spec) = spec else { return Ok(x.clone()) };
-    ops::affine(&fused::normalized(x, spec)?, weights.weight.as_ref(), weights.bias.as_ref())
-}
-
-fn linear(x: &Tensor, linear: &Linear) -> Result<Tensor> {
-    ops::linear(x, &linear.weight, linear.bias.as_ref())
+    weights.apply(&fused::normalized(x, spec)?)
 }
 
 /// Attention within each sequence: sequences stand where the primitives have groups of heads.
@@ -82,19 +78,19 @@ fn attention(
     let spec = &layer.attn;
     let (rows, sequences) = (read.dim(0)?, read.dim(0)? / len);
     let heads = |linear_: &Linear, heads: usize| -> Result<Tensor> {
-        Ok(linear(read, linear_)?.reshape((rows, heads, spec.d_head))?)
+        Ok(linear_.apply(read)?.reshape((rows, heads, spec.d_head))?)
     };
     let stack = |x: Tensor, heads: usize| -> Result<Tensor> {
         let x = x.reshape((sequences, len, heads, spec.d_head))?.transpose(1, 2)?.contiguous()?;
         Ok(x.reshape((sequences * heads, len, spec.d_head))?)
     };
-    let q = stack(rope.rotate(&heads(&weights.query, spec.heads)?)?, spec.heads)?;
-    let k = stack(rope.rotate(&heads(&weights.key, spec.kv_heads)?)?, spec.kv_heads)?;
+    let q = stack(fused::rotate(&heads(&weights.query, spec.heads)?, rope)?, spec.heads)?;
+    let k = stack(fused::rotate(&heads(&weights.key, spec.kv_heads)?, rope)?, spec.kv_heads)?;
     let v = stack(heads(&weights.value, spec.kv_heads)?, spec.kv_heads)?;
     let masked = Masked { scale: spec.scale, cap: spec.soft_cap, visible: Visible::clone(visible) };
     let pattern = fused::pattern(&ops::attention_raw(&q, &k)?, &masked)?;
     let mixed = ops::attention_mix(&pattern, &v)?;
     let width = spec.heads * spec.d_head;
     let mixed = mixed.reshape((len, sequences, width))?.transpose(0, 1)?.contiguous()?;
-    linear(&mixed.reshape((rows, width))?, &weights.out)
+    weights.out.apply(&mixed.reshape((rows, width))?)
 }

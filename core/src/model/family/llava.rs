@@ -14,6 +14,8 @@ pub(super) const FAMILY: Family = Family {
         prefix: "language_model.model.",
         unembed: "language_model.lm_head",
         vision: ["vision_tower.vision_model.", "multi_modal_projector."],
+        // transformers 5 leaves a level out.
+        respelt: ["vision_tower.vision_model.", "vision_tower."],
         ..LLAMA
     },
 };

@@ -3,10 +3,11 @@
 use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor};
 
 use super::{Result, row, rows, slice};
+use crate::model::ops::RopeTable;
 
-/// Turn the first dimensions of every head. `x` `[rows, heads, d_head]`, `cos` and `sin` `[rows, dims / 2]`.
-pub fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> crate::Result<Tensor> {
-    Ok(x.contiguous()?.apply_op3(cos, sin, Rotary { backward: false })?)
+/// [`RopeTable::rotate`]. `x` `[rows, heads, d_head]`.
+pub fn rotate(x: &Tensor, table: &RopeTable) -> crate::Result<Tensor> {
+    Ok(x.contiguous()?.apply_op3(&table.cos, &table.sin, Rotary { backward: false })?)
 }
 
 /// The turn, or its inverse, which is its transpose: its backward.
@@ -68,7 +69,7 @@ impl CustomOp3 for Rotary {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{check_gradient, flat, values};
-    use crate::model::ops::RopeTable;
+    use super::*;
     use crate::model::{RopeScaling, RopeSpec};
 
     fn table(dims: usize) -> RopeTable {
@@ -80,7 +81,7 @@ mod tests {
     fn as_the_plain_form() {
         for dims in [8, 6] {
             let (x, table) = (values(&[4, 3, 8], 1), table(dims));
-            assert_eq!(flat(&table.rotate(&x).unwrap()), flat(&table.rotate_plain(&x).unwrap()), "{dims}");
+            assert_eq!(flat(&rotate(&x, &table).unwrap()), flat(&table.rotate(&x).unwrap()), "{dims}");
         }
     }
 
@@ -88,7 +89,7 @@ mod tests {
     fn backward() {
         for dims in [8, 6] {
             let table = table(dims);
-            check_gradient(&values(&[4, 3, 8], 2), |x| table.rotate(x));
+            check_gradient(&values(&[4, 3, 8], 2), |x| rotate(x, &table));
         }
     }
 }

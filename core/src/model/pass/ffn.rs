@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor};
 
 use super::super::weights::{Ffn, LayerWeights};
 use super::super::{Activation, FfnSpec, LayerSpec, Residual};
-use super::{Pass, fused, linear, ops};
+use super::{Pass, fused, ops};
 use crate::error::{Error, Result};
 use crate::plan::Lane;
 use crate::site::{Hook, Site};
@@ -162,18 +162,18 @@ impl Pass {
     fn big_ffn(&mut self, layer: usize, spec: &FfnSpec, ffn: &Ffn, read: &Tensor) -> Result<Tensor> {
         let post = match &ffn.gate {
             Some(gate) => {
-                let gate = self.hook(layer, Hook::MlpPre, linear(read, gate)?)?;
-                let up = self.hook(layer, Hook::MlpPreLinear, linear(read, &ffn.up)?)?;
+                let gate = self.hook(layer, Hook::MlpPre, gate.apply(read)?)?;
+                let up = self.hook(layer, Hook::MlpPreLinear, ffn.up.apply(read)?)?;
                 let gate = self.hook(layer, Hook::MlpGatePost, fused::activate(&gate, spec.act)?)?;
                 (gate * up)?
             }
             None => {
-                let up = self.hook(layer, Hook::MlpPre, linear(read, &ffn.up)?)?;
+                let up = self.hook(layer, Hook::MlpPre, ffn.up.apply(read)?)?;
                 fused::activate(&up, spec.act)?
             }
         };
         let post = self.hook(layer, Hook::MlpPost, post)?;
-        linear(&post, &ffn.down)
+        ffn.down.apply(&post)
     }
 }
 
@@ -184,10 +184,10 @@ fn select(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
 
 /// An FFN without sites.
 pub fn plain_ffn(read: &Tensor, ffn: &Ffn, act: Activation) -> Result<Tensor> {
-    let up = linear(read, &ffn.up)?;
+    let up = ffn.up.apply(read)?;
     let post = match &ffn.gate {
-        Some(gate) => fused::gated(&linear(read, gate)?, &up, act)?,
+        Some(gate) => fused::gated(&gate.apply(read)?, &up, act)?,
         None => fused::activate(&up, act)?,
     };
-    linear(&post, &ffn.down)
+    ffn.down.apply(&post)
 }

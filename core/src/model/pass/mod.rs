@@ -11,7 +11,7 @@ use candle_core::Tensor;
 
 use super::fused::{self, Masked, Visible};
 use super::ops::{self, RopeTable};
-use super::weights::{LayerWeights, Linear, NormWeights};
+use super::weights::{LayerWeights, NormWeights};
 use super::{ImageRows, KvCache, LayerSpec, Model, NormSpec, QkNormOver, Residual};
 use crate::error::{Error, Result};
 use crate::plan::schedule::Schedule;
@@ -221,7 +221,7 @@ impl Pass {
             x = image.put(&x, &self.tokens)?;
         }
         if let Some(project) = &model.weights.project_in {
-            x = linear(&x, project)?;
+            x = project.apply(&x)?;
         }
         if let Some(scale) = model.spec.embed.scale {
             x = (x * f64::from(scale))?;
@@ -255,7 +255,7 @@ impl Pass {
             }
         }
         let normalized = self.site(sites[1], normalized)?;
-        ops::affine(&normalized, weights.weight.as_ref(), weights.bias.as_ref())
+        weights.apply(&normalized)
     }
 
     fn block_norm(
@@ -327,9 +327,9 @@ impl Pass {
         let attn = &spec.attn;
         let rows = read.dim(0)?;
         let heads = |x: Tensor, heads: usize| x.reshape((rows, heads, attn.d_head));
-        let q = heads(linear(read, &weights.query)?, attn.heads)?;
-        let k = heads(linear(read, &weights.key)?, attn.kv_heads)?;
-        let v = heads(linear(read, &weights.value)?, attn.kv_heads)?;
+        let q = heads(weights.query.apply(read)?, attn.heads)?;
+        let k = heads(weights.key.apply(read)?, attn.kv_heads)?;
+        let v = heads(weights.value.apply(read)?, attn.kv_heads)?;
         let mut q = self.hook(layer, Hook::Q, q)?;
         let mut k = self.hook(layer, Hook::K, k)?;
         let v = self.hook(layer, Hook::V, v)?;
@@ -338,9 +338,9 @@ impl Pass {
             k = qk_norm(&k, &qk.norm, qk.over, &weights.key_norm)?;
         }
         if let Some(table) = self.rope(layer)? {
-            let rotated = table.rotate(&q)?;
+            let rotated = fused::rotate(&q, &table)?;
             q = self.hook(layer, Hook::RotQ, rotated)?;
-            let rotated = table.rotate(&k)?;
+            let rotated = fused::rotate(&k, &table)?;
             k = self.hook(layer, Hook::RotK, rotated)?;
         }
         let start = self.positions.first().copied().unwrap_or(0);
@@ -356,7 +356,7 @@ impl Pass {
         };
         let pattern = self.hook(layer, Hook::Pattern, pattern)?;
         let z = self.hook(layer, Hook::Z, ops::attention_mix(&pattern, &v)?)?;
-        linear(&z.reshape((rows, attn.heads * attn.d_head))?, &weights.out)
+        weights.out.apply(&z.reshape((rows, attn.heads * attn.d_head))?)
     }
 
     /// The keys that each row's query sees: its own and those before it, within the window.
@@ -405,15 +405,11 @@ impl Pass {
     }
 }
 
-fn linear(x: &Tensor, linear: &Linear) -> Result<Tensor> {
-    ops::linear(x, &linear.weight, linear.bias.as_ref())
-}
-
 /// Norm of queries or keys `[rows, heads, d_head]`.
 fn qk_norm(x: &Tensor, norm: &NormSpec, over: QkNormOver, weights: &NormWeights) -> Result<Tensor> {
     let shape = x.shape().clone();
     let x = if over == QkNormOver::Full { x.flatten_from(1)? } else { x.clone() };
     let normed = fused::normalized(&x, norm)?;
-    let y = ops::affine(&normed, weights.weight.as_ref(), weights.bias.as_ref())?;
+    let y = weights.apply(&normed)?;
     Ok(y.reshape(shape)?)
 }
