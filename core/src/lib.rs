@@ -26,6 +26,7 @@
 pub mod checkpoint;
 pub mod engine;
 pub mod error;
+pub mod evaluate;
 pub mod figure;
 pub mod metric;
 pub mod model;

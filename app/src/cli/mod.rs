@@ -11,6 +11,7 @@ use sluice_core::plan::Plan;
 use sluice_core::{Error, Result};
 
 mod bench;
+mod evaluate;
 mod generate;
 mod inspect;
 mod report;
@@ -45,6 +46,8 @@ enum Command {
     Screenshots(screenshots::Screenshots),
     /// Train the checkpoint that ships with Sluice
     Train(train::Train),
+    /// Report card of a checkpoint that `train` made
+    Evaluate(evaluate::Evaluate),
 }
 
 /// What to run on.
@@ -126,6 +129,7 @@ pub fn main() -> ExitCode {
         Some(Command::Bench(command)) => command.run(),
         Some(Command::Screenshots(command)) => command.run(),
         Some(Command::Train(command)) => command.run(),
+        Some(Command::Evaluate(command)) => command.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

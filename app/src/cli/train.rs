@@ -3,14 +3,23 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use sluice_core::Result;
-use sluice_core::train::{self, Options};
+use sluice_core::train::{self, Diet, Options};
 
 use super::{note, out};
 
 /// A year; what is longer is no limit.
 const MOST_MINUTES: f32 = 525_600.0;
+
+/// Sequences per step: pictures, facts, stories.
+const WHOLE: Diet = Diet { pictures: 11, facts: 4, stories: 1 };
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Part {
+    Pictures,
+    Facts,
+}
 
 #[derive(Args)]
 pub struct Train {
@@ -20,9 +29,15 @@ pub struct Train {
     /// Seed of text, weights, batches and routing
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Updates of the whole run
-    #[arg(long, default_value_t = 1200)]
+    /// Updates of the whole run; the last eighth trains the routers
+    #[arg(long, default_value_t = 6000)]
     steps: u64,
+    /// Read nothing else: to see alone what one part of the world asks of the model
+    #[arg(long, value_enum)]
+    only: Option<Part>,
+    /// Steps between two saves of the state
+    #[arg(long, default_value_t = 100)]
+    save_every: u64,
     /// Go on from the state in the folder
     #[arg(long)]
     resume: bool,
@@ -37,6 +52,12 @@ impl Train {
             out: self.out.clone(),
             seed: self.seed,
             steps: self.steps,
+            diet: match self.only {
+                None => WHOLE,
+                Some(Part::Pictures) => Diet { facts: 0, stories: 0, ..WHOLE },
+                Some(Part::Facts) => Diet { pictures: 0, facts: 8, stories: 0 },
+            },
+            save_every: self.save_every,
             resume: self.resume,
             limit: self
                 .minutes
@@ -48,8 +69,9 @@ impl Train {
                 return;
             }
             said = Instant::now();
-            let train::run::Status { step, steps, loss, eta_s } = status;
-            note(&format!("step {step} of {steps}, {loss:.4} nats per token, {eta_s:.0} s left"));
+            let train::run::Status { step, steps, loss, patches, eta_s } = status;
+            let patches = if patches > 0.0 { format!(", {patches:.3} per patch") } else { String::new() };
+            note(&format!("step {step} of {steps}, {loss:.4} nats per token{patches}, {eta_s:.0} s left"));
         })?;
         match report {
             Some(report) => {

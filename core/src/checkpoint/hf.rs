@@ -26,7 +26,20 @@ pub struct Checkpoint {
     files: Vec<TensorFile>,
     /// Tensor name -> index into `files`.
     home: BTreeMap<String, usize>,
-    embedded_tokenizer: Option<&'static str>,
+    embedded: Option<Embedded>,
+}
+
+/// The files of a checkpoint that is compiled in.
+#[derive(Debug)]
+pub struct Embedded {
+    /// config.json
+    pub config: &'static str,
+    /// preprocessor_config.json
+    pub preprocessor: &'static str,
+    /// tokenizer.json
+    pub tokenizer: &'static str,
+    /// model.safetensors
+    pub weights: &'static [u8],
 }
 
 impl Checkpoint {
@@ -61,16 +74,11 @@ impl Checkpoint {
     }
 
     /// A checkpoint compiled in.
-    pub fn embedded(
-        name: &str,
-        config: &'static str,
-        tokenizer: &'static str,
-        weights: &'static [u8],
-    ) -> Result<Self> {
-        let value = parse_object(Path::new("config.json"), config)?;
-        let files = vec![TensorFile::embedded("model.safetensors", weights)?];
-        let mut checkpoint = Self::new(name.into(), None, value, config.into(), files)?;
-        checkpoint.embedded_tokenizer = Some(tokenizer);
+    pub fn embedded(name: &str, embedded: Embedded) -> Result<Self> {
+        let value = parse_object(Path::new("config.json"), embedded.config)?;
+        let files = vec![TensorFile::embedded("model.safetensors", embedded.weights)?];
+        let mut checkpoint = Self::new(name.into(), None, value, embedded.config.into(), files)?;
+        checkpoint.embedded = Some(embedded);
         Ok(checkpoint)
     }
 
@@ -92,7 +100,7 @@ impl Checkpoint {
                 }
             }
         }
-        Ok(Self { name, folder, config, config_text, files, home, embedded_tokenizer: None })
+        Ok(Self { name, folder, config, config_text, files, home, embedded: None })
     }
 
     /// Folder name.
@@ -152,6 +160,9 @@ impl Checkpoint {
 
     /// How pictures are prepared: preprocessor_config.json, or its part of processor_config.json.
     pub fn preprocessor_config(&self) -> Result<Option<Value>> {
+        if let Some(embedded) = &self.embedded {
+            return parse_object(Path::new("preprocessor_config.json"), embedded.preprocessor).map(Some);
+        }
         let Some(folder) = &self.folder else { return Ok(None) };
         let (alone, joint) = (folder.join("preprocessor_config.json"), folder.join("processor_config.json"));
         if alone.is_file() {
@@ -180,8 +191,10 @@ impl Checkpoint {
 
     /// The tokenizer, `None` where the folder has none.
     pub fn tokenizer(&self) -> Result<Option<Tokenizer>> {
-        match (&self.folder, self.embedded_tokenizer) {
-            (_, Some(json)) => Tokenizer::from_json(Path::new("tokenizer.json"), json, None).map(Some),
+        match (&self.folder, &self.embedded) {
+            (_, Some(embedded)) => {
+                Tokenizer::from_json(Path::new("tokenizer.json"), embedded.tokenizer, None).map(Some)
+            }
             (Some(folder), None) => Tokenizer::open(folder),
             (None, None) => Ok(None),
         }

@@ -11,7 +11,7 @@ mod save;
 mod tensors;
 mod tokenizer;
 
-pub use hf::Checkpoint;
+pub use hf::{Checkpoint, Embedded};
 pub use image::{Preprocessor, decode_image, read_image};
 pub use save::{SaveDtype, safetensors_bytes, save, write_atomic};
 pub use tensors::{TensorFile, TensorInfo};

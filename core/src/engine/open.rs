@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::memory::check;
 use super::{Cancelled, Engine};
-use crate::checkpoint::{Checkpoint, Preprocessor};
+use crate::checkpoint::{Checkpoint, Embedded, Preprocessor};
 use crate::error::{Error, Result};
 use crate::model::layout::{Decl, Layout, Role, declare, parameters};
 use crate::model::{Model, Spec, family};
@@ -120,12 +120,13 @@ pub fn open(
 
 /// The checkpoint that ships with Sluice, compiled in; `sluice train` makes it.
 pub fn bundled() -> Result<Checkpoint> {
-    Checkpoint::embedded(
-        "bundled",
-        include_str!("../../../assets/bundled/config.json"),
-        include_str!("../../../assets/bundled/tokenizer.json"),
-        include_bytes!("../../../assets/bundled/model.safetensors"),
-    )
+    let files = Embedded {
+        config: include_str!("../../../assets/bundled/config.json"),
+        preprocessor: include_str!("../../../assets/bundled/preprocessor_config.json"),
+        tokenizer: include_str!("../../../assets/bundled/tokenizer.json"),
+        weights: include_bytes!("../../../assets/bundled/model.safetensors"),
+    };
+    Checkpoint::embedded("bundled", files)
 }
 
 fn unembed_name(layout: &Layout) -> String {

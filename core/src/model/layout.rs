@@ -148,6 +148,8 @@ pub enum Role {
     Unembed,
     /// Image tower and projector.
     Vision(VisionRole),
+    /// Matrix of a learned router, by its place in [`Spec::routers`].
+    Router(usize),
 }
 
 /// A tensor that a checkpoint of some spec must hold.
@@ -189,6 +191,10 @@ pub fn declare(spec: &Spec, layout: &Layout) -> Vec<Decl> {
     for (index, layer) in spec.layers.iter().enumerate() {
         list.layer = Some(index);
         list.block(d, layer);
+        for (router, number) in spec.routers.iter().zip(0..) {
+            let name = format!("routers.{}", router.name);
+            list.weight(Role::Router(number), &name, vec![router.lanes.len(), d]);
+        }
     }
     list.layer = None;
     list.norm(Role::LnFinal, layout.ln_final, spec.ln_final, d);

@@ -1,6 +1,8 @@
 //! An architecture as data. A family reads config.json into a [`Spec`]; the one forward pass reads nothing else.
 
 use super::VisionSpec;
+use crate::error::{Error, Result};
+use crate::plan::Lane;
 
 /// Everything that changes the arithmetic of a model.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +29,20 @@ pub struct Spec {
     pub eos: Vec<u32>,
     /// Image tower and projector, of a model that reads images.
     pub vision: Option<VisionSpec>,
+    /// Learned routers of a Duo model; each has a matrix in every block.
+    pub routers: Vec<RouterSpec>,
+}
+
+/// A learned router (Duo-LLM, section 2, stage 3): per block a linear map from the normalised stream to one number per
+/// lane.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouterSpec {
+    /// Name in the checkpoint and in plans.
+    pub name: String,
+    /// What it chooses between, in the order of its outputs.
+    pub lanes: Vec<Lane>,
+    /// Share of each lane that it was trained for, as long as `lanes`.
+    pub budget: Vec<f32>,
 }
 
 /// Token and position embedding.
@@ -280,6 +296,11 @@ impl Spec {
     /// Number of blocks.
     pub fn n_layers(&self) -> usize {
         self.layers.len()
+    }
+
+    /// A learned router by its place.
+    pub fn router(&self, index: usize) -> Result<&RouterSpec> {
+        self.routers.get(index).ok_or_else(|| Error::Internal(format!("no router {index}")))
     }
 
     /// Whether every block has a small FFN of its own.

@@ -57,6 +57,8 @@ pub struct LayerWeights {
     pub ffn: Ffn,
     /// The small FFN of a Duo model.
     pub small: Option<Ffn>,
+    /// One `[lanes, d]` per entry of [`Spec::routers`].
+    pub routers: Vec<Tensor>,
 }
 
 /// y = x W^T + b
@@ -97,7 +99,7 @@ pub fn assemble(spec: &Spec, layout: &Layout, parts: Parts) -> Result<Weights> {
     let mut layers = Vec::with_capacity(spec.n_layers());
     for (index, layer) in spec.layers.iter().enumerate() {
         take.layer = Some(index);
-        layers.push(take.layer(layer, layout)?);
+        layers.push(take.layer(layer, layout, spec.routers.len())?);
     }
     take.layer = None;
     let embed = take.weight(Role::Embed)?;
@@ -158,7 +160,7 @@ impl Taker {
         Ok(NormWeights { weight, bias })
     }
 
-    fn layer(&mut self, spec: &LayerSpec, layout: &Layout) -> Result<LayerWeights> {
+    fn layer(&mut self, spec: &LayerSpec, layout: &Layout, routers: usize) -> Result<LayerWeights> {
         let attn = &spec.attn;
         let [query, key, value] = match layout.qkv {
             Qkv::Split(_) => [
@@ -213,6 +215,7 @@ impl Taker {
             key_norm,
             ffn: Ffn { gate, up, down: self.linear(Role::Down, spec.ffn.out_bias)? },
             small,
+            routers: (0..routers).map(|number| self.weight(Role::Router(number))).collect::<Result<_>>()?,
         })
     }
 

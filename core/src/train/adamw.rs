@@ -40,13 +40,30 @@ impl AdamW {
         Self { parameters, step: 0, decay }
     }
 
-    /// One update with gradients clipped to a norm of `clip`. Returns the norm before clipping.
-    pub fn update(&mut self, grads: &GradStore, rate: f32, clip: f32) -> Result<f32> {
+    /// One update of the parameters whose names `trains`. Their gradients are the sums over `grads`, clipped to a norm of
+    /// `clip`. Returns the norm before clipping. The bias correction counts every update, also of other parameters.
+    pub fn update(
+        &mut self,
+        grads: &[GradStore],
+        rate: f32,
+        clip: f32,
+        trains: impl Fn(&str) -> bool,
+    ) -> Result<f32> {
         let mut flat = Vec::with_capacity(self.parameters.len());
-        for (name, parameter) in &self.parameters {
-            let grad = grads.get(parameter.var.as_tensor());
-            let grad = grad.ok_or_else(|| Error::Internal(format!("no gradient of {name}")))?;
-            flat.push(grad.flatten_all()?.to_vec1::<f32>()?);
+        for (name, parameter) in self.parameters.iter().filter(|(name, _)| trains(name)) {
+            let mut sum: Vec<f32> = Vec::new();
+            for grad in grads.iter().filter_map(|grads| grads.get(parameter.var.as_tensor())) {
+                let values: Vec<f32> = grad.flatten_all()?.to_vec1()?;
+                if sum.is_empty() {
+                    sum = values;
+                } else {
+                    sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+                }
+            }
+            if sum.is_empty() {
+                return Err(Error::Internal(format!("no gradient of {name}")));
+            }
+            flat.push(sum);
         }
         let squares = flat.iter().flatten().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>();
         let norm = squares.sqrt() as f32;
@@ -55,7 +72,8 @@ impl AdamW {
         let power = |beta: f32| 1.0 - f64::from(beta).powi(self.step as i32);
         let [first, second] = BETA.map(|beta| power(beta) as f32);
         let decay = rate * self.decay;
-        for (parameter, grad) in self.parameters.values_mut().zip(&flat) {
+        let trained = self.parameters.iter_mut().filter(|(name, _)| trains(name));
+        for ((_, parameter), grad) in trained.zip(&flat) {
             let mut values: Vec<f32> = parameter.var.flatten_all()?.to_vec1()?;
             let shrink = if parameter.decays { 1.0 - decay } else { 1.0 };
             let moments = parameter.mean.par_iter_mut().zip(parameter.square.par_iter_mut());

@@ -1,22 +1,28 @@
-//! The bundled checkpoint is made here: a small text-only Duo model (Duo-LLM, arXiv 2410.10846, section 2, stage 1),
-//! trained on text that this module writes, with every token sent to the big or the small FFN of every layer by the
-//! toss of a coin.
+//! The bundled checkpoint is made here: a small vision-language Duo model (Duo-LLM, arXiv 2410.10846), trained on a world
+//! that this module generates.
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | [`text`] | the generated world: invented people, places and crafts, and stories about them |
-//! | [`vocabulary`] | the tokenizer, learned from that text |
-//! | [`loss`] | the batched forward pass over the primitives of [`crate::model::ops`], and its loss |
+//! | [`world`] | the generated world: pictures, conversations, facts, stories |
+//! | [`vocabulary`] | the tokenizer, learned from what the world says |
+//! | [`config`] | the shape of the model, as the files that other tools read |
+//! | [`batch`] | what a step reads |
+//! | [`loss`] | the batched forward pass under any routing, and its loss |
+//! | [`patches`] | the early per-patch loss of the image tower |
 //! | [`adamw`] | the optimiser, with a state that can be saved |
-//! | [`run`] | the loop: schedule, progress, save, resume |
+//! | [`run`] | the loop: stages, schedule, progress, save, resume |
 //!
 //! Everything random comes from the seed and a counter, so the state at a step does not depend on how often the run
 //! was interrupted before it.
 
 pub mod adamw;
+pub mod batch;
+pub mod config;
 pub mod loss;
+pub mod patches;
 pub mod run;
-pub mod text;
 pub mod vocabulary;
+pub mod world;
 
+pub use batch::Diet;
 pub use run::{Options, Report, train};

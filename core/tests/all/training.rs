@@ -4,10 +4,15 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use sluice_core::train::{Options, train};
+use sluice_core::checkpoint::Checkpoint;
+use sluice_core::engine;
+use sluice_core::train::{Diet, Options, train};
 
+const DIET: Diet = Diet { pictures: 2, facts: 1, stories: 1 };
+
+/// Seven steps of the modules, one of a router.
 fn options(out: &Path, resume: bool, limit: Option<Duration>) -> Options {
-    Options { out: out.to_owned(), seed: 3, steps: 4, resume, limit }
+    Options { out: out.to_owned(), seed: 3, steps: 8, diet: DIET, save_every: 3, resume, limit }
 }
 
 #[test]
@@ -15,7 +20,7 @@ fn options(out: &Path, resume: bool, limit: Option<Duration>) -> Options {
 fn an_interrupted_run_ends_at_the_same_bytes() {
     let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let report = train(&options(whole.path(), false, None), &mut |_| {}).unwrap().unwrap();
-    assert!(report.all_big.is_finite() && report.all_small.is_finite());
+    assert_eq!((report.router_steps, report.pictures), (1, 16));
     // A limit is looked at before every step: each sitting does at least the steps that fit into it, the first none.
     let mut sittings = 0;
     let mut limit = Some(Duration::ZERO);
@@ -27,21 +32,28 @@ fn an_interrupted_run_ends_at_the_same_bytes() {
         }
     }
     assert!(sittings > 1, "never interrupted");
-    for name in ["model.safetensors", "config.json", "tokenizer.json"] {
-        assert_eq!(
-            fs::read(whole.path().join(name)).unwrap(),
-            fs::read(parts.path().join(name)).unwrap(),
-            "{name}"
-        );
+    for name in ["model.safetensors", "config.json", "preprocessor_config.json", "tokenizer.json"] {
+        let bytes = |folder: &Path| fs::read(folder.join(name)).unwrap();
+        assert_eq!(bytes(whole.path()), bytes(parts.path()), "{name}");
     }
-    assert!(!parts.path().join("training-state.safetensors").exists());
+    // What was written opens, with its routers and its image tower.
+    let checkpoint = Checkpoint::open(whole.path()).unwrap();
+    let opened = engine::open(&checkpoint, &mut |_, _| {}, &engine::never).unwrap();
+    assert_eq!(opened.card.warnings, [""; 0]);
+    let spec = &opened.engine.model.spec;
+    assert!(spec.is_duo() && spec.vision.is_some() && spec.routers.len() == 5);
 }
 
 #[test]
 fn a_state_of_another_run_is_refused() {
     let out = tempfile::tempdir().unwrap();
     assert!(train(&options(out.path(), false, Some(Duration::ZERO)), &mut |_| {}).unwrap().is_none());
-    let other = Options { seed: 4, ..options(out.path(), true, None) };
-    let error = train(&other, &mut |_| {}).unwrap_err().to_string();
-    assert!(error.contains("seed 3"), "{error}");
+    for other in [
+        Options { seed: 4, ..options(out.path(), true, None) },
+        Options { steps: 9, ..options(out.path(), true, None) },
+        Options { diet: Diet { pictures: 3, ..DIET }, ..options(out.path(), true, None) },
+    ] {
+        let error = train(&other, &mut |_| {}).unwrap_err().to_string();
+        assert!(error.contains("another seed, length or mix"), "{error}");
+    }
 }

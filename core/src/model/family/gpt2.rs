@@ -87,5 +87,6 @@ fn spec(fields: &Fields) -> Result<Spec> {
         bos,
         eos,
         vision: None,
+        routers: Vec::new(),
     })
 }

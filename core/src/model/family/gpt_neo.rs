@@ -85,6 +85,7 @@ fn spec(fields: &Fields) -> Result<Spec> {
         bos,
         eos,
         vision: None,
+        routers: Vec::new(),
     })
 }
 

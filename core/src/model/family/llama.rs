@@ -4,7 +4,7 @@
 use super::super::fields::Fields;
 use super::super::layout::LLAMA;
 use super::super::*;
-use super::{Class, Common, Family, heads_divide, rope};
+use super::{Class, Common, Family, duo, heads_divide, rope};
 use crate::error::Result;
 
 pub(super) const LLAMA_FAMILY: Family = Family { model_type: "llama", spec: llama, layout: |_| LLAMA };
@@ -46,11 +46,9 @@ pub(super) fn llama(fields: &Fields) -> Result<Spec> {
     (layer.attn.qkv_bias, layer.attn.out_bias) = (bias, bias);
     let bias = fields.flag_or("mlp_bias", false)?;
     (layer.ffn.in_bias, layer.ffn.out_bias) = (bias, bias);
-    if let Some(ours) = fields.object("sluice")? {
-        let small = ours.count_opt("small_intermediate_size")?;
-        layer.small = small.map(|d_mlp| FfnSpec { d_mlp, ..layer.ffn });
-    }
-    common.spec(fields, "llama", vec![layer; common.n_layers], norm)
+    let mut spec = common.spec(fields, "llama", vec![layer; common.n_layers], norm)?;
+    duo::read(fields, &mut spec)?;
+    Ok(spec)
 }
 
 fn mistral(fields: &Fields) -> Result<Spec> {

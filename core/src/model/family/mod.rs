@@ -7,6 +7,7 @@ use super::layout::Layout;
 use super::*;
 use crate::error::{Error, Result};
 
+mod duo;
 mod gemma;
 mod gpt2;
 mod gpt_neo;
@@ -238,6 +239,7 @@ impl Common {
             bos,
             eos,
             vision: None,
+            routers: Vec::new(),
         })
     }
 

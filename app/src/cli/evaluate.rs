@@ -1,0 +1,47 @@
+//! `sluice evaluate`: the report card of a checkpoint that `sluice train` made.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use sluice_core::checkpoint::write_atomic;
+use sluice_core::evaluate::{Amount, evaluate, page};
+use sluice_core::{Error, Result};
+
+use super::{checkpoint, note, out};
+
+#[derive(Args)]
+pub struct Evaluate {
+    /// Checkpoint folder; left out = the bundled one
+    checkpoint: Option<PathBuf>,
+    /// Folder for report-card.md and report-card.json
+    #[arg(long)]
+    out: PathBuf,
+    /// Questions of each sort about pictures
+    #[arg(long, default_value_t = Amount::default().questions)]
+    questions: u64,
+    /// Described pictures
+    #[arg(long, default_value_t = Amount::default().captions)]
+    captions: u64,
+    /// Sequences of 128 tokens of text for the routes
+    #[arg(long, default_value_t = Amount::default().sequences)]
+    sequences: usize,
+}
+
+impl Evaluate {
+    pub fn run(&self) -> Result<()> {
+        let amount = Amount { questions: self.questions, captions: self.captions, sequences: self.sequences };
+        let Amount { questions, captions, sequences } = amount;
+        let command = format!(
+            "sluice evaluate --out DIR --questions {questions} --captions {captions} --sequences {sequences}"
+        );
+        let checkpoint = checkpoint(self.checkpoint.as_deref())?;
+        let card = evaluate(&checkpoint, amount, command, &mut note)?;
+        std::fs::create_dir_all(&self.out).map_err(|error| Error::write(&self.out, error))?;
+        let json = serde_json::to_string_pretty(&card).map_err(|error| Error::Internal(error.to_string()))?;
+        write_atomic(&self.out.join("report-card.json"), (json + "\n").as_bytes())?;
+        let page = page::page(&card);
+        write_atomic(&self.out.join("report-card.md"), page.as_bytes())?;
+        out(&page);
+        Ok(())
+    }
+}
