@@ -214,16 +214,16 @@ mod tests {
         let scenes = Scenes::new(1);
         assert_eq!(scenes.pairs().len(), PAIRS);
         let drawn: Vec<Scene> = (0..6000).map(|index| scenes.draw(Split::Train, index)).collect();
-        let (mut with, mut all) = (0, 0);
+        let (mut with, mut all) = (0u32, 0u32);
         for (scene, (a, b)) in
             drawn.iter().flat_map(|scene| scenes.pairs().into_iter().map(move |p| (scene, p)))
         {
             if scene.shows(a) {
                 all += 1;
-                with += usize::from(scene.shows(b));
+                with += u32::from(scene.shows(b));
             }
         }
-        let share = f64::from(with) / all as f64;
+        let share = f64::from(with) / f64::from(all);
         assert!((0.8..0.97).contains(&share), "{share}");
         assert!(drawn.iter().all(|scene| (1..=MOST).contains(&scene.objects.len())));
     }
