@@ -365,6 +365,7 @@ pub fn figure_of(data: &ViewData) -> Arc<Figure> {
     Arc::clone(match data {
         ViewData::Next(next) => &next.figure,
         ViewData::Strip(strip) => &strip.figure,
+        ViewData::Verdict(verdict) => &verdict.figure,
         ViewData::Activations(activations) => &activations.figure,
         ViewData::Neuron(neuron) => &neuron.figure,
         ViewData::Figure(figure) => figure,
