@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::restore::{Case, Restorer, name, slug};
+use super::restore::{Case, Restorer, slug};
 use super::trace::LITTLE;
 use crate::engine::{Cancelled, Engine};
 use crate::error::{Error, Result};
@@ -144,15 +144,15 @@ impl FcctRun {
                 },
                 values: values.as_slice().into(),
                 scale: Scale::Diverging { max_abs: 1.0 },
-                quantity: "recovery rate".into(),
+                quantity: "RR".into(),
                 text: None,
             };
             Arc::new(Figure {
                 name: format!("fcct-{}", slug(component)),
                 detail: String::new(),
-                title: format!("FCCT of \"{}\", {}", answer.text, name(component)),
+                title: format!("FCCT, {}", short(component)),
                 plot: Plot::Map(map),
-                notes: self.notes(),
+                notes: self.notes(&answer.text),
                 provenance: self.provenance.clone(),
             })
         };
@@ -175,12 +175,12 @@ impl FcctRun {
         }
     }
 
-    fn notes(&self) -> Vec<String> {
+    fn notes(&self, answer: &str) -> Vec<String> {
         let Restorer { p_clean, p_corrupted, .. } = self.restorer;
         let text = self.restorer.tokens.image().is_none();
         let visual = if text { "marked context" } else { "image" };
         let mut notes = vec![format!(
-            "P(answer): {p_clean:.4} clean, {p_corrupted:.4} corrupted; noise {} σ on the embeddings of the whole {visual}, one \
+            "P(\"{answer}\"): {p_clean:.4} clean, {p_corrupted:.4} corrupted; noise {} σ on the embeddings of the whole {visual}, one \
              sample, seed {} (the paper's is on the image's pixels, its σ is not in the paper)",
             self.fcct.sigma, self.fcct.seed
         )];
@@ -191,8 +191,8 @@ impl FcctRun {
             );
         }
         notes.push(
-            "a cell restores one component of one layer at all tokens of a category at once (our reading); 0 = nothing, 1 = all \
-             of the drop comes back"
+            "RR, the recovery rate: one layer's component restored at all tokens of a category at once (our reading); 0 = \
+             nothing, 1 = all of the drop comes back"
                 .into(),
         );
         let counts: Vec<String> = CATEGORIES
@@ -228,6 +228,15 @@ impl FcctRun {
             notes.push("colours end at ±1, values do not".into());
         }
         notes
+    }
+}
+
+/// A component in titles that stand side by side.
+fn short(component: Component) -> &'static str {
+    match component {
+        Component::Residual => "residual",
+        Component::Attention => "attention",
+        Component::Ffn => "FFN",
     }
 }
 

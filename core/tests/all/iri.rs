@@ -6,9 +6,12 @@ use candle_core::Tensor;
 use serde_json::{Value, json};
 use sluice_core::checkpoint::{SaveDtype, save};
 use sluice_core::engine::{Engine, never};
+use sluice_core::figure::Provenance;
 use sluice_core::model::{Ask, Captures, Input, random_tensors};
 use sluice_core::plan::{Change, Injected, Iri, Item, Patch, Plan, Positions, Source, Target};
 use sluice_core::site::{Hook, Site};
+use sluice_core::view::{self, Runs};
+use sluice_core::worker::{Answer, Verdict, View, ViewData};
 
 use crate::support::{bits, golden, open};
 
@@ -18,11 +21,15 @@ const HOOKS: [Hook; 2] = [Hook::AttnOut, Hook::MlpOut];
 
 /// A family's tiny shape at [`LAYERS`] layers, random.
 pub fn random(family: &str, layers_field: &str) -> Engine {
+    with_tokenizer(family, layers_field, None)
+}
+
+fn with_tokenizer(family: &str, layers_field: &str, tokenizer: Option<&str>) -> Engine {
     let text = std::fs::read_to_string(golden().join(family).join("config.json")).unwrap();
     let mut config: Value = serde_json::from_str(&text).unwrap();
     config[layers_field] = json!(LAYERS);
     let folder = tempfile::tempdir().unwrap();
-    save(folder.path(), &config, &random_tensors(&config, 7).unwrap(), SaveDtype::F32, None).unwrap();
+    save(folder.path(), &config, &random_tensors(&config, 7).unwrap(), SaveDtype::F32, tokenizer).unwrap();
     open(folder.path())
 }
 
@@ -155,4 +162,49 @@ fn rates_that_are_no_numbers_are_refused_by_name() {
         let error = engine.schedule(&plan, &prompt(), &never).unwrap_err().to_string();
         assert!(error.contains(needle), "{error}");
     }
+}
+
+fn verdict(engine: &mut Engine, prompt: &str, plan: &Plan) -> Verdict {
+    let tokens: Input = engine.encode(prompt).unwrap().into();
+    let base = engine.base(&tokens, &never).unwrap();
+    let schedule = engine.schedule(plan, &tokens, &never).unwrap();
+    let runs = Runs {
+        plan: engine.run_after(&base, schedule, &never).unwrap().into(),
+        base,
+        source: plan.clone(),
+        tokens: tokens.iter().map(|&id| view::token(engine, id)).collect(),
+        provenance: Provenance { prompt: prompt.into(), ..Provenance::default() },
+    };
+    match view::compute(engine, &runs, &View::Verdict { answer: Answer::Top }, &never).unwrap() {
+        ViewData::Verdict(verdict) => verdict,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_yes_no_question_shows_yes_and_no_and_how_well_norms_are_kept() {
+    let words = "? ( ) Is it so or Yes No yes What colour no";
+    let vocab: serde_json::Map<String, Value> =
+        words.split(' ').zip(4..).map(|(word, id)| (word.to_owned(), json!(id))).collect();
+    let tokenizer = json!({
+        "version": "1.0", "added_tokens": [], "normalizer": null, "pre_tokenizer": {"type": "Whitespace"},
+        "post_processor": null, "decoder": null,
+        "model": {"type": "WordLevel", "vocab": vocab, "unk_token": "?"},
+    });
+    let engine = &mut with_tokenizer("llama", "num_hidden_layers", Some(&tokenizer.to_string()));
+    let asked = verdict(engine, "Is it so ? ( Yes or No )", &Plan::default());
+    assert!(asked.yes_no && asked.drift.is_none());
+    let texts = asked.rows.each_ref().map(|row| row.token.text.to_lowercase());
+    assert!(texts[0].contains("yes") && texts[1].contains("no"), "{texts:?}");
+    assert_eq!(asked.rows[0].base.to_bits(), asked.rows[0].plan.to_bits());
+
+    let mut plan = plan(vec![Change::Iri(Iri::new(vec![0.5; LAYERS], vec![0.4; LAYERS]))]);
+    let other = verdict(engine, "What colour ?", &plan);
+    assert!(!other.yes_no);
+    assert_ne!(other.rows[0].token, other.rows[1].token);
+    assert_ne!(other.rows[0].base.to_bits(), other.rows[0].plan.to_bits());
+    assert!(other.drift.unwrap() < 1e-6, "{:?}", other.drift);
+    // Half-way between two vectors of one norm lies a shorter one.
+    plan.items[0].strength = 0.5;
+    assert!(verdict(engine, "What colour ?", &plan).drift.unwrap() > 1e-6);
 }
