@@ -30,8 +30,8 @@ pub(super) fn compute(
         Some(pair) => pair,
         None => {
             let answer = super::answer(engine, answer, &base)?;
-            let best = metric::top_k(&base, 2).into_iter().map(|(id, _)| id);
-            [answer, best.filter(|&id| id != answer).next().unwrap_or(answer)]
+            let mut best = metric::top_k(&base, 2).into_iter().map(|(id, _)| id);
+            [answer, best.find(|&id| id != answer).unwrap_or(answer)]
         }
     };
     let p = |row: &[f32], id: u32| row.get(id as usize).map_or(f32::NAN, |x| x.exp());

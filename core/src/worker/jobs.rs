@@ -127,19 +127,19 @@ pub(super) struct Studying {
 
 /// A study of one kind or another.
 pub(super) enum StudyRun {
-    Trace(TraceRun),
-    Fcct(FcctRun),
+    Trace(Box<TraceRun>),
+    Fcct(Box<FcctRun>),
 }
 
 impl From<TraceRun> for StudyRun {
     fn from(run: TraceRun) -> Self {
-        Self::Trace(run)
+        Self::Trace(Box::new(run))
     }
 }
 
 impl From<FcctRun> for StudyRun {
     fn from(run: FcctRun) -> Self {
-        Self::Fcct(run)
+        Self::Fcct(Box::new(run))
     }
 }
 
