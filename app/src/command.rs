@@ -7,11 +7,11 @@ use std::sync::Arc;
 use eframe::egui::{Key, KeyboardShortcut, Modifiers, ThemePreference};
 use sluice_core::figure::{Figure, Format};
 use sluice_core::plan::{Item, Lane, Sublayer};
-use sluice_core::worker::{Answer, Slot, Trace};
+use sluice_core::worker::{Answer, Fcct, Slot, Trace};
 
 use crate::errands::Dialog;
-use crate::state::Tab;
 use crate::state::edits::Preset;
+use crate::state::{Mark, Tab};
 
 /// One user action.
 #[derive(Clone, Debug)]
@@ -68,6 +68,10 @@ pub enum Command {
     Corrupt(usize),
     /// Start a causal trace; none = as the trace panel says.
     Trace(Option<Box<Trace>>),
+    /// Mark a position for FCCT, or take the mark away.
+    Mark(Mark, usize),
+    /// Start an FCCT grid; none = as the FCCT panel says.
+    Fcct(Option<Box<Fcct>>),
     /// Continue the prompt.
     Generate,
     /// Stop a job.
@@ -153,6 +157,8 @@ pub const ACTIONS: &[Action] = &[
     action(Menu::View, "Trace", "where an answer comes from", ctrl(Key::Num6), || Command::Show(Tab::Trace)),
     action(Menu::View, "Inject", "add a vector and watch the answer", ctrl(Key::Num7), || Command::Show(Tab::Inject)),
     action(Menu::View, "Text", "continuations with and without the plan", ctrl(Key::Num8), || Command::Show(Tab::Text)),
+    action(Menu::View, "FCCT", "which tokens and layers an answer about an object comes from", ctrl(Key::Num9), || Command::Show(Tab::Fcct)),
+    action(Menu::View, "IRI", "inject what the layers of the highest recovery rates wrote", None, || Command::Show(Tab::Iri)),
     action(Menu::View, "Reset layout", "every panel back where it was at first", None, || Command::ResetLayout),
     action(Menu::View, "Dark theme", "", None, || Command::Theme(ThemePreference::Dark)),
     action(Menu::View, "Light theme", "", None, || Command::Theme(ThemePreference::Light)),
@@ -160,6 +166,7 @@ pub const ACTIONS: &[Action] = &[
     action(Menu::View, "Find a command…", "", ctrl(Key::K), || Command::Palette),
     action(Menu::Run, "Continue the prompt", "with and without the plan", ctrl(Key::Enter), || Command::Generate),
     action(Menu::Run, "Run trace", "with the marked tokens corrupted", ctrl(Key::T), || Command::Trace(None)),
+    action(Menu::Run, "Run FCCT", "with the picture or the marked context corrupted", None, || Command::Fcct(None)),
     action(Menu::Run, "Compute again", "what is on screen", Some(KeyboardShortcut::new(Modifiers::NONE, Key::F5)), || Command::Recompute),
     action(Menu::Run, "Stop all jobs", "", ctrl(Key::Period), || Command::CancelAll),
 ];

@@ -58,7 +58,9 @@ impl Behavior<Tab> for Panes<'_> {
                 Tab::Attention => panels::attention::ui(ui, state, commands),
                 Tab::Lens => panels::lens::ui(ui, state, commands),
                 Tab::Trace => panels::trace::ui(ui, state, commands),
+                Tab::Fcct => panels::fcct::ui(ui, state, commands),
                 Tab::Inject => panels::inject::ui(ui, state, commands),
+                Tab::Iri => panels::iri::ui(ui, state, commands),
                 Tab::Text => panels::text::ui(ui, state, commands),
             }
         });

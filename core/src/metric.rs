@@ -43,8 +43,8 @@ pub fn top_k(values: &[f32], k: usize) -> Vec<(u32, f32)> {
     let k = k.min(all.len());
     if k > 0 && k < all.len() {
         all.select_nth_unstable_by(k - 1, order);
-        all.truncate(k);
     }
+    all.truncate(k);
     all.sort_by(order);
     all
 }
@@ -77,6 +77,7 @@ mod tests {
     fn top_k_orders_and_breaks_ties() {
         assert_eq!(top_k(&[1.0, 3.0, f32::NAN, 3.0], 2), vec![(1, 3.0), (3, 3.0)]);
         assert_eq!(top_k(&[], 2), vec![]);
+        assert_eq!(top_k(&[1.0], 0), vec![]);
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! | [`Request::Open`] | [`Event::Progress`], then [`Event::Opened`] |
 //! | [`Request::Scene`] | [`Event::Tokens`], one [`Event::View`] per view asked, [`Event::SceneDone`] |
 //! | [`Request::Generate`] | [`Event::Text`], each with all the text so far |
-//! | [`Request::Study`] | [`Event::Progress`], [`Event::Study`], each with all the findings so far |
+//! | [`Request::Study`] | [`Event::Progress`], [`Event::Study`] or [`Event::Fcct`], each with all the findings so far |
 //! | any | [`Event::Failed`] |
 
 use std::path::PathBuf;
@@ -143,6 +143,11 @@ pub enum View {
     Routing,
     /// Sublayer ladder of the plan: attention and FFN of every layer.
     Ladder,
+    /// Two answers after the last token, base versus plan: yes and no, or the followed token and its rival.
+    Verdict {
+        /// Followed where the prompt is no yes/no question.
+        answer: Answer,
+    },
 }
 
 /// Ask for a continuation.
@@ -165,6 +170,8 @@ pub struct Generate {
 pub enum Study {
     /// Causal trace.
     Trace(Trace),
+    /// Grid of layers and token categories.
+    Fcct(Fcct),
 }
 
 /// A causal trace: corrupt some tokens, restore one component at one layer and token at a time, and measure how
@@ -185,6 +192,28 @@ pub struct Trace {
     pub seed: u64,
     /// What is restored.
     pub component: Component,
+}
+
+/// An FCCT grid: corrupt the image (or, in a prompt without one, the context that stands for it), restore one component of one
+/// layer for one category of tokens at a time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fcct {
+    /// The prompt.
+    pub prompt: Prompt,
+    /// The plan under which everything runs.
+    pub plan: Plan,
+    /// The token whose probability after the prompt is followed.
+    pub answer: Answer,
+    /// Positions that stand for the image in a prompt without one; empty in a prompt with one.
+    pub context: Vec<usize>,
+    /// The object's positions among those of the image or the context.
+    pub object: Vec<usize>,
+    /// The positions of the words that name the object in the question.
+    pub words: Vec<usize>,
+    /// Noise in standard deviations of the embeddings.
+    pub sigma: f32,
+    /// Seed of the noise.
+    pub seed: u64,
 }
 
 /// The token that a trace follows and the next-token table always lists.
@@ -228,6 +257,8 @@ pub enum Event {
     Text(RequestId, Arc<Continuation>),
     /// A study's findings, whole so far.
     Study(RequestId, Arc<TraceFindings>),
+    /// An FCCT grid's findings, whole so far.
+    Fcct(RequestId, Arc<FcctFindings>),
     /// A request ended with an error.
     Failed(RequestId, Slot, Failure),
     /// A request was cancelled by the person.
@@ -314,6 +345,8 @@ pub enum ViewData {
     Activations(Activations),
     /// [`View::Neuron`]
     Neuron(Neuron),
+    /// [`View::Verdict`]
+    Verdict(Verdict),
     /// [`View::Attention`], [`View::Lens`], [`View::Routing`], [`View::Ladder`]
     Figure(Arc<Figure>),
 }
@@ -342,6 +375,19 @@ pub struct NextRow {
     pub base: f32,
     /// Probability under the plan.
     pub plan: f32,
+}
+
+/// Two answers before and after.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// The prompt asks for yes or no: the rows are these, else the followed token and its rival.
+    pub yes_no: bool,
+    /// The two.
+    pub rows: [NextRow; 2],
+    /// Largest |norm after / norm before - 1| at an injection's targets; `None` without an injection (IRI) in the plan.
+    pub drift: Option<f64>,
+    /// The table as a figure.
+    pub figure: Arc<Figure>,
 }
 
 /// Per prompt token, as long as the prompt.
@@ -411,6 +457,39 @@ pub struct TraceFindings {
     pub figure: Arc<Figure>,
     /// All cells are there.
     pub done: bool,
+}
+
+/// Findings of an FCCT grid, partial while it runs.
+#[derive(Clone, Debug)]
+pub struct FcctFindings {
+    /// What was asked.
+    pub fcct: Fcct,
+    /// The followed token.
+    pub answer: Token,
+    /// P(answer) of the clean run.
+    pub p_clean: f32,
+    /// P(answer) of the corrupted run.
+    pub p_corrupted: f32,
+    /// Tokens in each category.
+    pub tokens: [usize; 7],
+    /// Recovery rates, layer x category, of residual, attention and FFN; NaN = not computed yet, or not defined.
+    pub figures: [Arc<Figure>; 3],
+    /// Recovery rate of the last token's attention output per layer, which IRI ranks and weighs by.
+    pub attention: Vec<f32>,
+    /// The same of the FFN output.
+    pub ffn: Vec<f32>,
+    /// All cells are there.
+    pub done: bool,
+}
+
+impl Trace {
+    /// What [`Progress::label`] calls it.
+    pub const JOB: &str = "causal trace";
+}
+
+impl Fcct {
+    /// What [`Progress::label`] calls it.
+    pub const JOB: &str = "FCCT grid";
 }
 
 impl Progress {

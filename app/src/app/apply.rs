@@ -2,7 +2,7 @@
 
 use eframe::egui::Context;
 use sluice_core::plan::{Change, Plan};
-use sluice_core::worker::{Generate, Request, Slot, Study, Target, Trace, View};
+use sluice_core::worker::{Fcct, Generate, Request, Slot, Study, Target, Trace, View};
 
 use super::SluiceApp;
 use crate::command::Command;
@@ -41,6 +41,7 @@ impl SluiceApp {
                 ctx.memory_mut(|memory| memory.request_focus(eframe::egui::Id::unique(PROMPT)));
             }
             Command::Trace(trace) => self.trace(trace.map(|trace| *trace)),
+            Command::Fcct(fcct) => self.fcct(fcct.map(|fcct| *fcct)),
             Command::Generate => self.generate(),
             Command::Cancel(slot) => self.worker.cancel(slot),
             Command::CancelAll => {
@@ -51,7 +52,7 @@ impl SluiceApp {
             }
             Command::Export(figure, format) => self.export(ctx, vec![figure], format),
             Command::ExportVisible => {
-                let shown = self.state.visible.iter().filter_map(|&tab| self.state.figure(tab));
+                let shown = self.state.visible.iter().flat_map(|&tab| self.state.figures(tab));
                 let next = self.state.data(&self.state.next_view()).map(figure_of);
                 let strip = self.state.data(&View::Strip).map(figure_of);
                 let neuron = self.state.choices.neuron.map(|(layer, neuron)| View::Neuron { layer, neuron });
@@ -70,6 +71,11 @@ impl SluiceApp {
                 match marked.iter().position(|&known| known == position) {
                     Some(index) => drop(marked.remove(index)),
                     None => marked.push(position),
+                }
+            }
+            Command::Mark(mark, position) => {
+                if let Err(cause) = self.state.mark(mark, position) {
+                    self.state.status = cause.into();
                 }
             }
             Command::Undo => self.state.history.undo(),
@@ -166,9 +172,23 @@ impl SluiceApp {
             Some(trace) => {
                 self.state.results.trace = None;
                 self.state.results.tracing = true;
+                self.state.results.gridding = false;
                 self.study = self.worker.send(Request::Study(Study::Trace(trace)));
             }
             None => self.state.status = "click the tokens to corrupt first".into(),
+        }
+    }
+
+    fn fcct(&mut self, fcct: Option<Fcct>) {
+        self.layout.show(Tab::Fcct);
+        match fcct.or_else(|| crate::panels::fcct::request(&self.state)) {
+            Some(fcct) => {
+                self.state.results.fcct = None;
+                self.state.results.gridding = true;
+                self.state.results.tracing = false;
+                self.study = self.worker.send(Request::Study(Study::Fcct(fcct)));
+            }
+            None => self.state.status = "mark the context that stands for an image first".into(),
         }
     }
 

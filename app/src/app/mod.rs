@@ -188,6 +188,7 @@ impl SluiceApp {
             let choices = &mut self.state.choices;
             choices.position = None;
             choices.corrupt.clear();
+            choices.marks.clear();
             choices.injection.to_position = None;
             choices.injection.from_position = None;
         }

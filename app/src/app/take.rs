@@ -60,10 +60,19 @@ impl SluiceApp {
                 results.tracing = false;
                 self.succeeded(Slot::Study);
             }
+            Event::Fcct(id, findings) if id == self.study => {
+                if findings.done {
+                    results.progress.remove(&Slot::Study);
+                }
+                results.fcct = Some(findings);
+                results.gridding = false;
+                self.succeeded(Slot::Study);
+            }
             Event::Failed(id, slot, failure) => self.failed(id, slot, failure),
             Event::Cancelled(_, slot) => {
                 results.progress.remove(&slot);
                 results.tracing &= slot != Slot::Study;
+                results.gridding &= slot != Slot::Study;
                 if slot == Slot::Open {
                     self.opening = None;
                 }
@@ -78,7 +87,8 @@ impl SluiceApp {
             | Event::View(..)
             | Event::SceneDone(..)
             | Event::Text(..)
-            | Event::Study(..) => {}
+            | Event::Study(..)
+            | Event::Fcct(..) => {}
         }
     }
 
@@ -98,7 +108,7 @@ impl SluiceApp {
         match slot {
             Slot::Open => self.opening = None,
             Slot::Scene => self.settle(),
-            Slot::Study => results.tracing = false,
+            Slot::Study => (results.tracing, results.gridding) = (false, false),
             Slot::Generate => {}
         }
     }

@@ -8,8 +8,9 @@ use clap::Args;
 use crossbeam_channel::{Receiver, bounded};
 use sluice::state::figure_of;
 use sluice_core::figure::{Figure, Ground, export};
-use sluice_core::plan::Plan;
+use sluice_core::plan::{Iri, Plan};
 use sluice_core::site::Hook;
+use sluice_core::study::iri_table;
 use sluice_core::worker::*;
 use sluice_core::{Error, Result};
 
@@ -78,6 +79,25 @@ pub fn write(checkpoint: Option<&Path>, folder: &Path) -> Result<()> {
         })?;
         save(&[Arc::clone(&findings.figure)], folder)?;
     }
+    // The prompt up to its subject stands for an image, the subject for its object.
+    let end = corrupt.last().map_or(1, |last| last + 1);
+    client.worker.send(Request::Study(Study::Fcct(Fcct {
+        prompt: prompt.clone(),
+        plan: plan.clone(),
+        answer: Answer::Top,
+        context: (usize::from(card.spec.bos.is_some()).min(end - 1)..end).collect(),
+        object: corrupt,
+        words: Vec::new(),
+        sigma: 3.0,
+        seed: 0,
+    })));
+    let findings = client.wait(|event| match event {
+        Event::Fcct(_, findings) if findings.done => Some(findings),
+        _ => None,
+    })?;
+    save(&findings.figures, folder)?;
+    let iri = Iri::new(findings.attention.clone(), findings.ffn.clone());
+    save(&[Arc::new(iri_table(&iri, findings.figures[0].provenance.clone()))], folder)?;
     let generate = Generate { prompt, plan, max_new_tokens: NEW_TOKENS, temperature: 0.0, seed: 0 };
     client.worker.send(Request::Generate(generate));
     let text = client.wait(|event| match event {
@@ -99,6 +119,7 @@ fn views() -> Vec<View> {
         View::Lens { side },
         View::Routing,
         View::Ladder,
+        View::Verdict { answer: Answer::Top },
     ]
 }
 

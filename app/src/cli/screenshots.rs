@@ -10,9 +10,9 @@ use image::{ExtendedColorType, ImageEncoder as _};
 use sluice::app::SluiceApp;
 use sluice::command::Command;
 use sluice::state::edits::Preset;
-use sluice::state::{ChipColour, Settings, State, Tab};
+use sluice::state::{ChipColour, Mark, Settings, State, Tab};
 use sluice_core::checkpoint::write_atomic;
-use sluice_core::plan::{Add, Change, Lane, Part, Positions, Source, Sublayer};
+use sluice_core::plan::{Add, Change, Iri, Lane, Part, Positions, Source, Sublayer};
 use sluice_core::site::{Hook, Site};
 use sluice_core::worker::Target;
 use sluice_core::{Error, Result};
@@ -59,7 +59,9 @@ const SHOTS: &[Shot] = &[
     shot("attention", |_| vec![Command::Inspect(None), Command::Show(Tab::Attention)], always),
     shot("lens", |_| vec![Command::Show(Tab::Lens)], always),
     shot("trace", trace, |state| state.results.trace.as_ref().is_some_and(|findings| findings.done)),
+    shot("fcct", fcct, |state| state.results.fcct.as_ref().is_some_and(|findings| findings.done)),
     shot("inject", inject, always),
+    shot("iri", iri, always),
     shot(
         "text",
         |_| vec![Command::Clear, Command::Fill(Preset::LateSmall), Command::Generate],
@@ -115,6 +117,24 @@ fn trace(state: &State) -> Vec<Command> {
         .chain(marked.map(Command::Corrupt))
         .chain([Command::Trace(None)])
         .collect()
+}
+
+/// The prompt up to its subject for an image, the subject for its object.
+fn fcct(state: &State) -> Vec<Command> {
+    let len = state.results.tokens.len();
+    let end = (3 * len / 4).max(len / 2 + 1);
+    let context = Command::Mark(Mark::Context, end.saturating_sub(1));
+    let object = (len / 2..end).map(|position| Command::Mark(Mark::Object, position));
+    // Once: a second click would take the marks away.
+    let marks = [context].into_iter().chain(object).filter(|_| state.choices.marks.context.is_empty());
+    [Command::Show(Tab::Fcct)].into_iter().chain(marks).chain([Command::Fcct(None)]).collect()
+}
+
+/// Strong enough to be seen.
+fn iri(state: &State) -> Vec<Command> {
+    let rates = state.results.fcct.as_ref().map(|found| (found.attention.clone(), found.ffn.clone()));
+    let add = rates.map(|(attn, ffn)| Command::Add(Box::new(Change::Iri(Iri::new(attn, ffn)).into())));
+    [Command::Clear, Command::Show(Tab::Iri)].into_iter().chain(add).collect()
 }
 
 impl Screenshots {

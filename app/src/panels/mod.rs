@@ -2,7 +2,9 @@
 
 pub mod activations;
 pub mod attention;
+pub mod fcct;
 pub mod inject;
+pub mod iri;
 pub mod lens;
 pub mod neuron;
 pub mod next;

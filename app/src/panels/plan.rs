@@ -144,6 +144,7 @@ fn past_the_prompt(change: &Change) -> String {
         Change::Ablate(change) => &change.positions,
         Change::Scale(change) => &change.positions,
         Change::Add(change) => &change.positions,
+        Change::Iri(_) => &Positions::Last,
     };
     match (change, positions) {
         (Change::Patch(_), _) => "next tokens: unmodified past the source's end".into(),

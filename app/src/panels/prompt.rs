@@ -100,6 +100,8 @@ fn chip(
     let Some(token) = state.results.tokens.get(position) else { return };
     let tracing = state.visible.contains(&Tab::Trace);
     let corrupted = tracing && state.choices.corrupt.contains(&position);
+    let marking = state.visible.contains(&Tab::Fcct);
+    let mark = state.choices.marks.of(position).filter(|_| marking);
     let locked = state.choices.position == Some(position);
     let (rect, response) = ui.allocate_exact_size(vec2(width(token, size.x), size.y), Sense::click());
     let visuals = ui.visuals();
@@ -124,10 +126,16 @@ fn chip(
         let wave: Vec<Pos2> = (0..=steps).map(point).collect();
         ui.painter().line(wave, eframe::egui::Stroke::new(1.5, theme::warning(ui.ctx())));
     }
+    if let Some(mark) = mark {
+        super::fcct::underline(ui.painter(), rect, mark, theme::warning(ui.ctx()));
+    }
     let name = format!("token {position}: {}", token.text);
-    response.widget_info(|| WidgetInfo::selected(Role::Button, true, locked || corrupted, &name));
+    response.widget_info(|| {
+        WidgetInfo::selected(Role::Button, true, locked || corrupted || mark.is_some(), &name)
+    });
     if response.clicked() {
         commands.push(match (tracing, locked) {
+            _ if marking => Command::Mark(state.choices.marks.brush, position),
             (true, _) => Command::Corrupt(position),
             (false, true) => Command::Select(None),
             (false, false) => Command::Select(Some(position)),

@@ -46,7 +46,7 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
         if ui.add_enabled(ready, Button::new("Run trace")).clicked() {
             commands.push(Command::Trace(request(state).map(Box::new)));
         }
-        let running = state.results.tracing || state.results.progress.contains_key(&Slot::Study);
+        let running = state.results.tracing || state.is_studying(Trace::JOB);
         if running && ui.button("Cancel trace").clicked() {
             commands.push(Command::Cancel(Slot::Study));
         }

@@ -7,14 +7,16 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sluice_core::figure::Figure;
-use sluice_core::plan::{Item, Lane, Plan, Sublayer};
+use sluice_core::plan::{Iri, Item, Lane, Plan, Sublayer};
 use sluice_core::site::Hook;
 use sluice_core::worker::*;
 
 pub mod edits;
 mod history;
+mod marks;
 
 pub use history::History;
+pub use marks::{Mark, Marks};
 
 /// Rows of the next-token table.
 const TOP: usize = 10;
@@ -31,20 +33,24 @@ pub enum Tab {
     Attention,
     Lens,
     Trace,
+    Fcct,
     Inject,
+    Iri,
     Text,
 }
 
 impl Tab {
     /// In the order shown.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Routing,
         Self::Pruning,
         Self::Activations,
         Self::Attention,
         Self::Lens,
         Self::Trace,
+        Self::Fcct,
         Self::Inject,
+        Self::Iri,
         Self::Text,
     ];
 
@@ -57,7 +63,9 @@ impl Tab {
             Self::Attention => "Attention",
             Self::Lens => "Lens",
             Self::Trace => "Trace",
+            Self::Fcct => "FCCT",
             Self::Inject => "Inject",
+            Self::Iri => "IRI",
             Self::Text => "Text",
         }
     }
@@ -141,7 +149,11 @@ pub struct Choices {
     pub answer: Answer,
     /// Positions the trace corrupts.
     pub corrupt: Vec<usize>,
-    /// Noise of the trace in standard deviations.
+    /// What FCCT corrupts and takes for the object.
+    pub marks: Marks,
+    /// Settings of the next IRI item; its rates are of the newest grid.
+    pub iri: Iri,
+    /// Noise of trace and FCCT in standard deviations.
     pub sigma: f32,
     /// What the trace restores.
     pub component: Component,
@@ -170,6 +182,8 @@ impl Default for Choices {
             colour: ChipColour::Plain,
             answer: Answer::Top,
             corrupt: Vec::new(),
+            marks: Marks::default(),
+            iri: Iri::new(Vec::new(), Vec::new()),
             sigma: 3.0,
             component: Component::Residual,
             injection: Injection::default(),
@@ -197,6 +211,10 @@ pub struct Results {
     pub trace: Option<Arc<TraceFindings>>,
     /// A trace was asked for and has found nothing yet.
     pub tracing: bool,
+    /// Findings of the newest FCCT grid.
+    pub fcct: Option<Arc<FcctFindings>>,
+    /// A grid was asked for and has found nothing yet.
+    pub gridding: bool,
     /// Jobs under way.
     pub progress: HashMap<Slot, Progress>,
     /// The newest failure, shown once.
@@ -305,7 +323,8 @@ impl State {
             }
             Tab::Attention => View::Attention { layer, head: choices.head, side },
             Tab::Lens => View::Lens { side },
-            Tab::Trace | Tab::Inject | Tab::Text => return None,
+            Tab::Iri => View::Verdict { answer: choices.answer.clone() },
+            Tab::Trace | Tab::Fcct | Tab::Inject | Tab::Text => return None,
         })
     }
 
@@ -342,6 +361,25 @@ impl State {
         }
     }
 
+    /// All figures that a panel shows.
+    pub fn figures(&self, tab: Tab) -> Vec<Arc<Figure>> {
+        match (tab, &self.results.fcct) {
+            (Tab::Fcct, Some(findings)) => findings.figures.to_vec(),
+            (Tab::Iri, _) => self.figure(tab).into_iter().chain(crate::panels::iri::layers(self)).collect(),
+            _ => self.figure(tab).into_iter().collect(),
+        }
+    }
+
+    /// Whether a study of this name is under way.
+    pub fn is_studying(&self, job: &str) -> bool {
+        self.results.progress.get(&Slot::Study).is_some_and(|progress| progress.label == job)
+    }
+
+    /// Whether an FCCT grid is under way.
+    pub fn is_gridding(&self) -> bool {
+        self.results.gridding || self.is_studying(Fcct::JOB)
+    }
+
     /// Whether the plan takes a sublayer out.
     pub fn is_out(&self, sublayer: Sublayer) -> bool {
         let out = |item: &Item| item.on && item.strength == 1.0 && edits::skips(item, sublayer);
@@ -365,6 +403,7 @@ pub fn figure_of(data: &ViewData) -> Arc<Figure> {
     Arc::clone(match data {
         ViewData::Next(next) => &next.figure,
         ViewData::Strip(strip) => &strip.figure,
+        ViewData::Verdict(verdict) => &verdict.figure,
         ViewData::Activations(activations) => &activations.figure,
         ViewData::Neuron(neuron) => &neuron.figure,
         ViewData::Figure(figure) => figure,

@@ -50,6 +50,11 @@ fn without_a_display_plain_sluice_writes_the_report() {
         "trace-residual",
         "trace-attention",
         "trace-ffn",
+        "fcct-residual",
+        "fcct-attention",
+        "fcct-ffn",
+        "iri",
+        "verdict",
         "text",
     ] {
         for extension in ["png", "svg", "csv"] {

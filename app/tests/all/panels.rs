@@ -119,6 +119,96 @@ fn an_injection_follows_its_controls() {
     assert!(window.state().history.plan().items.is_empty());
 }
 
+/// Marks a context with its subject, and runs the grid.
+fn grid(window: &mut Window) {
+    window.click_role(Role::Button, "FCCT");
+    window.click("token 12: en");
+    window.click("object in it");
+    for token in ["token 10: ·T", "token 11: ar", "token 12: en"] {
+        window.click(token);
+    }
+    window.click("object words");
+    window.click("token 13: ·who");
+    window.harness.get_by_role_and_label(Role::Button, "Run FCCT").click();
+    window.until("the grid", |state| state.results.fcct.as_ref().is_some_and(|found| found.done));
+    window.settle();
+}
+
+#[test]
+fn an_fcct_grid_of_marked_tokens_fills_three_maps() {
+    let mut window = Window::bundled();
+    window.click_role(Role::Button, "FCCT");
+    assert!(window.harness.query_by_label("No grid yet").is_some());
+    window.click("object in it");
+    window.click("token 3: ·a");
+    assert!(window.state().status.contains("inside the context"), "{}", window.state().status);
+    window.click("context up to here");
+    grid(&mut window);
+    let findings = window.state().results.fcct.clone().unwrap();
+    assert_eq!(findings.tokens, [9, 3, 0, 0, 1, 1, 1]);
+    assert!(findings.p_corrupted < findings.p_clean);
+    for figure in &findings.figures {
+        let label = format!("{} map", figure.title);
+        assert!(window.harness.query_by_role_and_label(Role::Image, &label).is_some(), "{label}");
+        assert!(window.harness.query_by_label(&format!("Export {}", figure.name)).is_some());
+    }
+    let Plot::Map(map) = &findings.figures[0].plot else { panic!("not a map") };
+    assert_eq!(map.values.last(), Some(&1.0), "the last token's last stream is the answer");
+    assert!(map.value(0, 2).is_nan(), "no late context");
+    assert!(window.harness.query_by_label_contains("text surrogate of FCCT: vis").is_some());
+    // Another mark makes them findings of an earlier marking; another prompt takes the marks away.
+    window.click("token 13: ·who");
+    assert!(window.harness.query_by_label_contains("of an earlier marking").is_some());
+    window.fill(Role::MultilineTextInput, "Prompt", "Moren lives in");
+    window.until("the tokens", |state| state.results.tokens.last().is_some_and(|token| token.text == "·in"));
+    window.settle();
+    assert!(window.state().choices.marks.context.is_empty());
+    assert!(window.harness.query_by_label_contains("of an earlier prompt").is_some());
+}
+
+#[test]
+fn iri_takes_the_rates_of_the_grid_and_follows_its_controls() {
+    let mut window = Window::bundled();
+    window.click_role(Role::Button, "IRI");
+    assert!(window.harness.query_by_label("No recovery rates yet").is_some());
+    window.click("Open FCCT");
+    grid(&mut window);
+    window.click_role(Role::Button, "IRI");
+    window.click("Add IRI");
+    let held = |window: &Window| match &window.state().history.plan().items[0].change {
+        Change::Iri(iri) => iri.clone(),
+        other => panic!("{other:?}"),
+    };
+    let findings = window.state().results.fcct.clone().unwrap();
+    assert_eq!(held(&window).attn.recovery, findings.attention);
+    assert_eq!(held(&window).ffn.recovery, findings.ffn);
+    assert!(window.next().kl > 0.0);
+    let view = window.state().view(Tab::Iri).unwrap();
+    let Some(ViewData::Verdict(verdict)) = window.state().data(&view).cloned() else { panic!("no answers") };
+    assert!(!verdict.yes_no);
+    assert_ne!(verdict.rows[0].token, verdict.rows[1].token);
+    assert_eq!(verdict.rows[0].plan.to_bits(), window.next().answer.plan.to_bits());
+    assert!(verdict.drift.unwrap() < 1e-6, "{verdict:?}");
+    assert!(window.harness.query_by_label_contains("norms kept").is_some());
+    for part in ["attention", "FFN"] {
+        let label = format!("recovery bars, {part}");
+        assert!(window.harness.query_by_role_and_label(Role::Image, &label).is_some());
+    }
+    let before = bits(&window.next());
+    window.fill(Role::SpinButton, "k1 sources", "1");
+    window.harness.key_press(eframe::egui::Key::Enter);
+    window.settle();
+    assert_eq!((held(&window).attn.sources, held(&window).ffn.sources), (1, 1));
+    assert_eq!(window.state().history.plan().items.len(), 1, "the item is changed, not added");
+    assert_ne!(bits(&window.next()), before);
+    window.harness.get_by_role_and_label(Role::CheckBox, "IRI on").click();
+    window.settle();
+    assert_eq!(window.next().kl, 0.0, "switched off");
+    window.click("Remove IRI");
+    assert!(window.state().history.plan().items.is_empty());
+    assert!(window.harness.query_by_label("Add IRI").is_some());
+}
+
 #[test]
 fn continuations_stream_side_by_side() {
     let mut window = Window::bundled();

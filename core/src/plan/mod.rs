@@ -14,6 +14,7 @@ mod ablate;
 mod add;
 mod corrupt;
 mod edit;
+mod iri;
 mod patch;
 mod positions;
 mod route;
@@ -25,6 +26,7 @@ mod threshold;
 pub use ablate::{Ablate, AblateTo};
 pub use add::Add;
 pub use corrupt::{Corrupt, Noise};
+pub use iri::{ATTN_LAMBDA, FFN_LAMBDA, Injected, Iri, SOURCES, TARGETS};
 pub use patch::Patch;
 pub use positions::Positions;
 pub use route::{Lane, LayerRoute, Route};
@@ -80,6 +82,8 @@ pub enum Change {
     Scale(Scale),
     /// Add a vector.
     Add(Add),
+    /// Inject what the layers of the highest recovery rates wrote.
+    Iri(Iri),
 }
 
 /// A site, or one head or neuron of it.
@@ -192,6 +196,7 @@ impl Change {
             Self::Ablate(_) => 5,
             Self::Scale(_) => 6,
             Self::Add(_) => 7,
+            Self::Iri(_) => 8,
         }
     }
 
@@ -206,6 +211,7 @@ impl Change {
             Self::Ablate(change) => change.summary(),
             Self::Scale(change) => change.summary(),
             Self::Add(change) => change.summary(),
+            Self::Iri(change) => change.summary(),
         }
     }
 }

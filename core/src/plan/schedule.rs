@@ -7,7 +7,9 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 
 use super::edit::{Edit, Op, Rows};
-use super::{AblateTo, Change, Item, Lane, LayerRoute, Noise, Part, Plan, Positions, Route, Source, Target};
+use super::{
+    AblateTo, Change, Injected, Item, Lane, LayerRoute, Noise, Part, Plan, Positions, Route, Source, Target,
+};
 use crate::error::{Error, Result};
 use crate::model::{Ffn, Spec};
 use crate::site::{Hook, Shape, Site};
@@ -60,10 +62,10 @@ impl Schedule {
         Ok(schedule)
     }
 
-    /// This schedule, with `site` at `position` replaced by what it was in `source` (a whole run's value), after
+    /// This schedule, with `site` at `positions` replaced by what it was in `source` (a whole run's value), after
     /// everything else.
-    pub fn restoring(&self, site: Site, position: usize, source: &Tensor) -> Self {
-        let rows = Rows::Positions(Positions::At(vec![position]), 0);
+    pub fn restoring(&self, site: Site, positions: &[usize], source: &Tensor) -> Self {
+        let rows = Rows::Positions(Positions::At(positions.to_vec()), 0);
         let op = Op::Replace(source.clone());
         let mut schedule = self.clone();
         schedule.edits.entry(site).or_default().push(Edit { rows, unit: None, strength: 1.0, op });
@@ -244,6 +246,17 @@ impl Schedule {
                     Op::Add { vector: vector.flatten_all()?, scale: add.scale, keep_norm: add.keep_norm };
                 self.push(Target::site(add.site), spec, at(&add.positions), strength, op)?;
             }
+            Change::Iri(iri) => {
+                for (name, part, hook) in
+                    [("attn", &iri.attn, Hook::AttnOut), ("ffn", &iri.ffn, Hook::MlpOut)]
+                {
+                    part.check(name, spec.n_layers())?;
+                    for (site, vector) in injections(part, hook, resolve)? {
+                        let op = Op::Add { vector, scale: part.lambda, keep_norm: true };
+                        self.push(Target::site(site), spec, at(&Positions::Last), strength, op)?;
+                    }
+                }
+            }
         }
         Ok(())
     }
@@ -274,6 +287,37 @@ impl Schedule {
         self.edits.entry(site).or_default().push(Edit { rows, unit: target.unit, strength, op });
         Ok(())
     }
+}
+
+/// What IRI adds at each target before lambda: the weighted sum of the sources before it, as they were at the last token of
+/// the unmodified run. Targets without a source before them are left out.
+fn injections(part: &Injected, hook: Hook, resolve: &mut dyn Resolve) -> Result<Vec<(Site, Tensor)>> {
+    let mut recorded: HashMap<usize, Tensor> = HashMap::new();
+    let mut injections = Vec::new();
+    if part.lambda == 0.0 {
+        return Ok(injections);
+    }
+    for target in part.target_layers() {
+        let mut sum: Option<Tensor> = None;
+        for (source, rate) in part.sources_of(target) {
+            let vector = match recorded.get(&source) {
+                Some(vector) => vector.clone(),
+                None => {
+                    let site = Site::block(source, hook);
+                    let vector = row(&resolve.site(&Source::Base, site)?, site, None)?;
+                    recorded.insert(source, vector.clone());
+                    vector
+                }
+            };
+            let weighed = (vector * f64::from(rate))?;
+            sum = Some(match sum {
+                Some(sum) => (sum + weighed)?,
+                None => weighed,
+            });
+        }
+        injections.extend(sum.map(|sum| (Site::block(target, hook), sum)));
+    }
+    Ok(injections)
 }
 
 /// Standard deviation over all values.

@@ -18,6 +18,7 @@ mod neuron;
 mod next;
 mod routing;
 mod strip;
+mod verdict;
 
 /// A prompt run without and with its plan.
 pub struct Runs {
@@ -86,6 +87,7 @@ pub fn compute(engine: &mut Engine, runs: &Runs, view: &View, cancelled: Cancell
         View::Lens { side } => lens::compute(engine, runs, *side, cancelled).map(ViewData::Figure),
         View::Routing => Ok(ViewData::Figure(routing::compute(engine, runs))),
         View::Ladder => Ok(ViewData::Figure(ladder::compute(engine, runs))),
+        View::Verdict { answer } => verdict::compute(engine, runs, answer, cancelled).map(ViewData::Verdict),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
-use super::jobs::{Generating, Tracing};
+use super::jobs::{Generating, Studying};
 use super::{Board, SLICE, Waiting};
 use crate::checkpoint::Checkpoint;
 use crate::engine::{self, Engine};
@@ -16,6 +16,7 @@ use crate::figure::Provenance;
 use crate::model::Input;
 use crate::plan::Plan;
 use crate::protocol::*;
+use crate::study::{FcctRun, TraceRun};
 use crate::view::{self, Runs};
 
 /// What the thread keeps.
@@ -25,7 +26,7 @@ pub(super) struct Desk {
     /// Scenes of the newest prompt, newest last: undo and redo return them as they are.
     scenes: Vec<Shown>,
     generating: Option<Generating>,
-    tracing: Option<Tracing>,
+    studying: Option<Studying>,
 }
 
 /// Runs with the views computed of them.
@@ -74,16 +75,16 @@ fn serve(board: &Arc<Board>, desk: &mut Desk) -> bool {
         }
         return true;
     }
-    if let Some(mut job) = desk.tracing.take() {
+    if let Some(mut job) = desk.studying.take() {
         if let Some((engine, _)) = &desk.open {
             let done = guarded(board, Slot::Study, job.id, || {
                 slice(board, Slot::Study, job.id, || job.step(engine))?;
                 board.post(Event::Progress(job.id, Slot::Study, job.progress()));
-                board.post(Event::Study(job.id, Arc::new(job.run.findings(engine))));
-                Ok(job.run.is_done())
+                board.post(job.findings(engine));
+                Ok(job.is_done())
             });
             if done == Some(false) && !board.stale(Slot::Study, job.id) {
-                desk.tracing = Some(job);
+                desk.studying = Some(job);
             }
         }
         return true;
@@ -144,7 +145,17 @@ fn start(
             let tokens = tokens(engine, &trace.prompt)?;
             let provenance = provenance(card, &trace.prompt, &trace.plan);
             let cancelled = || board.stale(Slot::Study, id);
-            desk.tracing = Some(Tracing::new(engine, id, trace, &tokens, provenance, &cancelled)?);
+            let run = TraceRun::new(engine, trace, &tokens, provenance, &cancelled)?;
+            desk.studying = Some(Studying::new(id, run.into()));
+            Ok(())
+        }
+        Request::Study(Study::Fcct(fcct)) => {
+            let (engine, card) = opened(&mut desk.open)?;
+            let tokens = tokens(engine, &fcct.prompt)?;
+            let provenance = provenance(card, &fcct.prompt, &fcct.plan);
+            let cancelled = || board.stale(Slot::Study, id);
+            let run = FcctRun::new(engine, fcct, &tokens, provenance, &cancelled)?;
+            desk.studying = Some(Studying::new(id, run.into()));
             Ok(())
         }
     }

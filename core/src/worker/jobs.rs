@@ -1,4 +1,4 @@
-//! Jobs that are done in slices: a continuation and a trace.
+//! Jobs that are done in slices: a continuation and a study.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,8 +8,8 @@ use crate::error::Result;
 use crate::figure::{Cell, Figure, Plot, Provenance, Table};
 use crate::model::Input;
 use crate::plan::Plan;
-use crate::protocol::{Continuation, Generate, Progress, RequestId, Trace};
-use crate::study::TraceRun;
+use crate::protocol::{Continuation, Event, Fcct, Generate, Progress, RequestId, Trace};
+use crate::study::{FcctRun, TraceRun};
 
 /// A continuation under the plan beside the unmodified model's.
 pub(super) struct Generating {
@@ -118,34 +118,64 @@ impl Stream {
     }
 }
 
-/// A trace with its clock.
-pub(super) struct Tracing {
+/// A study with its clock.
+pub(super) struct Studying {
     pub id: RequestId,
-    pub run: TraceRun,
+    run: StudyRun,
     begin: Instant,
 }
 
-impl Tracing {
-    pub(super) fn new(
-        engine: &mut Engine,
-        id: RequestId,
-        trace: Trace,
-        tokens: &Input,
-        provenance: Provenance,
-        cancelled: Cancelled,
-    ) -> Result<Self> {
-        let run = TraceRun::new(engine, trace, tokens, provenance, cancelled)?;
-        Ok(Self { id, run, begin: Instant::now() })
+/// A study of one kind or another.
+pub(super) enum StudyRun {
+    Trace(Box<TraceRun>),
+    Fcct(Box<FcctRun>),
+}
+
+impl From<TraceRun> for StudyRun {
+    fn from(run: TraceRun) -> Self {
+        Self::Trace(Box::new(run))
+    }
+}
+
+impl From<FcctRun> for StudyRun {
+    fn from(run: FcctRun) -> Self {
+        Self::Fcct(Box::new(run))
+    }
+}
+
+impl Studying {
+    pub(super) fn new(id: RequestId, run: StudyRun) -> Self {
+        Self { id, run, begin: Instant::now() }
     }
 
     /// One sublayer. True once every cell is there.
     pub(super) fn step(&mut self, engine: &Engine) -> Result<bool> {
-        self.run.step(engine)?;
-        Ok(self.run.is_done())
+        match &mut self.run {
+            StudyRun::Trace(run) => run.step(engine)?,
+            StudyRun::Fcct(run) => run.step(engine)?,
+        }
+        Ok(self.is_done())
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        match &self.run {
+            StudyRun::Trace(run) => run.is_done(),
+            StudyRun::Fcct(run) => run.is_done(),
+        }
+    }
+
+    pub(super) fn findings(&self, engine: &Engine) -> Event {
+        match &self.run {
+            StudyRun::Trace(run) => Event::Study(self.id, Arc::new(run.findings(engine))),
+            StudyRun::Fcct(run) => Event::Fcct(self.id, Arc::new(run.findings(engine))),
+        }
     }
 
     pub(super) fn progress(&self) -> Progress {
-        let (done, total) = self.run.progress();
-        Progress::new("causal trace".into(), done as u64, total as u64, self.begin)
+        let (label, (done, total)) = match &self.run {
+            StudyRun::Trace(run) => (Trace::JOB, run.progress()),
+            StudyRun::Fcct(run) => (Fcct::JOB, run.progress()),
+        };
+        Progress::new(label.into(), done as u64, total as u64, self.begin)
     }
 }

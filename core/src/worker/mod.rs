@@ -149,6 +149,7 @@ fn origin(event: &Event) -> Option<(Slot, RequestId)> {
         Event::Tokens(id, _) | Event::View(id, ..) | Event::SceneDone(id, _) => Some((Slot::Scene, id)),
         Event::Text(id, _) => Some((Slot::Generate, id)),
         Event::Study(id, _) => Some((Slot::Study, id)),
+        Event::Fcct(id, _) => Some((Slot::Study, id)),
         Event::Opened(..) | Event::Cancelled(..) => None,
     }
 }
@@ -165,6 +166,7 @@ fn topic(event: &Event) -> (u8, Option<Slot>, Option<&View>) {
         Event::Study(..) => (6, None, None),
         Event::Failed(_, slot, _) => (7, Some(*slot), None),
         Event::Cancelled(_, slot) => (8, Some(*slot), None),
+        Event::Fcct(..) => (9, None, None),
     }
 }
 

@@ -22,6 +22,7 @@ const KINDS: &[&str] = &[
     r#"{"kind":"scale","site":"blocks.0.hook_attn_out","factor":0.5}"#,
     r#"{"kind":"add","site":"blocks.0.hook_resid_post","source":"base","from_position":0,"scale":2.0}"#,
     r#"{"kind":"add","site":"blocks.0.hook_mlp_out","source":{"tokens":[4,4]},"scale":1.5,"keep_norm":true}"#,
+    r#"{"kind":"iri","attn":{"recovery":[0.9,0.1],"lambda":0.7},"ffn":{"recovery":[0.8,0.3],"sources":1}}"#,
 ];
 
 const FAMILIES: &[&str] = &["gpt2", "llama"];
@@ -90,6 +91,9 @@ fn neutral_settings_change_nothing() {
         r#"{"kind":"scale","site":"blocks.0.hook_mlp_out","factor":1.0}"#,
         r#"{"kind":"patch","site":"blocks.0.hook_resid_post","positions":"all","source":"base"}"#,
         r#"{"kind":"add","site":"blocks.0.hook_resid_post","source":"base","scale":0.0}"#,
+        r#"{"kind":"iri","attn":{"recovery":[0.9,0.1],"lambda":0},"ffn":{"recovery":[0.9,0.1],"lambda":0}}"#,
+        r#"{"kind":"iri","attn":{"recovery":[0.9,0.1],"sources":0},"ffn":{"recovery":[0.9,0.1],"targets":0}}"#,
+        r#"{"kind":"iri","attn":{"recovery":[0.1,0.9],"sources":1},"ffn":{"recovery":[0.9,0.1],"targets":1}}"#,
     ];
     each(|engine| {
         let base = logits(engine, &prompt(), &Plan::default());
@@ -164,6 +168,7 @@ fn plans_that_do_not_fit_are_refused() {
             r#"{"kind":"corrupt","site":"blocks.0.attn.hook_pattern","noise":{"sigma":1.0,"seed":1}}"#,
             r#"{"kind":"threshold","layer":18446744073709551615,"value":0.1}"#,
             r#"{"kind":"patch","site":"blocks.0.hook_resid_post","positions":{"at":[18446744073709551615]},"source":{"values":[1.0]}}"#,
+            r#"{"kind":"iri","attn":{"recovery":[0.1]},"ffn":{"recovery":[0.1,0.2]}}"#,
         ] {
             let plan = plan(vec![item(json)]);
             assert!(engine.schedule(&plan, &prompt().into(), &never).is_err(), "{json}");
@@ -192,7 +197,7 @@ fn the_documented_plans_work() {
         .collect();
     let kinds: std::collections::BTreeSet<&str> =
         examples.iter().map(|json| json.split('"').nth(3).unwrap()).collect();
-    assert_eq!(kinds.len(), 8, "{kinds:?}");
+    assert_eq!(kinds.len(), 9, "{kinds:?}");
     for json in examples {
         // Examples name deeper layers than the tiny fixtures have.
         let json = json.replace("blocks.2.", "blocks.1.").replace("\"layer\": 3", "\"layer\": 1");
@@ -295,6 +300,8 @@ fn misspelt_fields_and_numbers_past_f32_are_named() {
         (r#"{"kind":"ablate","site":"hook_embed","uint":2}"#, "uint"),
         (r#"{"kind":"scale","site":"hook_embed","factor":1e39}"#, "factor"),
         (r#"{"kind":"threshold","value":0.1,"layers":3}"#, "layers"),
+        (r#"{"kind":"iri","attn":{"recovery":[0.1],"k1":2},"ffn":{"recovery":[0.1]}}"#, "k1"),
+        (r#"{"kind":"iri","attn":{"recovery":[1e39]},"ffn":{"recovery":[0.1]}}"#, "recovery"),
     ] {
         let text = format!(r#"{{"version":1,"items":[{json}]}}"#);
         let error = Plan::from_json(&text).unwrap_err().to_string();

@@ -5,10 +5,12 @@
 
 mod checkpoints;
 mod configs;
+mod fcct;
 mod fields;
 mod hostile;
 mod identity;
 mod images;
+mod iri;
 mod parity;
 mod stories;
 mod support;

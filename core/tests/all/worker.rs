@@ -100,6 +100,7 @@ fn every_view_computes() {
         View::Lens { side },
         View::Routing,
         View::Ladder,
+        View::Verdict { answer: Answer::Top },
     ];
     let scene = Scene { prompt: prompt(), plan: without_ffn_1(), views: views.clone() };
     let id = client.worker.send(Request::Scene(scene));
@@ -152,6 +153,35 @@ fn a_trace_fills_its_grid_and_restoring_the_last_block_is_complete() {
     assert_eq!(map.values.last(), Some(&1.0));
     // Position 0 lies before the corruption: there is nothing to restore.
     assert_eq!((map.values[0], map.values[5]), (0.0, 0.0));
+}
+
+#[test]
+fn an_fcct_grid_ends_whole_or_says_why_not() {
+    let client = Client::new();
+    client.open("llama");
+    let fcct = Fcct {
+        prompt: prompt(),
+        plan: Plan::default(),
+        answer: Answer::Top,
+        context: vec![1, 2],
+        object: vec![2],
+        words: vec![],
+        sigma: 3.0,
+        seed: 1,
+    };
+    let id = client.worker.send(Request::Study(Study::Fcct(fcct.clone())));
+    let findings = client.until(|event| match event {
+        Event::Fcct(got, findings) if got == id && findings.done => Some(findings),
+        Event::Failed(_, _, failure) => panic!("{failure:?}"),
+        _ => None,
+    });
+    assert_eq!((findings.attention.len(), findings.ffn.len()), (2, 2));
+    assert!(findings.attention.iter().all(|rate| rate.is_finite()));
+    let broken = Fcct { context: vec![], ..fcct };
+    client.worker.send(Request::Study(Study::Fcct(broken)));
+    let failure =
+        client.until(|event| if let Event::Failed(_, Slot::Study, f) = event { Some(f) } else { None });
+    assert!(failure.cause.contains("no context"), "{failure:?}");
 }
 
 #[test]

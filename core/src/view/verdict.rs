@@ -1,0 +1,143 @@
+//! Two answers before and after: "yes" and "no" after a yes/no question, else the followed token and its rival. With an
+//! injection (IRI, arXiv 2511.05923) in the plan, how well it keeps the norms.
+
+use std::sync::Arc;
+
+use super::{Runs, token};
+use crate::engine::{Cancelled, Engine, Run};
+use crate::error::{Error, Result};
+use crate::figure::{Cell, Plot, Table};
+use crate::metric;
+use crate::plan::{Change, Injected, Iri, Item, Plan};
+use crate::protocol::{Answer, NextRow, Verdict};
+use crate::site::{Hook, Site};
+
+/// How a yes/no answer may begin; the spelling that the unmodified model gives most counts.
+const SPELLINGS: [[&str; 2]; 4] = [["Yes", "No"], ["yes", "no"], [" Yes", " No"], [" yes", " no"]];
+/// What a prompt says that asks for one of the two.
+const ASKS: &str = "yes or no";
+
+pub(super) fn compute(
+    engine: &mut Engine,
+    runs: &Runs,
+    answer: &Answer,
+    cancelled: Cancelled,
+) -> Result<Verdict> {
+    let base = metric::log_softmax(&runs.base.last);
+    let plan = metric::log_softmax(&runs.plan.last);
+    let pair = yes_no(engine, runs, &base);
+    let ids = match pair {
+        Some(pair) => pair,
+        None => {
+            let answer = super::answer(engine, answer, &base)?;
+            let mut best = metric::top_k(&base, 2).into_iter().map(|(id, _)| id);
+            [answer, best.find(|&id| id != answer).unwrap_or(answer)]
+        }
+    };
+    let p = |row: &[f32], id: u32| row.get(id as usize).map_or(f32::NAN, |x| x.exp());
+    let rows = ids.map(|id| NextRow { token: token(engine, id), base: p(&base, id), plan: p(&plan, id) });
+    let drift = drift(engine, runs, cancelled)?;
+    let cells = |row: &NextRow| {
+        let percent = |p: f32| Cell::Number(100.0 * f64::from(p));
+        vec![Cell::Text(row.token.text.clone()), percent(row.base), percent(row.plan)]
+    };
+    let table = Table {
+        columns: ["Token", "p base (%)", "p plan (%)"].map(Into::into).into(),
+        rows: rows.iter().map(cells).collect(),
+    };
+    let kind = if pair.is_some() {
+        "yes and no, in the spelling that the unmodified model gives most"
+    } else {
+        "no yes/no question: the followed token and its rival in the unmodified model"
+    };
+    let mut notes = vec![format!("after the last token; {kind}")];
+    notes.extend(drift.map(|drift| format!("largest change of a norm at a target: {drift:.1e} of it")));
+    let figure = runs.figure(["verdict", ""], "Answer before and after", Plot::Table(table), notes);
+    Ok(Verdict { yes_no: pair.is_some(), rows, drift, figure })
+}
+
+/// Ids of yes and no, after a prompt that asks for one of them or that the unmodified model answers by one.
+fn yes_no(engine: &Engine, runs: &Runs, base: &[f32]) -> Option<[u32; 2]> {
+    let tokenizer = engine.tokenizer.as_ref()?;
+    let single = |text: &str| match tokenizer.encode(text, false).ok()?.as_slice() {
+        [id] => Some(*id),
+        _ => None,
+    };
+    let pair = |[yes, no]: [&str; 2]| Some([single(yes)?, single(no)?]).filter(|[yes, no]| yes != no);
+    let pairs: Vec<[u32; 2]> = SPELLINGS.into_iter().filter_map(pair).collect();
+    let (top, _) = metric::top_k(base, 1).first().copied()?;
+    let asked = runs.provenance.prompt.to_lowercase().contains(ASKS);
+    if !asked && !pairs.iter().any(|pair| pair.contains(&top)) {
+        return None;
+    }
+    let p =
+        |pair: &[u32; 2]| pair.iter().filter_map(|&id| base.get(id as usize)).map(|x| x.exp()).sum::<f32>();
+    pairs.into_iter().max_by(|a, b| p(a).total_cmp(&p(b)))
+}
+
+/// The largest |norm after / norm before - 1| that the plan's injections cause at the last token of their targets; `None`
+/// without an injection.
+fn drift(engine: &mut Engine, runs: &Runs, cancelled: Cancelled) -> Result<Option<f64>> {
+    let attn = (Hook::AttnOut, (|iri: &Iri| &iri.attn) as fn(&Iri) -> &Injected);
+    let ffn = (Hook::MlpOut, (|iri: &Iri| &iri.ffn) as fn(&Iri) -> &Injected);
+    let mut largest: Option<f64> = None;
+    for (hook, part) in [attn, ffn] {
+        let mut targets: Vec<usize> = active(&runs.source)
+            .flat_map(|iri| {
+                part(iri).target_layers().into_iter().filter(|&l| !part(iri).sources_of(l).is_empty())
+            })
+            .collect();
+        targets.sort_unstable();
+        targets.dedup();
+        if targets.is_empty() {
+            continue;
+        }
+        // The same run but for this kind of sublayer's injections: what each was before its own.
+        let schedule = engine.schedule(&without(&runs.source, hook), &runs.plan.tokens, cancelled)?;
+        let before = Run {
+            tokens: runs.plan.tokens.clone(),
+            schedule,
+            cache: Arc::clone(&runs.plan.cache),
+            boundaries: runs.plan.boundaries.clone(),
+            last: Vec::new(),
+            sublayers: 0,
+        };
+        for layer in targets {
+            let was = norm(engine, &before, layer, hook, cancelled)?;
+            let is = norm(engine, &runs.plan, layer, hook, cancelled)?;
+            let change = if was == is { 0.0 } else { (is / was - 1.0).abs() };
+            largest = Some(largest.map_or(change, |largest| largest.max(change)));
+        }
+    }
+    Ok(largest)
+}
+
+/// The injections that are on.
+fn active(plan: &Plan) -> impl Iterator<Item = &Iri> {
+    plan.active()
+        .into_iter()
+        .filter_map(|item| if let Change::Iri(iri) = &item.change { Some(iri) } else { None })
+}
+
+/// The plan without injections into `hook`.
+fn without(plan: &Plan, hook: Hook) -> Plan {
+    let mut plan = plan.clone();
+    let injections = plan.items.iter_mut().filter_map(|Item { change, .. }| match change {
+        Change::Iri(iri) => Some(iri),
+        _ => None,
+    });
+    for iri in injections {
+        let part = if hook == Hook::AttnOut { &mut iri.attn } else { &mut iri.ffn };
+        part.lambda = 0.0;
+    }
+    plan
+}
+
+/// Norm of a site at the last token of a run.
+fn norm(engine: &Engine, run: &Run, layer: usize, hook: Hook, cancelled: Cancelled) -> Result<f64> {
+    let site = Site::block(layer, hook);
+    let captures = engine.replay(run, layer, [site].into(), cancelled)?;
+    let value = captures.get(&site).ok_or_else(|| Error::Internal(format!("{site} was not kept")))?;
+    let row: Vec<f32> = value.get(value.dim(0)?.saturating_sub(1))?.to_vec1()?;
+    Ok(row.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt())
+}

@@ -1,0 +1,181 @@
+//! The identities of causal tracing (FCCT, equation 2), on small checkpoints.
+
+use sluice_core::checkpoint::read_image;
+use sluice_core::engine::{Engine, never};
+use sluice_core::figure::{Plot, Provenance};
+use sluice_core::metric;
+use sluice_core::model::{Ask, Input, Pass};
+use sluice_core::plan::{Change, Corrupt, Item, Noise, Patch, Plan, Positions, Source, Target};
+use sluice_core::site::{Hook, Site};
+use sluice_core::study::{Case, FcctRun, Restorer};
+use sluice_core::worker::{Answer, Component, Fcct, FcctFindings, Prompt};
+
+use crate::iri::random;
+use crate::support::{golden, open};
+
+const COMPONENTS: [Component; 3] = [Component::Residual, Component::Attention, Component::Ffn];
+
+fn each(mut check: impl FnMut(&mut Engine)) {
+    check(&mut random("llama", "num_hidden_layers"));
+    for family in ["gpt2", "gpt_neox", "gemma2"] {
+        check(&mut open(&golden().join(family)));
+    }
+}
+
+fn prompt() -> Input {
+    vec![1, 14, 15, 92, 65, 35, 8, 9].into()
+}
+
+/// Context 1 to 3 with the object at 2, its word at 5; 4 and 6 are early and late text.
+fn fcct(sigma: f32) -> Fcct {
+    Fcct {
+        prompt: Prompt::Tokens(prompt().to_vec()),
+        plan: Plan::default(),
+        answer: Answer::Top,
+        context: vec![1, 2, 3],
+        object: vec![2],
+        words: vec![5],
+        sigma,
+        seed: 4,
+    }
+}
+
+fn run(engine: &mut Engine, fcct: Fcct, tokens: &Input) -> FcctFindings {
+    let mut run = FcctRun::new(engine, fcct, tokens, Provenance::default(), &never).unwrap();
+    while !run.is_done() {
+        run.step(engine).unwrap();
+    }
+    assert_eq!(run.progress().0, run.progress().1);
+    run.findings(engine)
+}
+
+/// Per component, layer x category.
+fn values(findings: &FcctFindings) -> [Vec<f32>; 3] {
+    findings.figures.each_ref().map(|figure| match &figure.plot {
+        Plot::Map(map) => map.values.to_vec(),
+        _ => panic!("not a map"),
+    })
+}
+
+/// Restore to the end.
+fn restored(
+    engine: &Engine,
+    restorer: &Restorer,
+    component: Component,
+    layer: usize,
+    positions: &[usize],
+) -> f32 {
+    let pass: Pass = restorer.start(engine, component, layer, positions).unwrap();
+    restorer.probability(pass.run(&never).unwrap()).unwrap()
+}
+
+fn restorer(engine: &mut Engine) -> Restorer {
+    let case =
+        Case { plan: &Plan::default(), answer: &Answer::Top, corrupt: &[1, 2, 3], sigma: 3.0, seed: 4 };
+    Restorer::new(engine, &case, &COMPONENTS, &prompt(), &never).unwrap()
+}
+
+#[test]
+fn no_noise_leaves_every_rate_undefined() {
+    each(|engine| {
+        let findings = run(engine, fcct(0.0), &prompt());
+        assert_eq!(findings.p_clean.to_bits(), findings.p_corrupted.to_bits());
+        assert!(findings.done && values(&findings).iter().flatten().all(|rate| rate.is_nan()));
+        assert!(findings.attention.iter().chain(&findings.ffn).all(|rate| rate.is_nan()));
+        assert!(findings.figures[0].notes.iter().any(|note| note.starts_with("n/a: the corruption did not")));
+    });
+}
+
+#[test]
+fn everything_restored_is_the_clean_run_and_nothing_restored_the_corrupted_one() {
+    each(|engine| {
+        let (restorer, layers) = (restorer(engine), engine.model.spec.n_layers());
+        assert_ne!(restorer.p_clean, restorer.p_corrupted);
+        let all: Vec<usize> = (0..prompt().len()).collect();
+        for layer in 0..layers {
+            let p = restored(engine, &restorer, Component::Residual, layer, &all);
+            assert_eq!(p.to_bits(), restorer.p_clean.to_bits(), "layer {layer}");
+            assert_eq!(restorer.recovery(p), 1.0);
+            for component in COMPONENTS {
+                // Position 0 lies before the corruption.
+                for positions in [&[][..], &[0]] {
+                    let p = restored(engine, &restorer, component, layer, positions);
+                    assert_eq!(restorer.recovery(p), 0.0, "layer {layer}, {component:?}, {positions:?}");
+                }
+            }
+        }
+        let p = restored(engine, &restorer, Component::Residual, layers - 1, &[prompt().len() - 1]);
+        assert_eq!(p.to_bits(), restorer.p_clean.to_bits(), "the last token's last stream is the answer");
+    });
+}
+
+/// Each cell against a plan that corrupts and patches, run from the start.
+#[test]
+fn cells_are_what_the_plan_says() {
+    let categories: [&[usize]; 7] = [&[1], &[2], &[3], &[4], &[5], &[6], &[7]];
+    each(|engine| {
+        let findings = run(engine, fcct(3.0), &prompt());
+        assert_eq!(findings.tokens, [1; 7]);
+        let answer = findings.answer.id;
+        let corrupt = Change::Corrupt(Corrupt {
+            site: Site::Embed,
+            noise: Noise::Noise { sigma: 3.0, seed: 4 },
+            positions: Positions::At(vec![1, 2, 3]),
+        });
+        for (hook, values) in
+            [Hook::ResidPost, Hook::AttnOut, Hook::MlpOut].into_iter().zip(values(&findings))
+        {
+            for (cell, rate) in values.into_iter().enumerate() {
+                let patch = Change::Patch(Patch {
+                    target: Target::site(Site::block(cell / 7, hook)),
+                    positions: Positions::At(categories[cell % 7].to_vec()),
+                    source: Source::Base,
+                });
+                let items: Vec<Item> = vec![corrupt.clone().into(), patch.into()];
+                let plan = Plan { items, ..Plan::default() };
+                let schedule = engine.schedule(&plan, &prompt(), &never).unwrap();
+                let output = engine.pass(&prompt(), &schedule, Ask::default(), &never).unwrap().0;
+                let logits: Vec<f32> = output.logits.unwrap().flatten_all().unwrap().to_vec1().unwrap();
+                let p = metric::probability(&logits, answer);
+                let expected = metric::recovery(p, findings.p_corrupted, findings.p_clean);
+                assert_eq!(rate.to_bits(), expected.to_bits(), "{hook:?}, cell {cell}");
+            }
+        }
+        let residual = &values(&findings)[0];
+        assert_eq!(residual.last(), Some(&1.0));
+        let attention: Vec<f32> = values(&findings)[1].iter().skip(6).step_by(7).copied().collect();
+        assert_eq!(findings.attention, attention);
+    });
+}
+
+#[test]
+fn a_category_without_a_token_is_not_a_number() {
+    each(|engine| {
+        let findings = run(engine, Fcct { object: vec![], words: vec![], ..fcct(3.0) }, &prompt());
+        assert_eq!(findings.tokens, [3, 0, 0, 3, 0, 0, 1]);
+        for values in values(&findings) {
+            for (cell, rate) in values.into_iter().enumerate() {
+                assert_eq!(rate.is_nan(), findings.tokens[cell % 7] == 0, "cell {cell}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_picture_is_corrupted_whole() {
+    let engine = &mut open(&golden().join("llava"));
+    let picture = read_image(&golden().join("pictures/wide.png")).unwrap();
+    let image = engine.look(&picture).unwrap();
+    let tokens = engine.about(image, &[1, 7, 11, 12]).unwrap();
+    let places: Vec<usize> =
+        (0..tokens.len()).filter(|&at| tokens[at] == tokens.image().unwrap().token).collect();
+    let object = places[3..5].to_vec();
+    let asked = Fcct { context: vec![], object, words: vec![tokens.len() - 2], ..fcct(3.0) };
+    let findings = run(engine, asked.clone(), &tokens);
+    assert_eq!(findings.tokens, [3, 2, 4, tokens.len() - places.last().unwrap() - 3, 1, 0, 1]);
+    assert_ne!(findings.p_clean, findings.p_corrupted);
+    assert!(!findings.figures[0].notes.iter().any(|note| note.contains("surrogate")));
+    let marked = Fcct { context: vec![1], ..asked };
+    let error = FcctRun::new(engine, marked, &tokens, Provenance::default(), &never).err().unwrap();
+    assert!(error.to_string().contains("picture"), "{error}");
+}

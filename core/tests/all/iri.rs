@@ -1,0 +1,210 @@
+//! IRI against plain arithmetic over captured sites, on random checkpoints of five layers.
+
+use std::collections::BTreeSet;
+
+use candle_core::Tensor;
+use serde_json::{Value, json};
+use sluice_core::checkpoint::{SaveDtype, save};
+use sluice_core::engine::{Engine, never};
+use sluice_core::figure::Provenance;
+use sluice_core::model::{Ask, Captures, Input, random_tensors};
+use sluice_core::plan::{Change, Injected, Iri, Item, Patch, Plan, Positions, Source, Target};
+use sluice_core::site::{Hook, Site};
+use sluice_core::view::{self, Runs};
+use sluice_core::worker::{Answer, Verdict, View, ViewData};
+
+use crate::support::{bits, golden, open};
+
+const LAYERS: usize = 5;
+/// Attention before FFN, as in the pass.
+const HOOKS: [Hook; 2] = [Hook::AttnOut, Hook::MlpOut];
+
+/// A family's tiny shape at [`LAYERS`] layers, random.
+pub fn random(family: &str, layers_field: &str) -> Engine {
+    with_tokenizer(family, layers_field, None)
+}
+
+fn with_tokenizer(family: &str, layers_field: &str, tokenizer: Option<&str>) -> Engine {
+    let text = std::fs::read_to_string(golden().join(family).join("config.json")).unwrap();
+    let mut config: Value = serde_json::from_str(&text).unwrap();
+    config[layers_field] = json!(LAYERS);
+    let folder = tempfile::tempdir().unwrap();
+    save(folder.path(), &config, &random_tensors(&config, 7).unwrap(), SaveDtype::F32, tokenizer).unwrap();
+    open(folder.path())
+}
+
+fn each(mut check: impl FnMut(&mut Engine)) {
+    for (family, layers) in
+        [("llama", "num_hidden_layers"), ("gpt2", "n_layer"), ("gpt_neox", "num_hidden_layers")]
+    {
+        check(&mut random(family, layers));
+    }
+}
+
+fn prompt() -> Input {
+    vec![3, 14, 15, 92, 65, 35].into()
+}
+
+fn plan(items: Vec<Change>) -> Plan {
+    Plan { items: items.into_iter().map(Item::from).collect(), ..Plan::default() }
+}
+
+/// Every attention and FFN output under a plan.
+fn outputs(engine: &mut Engine, plan: &Plan) -> Captures {
+    let schedule = engine.schedule(plan, &prompt(), &never).unwrap();
+    let capture: BTreeSet<Site> =
+        (0..LAYERS).flat_map(|layer| HOOKS.map(|hook| Site::block(layer, hook))).collect();
+    engine.pass(&prompt(), &schedule, Ask { capture, ..Ask::default() }, &never).unwrap().0.captures
+}
+
+fn rows(x: &Tensor) -> Vec<Vec<f32>> {
+    x.to_vec2().unwrap()
+}
+
+fn last(captures: &Captures, site: Site) -> Vec<f32> {
+    rows(&captures[&site]).pop().unwrap()
+}
+
+fn norm(x: &[f32]) -> f64 {
+    x.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt()
+}
+
+/// Into one layer only, from every layer before it.
+fn one_target(target: usize, lambda: f32) -> Injected {
+    let rate = |layer: usize| if layer == target { 0.9 } else { 0.2 + 0.1 * layer as f32 };
+    Injected { recovery: (0..LAYERS).map(rate).collect(), sources: LAYERS, targets: 1, lambda }
+}
+
+/// Equation 3 and its rescaling, in f64: `sources` with their rates.
+fn reference(x: &[f32], sources: &[(Vec<f32>, f32)], lambda: f32) -> Vec<f32> {
+    let sum: Vec<f64> = (0..x.len())
+        .map(|i| {
+            let added: f64 = sources.iter().map(|(a, rate)| f64::from(*rate) * f64::from(a[i])).sum();
+            f64::from(x[i]) + f64::from(lambda) * added
+        })
+        .collect();
+    let after = sum.iter().map(|x| x * x).sum::<f64>().sqrt();
+    sum.iter().map(|y| (y * norm(x) / after) as f32).collect()
+}
+
+#[test]
+fn an_injection_turns_one_token_of_its_layer_and_keeps_its_norm() {
+    each(|engine| {
+        let base = outputs(engine, &Plan::default());
+        for target in 1..LAYERS {
+            for (index, hook) in HOOKS.into_iter().enumerate() {
+                let lambda = |of: usize| if of == index { 0.8 } else { 0.0 };
+                let iri = Iri { attn: one_target(target, lambda(0)), ffn: one_target(target, lambda(1)) };
+                let changed = outputs(engine, &plan(vec![Change::Iri(iri)]));
+                let site = Site::block(target, hook);
+                let (before, after) = (rows(&base[&site]), rows(&changed[&site]));
+                let (x, y) = (before.last().unwrap(), after.last().unwrap());
+                assert_ne!(bits(x), bits(y), "{site}");
+                assert!((norm(y) / norm(x) - 1.0).abs() < 1e-6, "{site}: {} to {}", norm(x), norm(y));
+                for (x, y) in before.iter().zip(&after).take(before.len() - 1) {
+                    assert_eq!(bits(x), bits(y), "{site}: another token");
+                }
+                let sources: Vec<(Vec<f32>, f32)> = (0..target)
+                    .map(|layer| (last(&base, Site::block(layer, hook)), 0.2 + 0.1 * layer as f32))
+                    .collect();
+                let expected = reference(x, &sources, 0.8);
+                let off = y.iter().zip(&expected).fold(0f64, |m, (a, b)| m.max(f64::from((a - b).abs())));
+                assert!(off <= 1e-6 * norm(x), "{site}: {off:e}");
+            }
+        }
+    });
+}
+
+/// Layer by layer, each injection computed plainly from what was captured before it and put in as values.
+#[test]
+fn a_whole_injection_is_the_plain_reference() {
+    let recovery = vec![0.6, 0.9, -0.2, 0.5, 0.8];
+    let part = |targets, lambda| Injected { recovery: recovery.clone(), sources: 3, targets, lambda };
+    let iri = Iri { attn: part(4, 0.5), ffn: part(99, 0.3) };
+    // The three best are 1, 4, 0; the fourth is 3.
+    let (sources, attn_targets) = ([0, 1, 4], [0, 1, 3, 4]);
+    each(|engine| {
+        let base = outputs(engine, &Plan::default());
+        let changed = outputs(engine, &plan(vec![Change::Iri(iri.clone())]));
+        let mut done: Vec<Change> = Vec::new();
+        for layer in 0..LAYERS {
+            for (hook, lambda) in [(Hook::AttnOut, 0.5), (Hook::MlpOut, 0.3)] {
+                let site = Site::block(layer, hook);
+                let before = last(&outputs(engine, &plan(done.clone())), site);
+                let earlier: Vec<(Vec<f32>, f32)> = sources
+                    .into_iter()
+                    .filter(|&source| source < layer)
+                    .map(|source| (last(&base, Site::block(source, hook)), recovery[source]))
+                    .collect();
+                let is_target = hook == Hook::MlpOut || attn_targets.contains(&layer);
+                let expected = if is_target { reference(&before, &earlier, lambda) } else { before.clone() };
+                let got = last(&changed, site);
+                let off = got.iter().zip(&expected).fold(0f64, |m, (a, b)| m.max(f64::from((a - b).abs())));
+                assert!(off <= 1e-5 * norm(&before), "{site}: {off:e} of {}", norm(&before));
+                done.push(Change::Patch(Patch {
+                    target: Target::site(site),
+                    positions: Positions::Last,
+                    source: Source::Values(expected),
+                }));
+            }
+        }
+    });
+}
+
+#[test]
+fn rates_that_are_no_numbers_are_refused_by_name() {
+    let engine = &mut random("llama", "num_hidden_layers");
+    for (attn, ffn, needle) in [
+        (vec![0.1; LAYERS], vec![0.1; LAYERS + 1], "iri.ffn.recovery has 6 rates, this model 5 layers"),
+        (vec![f32::NAN; LAYERS], vec![0.1; LAYERS], "iri.attn.recovery[0] is NaN"),
+    ] {
+        let plan = plan(vec![Change::Iri(Iri::new(attn, ffn))]);
+        let error = engine.schedule(&plan, &prompt(), &never).unwrap_err().to_string();
+        assert!(error.contains(needle), "{error}");
+    }
+}
+
+fn verdict(engine: &mut Engine, prompt: &str, plan: &Plan) -> Verdict {
+    let tokens: Input = engine.encode(prompt).unwrap().into();
+    let base = engine.base(&tokens, &never).unwrap();
+    let schedule = engine.schedule(plan, &tokens, &never).unwrap();
+    let runs = Runs {
+        plan: engine.run_after(&base, schedule, &never).unwrap().into(),
+        base,
+        source: plan.clone(),
+        tokens: tokens.iter().map(|&id| view::token(engine, id)).collect(),
+        provenance: Provenance { prompt: prompt.into(), ..Provenance::default() },
+    };
+    match view::compute(engine, &runs, &View::Verdict { answer: Answer::Top }, &never).unwrap() {
+        ViewData::Verdict(verdict) => verdict,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_yes_no_question_shows_yes_and_no_and_how_well_norms_are_kept() {
+    let words = "? ( ) Is it so or Yes No yes What colour no";
+    let vocab: serde_json::Map<String, Value> =
+        words.split(' ').zip(4..).map(|(word, id)| (word.to_owned(), json!(id))).collect();
+    let tokenizer = json!({
+        "version": "1.0", "added_tokens": [], "normalizer": null, "pre_tokenizer": {"type": "Whitespace"},
+        "post_processor": null, "decoder": null,
+        "model": {"type": "WordLevel", "vocab": vocab, "unk_token": "?"},
+    });
+    let engine = &mut with_tokenizer("llama", "num_hidden_layers", Some(&tokenizer.to_string()));
+    let asked = verdict(engine, "Is it so ? ( Yes or No )", &Plan::default());
+    assert!(asked.yes_no && asked.drift.is_none());
+    let texts = asked.rows.each_ref().map(|row| row.token.text.to_lowercase());
+    assert!(texts[0].contains("yes") && texts[1].contains("no"), "{texts:?}");
+    assert_eq!(asked.rows[0].base.to_bits(), asked.rows[0].plan.to_bits());
+
+    let mut plan = plan(vec![Change::Iri(Iri::new(vec![0.5; LAYERS], vec![0.4; LAYERS]))]);
+    let other = verdict(engine, "What colour ?", &plan);
+    assert!(!other.yes_no);
+    assert_ne!(other.rows[0].token, other.rows[1].token);
+    assert_ne!(other.rows[0].base.to_bits(), other.rows[0].plan.to_bits());
+    assert!(other.drift.unwrap() < 1e-6, "{:?}", other.drift);
+    // Half-way between two vectors of one norm lies a shorter one.
+    plan.items[0].strength = 0.5;
+    assert!(verdict(engine, "What colour ?", &plan).drift.unwrap() > 1e-6);
+}
