@@ -13,7 +13,7 @@ use super::{note, out};
 const MOST_MINUTES: f32 = 525_600.0;
 
 /// Sequences per step: pictures, facts, stories.
-const WHOLE: Diet = Diet { pictures: 11, facts: 4, stories: 1 };
+const WHOLE: Diet = Diet { pictures: 13, facts: 2, stories: 1 };
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Part {

@@ -32,9 +32,6 @@ const ANSWER: f32 = 3.0;
 const ASKED: f32 = 0.1;
 const STORY: f32 = 0.5;
 
-/// More turns than fit a sequence.
-const TURNS: usize = 16;
-
 /// Parts of a step that are computed side by side. Fixed, so that sums come out the same whatever the machine.
 const SHARDS: u64 = 2;
 
@@ -136,7 +133,7 @@ fn talked(tokenizer: &Tokenizer, scene: &Scene, dice: &mut Dice) -> Result<(Vec<
         *first = BOS_ID;
     }
     let mut weights = vec![0.0; ids.len()];
-    for turn in conversation(scene, dice, TURNS) {
+    for turn in conversation(scene, dice) {
         for (text, weight) in [(turn.question, ASKED), (turn.answer, ANSWER)] {
             ids.extend(tokenizer.encode(&text, false)?);
             weights.resize(ids.len(), weight);

@@ -69,10 +69,10 @@ impl Options {
         self.steps - self.steps / ROUTER_SHARE
     }
 
-    /// Most objects in a picture of a step: two at first, all of them after a sixth of the run.
+    /// Most objects in a picture of a step: one at first, all of them after a fifth of the run.
     fn most(&self, step: u64) -> usize {
-        let more = (MOST as u64 - 2) * 6 * step / self.steps.max(1);
-        MOST.min(2 + more as usize)
+        let more = (MOST as u64 - 1) * 5 * step / self.steps.max(1);
+        MOST.min(1 + more as usize)
     }
 }
 
@@ -382,7 +382,7 @@ fn report(options: &Options, seconds: f32) -> Result<Report> {
         readings: [
             "stage 1: two linear heads name shape and colour of every patch; their loss falls to nothing over the \
              first 40 % of it, and they are not in the checkpoint",
-            "pictures show at most two objects at first, and all of them after a sixth of the run",
+            "pictures show one object at first, and all of them after a fifth of the run",
             "skip: the FFN alone is bypassed, and stage 1 never skips",
             "routers read the FFN's normalised input; softmax(tau h), tau 1 to 8; everything else frozen; one squared \
              budget term per lane but the last, weight 10",

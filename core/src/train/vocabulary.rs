@@ -56,7 +56,7 @@ pub fn learn(world: &World) -> Result<String> {
 /// Documents `index` of every sort, from the training split.
 fn said(world: &World, index: u64) -> [String; 3] {
     let scene = world.scene(Split::Train, index);
-    let turns = conversation(&scene, &mut Dice::new(0, 70, index), 6);
+    let turns = conversation(&scene, &mut Dice::new(0, 70, index));
     let talk: String = turns.into_iter().map(|turn| format!(" {}{}", turn.question, turn.answer)).collect();
     [world.story(Split::Train, index), world.told(Split::Train, index), talk]
 }

@@ -53,116 +53,95 @@ pub fn is_there(kind: Kind) -> String {
     format!("Is there {}?", kind.with_article())
 }
 
-/// A conversation about a scene: either its caption first and other questions then, or questions of every sort. Half of
-/// the questions for presence ask for what is there; what is not there is drawn from all kinds alike, so nothing in the
-/// questions tells of the picture.
-pub fn conversation(scene: &Scene, dice: &mut Dice, turns: usize) -> Vec<Turn> {
-    let describes = dice.chance(0.3);
-    let caption = describes.then(|| Turn { question: DESCRIBE.into(), answer: caption(scene) });
-    let asked = (0..turns).map(|_| match dice.below(10) {
-        0 => place(scene, dice),
-        1 => colour(scene, dice),
-        2 => count(scene, dice),
-        3 => any_shape(scene, dice),
-        4 => any_colour(scene, dice),
-        _ => presence(scene, dice),
-    });
-    caption.into_iter().chain(asked.collect::<Vec<_>>()).collect()
+/// A conversation about a scene. It begins with a description or with questions for presence, whose answers nothing
+/// said before gives away: no kind is asked for twice, there are as many kinds that are there as kinds that are not, and
+/// questions that take something for granted come later.
+pub fn conversation(scene: &Scene, dice: &mut Dice) -> Vec<Turn> {
+    let mut turns = if dice.chance(0.25) {
+        vec![Turn { question: DESCRIBE.into(), answer: caption(scene) }]
+    } else {
+        presence(scene, dice)
+    };
+    let mut others: Vec<Turn> = scene.objects.iter().flat_map(|object| about(scene, object)).collect();
+    others.push(Turn { question: "How many things are there?".into(), answer: amount(scene.objects.len()) });
+    others.extend(any_shapes(scene, dice));
+    others.extend(any_colours(scene, dice));
+    turns.extend(dice.shuffled(others));
+    turns
 }
 
-fn presence(scene: &Scene, dice: &mut Dice) -> Turn {
-    let there = dice.chance(0.5);
-    let kind = if there {
-        one_of(scene, dice).map_or_else(Kind::default, |object| object.kind)
-    } else {
+/// Is it there? Every object, and as many kinds that are not there.
+fn presence(scene: &Scene, dice: &mut Dice) -> Vec<Turn> {
+    let mut asked: Vec<Kind> = scene.objects.iter().map(|object| object.kind).collect();
+    for object in &scene.objects {
         // A kind that shares its colour or its shape with what is there asks for a closer look than any other.
-        let close = one_of(scene, dice).filter(|_| dice.chance(0.4));
-        loop {
+        let close = dice.chance(0.4);
+        let absent = loop {
             let any = Kind::new(dice.below(KINDS));
-            let fits = close.is_none_or(|object| {
-                any.colour() == object.kind.colour() || any.shape() == object.kind.shape()
-            });
-            if fits && !scene.shows(any) {
+            let fits = any.colour() == object.kind.colour() || any.shape() == object.kind.shape();
+            if (fits || !close) && !asked.contains(&any) {
                 break any;
             }
-        }
-    };
-    Turn { question: is_there(kind), answer: yes_or_no(scene.shows(kind)) }
+        };
+        asked.push(absent);
+    }
+    let turn = |kind: Kind| Turn { question: is_there(kind), answer: yes_or_no(scene.shows(kind)) };
+    dice.shuffled(asked).into_iter().map(turn).collect()
 }
 
-/// Any circle at all? Half of the answers are yes where there is a shape to ask for that is not there.
-fn any_shape(scene: &Scene, dice: &mut Dice) -> Turn {
-    let shape = dice.below(SHAPES.len());
-    let shape = if dice.chance(0.5) {
-        one_of(scene, dice).map_or(shape, |object| object.kind.shape())
-    } else {
-        shape
-    };
-    let shown = scene.objects.iter().any(|object| object.kind.shape() == shape);
-    let name = SHAPES.get(shape).copied().unwrap_or_default();
-    Turn { question: format!("Is there any {name}?"), answer: yes_or_no(shown) }
+/// Where an object is, and, where its shape is there once, its colour.
+fn about(scene: &Scene, object: &Object) -> Vec<Turn> {
+    let (colour, shape) = (object.kind.colour_name(), object.kind.shape_name());
+    let place = PLACES.get(object.cell).copied().unwrap_or_default();
+    let mut turns = vec![Turn {
+        question: format!("Where is the {colour} {shape}?"),
+        answer: format!(" At the {place}."),
+    }];
+    let same = scene.objects.iter().filter(|other| other.kind.shape() == object.kind.shape()).count();
+    if same == 1 {
+        turns.push(Turn { question: format!("What colour is the {shape}?"), answer: format!(" {colour}.") });
+    }
+    turns
 }
 
-/// Anything red at all?
-fn any_colour(scene: &Scene, dice: &mut Dice) -> Turn {
-    let colour = dice.below(COLOURS.len());
-    let colour = if dice.chance(0.4) {
-        one_of(scene, dice).map_or(colour, |object| object.kind.colour())
-    } else {
-        colour
+/// One shape that is there and one that is not, as far as there are both: any of it, and how many.
+fn any_shapes(scene: &Scene, dice: &mut Dice) -> Vec<Turn> {
+    let count = |shape: usize| scene.objects.iter().filter(|object| object.kind.shape() == shape).count();
+    let mut turns = Vec::new();
+    for shape in one_of_each(SHAPES.len(), |shape| count(shape) > 0, dice) {
+        let name = SHAPES.get(shape).copied().unwrap_or_default();
+        turns.push(if dice.chance(0.5) {
+            Turn { question: format!("Is there any {name}?"), answer: yes_or_no(count(shape) > 0) }
+        } else {
+            Turn { question: format!("How many {} are there?", plural(name)), answer: amount(count(shape)) }
+        });
+    }
+    turns
+}
+
+/// One colour that is there and one that is not.
+fn any_colours(scene: &Scene, dice: &mut Dice) -> Vec<Turn> {
+    let shown = |colour: usize| scene.objects.iter().any(|object| object.kind.colour() == colour);
+    let turn = |colour: usize| {
+        let name = COLOURS.get(colour).map_or("", |colour| colour.0);
+        Turn { question: format!("Is there anything {name}?"), answer: yes_or_no(shown(colour)) }
     };
-    let shown = scene.objects.iter().any(|object| object.kind.colour() == colour);
-    let name = COLOURS.get(colour).map_or("", |colour| colour.0);
-    Turn { question: format!("Is there anything {name}?"), answer: yes_or_no(shown) }
+    one_of_each(COLOURS.len(), shown, dice).into_iter().map(turn).collect()
+}
+
+/// A random number below `of` that is `there` and one that is not, as far as there are such.
+fn one_of_each(of: usize, there: impl Fn(usize) -> bool, dice: &mut Dice) -> Vec<usize> {
+    let (yes, no): (Vec<usize>, Vec<usize>) = (0..of).partition(|&number| there(number));
+    [yes, no].into_iter().filter_map(|list| list.get(dice.below(list.len())).copied()).collect()
 }
 
 fn yes_or_no(yes: bool) -> String {
     if yes { " Yes." } else { " No." }.into()
 }
 
-fn one_of<'a>(scene: &'a Scene, dice: &mut Dice) -> Option<&'a Object> {
-    scene.objects.get(dice.below(scene.objects.len()))
-}
-
-fn place(scene: &Scene, dice: &mut Dice) -> Turn {
-    let Some(object) = one_of(scene, dice) else { return presence(scene, dice) };
-    let name = format!("{} {}", object.kind.colour_name(), object.kind.shape_name());
-    let place = PLACES.get(object.cell).copied().unwrap_or_default();
-    Turn { question: format!("Where is the {name}?"), answer: format!(" At the {place}.") }
-}
-
-fn colour(scene: &Scene, dice: &mut Dice) -> Turn {
-    let alone = |object: &&Object| {
-        scene.objects.iter().filter(|other| other.kind.shape() == object.kind.shape()).count() == 1
-    };
-    match one_of(scene, dice).filter(alone) {
-        Some(object) => Turn {
-            question: format!("What colour is the {}?", object.kind.shape_name()),
-            answer: format!(" {}.", object.kind.colour_name()),
-        },
-        None => count(scene, dice),
-    }
-}
-
-fn count(scene: &Scene, dice: &mut Dice) -> Turn {
-    let number = |count: usize| NUMBERS.get(count).copied().unwrap_or_default();
-    match one_of(scene, dice).filter(|_| dice.chance(0.5)) {
-        Some(object) => {
-            let same = scene.objects.iter().filter(|other| other.kind.shape() == object.kind.shape());
-            Turn {
-                question: format!("How many {} are there?", plural(object.kind.shape_name())),
-                answer: format!(" There {}.", there(number(same.count()))),
-            }
-        }
-        None => Turn {
-            question: "How many things are there?".into(),
-            answer: format!(" There {}.", there(number(scene.objects.len()))),
-        },
-    }
-}
-
-fn there(number: &str) -> String {
-    format!("{} {number}", if number == "one" { "is" } else { "are" })
+fn amount(count: usize) -> String {
+    let number = NUMBERS.get(count).copied().unwrap_or_default();
+    format!(" There {} {number}.", if count == 1 { "is" } else { "are" })
 }
 
 fn plural(shape: &str) -> String {
@@ -190,14 +169,13 @@ mod tests {
         let (mut yes, mut all) = (0, 0);
         for index in 0..400 {
             let scene = world.scene(Split::Train, index);
-            for turn in conversation(&scene, &mut Dice::new(1, 2, index), 10) {
+            let mut asked = std::collections::BTreeSet::new();
+            for turn in conversation(&scene, &mut Dice::new(1, 2, index)) {
                 if let Some(kind) = turn.question.strip_prefix("Is there a") {
-                    let kind = &format!("a{kind}");
-                    if named(kind).is_empty() {
-                        continue;
-                    }
-                    let truth = named(kind).iter().all(|&kind| scene.shows(kind));
+                    let &[kind] = named(kind).as_slice() else { continue };
+                    let truth = scene.shows(kind);
                     assert_eq!(turn.answer == " Yes.", truth, "{turn:?}");
+                    assert!(asked.insert(kind), "{kind:?} is asked for twice");
                     yes += usize::from(truth);
                     all += 1;
                 }
