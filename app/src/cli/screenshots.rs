@@ -26,6 +26,9 @@ const REST: usize = 6;
 pub struct Screenshots {
     /// Checkpoint folder; left out = the bundled one
     checkpoint: Option<PathBuf>,
+    /// Picture that the prompt is about, for a checkpoint that reads images
+    #[arg(long, value_name = "FILE")]
+    image: Option<PathBuf>,
     /// Folder for the pictures
     #[arg(long)]
     out: PathBuf,
@@ -123,9 +126,13 @@ impl Screenshots {
         let target = self.checkpoint.clone().map_or(Target::Bundled, Target::Path);
         let done: Arc<Mutex<Option<Result<()>>>> = Arc::default();
         let (folder, ended) = (self.out.clone(), Arc::clone(&done));
+        let picture = self.image.clone();
         let make: eframe::AppCreator = Box::new(move |cc| {
             let mut app = SluiceApp::new(&cc.egui_ctx, Some(target), Settings::default());
             app.state.choices.colour = ChipColour::Surprisal;
+            if let Some(path) = picture {
+                app.apply(&cc.egui_ctx, Command::OpenPicture(path));
+            }
             Ok(Box::new(Tour {
                 app,
                 folder,

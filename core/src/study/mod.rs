@@ -3,4 +3,4 @@
 
 mod trace;
 
-pub use trace::TraceRun;
+pub use trace::{PATCH_NOISE, TraceRun};

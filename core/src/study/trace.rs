@@ -21,11 +21,14 @@ use crate::view;
 /// A drop of the answer's probability under which a trace says that there is little to bring back.
 const LITTLE: f32 = 0.1;
 
+/// What corrupting a part of a picture does.
+pub const PATCH_NOISE: &str = "noise on the patch's rows of hook_embed, after the tower";
+
 /// A trace under way.
 pub struct TraceRun {
     trace: Trace,
     tokens: Input,
-    shown: Vec<Token>,
+    shown: Arc<[Token]>,
     provenance: Provenance,
     clean: Captures,
     corrupted: Run,
@@ -71,7 +74,7 @@ impl TraceRun {
         Ok(Self {
             p_clean: metric::probability(&logits, answer),
             p_corrupted: metric::probability(&corrupted.last, answer),
-            shown: tokens.iter().map(|&id| view::token(engine, id)).collect(),
+            shown: view::tokens(engine, tokens),
             values: vec![f32::NAN; layers * tokens.len()],
             tokens: tokens.clone(),
             clean: output.captures,
@@ -151,6 +154,10 @@ impl TraceRun {
                 name(self.trace.component)
             ),
         ];
+        let noisy = |&position: &usize| self.shown.get(position).is_some_and(|token| token.patch.is_some());
+        if self.trace.corrupt.iter().any(noisy) {
+            notes.push(PATCH_NOISE.into());
+        }
         if !self.trace.plan.active().is_empty() {
             notes.push("clean and corrupted runs are both under the plan".into());
         }
