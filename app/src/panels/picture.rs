@@ -46,7 +46,7 @@ pub fn well(ui: &mut Ui, state: &State, commands: &mut Vec<Command>, hovered: &m
         };
         if let Some(token) = tokens.get(position).filter(|_| !touch.response.dragged()) {
             let response = touch.response.clone();
-            response.on_hover_ui_at_pointer(|ui| strip::expected(ui, token, position, strip));
+            response.on_hover_ui(|ui| strip::expected(ui, token, position, strip));
         }
     }
     if let (true, Some((cells, on))) = (tracing, touch.stroke) {
@@ -89,10 +89,11 @@ pub fn tools(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
             let texture = picture::texture(ui.ctx(), sample.name, index as u64, thumb);
             let uv = Rect::from_min_max(pos2(0.0, 0.0), pos2(1.0, 1.0));
             ui.painter().image(texture.id(), rect, uv, Color32::WHITE);
-            if response.hovered() || response.has_focus() {
-                let stroke = Stroke::new(2.0, theme::accent(ui.ctx()));
-                ui.painter().rect_stroke(rect, 0.0, stroke, StrokeKind::Outside);
-            }
+            let stroke = match response.hovered() || response.has_focus() {
+                true => Stroke::new(2.0, theme::accent(ui.ctx())),
+                false => ui.visuals().widgets.noninteractive.bg_stroke,
+            };
+            ui.painter().rect_stroke(rect, 0.0, stroke, StrokeKind::Outside);
             let name = format!("sample {}", sample.name);
             response.widget_info(|| WidgetInfo::labeled(Role::Button, true, &name));
             let hint = if state.ids_only() { sample.name } else { sample.prompt };

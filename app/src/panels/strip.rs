@@ -174,6 +174,7 @@ impl Chips<'_> {
     /// A patch: its value's colour where it has one, else what it shows.
     fn piece_of_picture(&self, ui: &Ui, rect: Rect, position: usize, [row, col]: [usize; 2], side: usize) {
         let colours = self.colours.of(position, theme::ground(ui.ctx()));
+        let edge = ui.visuals().widgets.noninteractive.bg_stroke;
         match (colours, &self.state.image) {
             (None, Some(shown)) => {
                 let texture = picture::of_prompt(ui.ctx(), shown);
@@ -187,6 +188,7 @@ impl Chips<'_> {
                 ui.painter().rect_filled(rect, 0.0, fill);
             }
         }
+        ui.painter().rect_stroke(rect, 0.0, edge, StrokeKind::Outside);
     }
 
     fn frame(&self, ui: &Ui, rect: Rect, response: &Response, locked: bool, hovered: bool) {

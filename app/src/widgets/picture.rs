@@ -84,10 +84,11 @@ pub fn ui(ui: &mut Ui, shown: &Shown, side: f32, patches: usize, marks: &Marks) 
         |at: Cell| Rect::from_min_size(rect.min + vec2(at.col as f32 * cell.x, at.row as f32 * cell.y), cell);
     let touch = reach(ui, response, rect, patches, marks);
     paint(ui, rect, patches, marks, place);
-    if touch.response.has_focus() {
-        let stroke = Stroke::new(1.0, theme::accent(ui.ctx()));
-        ui.painter().rect_stroke(rect, 0.0, stroke, StrokeKind::Outside);
-    }
+    let edge = match touch.response.has_focus() {
+        true => Stroke::new(2.0, theme::accent(ui.ctx())),
+        false => ui.visuals().widgets.noninteractive.bg_stroke,
+    };
+    ui.painter().rect_stroke(rect, 0.0, edge, StrokeKind::Outside);
     touch
 }
 

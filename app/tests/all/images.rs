@@ -190,6 +190,34 @@ fn samples_bring_their_picture() {
 }
 
 #[test]
+fn a_sample_brings_its_prompt_in_the_same_step() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        fs::copy(golden("llava").join(name), folder.path().join(name)).unwrap();
+    }
+    let tokenizer = r#"{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
+        "normalizer": null, "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null, "decoder": null,
+        "model": {"type": "WordLevel", "vocab": {"[UNK]": 5}, "unk_token": "[UNK]"}}"#;
+    fs::write(folder.path().join("tokenizer.json"), tokenizer).unwrap();
+    let mut window = Window::new(Some(Target::Path(folder.path().to_owned())));
+    window.until("the checkpoint", |state| state.card.is_some() && state.gallery.len() == SAMPLES.len());
+    window.settle();
+    assert!(!window.state().ids_only(), "{:?}", window.state().card.as_ref().unwrap().warnings);
+    let before = (window.state().prompt.clone(), bits(&window.next()));
+    let sample = &SAMPLES[1];
+    window.harness.get_by_label(&format!("sample {}", sample.name)).click();
+    window.until("the patches", |state| state.image_positions().len() == 9);
+    window.settle();
+    assert_eq!(window.state().prompt, sample.prompt);
+    assert_eq!(window.state().results.tokens.len(), 9 + sample.prompt.split_whitespace().count());
+    window.click("Undo");
+    window.until("the prompt before", |state| state.image_positions().is_empty());
+    window.settle();
+    assert!(window.state().image.is_none());
+    assert_eq!((window.state().prompt.clone(), bits(&window.next())), before);
+}
+
+#[test]
 fn every_sample_is_a_small_picture_with_a_prompt() {
     for sample in SAMPLES {
         let picture = Picture::decode(sample.name, sample.png).unwrap();
