@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use eframe::egui::{Key, KeyboardShortcut, Modifiers, ThemePreference};
+use eframe::egui::{ColorImage, Key, KeyboardShortcut, Modifiers, ThemePreference};
 use sluice_core::figure::{Figure, Format};
 use sluice_core::plan::{Item, Lane, Sublayer};
 use sluice_core::worker::{Answer, Fcct, Slot, Trace};
@@ -22,13 +22,21 @@ pub enum Command {
     OpenBundled,
     /// Read a plan file.
     OpenPlan(PathBuf),
+    /// Read a picture file for the prompt.
+    OpenPicture(PathBuf),
+    /// Take a picture from the clipboard.
+    PastePicture(Arc<ColorImage>),
+    /// Take a sample picture with its prompt, by index.
+    Sample(usize),
+    /// The prompt is about no picture any longer.
+    RemovePicture,
     /// Ask again for what is on screen.
     Recompute,
     /// Choose a file or folder.
     Ask(Dialog),
     /// Write the plan to a file.
     SavePlan,
-    /// Take back the last change of the plan.
+    /// Take back the last change of the plan or of the picture.
     Undo,
     /// Do it again.
     Redo,
@@ -64,12 +72,16 @@ pub enum Command {
     Follow(Answer),
     /// Look into a neuron: layer and index.
     Inspect(Option<(usize, usize)>),
+    /// Give every patch of a picture a chip in the strip, or fold them into one.
+    Unfold(bool),
     /// Mark a position to be corrupted by the trace, or not.
     Corrupt(usize),
+    /// Mark positions to be corrupted by the trace, or take their marks away.
+    Mark(Vec<usize>, bool),
     /// Start a causal trace; none = as the trace panel says.
     Trace(Option<Box<Trace>>),
     /// Mark a position for FCCT, or take the mark away.
-    Mark(Mark, usize),
+    Tag(Mark, usize),
     /// Start an FCCT grid; none = as the FCCT panel says.
     Fcct(Option<Box<Fcct>>),
     /// Continue the prompt.
@@ -137,6 +149,7 @@ const fn ctrl_shift(key: Key) -> Option<KeyboardShortcut> {
 /// Every named command. Keys with more modifiers come before the same key with fewer.
 #[rustfmt::skip]
 pub const ACTIONS: &[Action] = &[
+    action(Menu::File, "Open image…", "what the prompt is about, for checkpoints that read images", ctrl_shift(Key::O), || Command::Ask(Dialog::Picture)),
     action(Menu::File, "Open checkpoint…", "a Hugging Face folder", ctrl(Key::O), || Command::Ask(Dialog::Checkpoint)),
     action(Menu::File, "Open bundled checkpoint", "the one that ships with Sluice", None, || Command::OpenBundled),
     action(Menu::File, "Open plan…", "replaces the plan", None, || Command::Ask(Dialog::OpenPlan)),
@@ -148,6 +161,7 @@ pub const ACTIONS: &[Action] = &[
     action(Menu::Edit, "Undo", "", ctrl(Key::Z), || Command::Undo),
     action(Menu::Edit, "Clear plan", "back to the unmodified model", None, || Command::Clear),
     action(Menu::Edit, "Edit prompt", "", ctrl(Key::L), || Command::EditPrompt),
+    action(Menu::Edit, "Remove image", "the prompt is then text alone", None, || Command::RemovePicture),
     action(Menu::Edit, "Choose sample text…", "the text that surrogate small FFNs are chosen on", None, || Command::Ask(Dialog::Sample)),
     action(Menu::View, "Routing", "which token goes through which FFN", ctrl(Key::Num1), || Command::Show(Tab::Routing)),
     action(Menu::View, "Pruning", "take attention and FFN sublayers out", ctrl(Key::Num2), || Command::Show(Tab::Pruning)),

@@ -1,17 +1,22 @@
-//! Work that must not hold up a frame: file dialogs, exports, reading and writing plans. Each errand has a short-lived
+//! Work that must not hold up a frame: file dialogs, exports, pictures, reading and writing plans. Each errand has a short-lived
 //! thread; what it brings back is taken at the start of a frame.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use eframe::egui::Context;
+use eframe::egui::{Color32, ColorImage, Context};
+use image::RgbImage;
 use sluice_core::figure::{Figure, Format, Ground, csv, export};
 use sluice_core::plan::Plan;
-use sluice_core::worker::Failure;
+use sluice_core::worker::{Card, Failure, Picture};
 use sluice_core::{Error, Result};
+
+use crate::gallery::{SAMPLES, Sample};
+use crate::state::Shown;
 
 /// Errands under way at most; more would wait for their turn.
 const MOST: usize = 32;
@@ -27,6 +32,12 @@ pub enum Found {
     ExportFolder(PathBuf),
     /// A sample text for surrogate small FFNs was chosen.
     Sample(PathBuf),
+    /// A picture file was chosen.
+    PictureFile(PathBuf),
+    /// A picture was read, or could not be.
+    Picture(Box<Fetched>),
+    /// The sample pictures.
+    Gallery(Vec<Arc<ColorImage>>),
     /// A plan file was read.
     Plan(Box<Plan>),
     /// A text for the clipboard.
@@ -48,6 +59,34 @@ pub enum Dialog {
     Sample,
     /// A plan file to read.
     OpenPlan,
+    /// A picture for the prompt.
+    Picture,
+}
+
+/// Where a picture comes from.
+#[derive(Debug)]
+pub enum PictureSource {
+    /// A file.
+    File(PathBuf),
+    /// The clipboard.
+    Pasted(Arc<ColorImage>),
+    /// The gallery, by index.
+    Sample(usize),
+    /// One that was read before, with the words that come with it.
+    Again(Picture, Option<&'static str>),
+}
+
+/// A picture that was asked for.
+#[derive(Debug)]
+pub struct Fetched {
+    /// Counts up with every picture asked for.
+    pub number: u64,
+    /// The checkpoint it was prepared for.
+    pub card: Arc<Card>,
+    /// The picture.
+    pub shown: Result<Shown, Failure>,
+    /// The prompt that comes with it.
+    pub words: Option<&'static str>,
 }
 
 /// The errands of a window.
@@ -57,13 +96,15 @@ pub struct Errands {
     /// One dialog at a time.
     dialog: Arc<AtomicBool>,
     ctx: Context,
+    /// Pictures asked for so far.
+    pictures: u64,
 }
 
 impl Errands {
     /// No errand yet; `ctx` is repainted when one ends.
     pub fn new(ctx: &Context) -> Self {
         let (send, found) = bounded(MOST);
-        Self { send, found, dialog: Arc::default(), ctx: ctx.clone() }
+        Self { send, found, dialog: Arc::default(), ctx: ctx.clone(), pictures: 0 }
     }
 
     /// What came back since the last call. Never blocks.
@@ -94,10 +135,15 @@ impl Errands {
                 Dialog::ExportFolder => files.set_title("Folder for exported figures").pick_folder(),
                 Dialog::Sample => files.set_title("Text for surrogate small FFNs").pick_file(),
                 Dialog::OpenPlan => files.set_title("Open a plan").add_filter("plan", &["json"]).pick_file(),
+                Dialog::Picture => files
+                    .set_title("Open an image")
+                    .add_filter("PNG and JPEG", &["png", "jpg", "jpeg"])
+                    .pick_file(),
             };
             let Some(path) = picked else {
                 let instead = match dialog {
                     Dialog::Checkpoint => "type the folder's path above, or drop it on the window",
+                    Dialog::Picture => "drop the picture's file on the window",
                     Dialog::OpenPlan => "drop the plan's file on the window",
                     Dialog::ExportFolder => "figures go to the folder that the status line names",
                     Dialog::Sample => {
@@ -111,6 +157,7 @@ impl Errands {
                 Dialog::Checkpoint => Found::Checkpoint(path),
                 Dialog::ExportFolder => Found::ExportFolder(path),
                 Dialog::Sample => Found::Sample(path),
+                Dialog::Picture => Found::PictureFile(path),
                 Dialog::OpenPlan => read_plan(&path).map_or_else(failed, |plan| Found::Plan(Box::new(plan))),
             })
         });
@@ -119,6 +166,38 @@ impl Errands {
     /// Read a plan file.
     pub fn open_plan(&self, path: PathBuf) {
         self.run(move || Some(read_plan(&path).map_or_else(failed, |plan| Found::Plan(Box::new(plan)))));
+    }
+
+    /// Read a picture and prepare it for a checkpoint. Returns the number that it comes back with.
+    pub fn picture(&mut self, source: PictureSource, card: Arc<Card>) -> u64 {
+        self.pictures += 1;
+        let number = self.pictures;
+        self.run(move || {
+            // A decoder's panic on somebody's file must come back too.
+            let read =
+                || read_picture(source).and_then(|(picture, words)| Ok((Shown::new(picture, &card)?, words)));
+            let read = catch_unwind(AssertUnwindSafe(read));
+            let read = read.unwrap_or_else(|_| Err(Error::image("picture", "its decoder failed")));
+            let (shown, words) = match read {
+                Ok((shown, words)) => (Ok(shown), words),
+                Err(error) => (Err(failure(&error)), None),
+            };
+            Some(Found::Picture(Box::new(Fetched { number, card, shown, words })))
+        });
+        number
+    }
+
+    /// Decode the sample pictures.
+    pub fn gallery(&self) {
+        self.run(|| {
+            let thumb = |sample: &Sample| {
+                let picture = Picture::decode(sample.name, sample.png).ok()?;
+                let (width, height) = picture.pixels().dimensions();
+                let size = [width as usize, height as usize];
+                Some(Arc::new(ColorImage::from_rgb(size, picture.pixels().as_raw())))
+            };
+            Some(Found::Gallery(SAMPLES.iter().filter_map(thumb).collect()))
+        });
     }
 
     /// The right to show a dialog; `None` while another one is open.
@@ -201,6 +280,45 @@ fn read_plan(path: &std::path::Path) -> Result<Plan> {
     Plan::from_json(&text)
 }
 
+/// A picture with the words that come with it.
+fn read_picture(source: PictureSource) -> Result<(Picture, Option<&'static str>)> {
+    Ok(match source {
+        PictureSource::File(path) => (Picture::read(&path)?, None),
+        PictureSource::Again(picture, words) => (picture, words),
+        PictureSource::Pasted(image) => (pasted(&image)?, None),
+        PictureSource::Sample(index) => {
+            let missing = || Error::image("sample", "there is no such sample picture");
+            let sample = SAMPLES.get(index).ok_or_else(missing)?;
+            (Picture::decode(sample.name, sample.png)?, Some(sample.prompt))
+        }
+    })
+}
+
+/// A picture of the clipboard, on white where it is transparent.
+fn pasted(image: &ColorImage) -> Result<Picture> {
+    let on_white = |pixel: &Color32| {
+        let [red, green, blue, alpha] = pixel.to_array();
+        [red, green, blue].map(|value| value.saturating_add(255 - alpha))
+    };
+    let [width, height] = image.size;
+    let values = image.pixels.iter().flat_map(on_white).collect();
+    let pixels = RgbImage::from_raw(width as u32, height as u32, values);
+    let pixels = pixels.filter(|pixels| !pixels.is_empty());
+    let empty = || Error::image("pasted picture", "the clipboard's picture is empty");
+    Ok(Picture::new("pasted picture", pixels.ok_or_else(empty)?))
+}
+
+/// Whether a path looks like a picture, also one of a kind that cannot be read: the message then says so.
+pub fn is_picture(path: &std::path::Path) -> bool {
+    const ENDS: [&str; 10] = ["png", "jpg", "jpeg", "gif", "webp", "bmp", "tif", "tiff", "heic", "avif"];
+    let end = path.extension().and_then(|end| end.to_str()).unwrap_or_default();
+    ENDS.iter().any(|known| known.eq_ignore_ascii_case(end))
+}
+
 fn failed(error: Error) -> Found {
-    Found::Failed(Failure { cause: error.to_string(), next_step: error.next_step() })
+    Found::Failed(failure(&error))
+}
+
+fn failure(error: &Error) -> Failure {
+    Failure { cause: error.to_string(), next_step: error.next_step() }
 }

@@ -5,6 +5,7 @@
 //! | [`app`] | one frame: take events, draw, apply commands, ask for what is visible |
 //! | [`command`] | what a person can do, as values |
 //! | [`errands`] | dialogs, exports and plan files, off the frame |
+//! | [`gallery`] | sample pictures with their prompts |
 //! | [`layout`] | the docked panels of the centre |
 //! | [`state`] | prompt, plan with its history, newest results |
 //! | [`panels`] | one file per panel |
@@ -14,6 +15,7 @@
 pub mod app;
 pub mod command;
 pub mod errands;
+pub mod gallery;
 pub mod layout;
 pub mod panels;
 pub mod state;

@@ -25,6 +25,9 @@ pub enum Error {
         /// What is wrong with it.
         cause: String,
     },
+    /// A picture for a checkpoint that takes none.
+    #[error("{0}")]
+    NoImages(&'static str),
     /// A config field is missing, absurd, or changes the arithmetic in a way Sluice does not do.
     #[error("config.json: {field} = {value}: {cause}")]
     Config {
@@ -104,7 +107,11 @@ impl Error {
                 "check that the download is complete, or open another checkpoint folder".into()
             }
             Self::Image { cause, .. } if cause.contains("o such f") => "check the path".into(),
-            Self::Image { .. } => "choose a PNG or JPEG picture".into(),
+            Self::Image { cause, .. } if cause.contains("too large") || cause.contains("is over") => {
+                "make the picture smaller, or choose another one".into()
+            }
+            Self::Image { .. } => "choose a PNG or JPEG picture that other programs can open".into(),
+            Self::NoImages(_) => "leave the picture out, or open a checkpoint that reads images (llava)".into(),
             Self::Config { field, .. } => {
                 format!("correct {field} in config.json, or open another checkpoint")
             }

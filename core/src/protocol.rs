@@ -17,6 +17,8 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::checkpoint::Picture;
+use crate::checkpoint::Preprocessor;
 use crate::figure::Figure;
 use crate::model::Spec;
 use crate::plan::Plan;
@@ -60,10 +62,19 @@ pub enum Target {
     Path(PathBuf),
 }
 
-/// A prompt as typed.
+/// What a model is asked to go on from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Prompt {
+    /// What was typed.
+    pub words: Words,
+    /// What it is about, for checkpoints that read images: stands where the words have their image token, else in front.
+    pub image: Option<Picture>,
+}
+
+/// A prompt's words as typed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Prompt {
+pub enum Words {
     /// Text, tokenised with the checkpoint's tokenizer (BOS as the tokenizer does).
     Text(String),
     /// Ids, nothing added.
@@ -322,7 +333,9 @@ pub struct Card {
     /// What `small FFN` means on this checkpoint; says surrogate where it is one.
     pub small_ffn: String,
     /// A prompt to begin with.
-    pub sample_prompt: Prompt,
+    pub sample_prompt: Words,
+    /// How pictures are prepared, where it reads any.
+    pub preprocessor: Option<Preprocessor>,
 }
 
 /// A token of the prompt or of a table.
@@ -332,6 +345,22 @@ pub struct Token {
     pub id: u32,
     /// Visible text: marks for spaces and line ends, `<0xE4>` for partial characters.
     pub text: String,
+    /// Which part of the picture it is, where it stands for one.
+    pub patch: Option<Patch>,
+}
+
+/// A part of a picture that has a token of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Patch {
+    /// No part: the tower's class token, for checkpoints that pass it on.
+    Class,
+    /// A cell of the patch grid.
+    At {
+        /// From the top.
+        row: usize,
+        /// From the left.
+        col: usize,
+    },
 }
 
 /// The data of a view.
@@ -393,7 +422,7 @@ pub struct Verdict {
 /// Per prompt token, as long as the prompt.
 #[derive(Clone, Debug)]
 pub struct Strip {
-    /// -ln p(token | before) in the unmodified model, nats; NaN for the first.
+    /// -ln p(token | before) in the unmodified model, nats; NaN for the first and for parts of a picture.
     pub surprisal_base: Vec<f32>,
     /// The same under the plan.
     pub surprisal_plan: Vec<f32>,
@@ -498,6 +527,22 @@ impl Progress {
         let elapsed = begin.elapsed().as_secs_f32();
         let eta_s = (done > 0).then(|| elapsed * total.saturating_sub(done) as f32 / done as f32);
         Self { label, done, total, eta_s }
+    }
+}
+
+impl From<Words> for Prompt {
+    fn from(words: Words) -> Self {
+        Self { words, image: None }
+    }
+}
+
+/// As a prompt box holds it.
+impl std::fmt::Display for Words {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Tokens(ids) => f.write_str(&ids.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")),
+        }
     }
 }
 

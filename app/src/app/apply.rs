@@ -6,11 +6,11 @@ use sluice_core::worker::{Fcct, Generate, Request, Slot, Study, Target, Trace, V
 
 use super::SluiceApp;
 use crate::command::Command;
-use crate::errands::Found;
+use crate::errands::{Dialog, Found, PictureSource};
 use crate::layout::Layout;
 use crate::panels::prompt::PROMPT;
 use crate::state::edits::{reroute, route_of, toggle};
-use crate::state::{Tab, figure_of};
+use crate::state::{Asked, State, Tab, figure_of};
 use crate::theme;
 
 impl SluiceApp {
@@ -24,7 +24,19 @@ impl SluiceApp {
                 self.asked = None;
                 self.state.results.failure = None;
             }
+            Command::Ask(Dialog::Picture) if self.refusal().is_some() => {
+                self.state.results.failure = self.refusal().map(|failure| (Slot::Open, failure));
+            }
             Command::Ask(dialog) => self.errands.ask(dialog),
+            Command::OpenPicture(path) => self.read_picture(PictureSource::File(path)),
+            Command::PastePicture(image) => self.read_picture(PictureSource::Pasted(image)),
+            Command::Sample(index) => self.read_picture(PictureSource::Sample(index)),
+            Command::RemovePicture => {
+                self.reading = None;
+                if self.state.image.is_some() {
+                    self.state.replace_picture(Asked::default());
+                }
+            }
             Command::SavePlan => {
                 let folder = self.state.settings.export_folder.clone();
                 self.errands.save_plan(self.state.history.plan().clone(), folder);
@@ -73,13 +85,25 @@ impl SluiceApp {
                     None => marked.push(position),
                 }
             }
-            Command::Mark(mark, position) => {
+            Command::Tag(mark, position) => {
                 if let Err(cause) = self.state.mark(mark, position) {
                     self.state.status = cause.into();
                 }
             }
-            Command::Undo => self.state.history.undo(),
-            Command::Redo => self.state.history.redo(),
+            Command::Unfold(unfold) => self.state.choices.unfold = Some(unfold),
+            Command::Mark(positions, on) => {
+                let marked = &mut self.state.choices.corrupt;
+                marked.retain(|known| !positions.contains(known));
+                marked.extend(positions.into_iter().filter(|_| on));
+            }
+            Command::Undo => {
+                let State { history, image, prompt, .. } = &mut self.state;
+                history.undo(|asked| asked.exchange(image, prompt));
+            }
+            Command::Redo => {
+                let State { history, image, prompt, .. } = &mut self.state;
+                history.redo(|asked| asked.exchange(image, prompt));
+            }
             change => self.change_plan(ctx, change),
         }
     }
@@ -139,6 +163,9 @@ impl SluiceApp {
                     }
                 });
             }
+            Found::PictureFile(path) => self.read_picture(PictureSource::File(path)),
+            Found::Picture(fetched) => self.take_picture(*fetched),
+            Found::Gallery(gallery) => self.state.gallery = gallery,
             Found::Plan(plan) => self.state.history.change(None, |current| *current = *plan),
             Found::Copy(text) => {
                 ctx.copy_text(text);

@@ -1,20 +1,22 @@
 //! One frame: take the worker's events, draw, apply commands, ask for what is visible.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use eframe::egui::{CentralPanel, Context, Key, Panel, ScrollArea, Ui};
+use eframe::egui::{CentralPanel, Context, Event, Key, Panel, ScrollArea, Ui};
 use sluice_core::plan::Plan;
-use sluice_core::worker::*;
+use sluice_core::worker::{Failure, Prompt, Request, RequestId, Scene, Slot, Target, View, Worker};
 
 use crate::command::{ACTIONS, Command};
-use crate::errands::Errands;
+use crate::errands::{self, Errands, PictureSource};
 use crate::layout::{self, Layout};
 use crate::panels;
 use crate::state::{Settings, State};
 use crate::theme;
 
 mod apply;
+mod picture;
 mod take;
 
 /// How long the prompt must rest before it is run, seconds.
@@ -42,6 +44,10 @@ pub struct SluiceApp {
     /// The prompt box holds no prompt, and the failure on screen says so.
     bad_prompt: bool,
     opening: Option<(RequestId, Target)>,
+    /// The picture that is being read; what older ones bring is dropped.
+    reading: Option<u64>,
+    /// A picture that waits for the checkpoint that is being opened.
+    waiting: Option<PictureSource>,
 }
 
 impl SluiceApp {
@@ -64,6 +70,8 @@ impl SluiceApp {
             prompt_changed: None,
             bad_prompt: false,
             opening: None,
+            reading: None,
+            waiting: None,
         };
         if let Some(target) = target {
             app.open(target);
@@ -84,18 +92,15 @@ impl SluiceApp {
 
     /// Whether everything asked is there: no scene, job or typing under way.
     pub fn is_settled(&self) -> bool {
-        self.opening.is_none() && self.answered && self.state.results.progress.is_empty()
+        let still = self.opening.is_none() && self.reading.is_none();
+        still && self.answered && self.state.results.progress.is_empty()
     }
 
     /// Draw and apply what was done.
     pub fn ui(&mut self, ui: &mut Ui) {
         let mut commands = Vec::new();
         keys(ui, &self.state, &mut commands);
-        for file in ui.input(|input| input.raw.dropped_files.clone()) {
-            let path = file.path().to_path_buf();
-            let is_plan = path.extension().is_some_and(|end| end == "json") && !path.ends_with("config.json");
-            commands.push(if is_plan { Command::OpenPlan(path) } else { Command::Open(path) });
-        }
+        given(ui, &mut commands);
         let state = &mut self.state;
         Panel::top("top").frame(theme::bar(ui)).show(ui, |ui| {
             panels::top::ui(ui, state, &mut commands);
@@ -214,6 +219,26 @@ impl SluiceApp {
         }
         typing
     }
+}
+
+/// What was dropped on the window or pasted into it.
+fn given(ui: &Ui, commands: &mut Vec<Command>) {
+    for file in ui.input(|input| input.raw.dropped_files.clone()) {
+        let path = file.path().to_path_buf();
+        let is_plan = path.extension().is_some_and(|end| end == "json") && !path.ends_with("config.json");
+        commands.push(match is_plan {
+            true => Command::OpenPlan(path),
+            false if errands::is_picture(&path) => Command::OpenPicture(path),
+            false => Command::Open(path),
+        });
+    }
+    ui.input(|input| {
+        for event in &input.events {
+            if let Event::PasteImage(image) = event {
+                commands.push(Command::PastePicture(Arc::clone(image)));
+            }
+        }
+    });
 }
 
 /// Commands whose key was pressed. While text is edited its own undo and keys of movement belong to the text.

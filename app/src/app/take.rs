@@ -1,8 +1,9 @@
 //! What each event of the worker changes.
 
-use sluice_core::worker::{Event, Failure, Prompt, Slot, Target};
+use sluice_core::worker::{Event, Failure, Slot, Target};
 
 use super::SluiceApp;
+use crate::errands::PictureSource;
 
 impl SluiceApp {
     /// Take an event of the worker; what answers a superseded request changes nothing.
@@ -12,10 +13,10 @@ impl SluiceApp {
             Event::Opened(id, card) => {
                 // A prompt that was typed stays where the new checkpoint can read it; the plan can be brought back by undo.
                 let kept = self.state.card.as_ref().is_some_and(|old| {
-                    old.tokenizer == card.tokenizer && self.state.prompt != text_of(&old.sample_prompt)
+                    old.tokenizer == card.tokenizer && self.state.prompt != old.sample_prompt.to_string()
                 });
                 if !kept {
-                    self.state.prompt = text_of(&card.sample_prompt);
+                    self.state.prompt = card.sample_prompt.to_string();
                 }
                 self.state.history.change(None, |plan| plan.items.clear());
                 if let Some((_, Target::Path(path))) = self.opening.take_if(|(opening, _)| *opening == id) {
@@ -24,11 +25,21 @@ impl SluiceApp {
                 self.state.choices = Default::default();
                 self.state.answer.clear();
                 *results = Default::default();
+                self.state.history.forget_pictures();
+                let before = self.state.image.take().filter(|_| card.spec.vision.is_some());
+                let before = before.map(|shown| PictureSource::Again(shown.picture, None));
+                if card.spec.vision.is_some() && self.state.gallery.is_empty() {
+                    self.errands.gallery();
+                }
                 self.state.card = Some(card);
                 self.asked = None;
                 // Asked of the checkpoint before.
                 self.worker.cancel(Slot::Study);
                 self.worker.cancel(Slot::Generate);
+                // What was asked while it was opened, else the picture that was there, prepared anew.
+                if let Some(source) = self.waiting.take().or(before) {
+                    self.read_picture(source);
+                }
             }
             Event::Progress(_, slot, progress) => {
                 if progress.done < progress.total {
@@ -75,6 +86,7 @@ impl SluiceApp {
                 results.gridding &= slot != Slot::Study;
                 if slot == Slot::Open {
                     self.opening = None;
+                    self.waiting = None;
                 }
                 if slot == Slot::Scene {
                     let cause = "the computation was stopped".into();
@@ -106,7 +118,10 @@ impl SluiceApp {
         results.progress.remove(&slot);
         results.failure = Some((slot, failure));
         match slot {
-            Slot::Open => self.opening = None,
+            Slot::Open => {
+                self.opening = None;
+                self.waiting = None;
+            }
             Slot::Scene => self.settle(),
             Slot::Study => (results.tracing, results.gridding) = (false, false),
             Slot::Generate => {}
@@ -128,13 +143,5 @@ impl SluiceApp {
         }
         let failure = &mut self.state.results.failure;
         drop(failure.take_if(|(failed, _)| *failed == slot));
-    }
-}
-
-/// A prompt as the prompt box holds it.
-fn text_of(prompt: &Prompt) -> String {
-    match prompt {
-        Prompt::Text(text) => text.clone(),
-        Prompt::Tokens(ids) => ids.iter().map(u32::to_string).collect::<Vec<_>>().join(", "),
     }
 }

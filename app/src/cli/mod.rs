@@ -26,6 +26,9 @@ mod window;
 struct Cli {
     /// Checkpoint folder to open in the window; left out = the bundled one
     checkpoint: Option<PathBuf>,
+    /// Picture to open with it, for a checkpoint that reads images
+    #[arg(long, value_name = "FILE")]
+    image: Option<PathBuf>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -121,7 +124,7 @@ fn checkpoint(path: Option<&Path>) -> Result<Checkpoint> {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
-        None => window::open(cli.checkpoint.as_ref()),
+        None => window::open(cli.checkpoint.as_ref(), cli.image.as_deref()),
         Some(Command::Inspect(command)) => command.run(),
         Some(Command::Run(command)) => command.run(),
         Some(Command::Generate(command)) => command.run(),

@@ -23,6 +23,9 @@ const NEW_TOKENS: usize = 48;
 pub struct Report {
     /// Checkpoint folder; left out = the bundled one
     checkpoint: Option<PathBuf>,
+    /// Picture that the prompt is about, for a checkpoint that reads images
+    #[arg(long, value_name = "FILE")]
+    image: Option<PathBuf>,
     /// Folder for the figures
     #[arg(long)]
     out: PathBuf,
@@ -30,19 +33,20 @@ pub struct Report {
 
 impl Report {
     pub fn run(&self) -> Result<()> {
-        write(self.checkpoint.as_deref(), &self.out)
+        write(self.checkpoint.as_deref(), self.image.as_deref(), &self.out)
     }
 }
 
-/// Write every panel's figures on the checkpoint's sample prompt into `folder`.
-pub fn write(checkpoint: Option<&Path>, folder: &Path) -> Result<()> {
+/// Write every panel's figures on the checkpoint's sample prompt, about a picture where one is given, into `folder`.
+pub fn write(checkpoint: Option<&Path>, image: Option<&Path>, folder: &Path) -> Result<()> {
     // Before any work: a folder that cannot be written is known at once.
     std::fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
     let client = Client::new();
     let target = checkpoint.map_or(Target::Bundled, |path| Target::Path(path.to_owned()));
     client.worker.send(Request::Open(target));
     let card = client.wait(|event| if let Event::Opened(_, card) = event { Some(card) } else { None })?;
-    let (prompt, plan) = (card.sample_prompt.clone(), Plan::default());
+    let image = image.map(Picture::read).transpose()?;
+    let (prompt, plan) = (Prompt { words: card.sample_prompt.clone(), image }, Plan::default());
     let scene = Scene { prompt: prompt.clone(), plan: plan.clone(), views: views() };
     client.worker.send(Request::Scene(scene));
     let (mut tokens, mut figures) = (0, Vec::new());

@@ -26,6 +26,9 @@ const REST: usize = 6;
 pub struct Screenshots {
     /// Checkpoint folder; left out = the bundled one
     checkpoint: Option<PathBuf>,
+    /// Picture that the prompt is about, for a checkpoint that reads images
+    #[arg(long, value_name = "FILE")]
+    image: Option<PathBuf>,
     /// Folder for the pictures
     #[arg(long)]
     out: PathBuf,
@@ -123,8 +126,8 @@ fn trace(state: &State) -> Vec<Command> {
 fn fcct(state: &State) -> Vec<Command> {
     let len = state.results.tokens.len();
     let end = (3 * len / 4).max(len / 2 + 1);
-    let context = Command::Mark(Mark::Context, end.saturating_sub(1));
-    let object = (len / 2..end).map(|position| Command::Mark(Mark::Object, position));
+    let context = Command::Tag(Mark::Context, end.saturating_sub(1));
+    let object = (len / 2..end).map(|position| Command::Tag(Mark::Object, position));
     // Once: a second click would take the marks away.
     let marks = [context].into_iter().chain(object).filter(|_| state.choices.marks.context.is_empty());
     [Command::Show(Tab::Fcct)].into_iter().chain(marks).chain([Command::Fcct(None)]).collect()
@@ -143,9 +146,13 @@ impl Screenshots {
         let target = self.checkpoint.clone().map_or(Target::Bundled, Target::Path);
         let done: Arc<Mutex<Option<Result<()>>>> = Arc::default();
         let (folder, ended) = (self.out.clone(), Arc::clone(&done));
+        let picture = self.image.clone();
         let make: eframe::AppCreator = Box::new(move |cc| {
             let mut app = SluiceApp::new(&cc.egui_ctx, Some(target), Settings::default());
             app.state.choices.colour = ChipColour::Surprisal;
+            if let Some(path) = picture {
+                app.apply(&cc.egui_ctx, Command::OpenPicture(path));
+            }
             Ok(Box::new(Tour {
                 app,
                 folder,

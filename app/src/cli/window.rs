@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use eframe::egui::ViewportBuilder;
 use sluice::app::{SETTINGS, SluiceApp};
+use sluice::command::Command;
 use sluice_core::worker::Target;
 use sluice_core::{Error, Result};
 
@@ -15,23 +16,31 @@ use super::{note, report};
 /// Where the report goes when there is no display.
 const REPORT: &str = "sluice-report";
 
-/// Open the window on a checkpoint, or on the bundled one.
-pub fn open(checkpoint: Option<&PathBuf>) -> Result<()> {
+/// Open the window on a checkpoint, or on the bundled one, and on a picture.
+pub fn open(checkpoint: Option<&PathBuf>, image: Option<&Path>) -> Result<()> {
     if let Some(path) = checkpoint.filter(|path| !path.exists()) {
         let cause = "no such folder, and no subcommand of this name";
         return Err(Error::checkpoint(path, cause));
     }
+    if let Some(path) = image.filter(|path| !path.exists()) {
+        return Err(Error::image(path, "no such file"));
+    }
+    let picture = image.map(Path::to_owned);
     let target = checkpoint.cloned().map_or(Target::Bundled, Target::Path);
-    let make: eframe::AppCreator = Box::new(|cc| {
+    let make: eframe::AppCreator = Box::new(move |cc| {
         let settings =
             cc.storage.and_then(|storage| eframe::get_value(storage, SETTINGS)).unwrap_or_default();
-        Ok(Box::new(SluiceApp::new(&cc.egui_ctx, Some(target), settings)))
+        let mut app = SluiceApp::new(&cc.egui_ctx, Some(target), settings);
+        if let Some(path) = picture {
+            app.apply(&cc.egui_ctx, Command::OpenPicture(path));
+        }
+        Ok(Box::new(app))
     });
     match run(make, true)? {
         None => Ok(()),
         Some(cause) => {
             note(&format!("no window ({cause}); writing the report into {REPORT}"));
-            report::write(checkpoint.map(PathBuf::as_path), Path::new(REPORT))
+            report::write(checkpoint.map(PathBuf::as_path), image, Path::new(REPORT))
         }
     }
 }

@@ -4,7 +4,7 @@
 use eframe::egui::{Align2, ComboBox, Grid, RichText, Slider, TextEdit, Ui};
 use sluice_core::plan::{Add, Change, Item, Positions, Source};
 use sluice_core::site::{Hook, Site};
-use sluice_core::worker::{Prompt, ViewData};
+use sluice_core::worker::{ViewData, Words};
 
 use super::trace::answer_box;
 use super::{layer_picker, position_picker};
@@ -109,9 +109,9 @@ fn item_of(state: &State, injection: &crate::state::Injection) -> Option<Item> {
     let source = if injection.from_prompt.is_empty() {
         Source::Base
     } else {
-        match state.parse_prompt(&injection.from_prompt).ok()? {
-            Prompt::Text(text) => Source::Prompt(text),
-            Prompt::Tokens(tokens) => Source::Tokens(tokens),
+        match state.parse_words(&injection.from_prompt).ok()? {
+            Words::Text(text) => Source::Prompt(text),
+            Words::Tokens(tokens) => Source::Tokens(tokens),
         }
     };
     let add = Add {

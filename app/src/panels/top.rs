@@ -4,6 +4,7 @@ use eframe::egui::{Align2, Area, Button, FontId, Id, Key, Label, MenuBar, Order,
 use sluice_core::worker::Card;
 
 use crate::command::{ACTIONS, Command, Menu};
+use crate::errands::is_picture;
 use crate::state::State;
 use crate::theme;
 use crate::widgets::states;
@@ -125,18 +126,17 @@ pub fn drop_target(ui: &Ui) {
     if ui.input(|input| input.raw.hovered_files.is_empty()) {
         return;
     }
+    let picture = ui.input(|input| {
+        let mut paths = input.raw.hovered_files.iter().filter_map(|file| file.path.as_ref());
+        paths.any(|path| is_picture(path))
+    });
+    let text = if picture { "drop to take the image" } else { "drop to open the checkpoint" };
     let ctx = ui.ctx();
     let rect = ctx.content_rect();
     Area::new(Id::unique("drop")).order(Order::Foreground).fixed_pos(rect.min).show(ctx, |ui| {
         let painter = ui.ctx().layer_painter(ui.layer_id());
         painter.rect_filled(rect, 0.0, ui.visuals().panel_fill.gamma_multiply(0.85));
         let colour = theme::accent(ui.ctx());
-        painter.text(
-            rect.center(),
-            Align2::CENTER_CENTER,
-            "drop to open the checkpoint",
-            FontId::proportional(22.0),
-            colour,
-        );
+        painter.text(rect.center(), Align2::CENTER_CENTER, text, FontId::proportional(22.0), colour);
     });
 }

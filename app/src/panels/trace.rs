@@ -4,6 +4,7 @@
 use eframe::egui::{Align2, Button, DragValue, Slider, TextEdit, Ui};
 use sluice_core::plan::{Change, Corrupt, Item, Noise, Patch, Plan, Positions, Source, Target};
 use sluice_core::site::{Hook, Site};
+use sluice_core::study::PATCH_NOISE;
 use sluice_core::worker::{Answer, Component, Slot, Trace, TraceFindings, ViewData};
 
 use crate::command::Command;
@@ -32,7 +33,12 @@ pub fn request(state: &State) -> Option<Trace> {
 
 /// Draw the controls and the grid.
 pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
-    ui.weak("click tokens of the strip above to mark what is corrupted, then run the trace; it follows the answer after the last token");
+    let patches = state.image_positions();
+    ui.weak(if patches.is_empty() {
+        "click tokens of the strip above to mark what is corrupted, then run the trace; it follows the answer after the last token"
+    } else {
+        "click tokens of the strip above, or draw over patches of the image, to mark what is corrupted, then run the trace; it follows the answer after the last token"
+    });
     ui.horizontal_wrapped(|ui| {
         answer_box(ui, state, commands);
         ui.label("restore");
@@ -42,6 +48,14 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
         ui.add(Slider::new(&mut state.choices.sigma, 0.0..=10.0).text("noise (σ)"));
         let label = ui.label("Seed");
         ui.add(DragValue::new(&mut state.choices.seed)).labelled_by(label.id);
+        if !patches.is_empty() {
+            let marked = &state.choices.corrupt;
+            let whole = marked.len() >= patches.len() && patches.iter().all(|at| marked.contains(at));
+            let button = ui.add(Button::new("Whole image").selected(whole));
+            if button.on_hover_text("mark every patch, or take the marks away").clicked() {
+                commands.push(Command::Mark(patches.clone(), !whole));
+            }
+        }
         let ready = !state.choices.corrupt.is_empty();
         if ui.add_enabled(ready, Button::new("Run trace")).clicked() {
             commands.push(Command::Trace(request(state).map(Box::new)));
@@ -54,6 +68,12 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
             commands.extend(request(state).map(|trace| Command::Add(Box::new(corruption(&trace).into()))));
         }
     });
+    // Once there are findings, their notes say it.
+    if state.results.trace.is_none()
+        && patches.iter().any(|position| state.choices.corrupt.contains(position))
+    {
+        ui.weak(PATCH_NOISE);
+    }
     let Some(findings) = &state.results.trace else {
         if let Some((Slot::Study, failure)) = &state.results.failure {
             return states::empty(ui, &failure.cause, &failure.next_step);

@@ -1,16 +1,27 @@
-//! Undo and redo of the plan.
+//! Undo and redo of the plan and of the prompt's picture.
 
 use sluice_core::plan::Plan;
 
+use super::Asked;
+
 /// Steps kept for undo.
 const MAX_STEPS: usize = 200;
+/// Of these, steps that hold a picture.
+const MAX_PICTURES: usize = 8;
+
+/// What a step replaced.
+#[derive(Debug)]
+enum Step {
+    Plan(Plan),
+    Picture(Asked),
+}
 
 /// The plan with its past and future.
 #[derive(Debug, Default)]
 pub struct History {
     plan: Plan,
-    past: Vec<Plan>,
-    future: Vec<Plan>,
+    past: Vec<Step>,
+    future: Vec<Step>,
     /// Key of a gesture under way: its changes are one step.
     gesture: Option<u64>,
 }
@@ -30,28 +41,62 @@ impl History {
         }
         self.future.clear();
         if gesture.is_none() || gesture != self.gesture {
-            self.past.push(before);
-            if self.past.len() > MAX_STEPS {
-                self.past.remove(0);
-            }
+            self.past.push(Step::Plan(before));
+            self.forget_oldest();
         }
         self.gesture = gesture;
     }
 
-    /// Take back a step.
-    pub fn undo(&mut self) {
-        if let Some(plan) = self.past.pop() {
-            self.future.push(std::mem::replace(&mut self.plan, plan));
-        }
+    /// Note that the picture was replaced; `before` is what was there.
+    pub fn replaced(&mut self, before: Asked) {
+        self.future.clear();
+        self.past.push(Step::Picture(before));
+        self.forget_oldest();
         self.gesture = None;
     }
 
-    /// Do a step again.
-    pub fn redo(&mut self) {
-        if let Some(plan) = self.future.pop() {
-            self.past.push(std::mem::replace(&mut self.plan, plan));
+    /// Take back a step. `exchange` puts a picture back and returns the one that was there.
+    pub fn undo(&mut self, exchange: impl FnOnce(Asked) -> Asked) {
+        if let Some(step) = self.past.pop() {
+            let undone = self.swap(step, exchange);
+            self.future.push(undone);
         }
+    }
+
+    /// Do a step again.
+    pub fn redo(&mut self, exchange: impl FnOnce(Asked) -> Asked) {
+        if let Some(step) = self.future.pop() {
+            let done = self.swap(step, exchange);
+            self.past.push(done);
+        }
+    }
+
+    fn swap(&mut self, step: Step, exchange: impl FnOnce(Asked) -> Asked) -> Step {
         self.gesture = None;
+        match step {
+            Step::Plan(plan) => Step::Plan(std::mem::replace(&mut self.plan, plan)),
+            Step::Picture(asked) => Step::Picture(exchange(asked)),
+        }
+    }
+
+    /// Forget the pictures: they were prepared for another checkpoint.
+    pub fn forget_pictures(&mut self) {
+        for steps in [&mut self.past, &mut self.future] {
+            steps.retain(|step| matches!(step, Step::Plan(_)));
+        }
+    }
+
+    /// Pictures are large: few are kept.
+    fn forget_oldest(&mut self) {
+        let is_picture = |step: &Step| matches!(step, Step::Picture(_));
+        if self.past.iter().filter(|step| is_picture(step)).count() > MAX_PICTURES
+            && let Some(oldest) = self.past.iter().position(is_picture)
+        {
+            self.past.remove(oldest);
+        }
+        if self.past.len() > MAX_STEPS {
+            self.past.remove(0);
+        }
     }
 
     /// Whether there is a step to take back, and one to do again.
@@ -78,9 +123,9 @@ mod tests {
         history.change(Some(7), take_out(1));
         history.change(Some(7), take_out(2));
         assert_eq!(history.plan().items.len(), 3);
-        history.undo();
+        history.undo(|asked| asked);
         assert_eq!(history.plan().items.len(), 1);
-        history.redo();
+        history.redo(|asked| asked);
         assert_eq!(history.plan().items.len(), 3);
     }
 
@@ -88,12 +133,12 @@ mod tests {
     fn a_new_change_ends_the_future() {
         let mut history = History::default();
         history.change(None, take_out(0));
-        history.undo();
+        history.undo(|asked| asked);
         assert_eq!(history.steps(), (false, true));
         history.change(None, take_out(1));
         assert_eq!(history.steps(), (true, false));
         history.change(None, |_| {});
-        history.undo();
+        history.undo(|asked| asked);
         assert_eq!(*history.plan(), Plan::default());
     }
 }

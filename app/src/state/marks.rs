@@ -47,15 +47,6 @@ impl Marks {
 }
 
 impl State {
-    /// Positions of the prompt's image: an image becomes many of the checkpoint's image tokens. Empty without one.
-    pub fn image_positions(&self) -> Vec<usize> {
-        let vision = self.card.as_ref().and_then(|card| card.spec.vision.as_ref());
-        let Some(token) = vision.map(|vision| vision.image_token) else { return Vec::new() };
-        let tokens = self.results.tokens.iter().enumerate();
-        let places: Vec<usize> = tokens.filter(|(_, shown)| shown.id == token).map(|(at, _)| at).collect();
-        if places.len() > 1 { places } else { Vec::new() }
-    }
-
     /// Mark a position, or take the mark away. What stands in the way, where something does.
     pub fn mark(&mut self, mark: Mark, position: usize) -> Result<(), &'static str> {
         let image = self.image_positions();

@@ -5,8 +5,10 @@ use std::mem::discriminant;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use eframe::egui::ColorImage;
 use serde::{Deserialize, Serialize};
 use sluice_core::figure::Figure;
+use sluice_core::model::VisionSpec;
 use sluice_core::plan::{Iri, Item, Lane, Plan, Sublayer};
 use sluice_core::site::Hook;
 use sluice_core::worker::*;
@@ -14,9 +16,11 @@ use sluice_core::worker::*;
 pub mod edits;
 mod history;
 mod marks;
+mod picture;
 
 pub use history::History;
 pub use marks::{Mark, Marks};
+pub use picture::{Asked, Shown};
 
 /// Rows of the next-token table.
 const TOP: usize = 10;
@@ -147,6 +151,8 @@ pub struct Choices {
     pub colour: ChipColour,
     /// The token that trace and injection follow.
     pub answer: Answer,
+    /// Whether parts of a picture have a chip each; none = where they are few.
+    pub unfold: Option<bool>,
     /// Positions the trace corrupts.
     pub corrupt: Vec<usize>,
     /// What FCCT corrupts and takes for the object.
@@ -181,6 +187,7 @@ impl Default for Choices {
             lane: Lane::Small,
             colour: ChipColour::Plain,
             answer: Answer::Top,
+            unfold: None,
             corrupt: Vec::new(),
             marks: Marks::default(),
             iri: Iri::new(Vec::new(), Vec::new()),
@@ -257,6 +264,12 @@ pub struct State {
     pub path: String,
     /// Prompt box: text, or ids where there is no tokenizer.
     pub prompt: String,
+    /// The prompt's picture.
+    pub image: Option<Shown>,
+    /// The sample pictures.
+    pub gallery: Vec<Arc<ColorImage>>,
+    /// Prompt position under the pointer, in the strip or on the picture.
+    pub hovered: Option<usize>,
     /// Answer box.
     pub answer: String,
     /// Box for an intervention as JSON.
@@ -282,23 +295,41 @@ pub struct State {
 impl State {
     /// The prompt as the worker takes it; an error says what is wrong with the ids.
     pub fn request_prompt(&self) -> Result<Prompt, String> {
-        self.parse_prompt(&self.prompt)
+        let image = self.image.as_ref().map(|shown| shown.picture.clone());
+        Ok(Prompt { words: self.parse_words(&self.prompt)?, image })
     }
 
-    /// A text box as a prompt: text, or ids where there is no tokenizer.
-    pub fn parse_prompt(&self, text: &str) -> Result<Prompt, String> {
+    /// What a text box holds as a prompt: text, or ids where there is no tokenizer.
+    pub fn parse_words(&self, text: &str) -> Result<Words, String> {
         if !self.ids_only() {
-            return Ok(Prompt::Text(text.to_owned()));
+            return Ok(Words::Text(text.to_owned()));
         }
         let parse =
             |part: &str| part.trim().parse().map_err(|_| format!("\"{}\" is not a token id", part.trim()));
         let parts = text.split(',').filter(|part| !part.trim().is_empty());
-        parts.map(parse).collect::<Result<_, _>>().map(Prompt::Tokens)
+        parts.map(parse).collect::<Result<_, _>>().map(Words::Tokens)
     }
 
     /// Whether prompts are token ids.
     pub fn ids_only(&self) -> bool {
         self.card.as_ref().is_some_and(|card| card.tokenizer == "none")
+    }
+
+    /// Patches along a side of a picture, where the open checkpoint reads any.
+    pub fn patches(&self) -> Option<usize> {
+        self.card.as_ref().and_then(|card| card.spec.vision.as_ref()).map(VisionSpec::side)
+    }
+
+    /// Positions of the prompt that stand for its picture.
+    pub fn image_positions(&self) -> Vec<usize> {
+        let tokens = self.results.tokens.iter().enumerate();
+        tokens.filter(|(_, token)| token.patch.is_some()).map(|(position, _)| position).collect()
+    }
+
+    /// Replace the prompt's picture, and its words where there are some; one step of the history.
+    pub fn replace_picture(&mut self, asked: Asked) {
+        let before = asked.exchange(&mut self.image, &mut self.prompt);
+        self.history.replaced(before);
     }
 
     /// Layers of the open checkpoint.

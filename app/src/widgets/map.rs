@@ -289,7 +289,7 @@ impl Canvas<'_> {
 }
 
 /// The cells on a line from one to another, both ends included.
-fn between(from: Cell, to: Cell) -> Vec<Cell> {
+pub(super) fn between(from: Cell, to: Cell) -> Vec<Cell> {
     let steps = from.row.abs_diff(to.row).max(from.col.abs_diff(to.col));
     let along = |a: usize, b: usize, step: usize| {
         let share = step as f32 / steps.max(1) as f32;

@@ -4,6 +4,7 @@ pub mod figure;
 mod legend;
 mod lines;
 mod map;
+pub mod picture;
 pub mod states;
 mod texture;
 

@@ -220,4 +220,18 @@ fn a_picture_is_read_and_what_is_none_says_so() {
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(said.lines().count() == 1 && said.contains(cause), "{said}");
     }
+    let [llava, picture] = [&llava, &picture].map(|path| path.to_str().unwrap());
+    let report =
+        |image: &str| sluice(folder.path(), &["report", llava, "--image", image, "--out", "figures"]);
+    assert!(report(picture).status.success());
+    let strip = fs::read_to_string(folder.path().join("figures/tokens.csv")).unwrap();
+    assert!(strip.contains("img 2,2"), "{strip}");
+    for arguments in
+        [&["report", llava, "--out", "x", "--image", "missing.png"][..], &[llava, "--image", "missing.png"]]
+    {
+        let output = sluice(folder.path(), arguments);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.lines().count() == 1 && said.contains("o such file"), "{said}");
+    }
 }

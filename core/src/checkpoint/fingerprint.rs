@@ -25,7 +25,8 @@ pub(super) fn fingerprint(config: &str, files: &[TensorFile]) -> String {
     format!("{state:016x}")
 }
 
-fn absorb(state: u64, bytes: &[u8]) -> u64 {
+/// A state with more bytes in it.
+pub(super) fn absorb(state: u64, bytes: &[u8]) -> u64 {
     let (words, rest) = bytes.as_chunks::<8>();
     let state = words.iter().fold(state, |state, word| rng::bits(state, u64::from_le_bytes(*word), 1));
     rest.iter().fold(state, |state, byte| rng::bits(state, u64::from(*byte), 2))

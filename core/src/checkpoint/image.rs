@@ -167,8 +167,21 @@ impl Preprocessor {
         Ok(Self { side, resize, filter, crop, rescale, mean, std })
     }
 
-    /// The tower's input, `[1, 3, side, side]`. At the tower's own size nothing is resampled.
+    /// The tower's input, `[1, 3, side, side]`.
     pub fn pixels(&self, image: &RgbImage) -> Result<Tensor> {
+        let seen = self.view(image)?;
+        let mut values = Vec::with_capacity(seen.as_raw().len());
+        for (channel, (mean, std)) in self.mean.iter().zip(self.std).enumerate() {
+            let channel = seen.as_raw().iter().skip(channel).step_by(3);
+            values.extend(channel.map(|&value| (f32::from(value) * self.rescale - mean) / std));
+        }
+        let side = self.side as usize;
+        Ok(Tensor::from_vec(values, (1, 3, side, side), &Device::Cpu)?)
+    }
+
+    /// What the tower sees of a picture, `side` pixels square: resized and cropped. At the tower's own size nothing is
+    /// resampled.
+    pub fn view(&self, image: &RgbImage) -> Result<RgbImage> {
         let (width, height) = image.dimensions();
         let (to_width, to_height) = match self.resize {
             None => (width, height),
@@ -199,19 +212,11 @@ impl Preprocessor {
         // A picture smaller than the crop stands in its middle on black.
         let start = |len: u32| (i64::from(len) - i64::from(self.side)).div_euclid(2);
         let (left, top) = (start(resized.width()), start(resized.height()));
-        let side = i64::from(self.side);
-        let mut values = Vec::with_capacity(3 * (side * side) as usize);
-        for (channel, (mean, std)) in self.mean.iter().zip(self.std).enumerate() {
-            for (y, x) in (0..side).flat_map(|y| (0..side).map(move |x| (y + top, x + left))) {
-                let place = u32::try_from(x).ok().zip(u32::try_from(y).ok());
-                let pixel = place.and_then(|(x, y)| resized.get_pixel_checked(x, y));
-                let value =
-                    pixel.and_then(|pixel| pixel.0.get(channel)).map_or(0.0, |&value| f32::from(value));
-                values.push((value * self.rescale - mean) / std);
-            }
-        }
-        let side = self.side as usize;
-        Ok(Tensor::from_vec(values, (1, 3, side, side), &Device::Cpu)?)
+        Ok(RgbImage::from_fn(self.side, self.side, |x, y| {
+            let place = |at: u32, start: i64| u32::try_from(i64::from(at) + start).ok();
+            let pixel = place(x, left).zip(place(y, top)).and_then(|(x, y)| resized.get_pixel_checked(x, y));
+            pixel.copied().unwrap_or(image::Rgb([0; 3]))
+        }))
     }
 }
 

@@ -7,12 +7,14 @@ mod fingerprint;
 mod hf;
 mod image;
 mod map;
+mod picture;
 mod save;
 mod tensors;
 mod tokenizer;
 
 pub use hf::{Checkpoint, Embedded};
 pub use image::{Preprocessor, decode_image, read_image};
+pub use picture::Picture;
 pub use save::{SaveDtype, safetensors_bytes, save, write_atomic};
 pub use tensors::{TensorFile, TensorInfo};
 pub use tokenizer::{Piece, Tokenizer};

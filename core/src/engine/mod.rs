@@ -9,9 +9,12 @@ use image::RgbImage;
 
 use crate::checkpoint::{Preprocessor, TensorFile, Tokenizer};
 use crate::error::{Error, Result};
-use crate::model::{Ask, Captures, Ffn, ImageRows, Input, KvCache, Logits, Model, Output, Pass, vision};
+use crate::model::{
+    Ask, Captures, Ffn, ImageRows, Input, KvCache, Logits, Model, Output, Pass, Spec, vision,
+};
 use crate::plan::schedule::{Resolve, Schedule};
 use crate::plan::{Plan, Source};
+use crate::protocol::{Card, Picture};
 use crate::site::Site;
 
 mod decode;
@@ -59,6 +62,27 @@ pub struct Run {
 /// Why a checkpoint takes no picture.
 const TEXT_ONLY: &str = "this checkpoint reads text only: it has no image tower";
 
+/// What prepares pictures, or why there are none to prepare.
+fn for_pictures<'a>(preprocessor: Option<&'a Preprocessor>, spec: &Spec) -> Result<&'a Preprocessor> {
+    let cause = match spec.vision {
+        Some(_) => "the preprocessor's config of this checkpoint cannot be used",
+        None => TEXT_ONLY,
+    };
+    preprocessor.ok_or(Error::NoImages(cause))
+}
+
+impl Card {
+    /// What prepares pictures, or why it reads none.
+    pub fn preprocessor(&self) -> Result<&Preprocessor> {
+        for_pictures(self.preprocessor.as_ref(), &self.spec)
+    }
+
+    /// What the image tower sees of a picture, or why it sees none.
+    pub fn view(&self, picture: &Picture) -> Result<RgbImage> {
+        self.preprocessor()?.view(picture.pixels()).map_err(|error| Error::image(picture.name(), error))
+    }
+}
+
 /// A question asked between sublayers: stop?
 pub type Cancelled<'a> = &'a dyn Fn() -> bool;
 
@@ -88,18 +112,14 @@ impl Engine {
 
     /// A picture as the language model reads it.
     pub fn look(&self, picture: &RgbImage) -> Result<Arc<ImageRows>> {
-        let cause = match (&self.preprocessor, &self.model.spec.vision) {
-            (Some(preprocessor), _) => return self.see(&preprocessor.pixels(picture)?),
-            (None, Some(_)) => "the preprocessor's config of this checkpoint cannot be used",
-            (None, None) => TEXT_ONLY,
-        };
-        Err(Error::Input(cause.into()))
+        let preprocessor = for_pictures(self.preprocessor.as_ref(), &self.model.spec)?;
+        self.see(&preprocessor.pixels(picture)?)
     }
 
     /// An image as the language model reads it. `pixels` `[1, 3, side, side]`, normalised as the checkpoint says.
     pub fn see(&self, pixels: &Tensor) -> Result<Arc<ImageRows>> {
         let (Some(spec), Some(weights)) = (&self.model.spec.vision, &self.model.weights.vision) else {
-            return Err(Error::Input(TEXT_ONLY.into()));
+            return Err(Error::NoImages(TEXT_ONLY));
         };
         let rows = vision::project(spec, weights, &vision::tower(spec, weights, pixels)?)?;
         Ok(Arc::new(ImageRows { rows, token: spec.image_token }))

@@ -9,7 +9,7 @@ use crate::checkpoint::{Checkpoint, Embedded, Preprocessor};
 use crate::error::{Error, Result};
 use crate::model::layout::{Decl, Layout, Role, declare, parameters};
 use crate::model::{Model, Spec, family};
-use crate::protocol::{Card, Prompt};
+use crate::protocol::{Card, Words};
 
 /// An engine and its model card.
 pub struct Opened {
@@ -113,6 +113,7 @@ pub fn open(
         warnings,
         small_ffn: super::surrogate::label(&engine, None),
         sample_prompt: sample_prompt(&engine, checkpoint),
+        preprocessor: engine.preprocessor.clone(),
         spec: Arc::clone(&model.spec),
     };
     Ok(Opened { engine, card })
@@ -172,16 +173,16 @@ fn place(checkpoint: &Checkpoint) -> PathBuf {
 }
 
 /// A prompt that suits what is known of the checkpoint.
-fn sample_prompt(engine: &Engine, checkpoint: &Checkpoint) -> Prompt {
+fn sample_prompt(engine: &Engine, checkpoint: &Checkpoint) -> Words {
     if engine.tokenizer.is_none() {
         let vocab = engine.model.spec.vocab as u64;
         let id = |i| (crate::rng::bits(0, 1, i) % vocab) as u32;
         let len = engine.model.spec.context.min(8) as u64;
-        return Prompt::Tokens((0..len).map(id).collect());
+        return Words::Tokens((0..len).map(id).collect());
     }
     let ours = checkpoint.config().get("sluice").and_then(|ours| ours.get("sample_prompt"));
     match ours.and_then(serde_json::Value::as_str) {
-        Some(text) => Prompt::Text(text.into()),
-        None => Prompt::Text("Once upon a time".into()),
+        Some(text) => Words::Text(text.into()),
+        None => Words::Text("Once upon a time".into()),
     }
 }

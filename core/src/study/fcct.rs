@@ -350,11 +350,11 @@ pub fn iri_table(iri: &Iri, provenance: Provenance) -> Figure {
 mod tests {
     use super::*;
     use crate::plan::Plan;
-    use crate::protocol::{Answer, Prompt};
+    use crate::protocol::{Answer, Words};
 
     fn fcct(context: &[usize], object: &[usize], words: &[usize]) -> Fcct {
         Fcct {
-            prompt: Prompt::Tokens(Vec::new()),
+            prompt: Words::Tokens(Vec::new()).into(),
             plan: Plan::default(),
             answer: Answer::Top,
             context: context.to_vec(),

@@ -7,4 +7,4 @@ mod trace;
 
 pub use fcct::{FcctRun, iri_table};
 pub use restore::{Case, Restorer};
-pub use trace::TraceRun;
+pub use trace::{PATCH_NOISE, TraceRun};

@@ -15,11 +15,14 @@ use crate::view;
 /// A drop of the answer's probability under which a trace says that there is little to bring back.
 pub(super) const LITTLE: f32 = 0.1;
 
+/// What corrupting a part of a picture does.
+pub const PATCH_NOISE: &str = "noise on the patch's rows of hook_embed, after the tower";
+
 /// A trace under way.
 pub struct TraceRun {
     trace: Trace,
     restorer: Restorer,
-    shown: Vec<Token>,
+    shown: Arc<[Token]>,
     provenance: Provenance,
     values: Vec<f32>,
     cell: usize,
@@ -44,7 +47,7 @@ impl TraceRun {
         };
         let restorer = Restorer::new(engine, &case, &[trace.component], tokens, cancelled)?;
         Ok(Self {
-            shown: tokens.iter().map(|&id| view::token(engine, id)).collect(),
+            shown: view::tokens(engine, tokens),
             values: vec![f32::NAN; engine.model.spec.n_layers() * tokens.len()],
             cell: 0,
             pass: None,
@@ -111,6 +114,10 @@ impl TraceRun {
                 name(self.trace.component)
             ),
         ];
+        let noisy = |&position: &usize| self.shown.get(position).is_some_and(|token| token.patch.is_some());
+        if self.trace.corrupt.iter().any(noisy) {
+            notes.push(PATCH_NOISE.into());
+        }
         if !self.trace.plan.active().is_empty() {
             notes.push("clean and corrupted runs are both under the plan".into());
         }

@@ -7,8 +7,9 @@ use crate::engine::{Cancelled, Engine, Run};
 use crate::error::{Error, Result};
 use crate::figure::{Axis, Figure, Map, Plot, Provenance, Scale};
 use crate::metric;
+use crate::model::Input;
 use crate::plan::Plan;
-use crate::protocol::{Answer, Side, Token, View, ViewData};
+use crate::protocol::{Answer, Patch, Side, Token, View, ViewData};
 
 mod activations;
 mod attention;
@@ -97,7 +98,27 @@ pub fn token(engine: &Engine, id: u32) -> Token {
         Some(tokenizer) => tokenizer.piece(id).text,
         None => id.to_string(),
     };
-    Token { id, text }
+    Token { id, text, patch: None }
+}
+
+/// The tokens of a prompt as shown: those that stand for a picture say which part.
+pub fn tokens(engine: &Engine, input: &Input) -> Arc<[Token]> {
+    let shown = input.iter().map(|&id| token(engine, id));
+    let (Some(image), Some(spec)) = (input.image(), &engine.model.spec.vision) else {
+        return shown.collect();
+    };
+    let cells = (0..spec.side()).flat_map(|row| (0..spec.side()).map(move |col| Patch::At { row, col }));
+    let mut parts = spec.keep_class.then_some(Patch::Class).into_iter().chain(cells);
+    let part = |mut token: Token| {
+        token.patch = if token.id == image.token { parts.next() } else { None };
+        match token.patch {
+            Some(Patch::At { row, col }) => token.text = format!("img {row},{col}"),
+            Some(Patch::Class) => token.text = "img class".into(),
+            None => {}
+        }
+        token
+    };
+    shown.map(part).collect()
 }
 
 /// The id that an answer stands for. `logits` (or log probabilities) of the unmodified run.

@@ -7,7 +7,7 @@ use crate::engine::{Cancelled, Engine, Run};
 use crate::error::Result;
 use crate::figure::{Cell, Plot, Table};
 use crate::metric;
-use crate::protocol::Strip;
+use crate::protocol::{Strip, Token};
 
 /// Predictions shown on hover.
 const TOP: usize = 5;
@@ -38,7 +38,10 @@ pub(super) fn compute(engine: &Engine, runs: &Runs, cancelled: Cancelled) -> Res
     }
     let before = |side: usize| -> Vec<f32> {
         let known = rows.iter().take(ids.len().saturating_sub(1));
-        std::iter::once(f32::NAN).chain(known.map(|row| row.surprisal[side])).collect()
+        let values = std::iter::once(f32::NAN).chain(known.map(|row| row.surprisal[side]));
+        // Nothing predicts a part of a picture: its token's id stands for all of them.
+        let value = |(x, token): (f32, &Token)| if token.patch.is_some() { f32::NAN } else { x };
+        values.zip(runs.tokens.iter()).map(value).collect()
     };
     let (surprisal_base, surprisal_plan) = (before(0), before(1));
     let kl: Vec<f32> = rows.iter().map(|row| row.kl).collect();

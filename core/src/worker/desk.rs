@@ -13,7 +13,7 @@ use crate::checkpoint::Checkpoint;
 use crate::engine::{self, Engine};
 use crate::error::{Error, Result};
 use crate::figure::Provenance;
-use crate::model::Input;
+use crate::model::{ImageRows, Input};
 use crate::plan::Plan;
 use crate::protocol::*;
 use crate::study::{FcctRun, TraceRun};
@@ -25,6 +25,8 @@ pub(super) struct Desk {
     open: Option<(Engine, Arc<Card>)>,
     /// Scenes of the newest prompt, newest last: undo and redo return them as they are.
     scenes: Vec<Shown>,
+    /// Pictures as the model reads them, by fingerprint, newest last.
+    pictures: Vec<(u64, Arc<ImageRows>)>,
     generating: Option<Generating>,
     studying: Option<Studying>,
 }
@@ -39,6 +41,8 @@ struct Shown {
 const MOST_SCENES: usize = 8;
 /// Views kept of a scene, newest last.
 const MOST_VIEWS: usize = 16;
+/// Pictures kept.
+const MOST_PICTURES: usize = 8;
 /// How long a scene may take before it reports progress.
 const QUIET: Duration = Duration::from_millis(100);
 /// Share of the free memory that kept scenes may take.
@@ -134,7 +138,7 @@ fn start(
         Request::Scene(scene) => show(board, desk, id, &scene, waited),
         Request::Generate(generate) => {
             let (engine, card) = opened(&mut desk.open)?;
-            let tokens = tokens(engine, &generate.prompt)?;
+            let tokens = tokens(engine, &mut desk.pictures, &generate.prompt)?;
             let provenance = provenance(card, &generate.prompt, &generate.plan);
             let cancelled = || board.stale(Slot::Generate, id);
             desk.generating = Some(Generating::new(engine, id, &generate, tokens, provenance, &cancelled)?);
@@ -142,7 +146,7 @@ fn start(
         }
         Request::Study(Study::Trace(trace)) => {
             let (engine, card) = opened(&mut desk.open)?;
-            let tokens = tokens(engine, &trace.prompt)?;
+            let tokens = tokens(engine, &mut desk.pictures, &trace.prompt)?;
             let provenance = provenance(card, &trace.prompt, &trace.plan);
             let cancelled = || board.stale(Slot::Study, id);
             let run = TraceRun::new(engine, trace, &tokens, provenance, &cancelled)?;
@@ -151,7 +155,7 @@ fn start(
         }
         Request::Study(Study::Fcct(fcct)) => {
             let (engine, card) = opened(&mut desk.open)?;
-            let tokens = tokens(engine, &fcct.prompt)?;
+            let tokens = tokens(engine, &mut desk.pictures, &fcct.prompt)?;
             let provenance = provenance(card, &fcct.prompt, &fcct.plan);
             let cancelled = || board.stale(Slot::Study, id);
             let run = FcctRun::new(engine, fcct, &tokens, provenance, &cancelled)?;
@@ -200,17 +204,42 @@ fn surrogate_progress(board: Arc<Board>) -> engine::Report {
     })
 }
 
-fn tokens(engine: &Engine, prompt: &Prompt) -> Result<Input> {
-    Ok(match prompt {
-        Prompt::Text(text) => engine.encode(text)?.into(),
-        Prompt::Tokens(tokens) => tokens.as_slice().into(),
-    })
+fn tokens(engine: &Engine, pictures: &mut Vec<(u64, Arc<ImageRows>)>, prompt: &Prompt) -> Result<Input> {
+    let ids = match &prompt.words {
+        Words::Text(text) => engine.encode(text)?,
+        Words::Tokens(tokens) => tokens.clone(),
+    };
+    match &prompt.image {
+        Some(picture) => engine.about(rows(engine, pictures, picture)?, &ids),
+        None => Ok(ids.into()),
+    }
+}
+
+/// A picture as the model reads it, kept for the next request: the tower runs once per picture.
+fn rows(engine: &Engine, kept: &mut Vec<(u64, Arc<ImageRows>)>, picture: &Picture) -> Result<Arc<ImageRows>> {
+    let key = picture.fingerprint();
+    let known = kept.iter().position(|(known, _)| *known == key).map(|index| kept.remove(index).1);
+    let rows = match known {
+        Some(rows) => rows,
+        None => {
+            let label = format!("reading {}", picture.name());
+            (engine.report)(&label, 0, 1);
+            let rows = engine.look(picture.pixels());
+            (engine.report)(&label, 1, 1);
+            rows?
+        }
+    };
+    kept.push((key, Arc::clone(&rows)));
+    kept.drain(..kept.len().saturating_sub(MOST_PICTURES));
+    Ok(rows)
 }
 
 fn provenance(card: &Card, prompt: &Prompt, plan: &Plan) -> Provenance {
-    let prompt = match prompt {
-        Prompt::Text(text) => text.clone(),
-        Prompt::Tokens(ids) => ids.iter().map(u32::to_string).collect::<Vec<_>>().join(", "),
+    let prompt = match &prompt.image {
+        Some(picture) => {
+            format!("{} (picture {} {:016x})", prompt.words, picture.name(), picture.fingerprint())
+        }
+        None => prompt.words.to_string(),
     };
     let plan = match (plan.active().is_empty(), plan.to_json()) {
         (false, Ok(json)) => format!("{} (plan {:08x})", plan.summary(), short_hash(&json)),
@@ -245,7 +274,7 @@ fn show(board: &Board, desk: &mut Desk, id: RequestId, scene: &Scene, waited: Du
         }
         board.stale(Slot::Scene, id)
     };
-    let ids = tokens(engine, &scene.prompt)?;
+    let ids = tokens(engine, &mut desk.pictures, &scene.prompt)?;
     let mut sublayers = 0;
     desk.scenes.retain(|shown| shown.runs.base.tokens == ids);
     let known = desk.scenes.iter().position(|shown| shown.runs.source == scene.plan);
@@ -262,7 +291,7 @@ fn show(board: &Board, desk: &mut Desk, id: RequestId, scene: &Scene, waited: Du
                 sublayers += run.sublayers;
                 Arc::new(run)
             };
-            let tokens: Arc<[Token]> = ids.iter().map(|&id| view::token(engine, id)).collect();
+            let tokens = view::tokens(engine, &ids);
             let provenance = provenance(card, &scene.prompt, &scene.plan);
             let runs = Runs { base, plan, source: scene.plan.clone(), tokens, provenance };
             Shown { runs, views: Vec::new() }

@@ -8,7 +8,7 @@ use sluice_core::model::{Ask, Input, Pass};
 use sluice_core::plan::{Change, Corrupt, Item, Noise, Patch, Plan, Positions, Source, Target};
 use sluice_core::site::{Hook, Site};
 use sluice_core::study::{Case, FcctRun, Restorer};
-use sluice_core::worker::{Answer, Component, Fcct, FcctFindings, Prompt};
+use sluice_core::worker::{Answer, Component, Fcct, FcctFindings, Words};
 
 use crate::iri::random;
 use crate::support::{golden, open};
@@ -29,7 +29,7 @@ fn prompt() -> Input {
 /// Context 1 to 3 with the object at 2, its word at 5; 4 and 6 are early and late text.
 fn fcct(sigma: f32) -> Fcct {
     Fcct {
-        prompt: Prompt::Tokens(prompt().to_vec()),
+        prompt: Words::Tokens(prompt().to_vec()).into(),
         plan: Plan::default(),
         answer: Answer::Top,
         context: vec![1, 2, 3],

@@ -64,7 +64,7 @@ impl Client {
 }
 
 fn prompt() -> Prompt {
-    Prompt::Tokens(vec![3, 14, 15, 92, 65])
+    Words::Tokens(vec![3, 14, 15, 92, 65]).into()
 }
 
 fn without_ffn_1() -> Plan {
@@ -206,4 +206,94 @@ fn continuations_stream_and_cancel() {
     client.worker.send(ask(50));
     client.worker.cancel(Slot::Generate);
     client.until(|event| if let Event::Cancelled(_, Slot::Generate) = event { Some(()) } else { None });
+}
+
+fn about(name: &str) -> Prompt {
+    let picture = Picture::read(&golden().join(format!("pictures/{name}.png"))).unwrap();
+    Prompt { words: Words::Tokens(vec![1, 9, 11, 12]), image: Some(picture) }
+}
+
+#[test]
+fn a_prompt_about_a_picture_says_which_token_is_which_patch() {
+    let client = Client::new();
+    let card = client.open("llava");
+    assert_eq!(card.view(about("wide").image.as_ref().unwrap()).unwrap().dimensions(), (24, 24));
+    let ask = |prompt: Prompt| {
+        let views = vec![View::Next { position: None, top: 10, answer: Answer::Top }, View::Strip];
+        let id = client.worker.send(Request::Scene(Scene { prompt, plan: Plan::default(), views }));
+        let (mut tokens, mut rows, mut strip) = (None, None, None);
+        let cost = client.until(|event| {
+            match event {
+                Event::Tokens(got, shown) if got == id => tokens = Some(shown),
+                Event::View(got, _, data) if got == id => match &*data {
+                    ViewData::Next(next) => rows = Some(next.rows.clone()),
+                    ViewData::Strip(shown) => strip = Some(shown.clone()),
+                    _ => {}
+                },
+                Event::SceneDone(got, cost) if got == id => return Some(cost),
+                _ => {}
+            }
+            None
+        });
+        (tokens.unwrap(), rows.unwrap(), strip.unwrap(), cost)
+    };
+    let (tokens, wide, strip, _) = ask(about("wide"));
+    let grid: Vec<Option<Patch>> = tokens.iter().map(|token| token.patch).collect();
+    let at = |row, col| Some(Patch::At { row, col });
+    assert_eq!(grid[..5], [None, at(0, 0), at(0, 1), at(0, 2), at(1, 0)]);
+    assert_eq!(grid[9..], [at(2, 2), None, None, None]);
+    assert_eq!(tokens[5].text, "img 1,1");
+    assert!(strip.surprisal_base[1..10].iter().all(|x| x.is_nan()));
+    assert!(strip.figure.provenance.prompt.contains("wide.png"));
+    // Asked again it is kept; another picture is another prompt; coming back gives the same bits.
+    assert_eq!(ask(about("wide")).3.share, 0.0);
+    assert_ne!(ask(about("tall")).1, wide);
+    assert_eq!(ask(about("wide")).1, wide);
+}
+
+#[test]
+fn a_text_only_checkpoint_says_that_it_takes_no_picture() {
+    let client = Client::new();
+    let card = client.open("llama");
+    assert!(card.preprocessor().is_err());
+    let scene = Scene { prompt: about("exact"), plan: Plan::default(), views: Vec::new() };
+    let id = client.worker.send(Request::Scene(scene));
+    let failure = client.until(|event| match event {
+        Event::Failed(got, Slot::Scene, failure) if got == id => Some(failure),
+        _ => None,
+    });
+    assert!(failure.cause.contains("reads text only"), "{failure:?}");
+    assert!(failure.next_step.contains("open a checkpoint that reads images"), "{failure:?}");
+    assert_eq!(client.next(&Plan::default()).kl, 0.0, "the worker goes on");
+}
+
+#[test]
+fn a_trace_and_a_continuation_take_a_picture() {
+    let client = Client::new();
+    client.open("llava");
+    let trace = Trace {
+        prompt: about("wide"),
+        plan: Plan::default(),
+        answer: Answer::Top,
+        corrupt: vec![4, 5],
+        sigma: 3.0,
+        seed: 0,
+        component: Component::Residual,
+    };
+    client.worker.send(Request::Study(Study::Trace(trace)));
+    let findings = client.until(|event| match event {
+        Event::Study(_, findings) if findings.done => Some(findings),
+        _ => None,
+    });
+    assert!(findings.figure.notes.iter().any(|note| note.contains("after the tower")));
+    let generate =
+        |prompt| Generate { prompt, plan: Plan::default(), max_new_tokens: 6, temperature: 0.0, seed: 0 };
+    let text = |prompt| {
+        let id = client.worker.send(Request::Generate(generate(prompt)));
+        client.until(|event| match event {
+            Event::Text(got, text) if got == id && text.done => Some(text.base.clone()),
+            _ => None,
+        })
+    };
+    assert_eq!(text(about("wide")), text(about("wide")));
 }

@@ -1,0 +1,118 @@
+//! The image well: what the tower sees of the prompt's picture, with its patches, and where pictures come from.
+
+use eframe::egui::{
+    Align2, Button, Color32, Label, Rect, RichText, Role, Sense, Stroke, StrokeKind, Ui, WidgetInfo, pos2,
+    vec2,
+};
+use sluice_core::worker::{Patch, View, ViewData};
+
+use super::strip;
+use crate::command::Command;
+use crate::errands::Dialog;
+use crate::gallery::SAMPLES;
+use crate::state::{State, Tab};
+use crate::theme;
+use crate::widgets::{Cell, picture};
+
+/// Side of the picture in points: prompt box, tools and strip beside it are as tall.
+const SIDE: f32 = 146.0;
+
+/// The picture. `hovered` becomes the position of the patch under the pointer.
+pub fn well(ui: &mut Ui, state: &State, commands: &mut Vec<Command>, hovered: &mut Option<usize>) {
+    let Some(shown) = &state.image else { return empty(ui) };
+    let tokens = &state.results.tokens;
+    let cell_of = |position: usize| match tokens.get(position)?.patch? {
+        Patch::At { row, col } => Some(Cell { row, col }),
+        Patch::Class => None,
+    };
+    let tracing = state.visible.contains(&Tab::Trace);
+    let marking = state.visible.contains(&Tab::Fcct);
+    let marked = if marking { &state.choices.marks.object } else { &state.choices.corrupt };
+    let marks = picture::Marks {
+        hovered: state.hovered.and_then(cell_of),
+        locked: state.choices.position.and_then(cell_of),
+        corrupt: marked
+            .iter()
+            .filter(|_| tracing || marking)
+            .filter_map(|&position| cell_of(position))
+            .collect(),
+        grid: tracing || marking,
+    };
+    let touch = picture::ui(ui, shown, SIDE, state.patches().unwrap_or(1), &marks);
+    let position_of = |cell: Cell| {
+        let patch = Some(Patch::At { row: cell.row, col: cell.col });
+        tokens.iter().position(|token| token.patch == patch)
+    };
+    if let Some(position) = touch.hovered.and_then(position_of) {
+        *hovered = Some(position);
+        let strip = match state.data(&View::Strip) {
+            Some(ViewData::Strip(strip)) if strip.kl.len() == tokens.len() => Some(strip),
+            _ => None,
+        };
+        if let Some(token) = tokens.get(position).filter(|_| !touch.response.dragged()) {
+            let response = touch.response.clone();
+            response.on_hover_ui(|ui| strip::expected(ui, token, position, strip));
+        }
+    }
+    if let (true, Some((cells, on))) = (tracing && !marking, touch.stroke) {
+        commands.push(Command::Mark(cells.into_iter().filter_map(position_of).collect(), on));
+    }
+    if let Some(position) =
+        touch.keyed.or(touch.clicked.filter(|_| marking || !tracing)).and_then(position_of)
+    {
+        commands.push(strip::touch(state, position));
+    }
+}
+
+/// The well while there is no picture.
+fn empty(ui: &mut Ui) {
+    let (rect, response) = ui.allocate_exact_size(vec2(SIDE, SIDE), Sense::hover());
+    let stroke = ui.visuals().widgets.noninteractive.bg_stroke;
+    ui.painter().rect_stroke(rect, 0.0, stroke, StrokeKind::Inside);
+    let quiet = ui.visuals().weak_text_color();
+    for (line, text) in ["no image", "drop or paste one"].into_iter().enumerate() {
+        let at = rect.center() + vec2(0.0, 16.0 * (line as f32 - 0.5));
+        ui.painter().text(at, Align2::CENTER_CENTER, text, theme::small_mono(), quiet);
+    }
+    response.widget_info(|| WidgetInfo::labeled(Role::Image, true, "no image"));
+}
+
+/// Open, remove, and the samples.
+pub fn tools(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
+    ui.horizontal(|ui| {
+        let open = ui.button("Open image…");
+        if open.on_hover_text("a PNG or JPEG file; one can also be dropped on the window or pasted").clicked()
+        {
+            commands.push(Command::Ask(Dialog::Picture));
+        }
+        let remove = ui.add_enabled(state.image.is_some(), Button::new("Remove"));
+        remove.widget_info(|| WidgetInfo::labeled(Role::Button, state.image.is_some(), "Remove image"));
+        if remove.clicked() {
+            commands.push(Command::RemovePicture);
+        }
+        for (index, (sample, thumb)) in SAMPLES.iter().zip(&state.gallery).enumerate() {
+            let size = vec2(theme::ROW, theme::ROW);
+            let (rect, response) = ui.allocate_exact_size(size, Sense::click());
+            let texture = picture::texture(ui.ctx(), sample.name, index as u64, thumb);
+            let uv = Rect::from_min_max(pos2(0.0, 0.0), pos2(1.0, 1.0));
+            ui.painter().image(texture.id(), rect, uv, Color32::WHITE);
+            let stroke = match response.hovered() || response.has_focus() {
+                true => Stroke::new(2.0, theme::accent(ui.ctx())),
+                false => ui.visuals().widgets.noninteractive.bg_stroke,
+            };
+            ui.painter().rect_stroke(rect, 0.0, stroke, StrokeKind::Outside);
+            let name = format!("sample {}", sample.name);
+            response.widget_info(|| WidgetInfo::labeled(Role::Button, true, &name));
+            let hint = if state.ids_only() { sample.name } else { sample.prompt };
+            if response.on_hover_text(hint).clicked() {
+                commands.push(Command::Sample(index));
+            }
+        }
+        if let Some(shown) = &state.image {
+            let (width, height) = shown.picture.pixels().dimensions();
+            let name = theme::short(shown.picture.name(), 32);
+            let text = RichText::new(format!("{name} · {width} × {height} pixels")).weak();
+            ui.add(Label::new(text).truncate());
+        }
+    });
+}

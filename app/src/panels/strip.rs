@@ -1,0 +1,365 @@
+//! Token strip: hover a token for what was expected after it, click it to lock the inspector on it. The parts of a picture
+//! are small pieces of it, in one group that folds.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use eframe::egui::{
+    Color32, FontId, Id, Pos2, Rect, Response, RichText, Role, ScrollArea, Sense, Stroke, StrokeKind, Ui,
+    Vec2, WidgetInfo, pos2, vec2,
+};
+use sluice_core::figure::{Ground, Scale, colour};
+use sluice_core::worker::{Patch, Strip, Token, View, ViewData};
+
+use crate::command::Command;
+use crate::state::{ChipColour, State, Tab};
+use crate::theme;
+use crate::widgets::picture;
+
+/// Rows of the strip on screen; more scroll.
+const ROWS: f32 = 3.0;
+/// Space between chips, and between a chip's edge and its text.
+const GAP: f32 = 3.0;
+const INSET: f32 = 5.0;
+/// Patches that have a chip each unless folded.
+const FEW: usize = 64;
+
+/// What stands in the strip.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Piece {
+    /// A token with its text.
+    Token(usize),
+    /// The head of a picture's patches at these positions; when folded it stands for them.
+    Image(Range<usize>),
+    /// A patch.
+    Patch(usize),
+}
+
+/// Everything that drawing a chip needs.
+struct Chips<'a> {
+    state: &'a State,
+    strip: Option<&'a Strip>,
+    colours: Colours<'a>,
+    /// Width of a character, height of a chip.
+    size: Vec2,
+    /// The patches have chips of their own.
+    unfolded: bool,
+    tracing: bool,
+    /// FCCT's marks are shown.
+    marking: bool,
+}
+
+/// The chips, row by row; rows off screen cost nothing. `hovered` becomes the position under the pointer.
+pub fn ui(ui: &mut Ui, state: &State, commands: &mut Vec<Command>, hovered: &mut Option<usize>) {
+    let tokens = &state.results.tokens;
+    let advance = ui.fonts_mut(|fonts| fonts.glyph_width(&font(), '0'));
+    let height = theme::ROW - 2.0;
+    let side = state.patches().unwrap_or_default();
+    let unfolded = state.choices.unfold.unwrap_or(side * side <= FEW);
+    let rows = rows(ui, tokens, vec2(advance, height), side, unfolded);
+    let strip = match state.data(&View::Strip) {
+        Some(ViewData::Strip(strip)) if strip.kl.len() == tokens.len() => Some(strip),
+        _ => None,
+    };
+    let chips = Chips {
+        state,
+        strip,
+        colours: Colours::new(state.choices.colour, strip),
+        size: vec2(advance, height),
+        unfolded,
+        tracing: state.visible.contains(&Tab::Trace),
+        marking: state.visible.contains(&Tab::Fcct),
+    };
+    let area = ScrollArea::vertical().id_salt("strip").max_height(ROWS * (height + GAP));
+    ui.scope(|ui| {
+        ui.spacing_mut().item_spacing = vec2(GAP, GAP);
+        area.show_rows(ui, height, rows.len(), |ui, shown| {
+            for row in rows.get(shown).unwrap_or_default() {
+                ui.horizontal(|ui| {
+                    for piece in row.iter() {
+                        chips.draw(ui, piece, commands, hovered);
+                    }
+                });
+            }
+        });
+    });
+}
+
+impl Chips<'_> {
+    fn draw(&self, ui: &mut Ui, piece: &Piece, commands: &mut Vec<Command>, hovered: &mut Option<usize>) {
+        match piece {
+            Piece::Image(positions) => self.fold(ui, positions, commands),
+            &Piece::Token(position) | &Piece::Patch(position) => {
+                self.chip(ui, piece, position, commands, hovered);
+            }
+        }
+    }
+
+    fn chip(
+        &self,
+        ui: &mut Ui,
+        piece: &Piece,
+        position: usize,
+        commands: &mut Vec<Command>,
+        hovered: &mut Option<usize>,
+    ) {
+        let Some(token) = self.state.results.tokens.get(position) else { return };
+        let side = self.state.patches().unwrap_or_default();
+        let width = width(piece, &self.state.results.tokens, self.size, side);
+        let (rect, response) = ui.allocate_exact_size(vec2(width, self.size.y), Sense::click());
+        let name = match (piece, token.patch) {
+            (Piece::Patch(_), Some(Patch::At { row, col })) => {
+                self.piece_of_picture(ui, rect, position, [row, col], side);
+                format!("patch {row},{col}")
+            }
+            _ => {
+                self.text(ui, rect, &token.text, self.colours.of(position, theme::ground(ui.ctx())));
+                format!("token {position}: {}", token.text)
+            }
+        };
+        let corrupted = self.tracing && self.state.choices.corrupt.contains(&position);
+        let locked = self.state.choices.position == Some(position);
+        self.frame(ui, rect, &response, locked, self.state.hovered == Some(position));
+        if corrupted {
+            wave(ui, rect);
+        }
+        let mark = self.state.choices.marks.of(position).filter(|_| self.marking);
+        if let Some(mark) = mark {
+            super::fcct::underline(ui.painter(), rect, mark, theme::warning(ui.ctx()));
+        }
+        let selected = locked || corrupted || mark.is_some();
+        response.widget_info(|| WidgetInfo::selected(Role::Button, true, selected, &name));
+        if response.clicked() {
+            commands.push(touch(self.state, position));
+        }
+        if response.hovered() || response.has_focus() {
+            *hovered = Some(position);
+        }
+        response.on_hover_ui(|ui| expected(ui, token, position, self.strip));
+    }
+
+    /// The head of a picture's patches; a click folds or unfolds them.
+    fn fold(&self, ui: &mut Ui, positions: &Range<usize>, commands: &mut Vec<Command>) {
+        let side = self.state.patches().unwrap_or_default();
+        let text = fold_text(side, self.unfolded);
+        let width = self.size.x * text.chars().count() as f32 + 2.0 * INSET;
+        let (rect, response) = ui.allocate_exact_size(vec2(width, self.size.y), Sense::click());
+        // Folded it stands for its patches: the largest value, any mark.
+        let folded = !self.unfolded;
+        let largest = positions.clone().filter(|&at| self.colours.value(at).is_some_and(f32::is_finite));
+        let largest = largest.max_by(|&a, &b| {
+            let value = |at| self.colours.value(at).unwrap_or(f32::NEG_INFINITY);
+            value(a).total_cmp(&value(b))
+        });
+        let fill = largest.filter(|_| folded).and_then(|at| self.colours.of(at, theme::ground(ui.ctx())));
+        self.text(ui, rect, &text, fill);
+        let holds = |position: usize| folded && positions.contains(&position);
+        let locked = self.state.choices.position.is_some_and(holds);
+        self.frame(ui, rect, &response, locked, self.state.hovered.is_some_and(holds));
+        if self.tracing && self.state.choices.corrupt.iter().any(|&position| holds(position)) {
+            wave(ui, rect);
+        }
+        let name = format!("image {side}×{side}");
+        response.widget_info(|| WidgetInfo::selected(Role::Button, true, self.unfolded, &name));
+        if response.clicked() {
+            commands.push(Command::Unfold(folded));
+        }
+        response.on_hover_text(if folded {
+            "show a chip for every patch"
+        } else {
+            "fold the patches into one chip"
+        });
+    }
+
+    fn text(&self, ui: &Ui, rect: Rect, text: &str, colours: Option<(Color32, Color32)>) {
+        let visuals = ui.visuals();
+        let (fill, ink) = colours.unwrap_or((visuals.faint_bg_color, visuals.text_color()));
+        ui.painter().rect_filled(rect, 3.0, fill);
+        let galley = ui.painter().layout_no_wrap(text.to_owned(), font(), ink);
+        ui.painter().galley(rect.center() - galley.size() / 2.0, galley, ink);
+    }
+
+    /// A patch: its value's colour where it has one, else what it shows.
+    fn piece_of_picture(&self, ui: &Ui, rect: Rect, position: usize, [row, col]: [usize; 2], side: usize) {
+        let colours = self.colours.of(position, theme::ground(ui.ctx()));
+        let edge = ui.visuals().widgets.noninteractive.bg_stroke;
+        match (colours, &self.state.image) {
+            (None, Some(shown)) => {
+                let texture = picture::of_prompt(ui.ctx(), shown);
+                let part = Vec2::splat(1.0 / side.max(1) as f32);
+                let corner = pos2(col as f32 * part.x, row as f32 * part.y);
+                let uv = Rect::from_min_size(corner, part);
+                ui.painter().image(texture.id(), rect, uv, Color32::WHITE);
+            }
+            (colours, _) => {
+                let fill = colours.map_or(ui.visuals().faint_bg_color, |(fill, _)| fill);
+                ui.painter().rect_filled(rect, 0.0, fill);
+            }
+        }
+        ui.painter().rect_stroke(rect, 0.0, edge, StrokeKind::Outside);
+    }
+
+    fn frame(&self, ui: &Ui, rect: Rect, response: &Response, locked: bool, hovered: bool) {
+        if locked || hovered || response.hovered() || response.has_focus() {
+            let stroke = Stroke::new(if locked { 2.0 } else { 1.0 }, theme::accent(ui.ctx()));
+            ui.painter().rect_stroke(rect, 3.0, stroke, StrokeKind::Inside);
+        }
+    }
+}
+
+/// What a click on a position does: mark it for FCCT or the trace while one of them is on screen, else lock the inspector
+/// on it.
+pub(super) fn touch(state: &State, position: usize) -> Command {
+    if state.visible.contains(&Tab::Fcct) {
+        return Command::Tag(state.choices.marks.brush, position);
+    }
+    match (state.visible.contains(&Tab::Trace), state.choices.position == Some(position)) {
+        (true, _) => Command::Corrupt(position),
+        (false, true) => Command::Select(None),
+        (false, false) => Command::Select(Some(position)),
+    }
+}
+
+/// A wave under the token: told apart without colour.
+fn wave(ui: &Ui, rect: Rect) {
+    let y = rect.bottom() - 2.5;
+    let steps = (rect.width() / 3.0) as usize;
+    let point =
+        |i: usize| Pos2::new(rect.left() + 3.0 * i as f32, y + if i.is_multiple_of(2) { -1.5 } else { 1.5 });
+    let wave: Vec<Pos2> = (0..=steps).map(point).collect();
+    ui.painter().line(wave, Stroke::new(1.5, theme::warning(ui.ctx())));
+}
+
+/// The tooltip of a chip.
+pub(super) fn expected(ui: &mut Ui, token: &Token, position: usize, strip: Option<&Strip>) {
+    ui.label(RichText::new(format!("{} · position {position} · id {}", token.text, token.id)).monospace());
+    let Some(strip) = strip else { return };
+    let at = |values: &[f32]| values.get(position).copied().unwrap_or(f32::NAN);
+    let (base, plan) = (at(&strip.surprisal_base), at(&strip.surprisal_plan));
+    if base.is_finite() {
+        ui.weak(format!("surprisal {base:.2} nats, under the plan {plan:.2}"));
+    }
+    ui.weak(format!("KL of what follows {:.4} nats", at(&strip.kl)));
+    ui.separator();
+    ui.weak("expected next, under the plan");
+    for (token, p) in strip.top.get(position).into_iter().flatten() {
+        ui.label(RichText::new(format!("{:>5.1} %  {}", 100.0 * p, token.text)).monospace());
+    }
+}
+
+/// The scalar that colours the chips.
+struct Colours<'a> {
+    values: &'a [f32],
+    scale: Scale,
+}
+
+impl<'a> Colours<'a> {
+    fn new(choice: ChipColour, strip: Option<&'a Strip>) -> Self {
+        let values: &[f32] = match (choice, strip) {
+            (ChipColour::Surprisal, Some(strip)) => &strip.surprisal_base,
+            (ChipColour::Kl, Some(strip)) => &strip.kl,
+            _ => &[],
+        };
+        let largest = values.iter().copied().filter(|x| x.is_finite()).fold(0.0, f32::max);
+        Self { values, scale: Scale::Sequential { min: 0.0, max: largest.max(1e-6) } }
+    }
+
+    fn value(&self, position: usize) -> Option<f32> {
+        self.values.get(position).copied()
+    }
+
+    /// Fill and ink of a chip.
+    fn of(&self, position: usize, ground: Ground) -> Option<(Color32, Color32)> {
+        let rgb = colour::rgb(&self.scale, self.value(position)?, ground)?;
+        Some((theme::colour(rgb), theme::colour(colour::ink(rgb))))
+    }
+}
+
+fn font() -> FontId {
+    FontId::monospace(12.5)
+}
+
+fn fold_text(side: usize, unfolded: bool) -> String {
+    format!("image {side}×{side} {}", if unfolded { '▾' } else { '▸' })
+}
+
+/// Width of a piece, where a character is `size.x` wide; wide characters are given the room of two.
+fn width(piece: &Piece, tokens: &[Token], size: Vec2, side: usize) -> f32 {
+    let columns = match piece {
+        Piece::Patch(_) => return size.y,
+        Piece::Image(_) => fold_text(side, false).chars().count(),
+        Piece::Token(position) => {
+            let text = tokens.get(*position).map_or("", |token| token.text.as_str());
+            let narrow = text.chars().all(|c| c.is_ascii() || "·↵→▁".contains(c));
+            let wide = |c: char| if c.is_ascii() || narrow { 1 } else { 2 };
+            text.chars().map(wide).sum()
+        }
+    };
+    size.x * columns.max(1) as f32 + 2.0 * INSET
+}
+
+/// What stands in the strip, in order.
+fn pieces(tokens: &[Token], unfolded: bool) -> Vec<Piece> {
+    let is_patch = |position: &usize| {
+        tokens.get(*position).is_some_and(|token| matches!(token.patch, Some(Patch::At { .. })))
+    };
+    let (mut pieces, mut position) = (Vec::new(), 0);
+    while position < tokens.len() {
+        let end = (position..tokens.len()).find(|at| !is_patch(at)).unwrap_or(tokens.len());
+        if end == position {
+            pieces.push(Piece::Token(position));
+            position += 1;
+            continue;
+        }
+        pieces.push(Piece::Image(position..end));
+        if unfolded {
+            pieces.extend((position..end).map(Piece::Patch));
+        }
+        position = end;
+    }
+    pieces
+}
+
+type Rows = Arc<[Vec<Piece>]>;
+
+/// Which pieces share a row; kept until the tokens, the width or the folding change.
+fn rows(ui: &Ui, tokens: &Arc<[Token]>, size: Vec2, side: usize, unfolded: bool) -> Rows {
+    type Kept = (Arc<[Token]>, u32, bool, Rows);
+    let room = ui.available_width() - 16.0;
+    let id = Id::unique("strip-rows");
+    let kept: Option<Kept> = ui.data(|data| data.get_temp(id));
+    let same = |(of, at, open, _): &Kept| Arc::ptr_eq(of, tokens) && *at == room as u32 && *open == unfolded;
+    if let Some((.., rows)) = kept.filter(same) {
+        return rows;
+    }
+    let (mut rows, mut row, mut used) = (Vec::new(), Vec::new(), 0.0);
+    for piece in pieces(tokens, unfolded) {
+        let width = width(&piece, tokens, size, side) + GAP;
+        if used + width > room && !row.is_empty() {
+            rows.push(std::mem::take(&mut row));
+            used = 0.0;
+        }
+        used += width;
+        row.push(piece);
+    }
+    rows.push(row);
+    let rows: Rows = rows.into();
+    let kept: Kept = (Arc::clone(tokens), room as u32, unfolded, Arc::clone(&rows));
+    ui.data_mut(|data| data.insert_temp(id, kept));
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_patches_of_a_picture_are_one_group() {
+        let token = |patch| Token { id: 3, text: "x".into(), patch };
+        let at = |row, col| token(Some(Patch::At { row, col }));
+        let tokens = [token(None), token(Some(Patch::Class)), at(0, 0), at(0, 1), token(None)];
+        let folded = [Piece::Token(0), Piece::Token(1), Piece::Image(2..4), Piece::Token(4)];
+        assert_eq!(pieces(&tokens, false), folded);
+        assert_eq!(pieces(&tokens, true)[3..5], [Piece::Patch(2), Piece::Patch(3)]);
+    }
+}

@@ -1,0 +1,90 @@
+//! A picture on its way to a model that reads images: decoded once, then shared.
+
+use std::hash::{Hash, Hasher};
+use std::path::Path;
+use std::sync::Arc;
+
+use image::RgbImage;
+
+use super::{decode_image, fingerprint, read_image};
+use crate::error::Result;
+
+/// Decoded pixels with a name. Equal where size and pixels are, by fingerprint: comparing costs nothing.
+#[derive(Clone)]
+pub struct Picture {
+    name: Arc<str>,
+    pixels: Arc<RgbImage>,
+    fingerprint: u64,
+}
+
+impl Picture {
+    /// Pixels with the name that figures and messages say. Reads every pixel.
+    pub fn new(name: &str, pixels: RgbImage) -> Self {
+        let size = u64::from(pixels.width()) << 32 | u64::from(pixels.height());
+        let fingerprint = fingerprint::absorb(size, pixels.as_raw());
+        Self { name: name.into(), pixels: Arc::new(pixels), fingerprint }
+    }
+
+    /// A PNG or JPEG file, named after it.
+    pub fn read(path: &Path) -> Result<Self> {
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+        Ok(Self::new(&name, read_image(path)?))
+    }
+
+    /// The bytes of a PNG or JPEG file.
+    pub fn decode(name: &str, bytes: &[u8]) -> Result<Self> {
+        Ok(Self::new(name, decode_image(Path::new(name), bytes)?))
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The pixels.
+    pub fn pixels(&self) -> &RgbImage {
+        &self.pixels
+    }
+
+    /// Over size and pixels; tells pictures apart.
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+}
+
+impl PartialEq for Picture {
+    fn eq(&self, other: &Self) -> bool {
+        self.fingerprint == other.fingerprint
+    }
+}
+
+impl Eq for Picture {}
+
+impl Hash for Picture {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.fingerprint.hash(state);
+    }
+}
+
+/// Without the pixels.
+impl std::fmt::Debug for Picture {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (width, height) = self.pixels.dimensions();
+        write!(f, "{} ({width} x {height}, {:016x})", self.name, self.fingerprint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_are_told_apart_by_what_they_show() {
+        let picture = |name: &str, width: u32, value: u8| {
+            Picture::new(name, RgbImage::from_pixel(width, 8 / width, image::Rgb([value; 3])))
+        };
+        assert_eq!(picture("one", 4, 7), picture("other", 4, 7));
+        assert_ne!(picture("one", 4, 7), picture("one", 4, 8));
+        assert_ne!(picture("one", 4, 7), picture("one", 2, 7));
+    }
+}
