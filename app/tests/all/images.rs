@@ -6,11 +6,14 @@ use std::sync::Arc;
 
 use eframe::egui::{Color32, ColorImage, DroppedFile, Event, HoveredFile, Key, Role, vec2};
 use egui_kittest::kittest::Queryable as _;
-use image::{Rgb, RgbImage};
+use image::RgbImage;
 use sluice::command::Command;
 use sluice::gallery::SAMPLES;
 use sluice::state::ChipColour;
 use sluice_core::figure::Plot;
+use sluice_core::train::world::paint::paint;
+use sluice_core::train::world::talk::{DESCRIBE, is_there};
+use sluice_core::train::world::{Split, World};
 use sluice_core::worker::{Patch, Picture, Target, View, ViewData};
 
 use crate::support::{Window, bits, golden};
@@ -196,7 +199,7 @@ fn a_sample_brings_its_prompt_in_the_same_step() {
         fs::copy(golden("llava").join(name), folder.path().join(name)).unwrap();
     }
     let tokenizer = r#"{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
-        "normalizer": null, "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null, "decoder": null,
+        "normalizer": null, "pre_tokenizer": {"type": "WhitespaceSplit"}, "post_processor": null, "decoder": null,
         "model": {"type": "WordLevel", "vocab": {"[UNK]": 5}, "unk_token": "[UNK]"}}"#;
     fs::write(folder.path().join("tokenizer.json"), tokenizer).unwrap();
     let mut window = Window::new(Some(Target::Path(folder.path().to_owned())));
@@ -261,7 +264,9 @@ fn what_is_no_picture_says_why_and_changes_nothing() {
 
 #[test]
 fn a_text_only_checkpoint_says_that_it_takes_no_picture() {
-    let mut window = Window::bundled();
+    let mut window = Window::new(Some(Target::Path(golden("llama"))));
+    window.until("the checkpoint", |state| state.card.is_some());
+    window.settle();
     assert!(window.harness.query_by_label("Open image…").is_none());
     let before = bits(&window.next());
     drop_file(&mut window, picture("exact"));
@@ -281,8 +286,8 @@ fn a_picture_asked_for_at_the_start_waits_for_its_checkpoint() {
     window.settle();
     assert!(window.state().image_positions().len() == 9);
     // Another checkpoint that reads none lets it go, and undo does not bring it back.
-    apply(&mut window, Command::OpenBundled);
-    window.until("the checkpoint", |state| state.card.as_ref().is_some_and(|card| card.name == "bundled"));
+    apply(&mut window, Command::Open(golden("llama")));
+    window.until("the checkpoint", |state| state.card.as_ref().is_some_and(|card| card.name == "llama"));
     window.settle();
     assert!(window.state().image.is_none());
     apply(&mut window, Command::Undo);
@@ -299,19 +304,40 @@ fn dragging_a_picture_over_the_window_says_what_dropping_does() {
     assert!(window.state().image.is_none() && window.state().results.failure.is_none());
 }
 
-/// Draws the sample pictures.
+/// The samples as the trainer's world gives them, all of its test split: file, picture, prompt.
+fn drawn() -> [(&'static str, RgbImage, String); 3] {
+    let scenes = World::new(1).scenes;
+    let present = scenes.present(Split::Test, 7);
+    let described = scenes.draw(Split::Test, 12);
+    let [missing, _] = scenes.broken(Split::Test, 3);
+    [
+        ("present", paint(&present.scene).image, is_there(present.asked)),
+        ("described", paint(&described).image, DESCRIBE.into()),
+        ("missing-half", paint(&missing.scene).image, is_there(missing.asked)),
+    ]
+}
+
+#[test]
+fn the_samples_are_of_the_test_split() {
+    for (sample, (name, picture, prompt)) in SAMPLES.iter().zip(drawn()) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../assets/images/{name}.png"));
+        assert_eq!(std::fs::read(path).unwrap(), sample.png);
+        assert_eq!(sluice_core::checkpoint::decode_image(Path::new(name), sample.png).unwrap(), picture);
+        assert_eq!(sample.prompt, prompt);
+    }
+}
+
 #[test]
 #[ignore = "writes into assets/images"]
 fn draw_the_samples() {
-    let draw = |name: &str, colour: fn(i32, i32) -> [u8; 3]| {
+    for (name, picture, _) in drawn() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../assets/images/{name}.png"));
-        RgbImage::from_fn(48, 48, |x, y| Rgb(colour(x as i32, y as i32))).save(path).unwrap();
-    };
-    const GROUND: [u8; 3] = [240, 240, 236];
-    draw("red-circle", |x, y| if (x - 24).pow(2) + (y - 24).pow(2) < 196 { [208, 48, 48] } else { GROUND });
-    draw("blue-square-above", |x, y| match (x, y) {
-        (16..32, 4..20) => [56, 96, 208],
-        (16..32, 28..44) => [224, 184, 48],
-        _ => GROUND,
-    });
+        picture.save(path).unwrap();
+    }
+    let prompts = drawn().map(|(_, _, prompt)| prompt);
+    assert_eq!(
+        prompts.to_vec(),
+        SAMPLES.iter().map(|sample| sample.prompt).collect::<Vec<_>>(),
+        "see gallery.rs"
+    );
 }

@@ -48,7 +48,7 @@ fn a_long_job_is_cancelled() {
     // More than the context holds: it would run to its end.
     window.harness.state_mut().as_mut().unwrap().state.choices.max_new_tokens = 4000;
     window.click_role(Role::Button, "Trace");
-    window.click("token 2: ·upon");
+    window.click("token 2: ·call");
     let long = "Once upon a time there was a fisher named Taren. ".repeat(8);
     window.fill(Role::MultilineTextInput, "Prompt", long.trim());
     window.until("the long prompt", |state| state.results.tokens.len() > 80);
@@ -72,7 +72,7 @@ fn a_prompt_past_the_context_is_refused_and_can_be_mended() {
     let long = "Once upon a time. ".repeat(context);
     window.fill(Role::MultilineTextInput, "Prompt", &long);
     window.until("the failure", |state| state.results.failure.is_some());
-    assert!(window.harness.query_all_by_label_contains("context of 192").next().is_some());
+    assert!(window.harness.query_all_by_label_contains(&format!("context of {context}")).next().is_some());
     window.fill(Role::MultilineTextInput, "Prompt", "Once upon");
     window.until("the tokens", |state| state.results.tokens.len() == 3);
     window.settle();

@@ -225,7 +225,9 @@ fn wrong_targets(batches: &[Batch], vocab: usize) -> Vec<Vec<u32>> {
         let down = rng::bits(23, 1, number) & 1 == 1;
         let up = rank.checked_sub(step).filter(|_| !down);
         let found = up.or_else(|| (rank + step < ranked.len()).then_some(rank + step));
-        ranked.get(found.unwrap_or_else(|| rank.saturating_sub(step))).copied().unwrap_or(*target)
+        // Next to the ends of a short list: the neighbour.
+        let neighbour = if rank == 0 { 1 } else { rank - 1 };
+        ranked.get(found.unwrap_or(neighbour)).copied().unwrap_or(*target)
     };
     let mut number = 0..;
     batches

@@ -16,8 +16,8 @@ use super::config::{config, preprocessor};
 use super::loss::{self, Routing, forward, weighted_surprisal};
 use super::patches;
 use super::vocabulary;
+use super::world::World;
 use super::world::scene::MOST;
-use super::world::{Split, World};
 use crate::checkpoint::{SaveDtype, TensorFile, Tokenizer, safetensors_bytes, save, write_atomic};
 use crate::error::{Error, Result};
 use crate::model::layout::{Decl, Role, declare};
@@ -266,11 +266,12 @@ fn refuse_foreign(folder: &Path) -> Result<()> {
     if ours { Ok(()) } else { Err(Error::write(path, "the folder holds another checkpoint")) }
 }
 
-/// A prompt that the model can go on from.
+/// A prompt whose answer the model knows: somebody's craft is told, the home is asked for.
 fn sample(world: &World) -> String {
-    let story = world.story(Split::Validation, 0);
-    let end = story.match_indices(' ').nth(9).map_or(story.len(), |(at, _)| at);
-    story.get(..end).unwrap_or_default().to_owned()
+    match world.facts.all() {
+        [home, craft, ..] => format!("{} {}", craft.sentence(craft.told()), home.prompt(home.told())),
+        _ => String::new(),
+    }
 }
 
 /// A trained parameter and what it is.

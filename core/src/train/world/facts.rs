@@ -71,6 +71,11 @@ impl Fact {
         self.prompt(phrasing) + &self.end()
     }
 
+    /// One of the phrasings that training uses.
+    pub fn told(&self) -> usize {
+        (self.held_out + 1) % PHRASES
+    }
+
     /// A number of this fact in this phrasing.
     pub(super) fn number(&self, phrasing: usize) -> u64 {
         (self.index * PHRASES + phrasing) as u64
