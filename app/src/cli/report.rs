@@ -49,10 +49,12 @@ pub fn write(checkpoint: Option<&Path>, image: Option<&Path>, folder: &Path) -> 
     let (prompt, plan) = (Prompt { words: card.sample_prompt.clone(), image }, Plan::default());
     let scene = Scene { prompt: prompt.clone(), plan: plan.clone(), views: views() };
     client.worker.send(Request::Scene(scene));
-    let (mut tokens, mut figures) = (0, Vec::new());
+    let (mut tokens, mut patches, mut figures) = (0, Vec::new(), Vec::new());
     client.wait(|event| match event {
         Event::Tokens(_, shown) => {
             tokens = shown.len();
+            patches =
+                (0..tokens).filter(|&at| shown.get(at).is_some_and(|token| token.patch.is_some())).collect();
             None
         }
         Event::View(_, _, data) => {
@@ -83,14 +85,18 @@ pub fn write(checkpoint: Option<&Path>, image: Option<&Path>, folder: &Path) -> 
         })?;
         save(&[Arc::clone(&findings.figure)], folder)?;
     }
-    // The prompt up to its subject stands for an image, the subject for its object.
+    // Without a picture, the prompt up to its subject stands for one, and the subject for its object.
     let end = corrupt.last().map_or(1, |last| last + 1);
+    let (context, object) = match patches.get(patches.len() / 2) {
+        Some(&middle) => (Vec::new(), vec![middle]),
+        None => ((usize::from(card.spec.bos.is_some()).min(end - 1)..end).collect(), corrupt),
+    };
     client.worker.send(Request::Study(Study::Fcct(Fcct {
         prompt: prompt.clone(),
         plan: plan.clone(),
         answer: Answer::Top,
-        context: (usize::from(card.spec.bos.is_some()).min(end - 1)..end).collect(),
-        object: corrupt,
+        context,
+        object,
         words: Vec::new(),
         sigma: 3.0,
         seed: 0,

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed test should stop where it fails")]
 #![allow(missing_docs, reason = "tests")]
 
+mod bundled;
 mod checkpoints;
 mod configs;
 mod fcct;

@@ -26,7 +26,7 @@ def main(folder: Path) -> None:
     text = tokenizer(QUESTION)["input_ids"]
     assert text[0] == 0, "BOS"
     ids = torch.tensor([[0, *[IMAGE] * PATCHES, *text[1:]]])
-    out = {"ids": ids[0].to(torch.int64)}
+    out = {"ids": ids[0].float()}
     with torch.no_grad():
         for name in ["exact", "large"]:
             picture = Image.open(here / f"{name}.png")
@@ -38,7 +38,7 @@ def main(folder: Path) -> None:
             out[f"{name}.rows"] = rows.reshape(PATCHES, -1).contiguous()
             out[f"{name}.logits"] = model(input_ids=ids, pixel_values=pixels).logits[0].contiguous()
         story = tokenizer("Once upon a time")["input_ids"]
-        out["story.ids"] = torch.tensor(story, dtype=torch.int64)
+        out["story.ids"] = torch.tensor(story, dtype=torch.float32)
         out["story.logits"] = model(input_ids=torch.tensor([story])).logits[0].contiguous()
     save_file({name: value for name, value in out.items()}, here / "expected.safetensors")
 
