@@ -20,7 +20,8 @@
 //! | [`view`] | what a panel shows of a prompt under a plan, one file per view |
 //! | [`protocol`] | the values a front end and the worker exchange |
 //! | [`worker`] | the one thread that owns the model |
-//! | [`train`] | makes the bundled checkpoint: generated text, batched loss, optimiser |
+//! | [`train`] | makes the bundled checkpoint: generated world, batched loss, optimiser |
+//! | [`evaluate`] | its report card |
 //! | [`rng`] | counter-based random numbers |
 
 pub mod checkpoint;
