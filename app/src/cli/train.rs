@@ -30,7 +30,7 @@ pub struct Train {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Updates of the whole run; the last eighth trains the routers
-    #[arg(long, default_value_t = 6000)]
+    #[arg(long, default_value_t = 4800)]
     steps: u64,
     /// Read nothing else: to see alone what one part of the world asks of the model
     #[arg(long, value_enum)]
