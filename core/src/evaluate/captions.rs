@@ -9,9 +9,10 @@ use super::statistics::Share;
 use crate::engine::{Decoder, Sampler, never};
 use crate::error::{Error, Result};
 use crate::plan::schedule::Schedule;
+use crate::train::vocabulary::{BOS_ID, IMAGE_ID};
 use crate::train::world::Split;
 use crate::train::world::paint::paint;
-use crate::train::world::talk::{DESCRIBE, named};
+use crate::train::world::talk::{self, DESCRIBE, named};
 
 /// The longest caption has five objects.
 const MOST_TOKENS: usize = 40;
@@ -47,7 +48,7 @@ pub fn measure(subject: &Subject, count: u64) -> Result<Captions> {
         invented.extend(kinds.iter().map(|kind| !scene.shows(*kind)));
         spoiled.push(kinds.iter().any(|kind| !scene.shows(*kind)));
         if samples.len() < 5 {
-            samples.push([crate::train::world::talk::caption(&scene).trim().into(), caption.trim().into()]);
+            samples.push([talk::caption(&scene).trim().into(), caption.trim().into()]);
         }
     }
     Ok(Captions {
@@ -61,7 +62,7 @@ pub fn measure(subject: &Subject, count: u64) -> Result<Captions> {
 
 fn describe(subject: &Subject, picture: &image::RgbImage) -> Result<String> {
     let engine = &subject.engine;
-    let mut ids = vec![crate::train::vocabulary::BOS_ID, crate::train::vocabulary::IMAGE_ID];
+    let mut ids = vec![BOS_ID, IMAGE_ID];
     ids.extend(subject.tokens(DESCRIBE, false)?);
     let input = engine.about(engine.look(picture)?, &ids)?;
     let mut decoder = Decoder::new(Arc::clone(&engine.model), Schedule::none(), &input, MOST_TOKENS)?;

@@ -131,7 +131,7 @@ fn routes(text: &mut String, card: &Card) -> std::fmt::Result {
     writeln!(
         text,
         "\nOver all patterns: oracle {:.4} (all big {:.4}), for wrong labels {:.4} ({:.4}). The wrong label is a token of \
-         similar frequency; its gain is what choosing the least of many gives by itself. \
+         similar frequency; its gain is what choosing the least of many gives by itself, on losses of another scale. \
          Patterns have B for a big layer, s for a small one, the first layer first.\n",
         oracle.oracle, oracle.all_big, wrong.oracle, wrong.all_big
     )?;

@@ -14,17 +14,15 @@ use crate::error::{Error, Result};
 use crate::model::{Model, fused};
 use crate::plan::Lane;
 use crate::rng;
+use crate::train::config::LEN;
 use crate::train::loss::{Batch, Routing, forward};
+use crate::train::run::LAST_TAU;
 use crate::train::world::Split;
 
-/// Tokens per sequence, as in training.
-const LEN: usize = 128;
 /// Sequences of one batch.
 const TOGETHER: usize = 20;
 /// Patterns that the paper draws.
 const DRAWN: usize = 100;
-/// tau of the mixtures whose loss stands beside the hard router's: the last of stage 3.
-const TAU: f64 = 8.0;
 
 /// What the routes are worth.
 #[derive(Clone, Debug, Serialize)]
@@ -272,7 +270,7 @@ fn learned(model: &Model, batches: &[Batch], router: usize) -> Result<Learned> {
             all.extend(own);
         }
     }
-    let (soft, _) = losses(model, batches, None, Routing::Mixture { router, tau: TAU })?;
+    let (soft, _) = losses(model, batches, None, Routing::Mixture { router, tau: LAST_TAU })?;
     let share = |rows: &[Lane], lane: Lane| {
         rows.iter().filter(|own| **own == lane).count() as f64 / rows.len().max(1) as f64
     };

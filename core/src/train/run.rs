@@ -34,7 +34,7 @@ const ROUTER_RATE: f32 = 1e-2;
 /// Share of the run that trains the routers, as a divisor.
 const ROUTER_SHARE: u64 = 8;
 /// tau at the end of stage 3; it rises from 1 (the paper gives no schedule).
-const LAST_TAU: f64 = 8.0;
+pub const LAST_TAU: f64 = 8.0;
 /// Weight of the squared budget terms (the paper gives none).
 const BUDGET: f64 = 10.0;
 /// The per-patch loss is dropped after this share of stage 1, falling all the way.
