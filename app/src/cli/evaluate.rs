@@ -2,12 +2,19 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use sluice_core::checkpoint::write_atomic;
 use sluice_core::evaluate::{Amount, evaluate, page};
+use sluice_core::train::world::Split;
 use sluice_core::{Error, Result};
 
 use super::{checkpoint, note, out};
+
+#[derive(Clone, Copy, ValueEnum)]
+enum On {
+    Test,
+    Validation,
+}
 
 #[derive(Args)]
 pub struct Evaluate {
@@ -25,14 +32,21 @@ pub struct Evaluate {
     /// Sequences of 128 tokens of text for the routes
     #[arg(long, default_value_t = Amount::default().sequences)]
     sequences: usize,
+    /// Validation: to choose settings without looking at what is reported
+    #[arg(long, value_enum, default_value = "test")]
+    split: On,
 }
 
 impl Evaluate {
     pub fn run(&self) -> Result<()> {
-        let amount = Amount { questions: self.questions, captions: self.captions, sequences: self.sequences };
-        let Amount { questions, captions, sequences } = amount;
+        let Self { questions, captions, sequences, .. } = *self;
+        let (split, chosen) = match self.split {
+            On::Test => (Split::Test, ""),
+            On::Validation => (Split::Validation, " --split validation"),
+        };
+        let amount = Amount { split, questions, captions, sequences };
         let command = format!(
-            "sluice evaluate --out DIR --questions {questions} --captions {captions} --sequences {sequences}"
+            "sluice evaluate --out DIR --questions {questions} --captions {captions} --sequences {sequences}{chosen}"
         );
         let checkpoint = checkpoint(self.checkpoint.as_deref())?;
         let card = evaluate(&checkpoint, amount, command, &mut note)?;

@@ -29,8 +29,8 @@ pub struct Train {
     /// Seed of text, weights, batches and routing
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Updates of the whole run; the last eighth trains the routers
-    #[arg(long, default_value_t = 4800)]
+    /// Updates of the whole run: the first eighth trains the image tower alone, the last twelfth the routers
+    #[arg(long, default_value_t = 8000)]
     steps: u64,
     /// Read nothing else: to see alone what one part of the world asks of the model
     #[arg(long, value_enum)]

@@ -10,7 +10,6 @@ use crate::engine::{Decoder, Sampler, never};
 use crate::error::{Error, Result};
 use crate::plan::schedule::Schedule;
 use crate::train::vocabulary::{BOS_ID, IMAGE_ID};
-use crate::train::world::Split;
 use crate::train::world::paint::paint;
 use crate::train::world::talk::{self, DESCRIBE, named};
 
@@ -39,7 +38,7 @@ pub fn measure(subject: &Subject, count: u64) -> Result<Captions> {
     let mut samples = Vec::new();
     for index in 0..count {
         // Past the questions' scenes.
-        let scene = scenes.draw(Split::Test, (1 << 20) + index);
+        let scene = scenes.draw(subject.split, (1 << 20) + index);
         let caption = describe(subject, &paint(&scene).image)?;
         let kinds = named(&caption.to_lowercase());
         found.extend(scene.objects.iter().map(|object| kinds.contains(&object.kind)));

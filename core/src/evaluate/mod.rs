@@ -1,5 +1,6 @@
 //! The report card of a checkpoint that the trainer made: what it knows, sees and imagines, and what its routes are worth.
-//! Everything is measured on the test split of the world it was trained on, whose seed is in its config.json.
+//! Everything is measured on the test split of the world it was trained on, whose seed is in its config.json, or, while
+//! settings are being chosen, on the validation split.
 //!
 //! | file | what it measures |
 //! |---|---|
@@ -19,7 +20,7 @@ use serde::Serialize;
 use crate::checkpoint::Checkpoint;
 use crate::engine::{self, Engine};
 use crate::error::{Error, Result};
-use crate::train::world::World;
+use crate::train::world::{Split, World};
 
 pub mod captions;
 pub mod claims;
@@ -33,6 +34,8 @@ pub mod statistics;
 /// How much is asked; the defaults are what the report card in the docs has.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Amount {
+    /// Part of the world; settings may be chosen on the validation split only.
+    pub split: Split,
     /// Questions of each sort about pictures.
     pub questions: u64,
     /// Described pictures.
@@ -43,7 +46,7 @@ pub struct Amount {
 
 impl Default for Amount {
     fn default() -> Self {
-        Self { questions: 2000, captions: 400, sequences: 40 }
+        Self { split: Split::Test, questions: 2000, captions: 400, sequences: 40 }
     }
 }
 
@@ -91,7 +94,7 @@ pub fn evaluate(
         Error::Input("a report card is for checkpoints that sluice train made: no sluice.world_seed".into())
     })?;
     let engine::Opened { engine, card } = engine::open(checkpoint, &mut |_, _| {}, &engine::never)?;
-    let subject = Subject { world: World::new(seed), engine };
+    let subject = Subject { world: World::new(seed), split: amount.split, engine };
     progress("questions about pictures");
     let presence = presence::measure(&subject, amount.questions)?;
     progress("descriptions");
@@ -119,6 +122,7 @@ pub fn evaluate(
 /// What is examined, on what.
 pub struct Subject {
     world: World,
+    split: Split,
     engine: Engine,
 }
 

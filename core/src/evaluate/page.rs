@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::Card;
 use super::statistics::{Mean, Share};
+use crate::train::world::Split;
 
 fn percent(share: &Share) -> String {
     let [low, high] = share.interval;
@@ -35,14 +36,19 @@ fn write(text: &mut String, card: &Card) -> std::fmt::Result {
     writeln!(
         text,
         "Made by `{}` in {:.0} s. Content {fingerprint}, world seed {}, {} parameters, {:.1} MB, licence {}.\nEverything \
-         is measured on the test split, every FFN big unless said otherwise; intervals are 95 % (Wilson for shares, \
+         is measured on the {} split, every FFN big unless said otherwise; intervals are 95 % (Wilson for shares, \
          bootstrap for means).\n",
         card.command,
         card.seconds,
         card.seed,
         card.parameters,
         card.bytes as f64 / 1e6,
-        card.licence
+        card.licence,
+        match card.amount.split {
+            Split::Train => "training",
+            Split::Validation => "validation",
+            Split::Test => "test",
+        },
     )?;
     let presence = &card.presence;
     writeln!(text, "## Pictures\n\n| measure | value |\n|---|---|")?;
@@ -97,7 +103,7 @@ fn routes(text: &mut String, card: &Card) -> std::fmt::Result {
     let routes = &card.routes;
     writeln!(
         text,
-        "## Routes (Duo-LLM)\n\n{} tokens of test text, {} layers. The whole sequence runs with one pattern (our reading; \
+        "## Routes (Duo-LLM)\n\n{} tokens of text, {} layers. The whole sequence runs with one pattern (our reading; \
          the paper does not say which pattern the context has). Nats per token: all big {}, all small {}, a fair coin per \
          token and layer {}.\n",
         routes.tokens,

@@ -6,7 +6,6 @@ use super::Subject;
 use super::prompts::{Ask, last_logits};
 use super::statistics::{Mean, Share};
 use crate::error::{Error, Result};
-use crate::train::world::Split;
 use crate::train::world::paint::paint;
 use crate::train::world::scene::Exam;
 use crate::train::world::talk::is_there;
@@ -39,11 +38,11 @@ pub struct Presence {
 pub fn measure(subject: &Subject, count: u64) -> Result<Presence> {
     let scenes = &subject.world.scenes;
     let exams = |exam: &dyn Fn(u64) -> Exam| -> Vec<Exam> { (0..count).map(exam).collect() };
-    let present = exams(&|index| scenes.present(Split::Test, index));
+    let present = exams(&|index| scenes.present(subject.split, index));
     // Scenes of their own: the first half of the indices is taken.
-    let absent = exams(&|index| scenes.absent(Split::Test, count + index));
+    let absent = exams(&|index| scenes.absent(subject.split, count + index));
     let (missing, stranger): (Vec<Exam>, Vec<Exam>) =
-        (0..count).map(|index| scenes.broken(Split::Test, index)).map(|[a, b]| (a, b)).unzip();
+        (0..count).map(|index| scenes.broken(subject.split, index)).map(|[a, b]| (a, b)).unzip();
     let [yes_present, yes_absent, yes_missing, yes_stranger] =
         [&present, &absent, &missing, &stranger].map(|exams| answers(subject, exams));
     let (yes_present, yes_absent) = (yes_present?, yes_absent?);

@@ -17,7 +17,6 @@ use crate::rng;
 use crate::train::config::LEN;
 use crate::train::loss::{Batch, Routing, forward};
 use crate::train::run::LAST_TAU;
-use crate::train::world::Split;
 
 /// Sequences of one batch.
 const TOGETHER: usize = 20;
@@ -191,9 +190,9 @@ fn batches(subject: &Subject, sequences: usize) -> Result<Vec<Batch>> {
         let (mut ids, mut document) = (Vec::new(), sequence << 5);
         while ids.len() <= LEN {
             let text = if sequence % 2 == 0 {
-                subject.world.told(Split::Test, document)
+                subject.world.told(subject.split, document)
             } else {
-                subject.world.story(Split::Test, document)
+                subject.world.story(subject.split, document)
             };
             ids.extend(subject.tokens(&text, true)?);
             document += 1;

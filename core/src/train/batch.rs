@@ -6,7 +6,8 @@ use image::RgbImage;
 use super::config::LEN;
 use super::loss::Batch;
 use super::vocabulary::{BOS_ID, IMAGE_ID};
-use super::world::paint::{PATCH, Painted, SIDE, paint};
+use super::world::kind::{COLOURS, Kind, SHAPES};
+use super::world::paint::{PATCH, SIDE, paint};
 use super::world::talk::conversation;
 use super::world::{Dice, Scene, Split, World};
 use crate::checkpoint::Tokenizer;
@@ -60,6 +61,34 @@ pub fn shards(source: &Source, step: u64, most: usize) -> Result<Vec<Shard>> {
     (0..SHARDS).map(|own| shard(source, step, most, own)).collect()
 }
 
+/// Pictures of a step that the tower looks at by itself.
+pub const LOOKED_AT: usize = 64;
+
+/// [`LOOKED_AT`] pictures of the training split without a word, in parts.
+pub fn looks(world: &World, step: u64) -> Result<Vec<Shard>> {
+    let part = |own: u64| {
+        let (mut patches, mut images) = ([Vec::new(), Vec::new()], Vec::new());
+        for index in (0..LOOKED_AT as u64).filter(|index| index % SHARDS == own) {
+            let scene = world.scenes.draw(Split::Train, step * LOOKED_AT as u64 + index);
+            look(&scene, &mut images, &mut patches);
+        }
+        let batch = Batch { pictures: Some(pixels(&images)?), ..Batch::default() };
+        Ok(Shard { batch, patches })
+    };
+    (0..SHARDS).map(part).collect()
+}
+
+/// Adds a scene's picture and what its patches show.
+fn look(scene: &Scene, images: &mut Vec<RgbImage>, [shapes, colours]: &mut [Vec<u32>; 2]) {
+    let painted = paint(scene);
+    let kinds = painted.patches.iter().map(|patch| Some(scene.objects.get((*patch)?)?.kind));
+    for kind in kinds {
+        shapes.push(kind.map_or(SHAPES.len(), Kind::shape) as u32);
+        colours.push(kind.map_or(COLOURS.len(), Kind::colour) as u32);
+    }
+    images.push(painted.image);
+}
+
 fn shard(source: &Source, step: u64, most: usize, own: u64) -> Result<Shard> {
     let Source { world, tokenizer, seed, diet } = *source;
     // Sequences are dealt out in turn, over all sorts, so that the parts are of one size.
@@ -74,12 +103,7 @@ fn shard(source: &Source, step: u64, most: usize, own: u64) -> Result<Shard> {
         }
         let index = step * diet.pictures as u64 + sequence;
         let scene = world.scenes.draw_at_most(Split::Train, index, most);
-        let painted = paint(&scene);
-        let (shapes, colours) = labels(&scene, &painted);
-        let [all_shapes, all_colours] = &mut patches;
-        all_shapes.extend(shapes);
-        all_colours.extend(colours);
-        images.push(painted.image);
+        look(&scene, &mut images, &mut patches);
         let (ids, weights) = talked(tokenizer, &scene, &mut Dice::new(seed, 60, index))?;
         push(&mut batch, &ids, &weights);
     }
@@ -153,18 +177,4 @@ pub fn pixels(images: &[RgbImage]) -> Result<Tensor> {
         }
     }
     Ok(Tensor::from_vec(values, (images.len(), 3, SIDE, SIDE), &Device::Cpu)?)
-}
-
-/// Shape and colour of what fills each patch.
-fn labels(scene: &Scene, painted: &Painted) -> (Vec<u32>, Vec<u32>) {
-    use super::world::kind::{COLOURS, SHAPES};
-    let kinds: Vec<_> = painted
-        .patches
-        .iter()
-        .map(|patch| patch.and_then(|index| scene.objects.get(index)).map(|object| object.kind))
-        .collect();
-    (
-        kinds.iter().map(|kind| kind.map_or(SHAPES.len(), |kind| kind.shape()) as u32).collect(),
-        kinds.iter().map(|kind| kind.map_or(COLOURS.len(), |kind| kind.colour()) as u32).collect(),
-    )
 }

@@ -42,7 +42,7 @@ pub fn config(world_seed: u64, sample_prompt: &str) -> Value {
             "hidden_act": "silu",
             "max_position_embeddings": CONTEXT,
             "rms_norm_eps": 1e-5,
-            "rope_theta": 10000.0,
+            "rope_theta": 1000000.0,
             "tie_word_embeddings": true,
             "attention_bias": false,
             "mlp_bias": false,

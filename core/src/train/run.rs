@@ -1,5 +1,5 @@
-//! The training loop: stage 1 trains everything but the routers under random routing, stage 3 the routers alone (Duo-LLM,
-//! section 2; stage 2 is the oracle, which trains nothing).
+//! The training loop: first the image tower alone learns to see, then stage 1 trains everything but the routers under
+//! random routing, and stage 3 the routers alone (Duo-LLM, section 2; stage 2 is the oracle, which trains nothing).
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -26,19 +26,24 @@ use crate::plan::Lane;
 use crate::rng;
 
 const WARM_UP: u64 = 100;
-const RATE: f32 = 2e-3;
+/// Of the tower alone, and of stage 1.
+const TOWER_RATE: f32 = 2e-3;
+const RATE: f32 = 1e-3;
 const DECAY: f32 = 0.05;
 const CLIP: f32 = 1.0;
 /// Of the routers: linear maps on frozen features.
 const ROUTER_RATE: f32 = 1e-2;
-/// Share of the run that trains the routers, as a divisor.
-const ROUTER_SHARE: u64 = 8;
+/// Shares of the run that train the tower alone and the routers alone, as divisors.
+const TOWER_SHARE: u64 = 8;
+const ROUTER_SHARE: u64 = 12;
 /// tau at the end of stage 3; it rises from 1 (the paper gives no schedule).
 pub const LAST_TAU: f64 = 8.0;
 /// Weight of the squared budget terms (the paper gives none).
 const BUDGET: f64 = 10.0;
-/// The per-patch loss is dropped after this share of stage 1, falling all the way.
-const PATCHES_UNTIL: f64 = 0.4;
+/// The per-patch loss falls all the way until it is dropped after this share of stage 1.
+const PATCHES_UNTIL: f64 = 0.6;
+/// Pictures have as many objects as there may be after this share of stage 1.
+const CROWDED_FROM: f64 = 0.5;
 /// A norm that CLIP towers have and LLaVA never reads.
 const UNREAD: &str = "post_layernorm";
 /// The state of a run, in the output folder.
@@ -64,14 +69,25 @@ pub struct Options {
 }
 
 impl Options {
-    /// Steps of stage 1.
+    /// The tower learns alone until this step; never without pictures.
+    fn tower_until(&self) -> u64 {
+        if self.diet.pictures > 0 { self.steps / TOWER_SHARE } else { 0 }
+    }
+
+    /// Stage 1 ends at this step.
     fn modules_until(&self) -> u64 {
         self.steps - self.steps / ROUTER_SHARE
     }
 
-    /// Most objects in a picture of a step: one at first, all of them after a fifth of the run.
+    /// How much of stage 1 is done, 0 to 1.
+    fn done(&self, step: u64) -> f64 {
+        let begin = self.tower_until();
+        step.saturating_sub(begin) as f64 / (self.modules_until() - begin).max(1) as f64
+    }
+
+    /// Most objects in a picture of stage 1: one at first, later all of them.
     fn most(&self, step: u64) -> usize {
-        let more = (MOST as u64 - 1) * 5 * step / self.steps.max(1);
+        let more = (MOST - 1) as f64 * self.done(step) / CROWDED_FROM;
         MOST.min(1 + more as usize)
     }
 }
@@ -102,8 +118,12 @@ pub struct Report {
     pub steps: u64,
     /// Those of them that trained the routers alone.
     pub router_steps: u64,
-    /// Pictures seen.
+    /// Those that trained the image tower alone.
+    pub tower_steps: u64,
+    /// Pictures seen with a conversation.
     pub pictures: u64,
+    /// Pictures seen by the tower alone.
+    pub looked_at: u64,
     /// Tokens read.
     pub tokens: u64,
     /// Seconds over all sittings.
@@ -139,11 +159,16 @@ pub fn train(options: &Options, progress: &mut dyn FnMut(Status)) -> Result<Opti
             write_state(&state, options, &optimiser, seconds)?;
             return Ok(None);
         }
-        let shards = batch::shards(&source, optimiser.step, options.most(optimiser.step))?;
-        let (loss, patches) = if optimiser.step < options.modules_until() {
-            modules(&stage1, &heads, options, &shards, &mut optimiser)?
+        let step = optimiser.step;
+        let (loss, patches) = if step < options.tower_until() {
+            tower(&stage1, &heads, options, &batch::looks(&world, step)?, &mut optimiser)?
         } else {
-            routers(&stage3, options, &shards, &mut optimiser)?
+            let shards = batch::shards(&source, step, options.most(step))?;
+            if step < options.modules_until() {
+                modules(&stage1, &heads, options, &shards, &mut optimiser)?
+            } else {
+                routers(&stage3, options, &shards, &mut optimiser)?
+            }
         };
         let elapsed = begin.elapsed().as_secs_f32();
         seconds = before + elapsed;
@@ -166,6 +191,30 @@ type Losses = (f32, f32);
 /// What a part of a step gives: gradients, and the losses' shares in the whole step's means.
 type Part = (GradStore, Losses);
 
+/// A step of the tower alone: what does each patch show?
+fn tower(
+    model: &Model,
+    heads: &patches::Heads,
+    options: &Options,
+    shards: &[Shard],
+    optimiser: &mut AdamW,
+) -> Result<Losses> {
+    let patches = shards.iter().map(|shard| shard.patches[0].len()).sum::<usize>();
+    let (grads, losses) = side_by_side(shards, |_, Shard { batch, patches: truth }| {
+        let pictures = batch.pictures.as_ref().ok_or_else(|| Error::Internal("no pictures".into()))?;
+        let loss = (patches::surprisal(model, heads, &loss::see(model, pictures)?, truth)? / patches as f64)?;
+        Ok((loss.backward()?, (0.0, loss.to_scalar()?)))
+    })?;
+    let rate = rate(TOWER_RATE, optimiser.step, options.tower_until());
+    optimiser.update(&grads, rate, CLIP, |name| of_tower(name) || patches::is_ours(name))?;
+    Ok(losses)
+}
+
+/// Whether a parameter belongs to the part of the tower that is read.
+fn of_tower(name: &str) -> bool {
+    name.starts_with("vision_tower") && !name.contains(UNREAD)
+}
+
 /// A step of stage 1: every row to the big or the small FFN of every layer by the toss of a coin.
 fn modules(
     model: &Model,
@@ -174,8 +223,7 @@ fn modules(
     shards: &[Shard],
     optimiser: &mut AdamW,
 ) -> Result<Losses> {
-    let done = optimiser.step as f64 / options.modules_until().max(1) as f64;
-    let weight = (1.0 - done / PATCHES_UNTIL).max(0.0);
+    let weight = (1.0 - options.done(optimiser.step) / PATCHES_UNTIL).max(0.0);
     let whole: f64 = shards.iter().flat_map(|shard| &shard.batch.weights).map(|&x| f64::from(x)).sum();
     let patches = shards.iter().map(|shard| shard.patches[0].len()).sum::<usize>();
     let step = optimiser.step;
@@ -197,13 +245,17 @@ fn modules(
         let of_patches = of_patches.map_or(Ok(0.0), |loss| loss.to_scalar::<f32>())?;
         Ok((loss.backward()?, (text.to_scalar()?, of_patches)))
     })?;
-    let rate = rate(RATE, step, options.modules_until());
+    let begin = options.tower_until();
+    let rate = rate(RATE, step - begin, options.modules_until() - begin);
     optimiser.update(&grads, rate, CLIP, |name| {
-        let of_pictures = name.starts_with("vision_tower") || name.starts_with("multi_modal");
-        !name.contains(".routers.")
-            && !name.contains(UNREAD)
-            && (patches > 0 || !of_pictures)
-            && (patches > 0 && weight > 0.0 || !patches::is_ours(name))
+        let seen = patches > 0;
+        if patches::is_ours(name) {
+            seen && weight > 0.0
+        } else if name.starts_with("vision_tower") || name.starts_with("multi_modal") {
+            seen && !name.contains(UNREAD)
+        } else {
+            !name.contains(".routers.")
+        }
     })?;
     Ok(losses)
 }
@@ -370,20 +422,23 @@ fn restore(path: &Path, options: &Options, optimiser: &mut AdamW) -> Result<f32>
 fn report(options: &Options, seconds: f32) -> Result<Report> {
     let family::Read { spec, layout, .. } = family::read(&config(0, ""))?;
     let Options { seed, steps, diet, .. } = options;
+    let talked = steps - options.tower_until();
     let sequences = diet.pictures + diet.facts + diet.stories;
     Ok(Report {
         command: format!("sluice train --out DIR --seed {seed} --steps {steps}"),
         seed: *seed,
         steps: *steps,
         router_steps: steps - options.modules_until(),
-        pictures: steps * diet.pictures as u64,
-        tokens: steps * (sequences * super::config::LEN) as u64,
+        tower_steps: options.tower_until(),
+        pictures: talked * diet.pictures as u64,
+        looked_at: options.tower_until() * batch::LOOKED_AT as u64,
+        tokens: talked * (sequences * super::config::LEN) as u64,
         seconds,
         parameters: crate::model::layout::parameters(&spec, &layout),
         readings: [
-            "stage 1: two linear heads name shape and colour of every patch; their loss falls to nothing over the \
-             first 40 % of it, and they are not in the checkpoint",
-            "pictures show one object at first, and all of them after a fifth of the run",
+            "before stage 1 the image tower learns alone: two linear heads name shape and colour of every patch; in \
+             stage 1 their loss falls to nothing over the first 60 %, and they are not in the checkpoint",
+            "pictures show one object at first, and up to five after half of stage 1",
             "skip: the FFN alone is bypassed, and stage 1 never skips",
             "routers read the FFN's normalised input; softmax(tau h), tau 1 to 8; everything else frozen; one squared \
              budget term per lane but the last, weight 10",

@@ -4,7 +4,7 @@
 pub const KINDS: usize = SHAPES.len() * COLOURS.len();
 
 /// Shapes by name.
-pub const SHAPES: [&str; 6] = ["circle", "square", "triangle", "cross", "diamond", "ring"];
+pub const SHAPES: [&str; 5] = ["circle", "square", "triangle", "cross", "ring"];
 
 /// Colours by name, with their paint.
 pub const COLOURS: [(&str, [u8; 3]); 8] = [

@@ -24,10 +24,12 @@ pub mod talk;
 pub use facts::{Fact, Facts};
 pub use scene::{Scene, Scenes};
 
+use serde::Serialize;
+
 use crate::rng;
 
 /// Which part of the world.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Split {
     /// Read by the model; four fifths of all there is.
     Train,

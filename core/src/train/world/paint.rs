@@ -95,7 +95,7 @@ pub fn paint(scene: &Scene) -> Painted {
 }
 
 fn figure(object: Object, dice: &mut Dice) -> Figure {
-    let radius = if object.large { 6.8 } else { 5.0 };
+    let radius = if object.large { 7.2 } else { 5.6 };
     let room = CELL / 2.0 - radius + 0.6;
     let mut along = |cell: usize| (cell as f32 + 0.5) * CELL + room * (2.0 * dice.uniform() as f32 - 1.0);
     let centre = [along(object.cell % GRID), along(object.cell / GRID)];
@@ -129,7 +129,6 @@ impl Figure {
             // The base is at the bottom.
             2 => y < 0.8 && y > -1.0 && x.abs() < (y + 1.0) * 0.56,
             3 => x.abs().min(y.abs()) < 0.32 && x.abs().max(y.abs()) < 1.0,
-            4 => x.abs() + y.abs() < 1.05,
             _ => distance < 1.0 && distance > 0.52,
         }
     }

@@ -18,7 +18,7 @@ pub const PAIRS: usize = 12;
 const TOGETHER: f64 = 0.9;
 
 /// Share of objects behind something, lightly and heavily.
-const HIDDEN: [f64; 2] = [0.16, 0.08];
+const HIDDEN: [f64; 2] = [0.12, 0.05];
 
 /// An object of a scene.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
