@@ -10,9 +10,9 @@ use sluice_core::train::{Diet, Options, train};
 
 const DIET: Diet = Diet { pictures: 2, facts: 1, stories: 1 };
 
-/// Seven steps of the modules, one of a router.
+/// A step of the tower, ten of the modules, one of a router.
 fn options(out: &Path, resume: bool, limit: Option<Duration>) -> Options {
-    Options { out: out.to_owned(), seed: 3, steps: 8, diet: DIET, save_every: 3, resume, limit }
+    Options { out: out.to_owned(), seed: 3, steps: 12, diet: DIET, save_every: 3, resume, limit }
 }
 
 #[test]
@@ -20,7 +20,7 @@ fn options(out: &Path, resume: bool, limit: Option<Duration>) -> Options {
 fn an_interrupted_run_ends_at_the_same_bytes() {
     let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let report = train(&options(whole.path(), false, None), &mut |_| {}).unwrap().unwrap();
-    assert_eq!((report.router_steps, report.pictures), (1, 16));
+    assert_eq!((report.tower_steps, report.router_steps, report.pictures), (1, 1, 22));
     // A limit is looked at before every step: each sitting does at least the steps that fit into it, the first none.
     let mut sittings = 0;
     let mut limit = Some(Duration::ZERO);
@@ -50,7 +50,7 @@ fn a_state_of_another_run_is_refused() {
     assert!(train(&options(out.path(), false, Some(Duration::ZERO)), &mut |_| {}).unwrap().is_none());
     for other in [
         Options { seed: 4, ..options(out.path(), true, None) },
-        Options { steps: 9, ..options(out.path(), true, None) },
+        Options { steps: 13, ..options(out.path(), true, None) },
         Options { diet: Diet { pictures: 3, ..DIET }, ..options(out.path(), true, None) },
     ] {
         let error = train(&other, &mut |_| {}).unwrap_err().to_string();
