@@ -73,7 +73,7 @@ pub fn open(
         done += 4 * decl.len();
         progress(done, bytes_resident);
     }
-    let model = Arc::new(Model::new(spec, &layout, parts)?);
+    let model = Arc::new(Model::new(spec, &layout, parts)?.packed()?);
 
     if let Some(first) = broken.first() {
         warnings.push(format!("{} tensors hold NaN or infinite values, first {first}", broken.len()));

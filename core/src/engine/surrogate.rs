@@ -72,14 +72,14 @@ pub(super) fn compute(engine: &Engine, sample: Option<&Path>, cancelled: Cancell
         }
     }
     let choose = |(layer, sums): (&crate::model::weights::LayerWeights, Vec<f64>)| {
-        let norms: Vec<f32> = layer.ffn.down.weight.sqr()?.sum(0)?.sqrt()?.to_vec1()?;
+        let norms: Vec<f32> = layer.ffn.down.matrix.tensor()?.sqr()?.sum(0)?.sqrt()?.to_vec1()?;
         let score: Vec<f32> =
             sums.iter().zip(&norms).map(|(sum, norm)| (*sum * f64::from(*norm)) as f32).collect();
         let count = (score.len() / SHARE).max(1);
         let mut neurons: Vec<u32> =
             metric::top_k(&score, count).into_iter().map(|(index, _)| index).collect();
         neurons.sort_unstable();
-        layer.ffn.select(&neurons)
+        layer.ffn.select(&neurons)?.packed()
     };
     engine.model.weights.layers.iter().zip(sums).map(choose).collect()
 }

@@ -61,6 +61,11 @@ impl Model {
         Self { spec: Arc::new(spec), weights, ropes, rope_of }
     }
 
+    /// The same with its matrices in the order that inference reads them; nothing can be trained any more.
+    pub fn packed(self) -> Result<Self> {
+        Ok(Self { weights: self.weights.packed()?, ..self })
+    }
+
     /// Spec and weights of a block.
     pub fn layer(&self, index: usize) -> Result<(&LayerSpec, &LayerWeights)> {
         let missing = || Error::Internal(format!("no layer {index}"));
@@ -87,7 +92,7 @@ impl Model {
             Some(project) => project.apply(x)?,
             None => x.clone(),
         };
-        ops::linear(&projected, &self.weights.unembed.weight, None)
+        self.weights.unembed.matrix.times(&projected, None)
     }
 
     /// Logits of rows of the residual stream: final norm, then [`Model::project`] (the logit lens).

@@ -9,7 +9,7 @@ use candle_core::Tensor;
 
 use super::fused::{self, Masked, Visible};
 use super::layout::{Decl, Role, Slot, WeightPart};
-use super::weights::{Linear, NormWeights, Parts};
+use super::weights::{Linear, Matrix, NormWeights, Parts};
 use super::{Activation, NormSpec, ops};
 use crate::error::{Error, Result};
 
@@ -174,7 +174,7 @@ pub fn assemble(spec: &VisionSpec, parts: &mut Parts) -> Result<VisionWeights> {
         let mut pair = |role| -> Result<(Tensor, Tensor)> {
             Ok((take(layer, role, WeightPart::Weight)?, take(layer, role, WeightPart::Bias)?))
         };
-        let mut linear = |role| pair(role).map(|(weight, bias)| Linear { weight, bias: Some(bias) });
+        let mut linear = |role| pair(role).map(|(weight, bias)| Linear { matrix: Matrix::Plain(weight), bias: Some(bias) });
         let qkv = [linear(R::Query)?, linear(R::Key)?, linear(R::Value)?];
         let [out, up, down] = [linear(R::Out)?, linear(R::Up)?, linear(R::Down)?];
         let mut norm =
@@ -191,7 +191,7 @@ pub fn assemble(spec: &VisionSpec, parts: &mut Parts) -> Result<VisionWeights> {
     };
     let mut linear = |role| -> Result<Linear> {
         let bias = spec.projector_bias.then(|| take(None, role, WeightPart::Bias)).transpose()?;
-        Ok(Linear { weight: take(None, role, WeightPart::Weight)?, bias })
+        Ok(Linear { matrix: Matrix::Plain(take(None, role, WeightPart::Weight)?), bias })
     };
     let project = [linear(R::Project1)?, linear(R::Project2)?];
     Ok(VisionWeights { class, patches, positions, norm_pre, layers, project })

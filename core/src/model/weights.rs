@@ -1,11 +1,13 @@
 //! The weights of a model, in the shapes the forward pass reads.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
 use super::layout::{FfnIn, Layout, Qkv, Role, Slot, WeightPart};
 use super::vision::{self, VisionWeights};
+use super::fused::Packed;
 use super::{LayerSpec, NormSpec, QkNormOver, Spec, ops};
 use crate::error::{Error, Result};
 
@@ -13,7 +15,7 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug)]
 pub struct Weights {
     /// `[vocab, embed width]`
-    pub embed: Tensor,
+    pub embed: Matrix,
     /// `[rows, d]`
     pub positions: Option<Tensor>,
     /// `[d, embed width]`
@@ -61,11 +63,20 @@ pub struct LayerWeights {
     pub routers: Vec<Tensor>,
 }
 
+/// A matrix `[out, in]`.
+#[derive(Clone, Debug)]
+pub enum Matrix {
+    /// As the file has it: gradients flow through it.
+    Plain(Tensor),
+    /// For inference.
+    Packed(Arc<Packed>),
+}
+
 /// y = x W^T + b
 #[derive(Clone, Debug)]
 pub struct Linear {
-    /// `[out, in]`
-    pub weight: Tensor,
+    /// W, `[out, in]`
+    pub matrix: Matrix,
     /// `[out]`
     pub bias: Option<Tensor>,
 }
@@ -102,9 +113,9 @@ pub fn assemble(spec: &Spec, layout: &Layout, parts: Parts) -> Result<Weights> {
         layers.push(take.layer(layer, layout, spec.routers.len())?);
     }
     take.layer = None;
-    let embed = take.weight(Role::Embed)?;
+    let embed = Matrix::Plain(take.weight(Role::Embed)?);
     let unembed = Linear {
-        weight: if spec.unembed.tied { embed.clone() } else { take.weight(Role::Unembed)? },
+        matrix: if spec.unembed.tied { embed.clone() } else { Matrix::Plain(take.weight(Role::Unembed)?) },
         bias: if spec.unembed.bias { Some(take.part(Role::Unembed, WeightPart::Bias)?) } else { None },
     };
     let vision = spec.vision.as_ref();
@@ -140,7 +151,8 @@ impl Taker {
 
     fn matrix(&mut self, role: Role) -> Result<Linear> {
         let weight = self.weight(role)?;
-        Ok(Linear { weight: if self.transposed { weight.t()?.contiguous()? } else { weight }, bias: None })
+        let weight = if self.transposed { weight.t()?.contiguous()? } else { weight };
+        Ok(Linear { matrix: Matrix::Plain(weight), bias: None })
     }
 
     fn linear(&mut self, role: Role, bias: bool) -> Result<Linear> {
@@ -247,16 +259,88 @@ impl NormWeights {
     }
 }
 
+impl Matrix {
+    /// x W^T + b. `x` `[rows, in]`, `bias` `[out]`; returns `[rows, out]`.
+    pub fn times(&self, x: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        match self {
+            Self::Plain(weight) => ops::linear(x, weight, bias),
+            Self::Packed(packed) => Ok(packed.times(x, bias)?),
+        }
+    }
+
+    /// Some of its rows, `[ids, in]`: the embedding of tokens.
+    pub fn rows(&self, ids: &[u32]) -> Result<Tensor> {
+        match self {
+            Self::Plain(weight) => ops::embedding(weight, ids),
+            Self::Packed(packed) => Ok(packed.rows(ids)?),
+        }
+    }
+
+    /// All of it, `[out, in]`; a copy where it is packed.
+    pub fn tensor(&self) -> Result<Tensor> {
+        match self {
+            Self::Plain(weight) => Ok(weight.clone()),
+            Self::Packed(packed) => Ok(packed.unpacked()?),
+        }
+    }
+
+    fn packed(self) -> Result<Self> {
+        match self {
+            Self::Plain(weight) => Ok(Self::Packed(Arc::new(Packed::new(&weight)?))),
+            packed @ Self::Packed(_) => Ok(packed),
+        }
+    }
+}
+
+impl Weights {
+    /// The same for inference. What is packed is let go of at once: two copies of one layer exist at a time.
+    pub fn packed(self) -> Result<Self> {
+        let tied = match (&self.embed, &self.unembed.matrix) {
+            (Matrix::Plain(embed), Matrix::Plain(unembed)) => embed.id() == unembed.id(),
+            _ => false,
+        };
+        let unembed = self.unembed.packed()?;
+        // A table that is only looked up stays as it is.
+        let embed = if tied { unembed.matrix.clone() } else { self.embed };
+        Ok(Self {
+            embed,
+            unembed,
+            project_in: self.project_in.map(Linear::packed).transpose()?,
+            project_out: self.project_out.map(Linear::packed).transpose()?,
+            layers: self.layers.into_iter().map(LayerWeights::packed).collect::<Result<_>>()?,
+            ..self
+        })
+    }
+}
+
+impl LayerWeights {
+    fn packed(self) -> Result<Self> {
+        Ok(Self {
+            query: self.query.packed()?,
+            key: self.key.packed()?,
+            value: self.value.packed()?,
+            out: self.out.packed()?,
+            ffn: self.ffn.packed()?,
+            small: self.small.map(Ffn::packed).transpose()?,
+            ..self
+        })
+    }
+}
+
 impl Linear {
+    fn packed(self) -> Result<Self> {
+        Ok(Self { matrix: self.matrix.packed()?, bias: self.bias })
+    }
+
     /// x W^T + b. `x` `[rows, in]`; returns `[rows, out]`.
     pub fn apply(&self, x: &Tensor) -> Result<Tensor> {
-        ops::linear(x, &self.weight, self.bias.as_ref())
+        self.matrix.times(x, self.bias.as_ref())
     }
 
     /// Output rows `start .. start + len`, sharing storage.
     fn rows(&self, start: usize, len: usize) -> Result<Self> {
         Ok(Self {
-            weight: self.weight.narrow(0, start, len)?,
+            matrix: Matrix::Plain(self.matrix.tensor()?.narrow(0, start, len)?),
             bias: self.bias.as_ref().map(|bias| bias.narrow(0, start, len)).transpose()?,
         })
     }
@@ -267,36 +351,41 @@ impl Linear {
             let x = x.reshape((heads, 3, d_head * width))?.narrow(1, part, 1)?.contiguous()?;
             Ok(x.reshape((heads * d_head, width))?)
         };
-        let input = self.weight.dim(1)?;
+        let weight = self.matrix.tensor()?;
+        let input = weight.dim(1)?;
         let bias = match &self.bias {
             Some(bias) => Some(pick(bias, 1)?.squeeze(1)?),
             None => None,
         };
-        Ok(Self { weight: pick(&self.weight, input)?, bias })
+        Ok(Self { matrix: Matrix::Plain(pick(&weight, input)?), bias })
     }
 }
 
 impl Ffn {
+    /// The same for inference.
+    pub fn packed(self) -> Result<Self> {
+        Ok(Self { gate: self.gate.map(Linear::packed).transpose()?, up: self.up.packed()?, down: self.down.packed()? })
+    }
+
     /// The FFN restricted to some of its neurons; `neurons` are indices into `d_mlp`.
     pub fn select(&self, neurons: &[u32]) -> Result<Self> {
         let index = Tensor::from_slice(neurons, neurons.len(), &Device::Cpu)?;
         let rows = |linear: &Linear| -> Result<Linear> {
             Ok(Linear {
-                weight: linear.weight.index_select(&index, 0)?,
+                matrix: Matrix::Plain(linear.matrix.tensor()?.index_select(&index, 0)?),
                 bias: linear.bias.as_ref().map(|bias| bias.index_select(&index, 0)).transpose()?,
             })
         };
         Ok(Self {
             gate: self.gate.as_ref().map(rows).transpose()?,
             up: rows(&self.up)?,
-            down: Linear { weight: self.down.weight.index_select(&index, 1)?, bias: self.down.bias.clone() },
+            down: Linear {
+                matrix: Matrix::Plain(self.down.matrix.tensor()?.index_select(&index, 1)?),
+                bias: self.down.bias.clone(),
+            },
         })
     }
 
-    /// Inner width.
-    pub fn d_mlp(&self) -> Result<usize> {
-        Ok(self.up.weight.dim(0)?)
-    }
 }
 
 /// Norms that are not stored but implied: all ones or zeros, for random models.

@@ -76,7 +76,7 @@ pub fn forward(model: &Model, batch: &Batch, seen: Option<&Tensor>, routing: Rou
     let positions: Vec<usize> = (0..rows).map(|row| row % batch.len).collect();
     let rope = RopeTable::new(rope, &positions, batch.len)?;
     let visible: Visible = (0..batch.len).map(|query| 0..query + 1).collect();
-    let mut x = ops::embedding(&model.weights.embed, &batch.inputs)?;
+    let mut x = model.weights.embed.rows(&batch.inputs)?;
     if let Some(seen) = seen {
         let (spec, weights) = eyes(model)?;
         x = put(&x, &vision::project(spec, weights, seen)?, batch, spec.tokens())?;

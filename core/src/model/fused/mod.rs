@@ -13,12 +13,16 @@ mod activation;
 mod attention;
 mod math;
 mod norm;
+mod packed;
+mod product;
 mod rotary;
 mod surprisal;
 
 pub use activation::{activate, gated};
 pub use attention::{Masked, pattern, scores, softmax};
 pub use norm::{normalized, scale};
+pub use packed::{Packed, WORTH, each};
+pub use product::{PANEL, Product};
 pub use rotary::rotate;
 pub use surprisal::surprisal;
 
@@ -31,7 +35,7 @@ const PIECE: usize = 1 << 14;
 pub type Visible = Arc<[Range<usize>]>;
 
 /// The values of a contiguous f32 tensor.
-fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+pub(super) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     let (start, end) = layout
         .contiguous_offsets()
         .ok_or_else(|| candle_core::Error::Msg("a fused operation needs contiguous values".into()))?;

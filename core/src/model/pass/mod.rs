@@ -216,7 +216,7 @@ impl Pass {
 
     fn embed(&mut self) -> Result<()> {
         let model = Arc::clone(&self.model);
-        let mut x = ops::embedding(&model.weights.embed, &self.tokens)?;
+        let mut x = model.weights.embed.rows(&self.tokens)?;
         if let Some(image) = &self.image {
             x = image.put(&x, &self.tokens)?;
         }
@@ -344,9 +344,8 @@ impl Pass {
             k = self.hook(layer, Hook::RotK, rotated)?;
         }
         let start = self.positions.first().copied().unwrap_or(0);
-        let [k, v] = self.cache.write(layer, start, &k, &v)?;
-        let q = q.transpose(0, 1)?.contiguous()?;
-        let raw = ops::attention_raw(&q, &k)?;
+        self.cache.write(layer, start, &k, &v)?;
+        let raw = self.cache.raw(layer, &q, start + rows)?;
         let masked = Masked { scale: attn.scale, cap: attn.soft_cap, visible: self.visible(attn.window) };
         let pattern = if self.looks_at(Site::block(layer, Hook::AttnScores)) {
             let scores = self.hook(layer, Hook::AttnScores, fused::scores(&raw, &masked)?)?;
@@ -355,7 +354,7 @@ impl Pass {
             fused::pattern(&raw, &masked)?
         };
         let pattern = self.hook(layer, Hook::Pattern, pattern)?;
-        let z = self.hook(layer, Hook::Z, ops::attention_mix(&pattern, &v)?)?;
+        let z = self.hook(layer, Hook::Z, self.cache.mix(layer, &pattern)?)?;
         weights.out.apply(&z.reshape((rows, attn.heads * attn.d_head))?)
     }
 
