@@ -17,6 +17,7 @@ use crate::plan::{Plan, Source};
 use crate::protocol::{Card, Picture};
 use crate::site::Site;
 
+mod branch;
 mod decode;
 mod memory;
 mod open;

@@ -46,7 +46,8 @@ pub(super) enum Op {
 }
 
 impl Rows {
-    fn contains(&self, position: usize) -> bool {
+    /// Whether a position is touched.
+    pub fn contains(&self, position: usize) -> bool {
         match self {
             Self::Positions(positions, prompt_len) => positions.contains(position, *prompt_len),
             Self::Skipping(route, prompt_len) => route.lane(position, *prompt_len) == Lane::SkipLayer,

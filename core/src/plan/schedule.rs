@@ -91,6 +91,16 @@ impl Schedule {
         edited.chain(routed).min().unwrap_or(Some(2 * n_layers))
     }
 
+    /// The first of `len` positions whose row can be another than without a plan.
+    pub fn first_position(&self, len: usize) -> Option<usize> {
+        let edited = |position| self.edits.values().flatten().any(|edit| edit.rows.contains(position));
+        let routed = |position| {
+            let lane = |routing: &Routing| routing.route.lane(position, routing.prompt_len);
+            self.layers.iter().flatten().any(|routing| lane(routing) != Lane::Big)
+        };
+        (0..len).find(|&position| edited(position) || routed(position))
+    }
+
     /// Apply the edits of `site` to `x`, whose position axis holds `positions`.
     pub fn apply(&self, site: Site, x: Tensor, positions: &[usize]) -> Result<Tensor> {
         if self.edits.is_empty() {

@@ -6,7 +6,8 @@ use candle_core::{Device, Tensor};
 
 use super::super::weights::{Ffn, LayerWeights};
 use super::super::{Activation, FfnSpec, LayerSpec, Residual};
-use super::{Pass, fused, ops};
+use super::strand::{Lanes, select};
+use super::{Logits, Pass, fused, ops};
 use crate::error::{Error, Result};
 use crate::plan::Lane;
 use crate::site::{Hook, Site};
@@ -19,22 +20,32 @@ impl Pass {
     pub(super) fn ffn(&mut self, layer: usize) -> Result<()> {
         let model = Arc::clone(&self.model);
         let (spec, weights) = model.layer(layer)?;
-        let x = self.stream()?;
+        let mut x = self.stream()?;
         self.boundary(&x);
+        let mut parallel = self.parallel.take();
+        // Nobody reads the other rows any more.
+        let nothing_else = self.ask.logits == Logits::Last && !self.ask.boundaries && self.ask.capture.is_empty();
+        if layer + 1 == model.spec.n_layers()
+            && nothing_else
+            && let Some(rows) = self.keep_last()
+        {
+            x = select(&x, &rows)?;
+            if let Some((out, read)) = parallel {
+                parallel = Some((select(&out, &rows)?, select(&read, &rows)?));
+            }
+        }
         let ln2 = [Hook::Ln2Scale, Hook::Ln2Normalized];
-        let parallel = self.parallel.take();
         let read = match (&parallel, spec.residual) {
             (Some((_, read)), _) if spec.ln2.is_none() => read.clone(),
             (_, Residual::PostNorm) => x.clone(),
             _ => self.block_norm(layer, spec.ln2.as_ref(), &weights.ln2, &x, ln2)?,
         };
-        let out = if self.skipped(layer, Hook::MlpOut, |hook| hook.in_ffn() && hook > Hook::Ln2Normalized) {
-            x.zeros_like()?
-        } else {
-            let raw = self.routed_ffn(layer, spec, weights, &read)?;
+        let inside = |hook: Hook| hook.in_ffn() && hook > Hook::Ln2Normalized;
+        let out = self.unless_zero(layer, Hook::MlpOut, inside, &read, |pass, read| {
+            let raw = pass.routed_ffn(layer, spec, weights, read)?;
             let post = [Hook::Ln2PostScale, Hook::Ln2PostNormalized];
-            self.post_ffn(layer, spec, weights, raw, post)?
-        };
+            pass.post_ffn(layer, spec, weights, raw, post)
+        })?;
         let out = self.hook(layer, Hook::MlpOut, out)?;
         let mut x = match parallel {
             Some((attention, _)) => ((x + attention)? + out)?,
@@ -62,9 +73,9 @@ impl Pass {
         let normed = self.block_norm(layer, spec.ln2_post.as_ref(), &weights.ln2_post, &raw, hooks)?;
         let skips = |lane: &Lane| matches!(lane, Lane::SkipFfn | Lane::SkipLayer);
         let mut out = normed;
-        if let Some((lanes, strength)) = self.schedule.lanes(layer, &self.positions) {
-            let keep: Vec<f32> =
-                lanes.iter().map(|lane| if skips(lane) { 1.0 - strength } else { 1.0 }).collect();
+        if let Some(Lanes { lanes, strength, .. }) = self.lanes(layer)? {
+            let share = |(lane, strength): (&Lane, &f32)| if skips(lane) { 1.0 - strength } else { 1.0 };
+            let keep: Vec<f32> = lanes.iter().zip(&strength).map(share).collect();
             out = out.broadcast_mul(&Tensor::from_vec(keep, (lanes.len(), 1), &Device::Cpu)?)?;
         }
         Ok(out)
@@ -78,25 +89,25 @@ impl Pass {
         weights: &LayerWeights,
         read: &Tensor,
     ) -> Result<Tensor> {
-        let Some((lanes, strength)) = self.schedule.lanes(layer, &self.positions) else {
+        let Some(Lanes { lanes, strength, schedule }) = self.lanes(layer)? else {
             return self.big_ffn(layer, &spec.ffn, &weights.ffn, read);
         };
-        let schedule = Arc::clone(&self.schedule);
-        let rows_of = |wanted: Lane| -> Vec<u32> {
-            lanes.iter().zip(0..).filter(|(lane, _)| **lane == wanted).map(|(_, row)| row).collect()
+        let rows_where = |wanted: &dyn Fn(Lane, f32) -> bool| -> Vec<u32> {
+            let rows = lanes.iter().zip(&strength).zip(0..);
+            rows.filter(|((lane, strength), _)| wanted(**lane, **strength)).map(|(_, row)| row).collect()
         };
-        let big_rows = if strength == 1.0 { rows_of(Lane::Big) } else { (0..lanes.len() as u32).collect() };
-        let small_rows = rows_of(Lane::Small);
+        // Rows that go only part of the way into another lane need the big FFN as well.
+        let big_rows = rows_where(&|lane, strength| lane == Lane::Big || strength != 1.0);
+        let small_rows = rows_where(&|lane, _| lane == Lane::Small);
+        let parted_rows = rows_where(&|_, strength| strength != 1.0);
         let mut parts = vec![ops::zeros(1, read.dim(1)?)?];
-        let mut big = None;
-        if !big_rows.is_empty() {
-            let out = self.on_rows(layer, &big_rows, |pass| {
-                pass.big_ffn(layer, &spec.ffn, &weights.ffn, &select(read, &big_rows)?)
-            })?;
-            parts.push(out.clone());
-            big = Some(out);
-        } else {
+        if big_rows.is_empty() {
             self.nothing_big(layer, &spec.ffn, lanes.len())?;
+        } else {
+            let own = select(read, &big_rows)?;
+            parts.push(self.on_rows(layer, &big_rows, |pass| {
+                pass.big_ffn(layer, &spec.ffn, &weights.ffn, &own)
+            })?);
         }
         if !small_rows.is_empty() {
             let small = schedule
@@ -106,18 +117,29 @@ impl Pass {
             parts.push(plain_ffn(&select(read, &small_rows)?, small, act)?);
         }
         // Row 0 is the zero row; the big rows follow, then the small ones.
-        let offset = |rows: &[u32], row: u32| rows.iter().position(|&r| r == row).unwrap_or(0) as u32;
+        let offset = |rows: &[u32], row: u32| rows.binary_search(&row).unwrap_or(0) as u32;
+        let big_place = |row: u32| 1 + offset(&big_rows, row);
         let place = |(lane, row): (&Lane, u32)| match lane {
-            Lane::Big => 1 + offset(&big_rows, row),
+            Lane::Big => big_place(row),
             Lane::Small => 1 + big_rows.len() as u32 + offset(&small_rows, row),
             Lane::SkipFfn | Lane::SkipLayer => 0,
         };
         let places: Vec<u32> = lanes.iter().zip(0..).map(place).collect();
-        let routed = select(&Tensor::cat(&parts, 0)?, &places)?;
-        match big {
-            Some(big) if strength != 1.0 => Ok((&big + ((routed - &big)? * f64::from(strength))?)?),
-            _ => Ok(routed),
+        let parts = Tensor::cat(&parts, 0)?;
+        let routed = select(&parts, &places)?;
+        if parted_rows.is_empty() {
+            return Ok(routed);
         }
+        let big = select(&parts, &parted_rows.iter().map(|&row| big_place(row)).collect::<Vec<_>>())?;
+        let shares: Vec<f32> =
+            parted_rows.iter().filter_map(|&row| strength.get(row as usize).copied()).collect();
+        let shares = Tensor::from_vec(shares, (parted_rows.len(), 1), &Device::Cpu)?;
+        let parted = (&big + (select(&routed, &parted_rows)? - &big)?.broadcast_mul(&shares)?)?;
+        let place = |row: u32| match parted_rows.binary_search(&row) {
+            Ok(place) => lanes.len() as u32 + place as u32,
+            Err(_) => row,
+        };
+        select(&Tensor::cat(&[&routed, &parted], 0)?, &(0..lanes.len() as u32).map(place).collect::<Vec<_>>())
     }
 
     /// Captured sites of a big FFN that no row went through: NaN.
@@ -140,12 +162,8 @@ impl Pass {
         rows: &[u32],
         f: impl FnOnce(&mut Self) -> Result<Tensor>,
     ) -> Result<Tensor> {
-        let all = std::mem::take(&mut self.positions);
-        self.positions = rows.iter().filter_map(|&row| all.get(row as usize).copied()).collect();
-        let out = f(self);
-        let total = all.len();
-        self.positions = all;
-        let out = out?;
+        let total = self.rows();
+        let out = self.among(rows, f)?;
         if rows.len() < total {
             for hook in FFN_INSIDE {
                 let Some(value) = self.out.captures.get_mut(&Site::block(layer, hook)) else { continue };
@@ -175,11 +193,6 @@ impl Pass {
         let post = self.hook(layer, Hook::MlpPost, post)?;
         ffn.down.apply(&post)
     }
-}
-
-/// Rows of `x` by index.
-fn select(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
-    Ok(x.index_select(&Tensor::from_slice(rows, rows.len(), &Device::Cpu)?, 0)?)
 }
 
 /// An FFN without sites.

@@ -12,14 +12,18 @@ use candle_core::Tensor;
 use super::fused::{self, Masked, Visible};
 use super::ops::{self, RopeTable};
 use super::weights::{LayerWeights, NormWeights};
+use super::cache::Forks;
 use super::{ImageRows, KvCache, LayerSpec, Model, NormSpec, QkNormOver, Residual};
 use crate::error::{Error, Result};
 use crate::plan::schedule::Schedule;
 use crate::site::{Hook, Site};
 
 mod ffn;
+mod strand;
 
 pub use ffn::plain_ffn;
+pub use strand::Branch;
+use strand::{Strand, select};
 
 /// Values kept by a pass.
 pub type Captures = BTreeMap<Site, Tensor>;
@@ -50,10 +54,14 @@ pub struct Ask {
 /// A forward pass under way.
 pub struct Pass {
     model: Arc<Model>,
-    schedule: Arc<Schedule>,
     cache: Arc<KvCache>,
     ask: Ask,
-    positions: Vec<usize>,
+    /// What the rows belong to, in their order.
+    strands: Vec<Strand>,
+    /// Strands that join later: before which stage, and their rows there.
+    waiting: Vec<(usize, Strand, Tensor)>,
+    /// Strands only read the cache.
+    forks: bool,
     tokens: Vec<u32>,
     image: Option<Arc<ImageRows>>,
     visible: HashMap<Option<usize>, Visible>,
@@ -103,7 +111,9 @@ impl Pass {
         }
         let end = 2 * model.spec.n_layers() + 2;
         Ok(Self {
-            positions: (start..len).collect(),
+            strands: vec![Strand::new(schedule, (start..len).collect())],
+            waiting: Vec::new(),
+            forks: false,
             tokens: tokens.to_vec(),
             image: None,
             visible: HashMap::new(),
@@ -114,9 +124,39 @@ impl Pass {
             parallel: None,
             out: Output::default(),
             model,
-            schedule,
             cache,
             ask,
+        })
+    }
+
+    /// A pass over the rows of many branches of one run, whose keys and values are in `cache`. The logits after each
+    /// branch's last token come in the order of the branches.
+    pub fn of_branches(model: Arc<Model>, cache: Arc<KvCache>, branches: Vec<Branch>) -> Result<Self> {
+        let ends: BTreeSet<usize> = branches.iter().map(|branch| branch.end).collect();
+        if ends.len() != 1 {
+            return Err(Error::Internal("branches of one run end at one position".into()));
+        }
+        let waiting = |(number, branch): (usize, Branch)| {
+            let strand = Strand { number, ..Strand::new(branch.schedule, (branch.start..branch.end).collect()) };
+            (1 + branch.sublayer, strand, branch.x)
+        };
+        let waiting: Vec<_> = branches.into_iter().enumerate().map(waiting).collect();
+        Ok(Self {
+            strands: Vec::new(),
+            stage: waiting.iter().map(|(stage, ..)| *stage).min().unwrap_or(0),
+            waiting,
+            forks: true,
+            tokens: Vec::new(),
+            image: None,
+            visible: HashMap::new(),
+            ropes: vec![None; model.ropes.len()],
+            end: 2 * model.spec.n_layers() + 2,
+            x: None,
+            parallel: None,
+            out: Output::default(),
+            ask: Ask::default(),
+            model,
+            cache,
         })
     }
 
@@ -157,6 +197,7 @@ impl Pass {
     pub fn step(&mut self) -> Result<()> {
         let last = 2 * self.model.spec.n_layers() + 1;
         let stage = self.stage;
+        self.join(stage)?;
         self.stage += 1;
         if stage == 0 {
             self.embed()
@@ -180,6 +221,12 @@ impl Pass {
         Ok(self.finish())
     }
 
+    /// The stream that the first block reads, `[rows, d]`.
+    pub fn embedded(mut self) -> Result<Tensor> {
+        self.embed()?;
+        self.stream()
+    }
+
     /// What was computed.
     pub fn finish(self) -> Output {
         self.out
@@ -198,7 +245,7 @@ impl Pass {
 
     /// Offer a site to the schedule and the captures.
     fn site(&mut self, site: Site, x: Tensor) -> Result<Tensor> {
-        let x = self.schedule.apply(site, x, &self.positions)?;
+        let x = self.edited(site, x)?;
         if self.ask.capture.contains(&site) {
             self.out.captures.insert(site, x.clone());
         }
@@ -207,7 +254,7 @@ impl Pass {
 
     /// Whether a site is changed or kept.
     fn looks_at(&self, site: Site) -> bool {
-        self.ask.capture.contains(&site) || self.schedule.edits_site(site)
+        self.ask.capture.contains(&site) || self.edits(site)
     }
 
     fn hook(&mut self, layer: usize, hook: Hook, x: Tensor) -> Result<Tensor> {
@@ -228,7 +275,7 @@ impl Pass {
         }
         x = self.site(Site::Embed, x)?;
         if let (Some(table), Some(spec)) = (&model.weights.positions, model.spec.embed.positions) {
-            let rows: Vec<u32> = self.positions.iter().map(|&p| (p + spec.offset) as u32).collect();
+            let rows: Vec<u32> = self.positions().map(|p| (p + spec.offset) as u32).collect();
             let positions = self.site(Site::PosEmbed, ops::embedding(table, &rows)?)?;
             x = (x + positions)?;
         }
@@ -249,7 +296,7 @@ impl Pass {
         if self.looks_at(sites[0]) {
             let plain = fused::scale(x, spec)?;
             let scale = self.site(sites[0], plain.clone())?;
-            if self.schedule.edits_site(sites[0]) {
+            if self.edits(sites[0]) {
                 // A changed scale has to reach what is divided by it.
                 normalized = normalized.broadcast_mul(&(plain / scale)?)?;
             }
@@ -283,13 +330,12 @@ impl Pass {
         } else {
             self.block_norm(layer, spec.ln1.as_ref(), &weights.ln1, &x, ln1)?
         };
-        let out = if self.skipped(layer, Hook::AttnOut, |hook| !hook.in_ffn() && hook > Hook::Ln1Normalized) {
-            x.zeros_like()?
-        } else {
-            let mixed = self.attend(layer, spec, weights, &read)?;
+        let inside = |hook: Hook| !hook.in_ffn() && hook > Hook::Ln1Normalized;
+        let out = self.unless_zero(layer, Hook::AttnOut, inside, &read, |pass, read| {
+            let mixed = pass.attend(layer, spec, weights, read)?;
             let post = [Hook::Ln1PostScale, Hook::Ln1PostNormalized];
-            self.block_norm(layer, spec.ln1_post.as_ref(), &weights.ln1_post, &mixed, post)?
-        };
+            pass.block_norm(layer, spec.ln1_post.as_ref(), &weights.ln1_post, &mixed, post)
+        })?;
         let out = self.hook(layer, Hook::AttnOut, out)?;
         if spec.residual == Residual::Parallel {
             self.parallel = Some((out, read));
@@ -302,18 +348,6 @@ impl Pass {
         }
         self.x = Some(self.hook(layer, Hook::ResidMid, x)?);
         Ok(())
-    }
-
-    /// Whether a sublayer's output is set to zero everywhere and nobody asks for what is inside it.
-    fn skipped(&self, layer: usize, hook: Hook, inside: impl Fn(Hook) -> bool) -> bool {
-        self.schedule.zeroes(Site::block(layer, hook))
-            && !Hook::ALL.into_iter().any(|h| {
-                h != hook
-                    && inside(h)
-                    && h != Hook::ResidMid
-                    && h != Hook::ResidPost
-                    && self.ask.capture.contains(&Site::block(layer, h))
-            })
     }
 
     /// Queries read keys; returns the output projection, `[rows, d]`.
@@ -343,9 +377,18 @@ impl Pass {
             let rotated = fused::rotate(&k, &table)?;
             k = self.hook(layer, Hook::RotK, rotated)?;
         }
-        let start = self.positions.first().copied().unwrap_or(0);
-        self.cache.write(layer, start, &k, &v)?;
-        let raw = self.cache.raw(layer, &q, start + rows)?;
+        let keys = self.strands.first().map_or(0, Strand::end);
+        let (spans, forks) = if self.forks {
+            let spans: Vec<(usize, usize)> = self.strands.iter().map(Strand::span).collect();
+            (spans.iter().map(|(_, rows)| *rows).collect(), Some(Forks::new(&spans, &k, &v)?))
+        } else {
+            self.cache.write(layer, keys - rows, &k, &v)?;
+            (Vec::new(), None)
+        };
+        let raw = match &forks {
+            Some(forks) => forks.raw(&self.cache, layer, &q, &spans)?,
+            None => self.cache.raw(layer, &q, keys)?,
+        };
         let masked = Masked { scale: attn.scale, cap: attn.soft_cap, visible: self.visible(attn.window) };
         let pattern = if self.looks_at(Site::block(layer, Hook::AttnScores)) {
             let scores = self.hook(layer, Hook::AttnScores, fused::scores(&raw, &masked)?)?;
@@ -354,25 +397,34 @@ impl Pass {
             fused::pattern(&raw, &masked)?
         };
         let pattern = self.hook(layer, Hook::Pattern, pattern)?;
-        let z = self.hook(layer, Hook::Z, self.cache.mix(layer, &pattern)?)?;
+        let mixed = match &forks {
+            Some(forks) => forks.mix(&self.cache, layer, &pattern, &spans)?,
+            None => self.cache.mix(layer, &pattern)?,
+        };
+        let z = self.hook(layer, Hook::Z, mixed)?;
         weights.out.apply(&z.reshape((rows, attn.heads * attn.d_head))?)
     }
 
     /// The keys that each row's query sees: its own and those before it, within the window.
     fn visible(&mut self, window: Option<usize>) -> Visible {
-        let seen = |&query: &usize| window.map_or(0, |window| (query + 1).saturating_sub(window))..query + 1;
-        let known = self.visible.entry(window);
-        Arc::clone(known.or_insert_with(|| self.positions.iter().map(seen).collect()))
+        let seen = |query: usize| window.map_or(0, |window| (query + 1).saturating_sub(window))..query + 1;
+        if let Some(known) = self.visible.get(&window) {
+            return Arc::clone(known);
+        }
+        let visible: Visible = self.positions().map(seen).collect();
+        self.visible.insert(window, Arc::clone(&visible));
+        visible
     }
 
     fn rope(&mut self, layer: usize) -> Result<Option<RopeTable>> {
         let Some(index) = self.model.rope_of.get(layer).copied().flatten() else { return Ok(None) };
+        let positions: Vec<usize> = self.positions().collect();
         let (Some(slot), Some(spec)) = (self.ropes.get_mut(index), self.model.ropes.get(index)) else {
             return Ok(None);
         };
         if slot.is_none() {
-            let len = self.positions.last().map_or(0, |last| last + 1);
-            *slot = Some(RopeTable::new(spec, &self.positions, len)?);
+            let len = positions.last().map_or(0, |last| last + 1);
+            *slot = Some(RopeTable::new(spec, &positions, len)?);
         }
         Ok(slot.clone())
     }
@@ -386,20 +438,18 @@ impl Pass {
         }
         // Without a capture of the final norm only the asked rows go through it.
         let sites = [Site::FinalScale, Site::FinalNormalized];
-        let keep_all =
-            self.ask.logits == Logits::All || sites.iter().any(|site| self.ask.capture.contains(site));
-        let rows = x.dim(0)?;
-        let x = if keep_all { x } else { x.narrow(0, rows - 1, 1)? };
-        let all = self.positions.clone();
-        if !keep_all {
-            self.positions = all.last().copied().into_iter().collect();
-        }
-        let normed = self.norm(model.spec.ln_final.as_ref(), &model.weights.ln_final, &x, sites);
-        self.positions = all;
-        let normed = normed?;
-        let normed =
-            if self.ask.logits == Logits::Last { normed.narrow(0, normed.dim(0)? - 1, 1)? } else { normed };
-        self.out.logits = Some(model.project(&normed.contiguous()?)?);
+        let last = self.ask.logits == Logits::Last;
+        let early = last && !sites.iter().any(|site| self.ask.capture.contains(site));
+        let x = match early.then(|| self.keep_last()).flatten() {
+            Some(rows) => select(&x, &rows)?,
+            None => x,
+        };
+        let normed = self.norm(model.spec.ln_final.as_ref(), &model.weights.ln_final, &x, sites)?;
+        let normed = match last.then(|| self.keep_last()).flatten() {
+            Some(rows) => select(&normed, &rows)?,
+            None => normed,
+        };
+        self.out.logits = Some(model.project(&self.in_order(normed)?)?);
         Ok(())
     }
 }
