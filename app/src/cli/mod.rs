@@ -17,6 +17,7 @@ mod inspect;
 mod report;
 mod run;
 mod screenshots;
+mod study;
 mod train;
 mod window;
 
@@ -41,6 +42,8 @@ enum Command {
     Run(run::Run),
     /// Continue a prompt under a plan
     Generate(generate::Generate),
+    /// Studies for scripts: causal traces, leave-one-out
+    Study(study::Study),
     /// Every view's figures on the sample prompt: PNG, SVG, CSV
     Report(report::Report),
     /// Measurements of the window, each with its target
@@ -70,7 +73,7 @@ struct Input {
     /// Plan file
     #[arg(long)]
     plan: Option<PathBuf>,
-    /// Seed of what is drawn at random: the sampler's choices
+    /// Seed of what is drawn at random: the sampler's choices, a trace's noise
     #[arg(long, default_value_t = 0)]
     seed: u64,
 }
@@ -128,6 +131,7 @@ pub fn main() -> ExitCode {
         Some(Command::Inspect(command)) => command.run(),
         Some(Command::Run(command)) => command.run(),
         Some(Command::Generate(command)) => command.run(),
+        Some(Command::Study(command)) => command.run(),
         Some(Command::Report(command)) => command.run(),
         Some(Command::Bench(command)) => command.run(),
         Some(Command::Screenshots(command)) => command.run(),

@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use super::{Engine, Run};
 use crate::error::{Error, Result};
-use crate::model::{Ask, Branch, Pass, Residual};
+use crate::model::{Ask, Branch, Logits, Pass, Residual};
 use crate::plan::schedule::Schedule;
+
+/// Multiply-adds of a sublayer that take about a twentieth of a second on two cores.
+const SUBLAYER: usize = 2_500_000_000;
 
 impl Engine {
     /// The branch that leaves an unmodified run where a compiled plan first changes it; `None` where it changes nothing
@@ -19,14 +22,37 @@ impl Engine {
             let x = pass.embedded()?.narrow(0, start, end - start)?;
             return Ok(Some(Branch { schedule, sublayer: 0, start, end, x }));
         };
-        let sublayer = self.entry(sublayer);
-        let x = self.rows_before(base, sublayer, start)?;
-        Ok(Some(Branch { schedule, sublayer, start, end, x }))
+        self.branch_at(base, schedule, sublayer, start).map(Some)
     }
 
-    /// A pass over branches of a run; the logits after their last tokens are its output.
-    pub fn branches(&self, base: &Run, branches: Vec<Branch>) -> Result<Pass> {
-        Pass::of_branches(Arc::clone(&self.model), Arc::clone(&base.cache), branches)
+    /// The branch that leaves a run before a sublayer and position: under `schedule` nothing else is computed there than in
+    /// the run.
+    pub fn branch_at(
+        &self,
+        run: &Run,
+        schedule: Arc<Schedule>,
+        sublayer: usize,
+        start: usize,
+    ) -> Result<Branch> {
+        let sublayer = self.entry(sublayer);
+        let x = self.rows_before(run, sublayer, start)?;
+        Ok(Branch { schedule, sublayer, start, end: run.tokens.len(), x })
+    }
+
+    /// A pass over branches of a run; its logits come branch by branch.
+    pub fn branches(&self, run: &Run, branches: Vec<Branch>, logits: Logits) -> Result<Pass> {
+        Pass::of_branches(Arc::clone(&self.model), Arc::clone(&run.cache), branches, logits)
+    }
+
+    /// Rows that one pass should take of branches: enough to keep the cores busy, few enough that a sublayer ends soon and
+    /// the pass can make way for somebody who waits.
+    pub fn rows_at_once(&self) -> usize {
+        let widest = self.model.spec.layers.iter().map(|layer| {
+            let attn = 2 * (layer.attn.heads + layer.attn.kv_heads) * layer.attn.d_head;
+            let ffn = (2 + usize::from(layer.ffn.gated)) * layer.ffn.d_mlp;
+            self.model.spec.d_model * attn.max(ffn)
+        });
+        (SUBLAYER / widest.max().unwrap_or(1).max(1)).clamp(16, 2048)
     }
 
     /// The sublayer where a pass can begin for a change in `sublayer`: an FFN beside its attention begins with the block.

@@ -10,7 +10,7 @@ use image::RgbImage;
 use crate::checkpoint::{Preprocessor, TensorFile, Tokenizer};
 use crate::error::{Error, Result};
 use crate::model::{
-    Ask, Captures, Ffn, ImageRows, Input, KvCache, Logits, Model, Output, Pass, Spec, vision,
+    Ask, Captures, Ffn, ImageRows, Input, KvCache, Logits, Model, Output, Pass, Spec, Work, vision,
 };
 use crate::plan::schedule::{Resolve, Schedule};
 use crate::plan::{Plan, Source};
@@ -58,6 +58,8 @@ pub struct Run {
     pub last: Vec<f32>,
     /// Sublayers that were computed, of 2L.
     pub sublayers: usize,
+    /// What it cost.
+    pub work: Work,
 }
 
 /// Why a checkpoint takes no picture.
@@ -197,8 +199,8 @@ impl Engine {
             Some(logits) => logits.flatten_all()?.to_vec1()?,
             None => Vec::new(),
         };
-        let sublayers = output.sublayers;
-        Ok(Run { tokens: tokens.clone(), schedule, cache, boundaries, last, sublayers })
+        let (sublayers, work) = (output.sublayers, output.work);
+        Ok(Run { tokens: tokens.clone(), schedule, cache, boundaries, last, sublayers, work })
     }
 
     /// A whole pass over `tokens`.

@@ -19,7 +19,7 @@ pub mod weights;
 
 pub use cache::KvCache;
 pub use input::{ImageRows, Input};
-pub use pass::{Ask, Branch, Captures, Logits, Output, Pass};
+pub use pass::{Ask, Branch, Captures, Logits, Output, Pass, Work};
 pub use random::{initial, random_tensors};
 pub use spec::*;
 pub use vision::VisionSpec;

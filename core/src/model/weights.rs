@@ -362,6 +362,14 @@ impl Linear {
 }
 
 impl Ffn {
+    /// Inner width.
+    pub fn d_mlp(&self) -> Result<usize> {
+        match &self.up.matrix {
+            Matrix::Plain(weight) => Ok(weight.dim(0)?),
+            Matrix::Packed(packed) => Ok(packed.outputs()),
+        }
+    }
+
     /// The same for inference.
     pub fn packed(self) -> Result<Self> {
         Ok(Self { gate: self.gate.map(Linear::packed).transpose()?, up: self.up.packed()?, down: self.down.packed()? })

@@ -7,12 +7,12 @@
 
 use std::sync::Arc;
 
-use super::restore::{Case, Restorer, slug};
+use super::restore::{Batch, Case, Disturbance, Restorer, slug};
 use super::trace::LITTLE;
 use crate::engine::{Cancelled, Engine};
 use crate::error::{Error, Result};
 use crate::figure::{Axis, Cell, Figure, Map, Plot, Provenance, Scale, Table};
-use crate::model::{Input, Pass};
+use crate::model::Input;
 use crate::plan::{Injected, Iri};
 use crate::protocol::{Component, Fcct, FcctFindings};
 use crate::view;
@@ -36,8 +36,10 @@ pub struct FcctRun {
     provenance: Provenance,
     /// Per component, layer x category.
     values: [Vec<f32>; 3],
-    cell: usize,
-    pass: Option<Pass>,
+    /// Cells taken up and cells done.
+    next: usize,
+    filled: usize,
+    batch: Option<Batch>,
 }
 
 impl FcctRun {
@@ -58,75 +60,90 @@ impl FcctRun {
             plan: &fcct.plan,
             answer: &fcct.answer,
             corrupt: &visual,
-            sigma: fcct.sigma,
-            seed: fcct.seed,
+            noise: Disturbance::Noise { sigma: fcct.sigma, seed: fcct.seed },
         };
         let restorer = Restorer::new(engine, &case, &COMPONENTS, tokens, cancelled)?;
         let layers = engine.model.spec.n_layers();
         let empty = || vec![f32::NAN; layers * CATEGORIES.len()];
         let mut run = Self {
             values: [empty(), empty(), empty()],
-            cell: 0,
-            pass: None,
+            next: 0,
+            filled: 0,
+            batch: None,
             fcct,
             restorer,
             categories,
             layers,
             provenance,
         };
-        if run.restorer.p_clean == run.restorer.p_corrupted {
+        if run.restorer.clean.prob == run.restorer.corrupted.prob {
             // No rate is defined: there is nothing to compute.
-            run.cell = run.cells();
+            run.filled = run.cells();
         }
         Ok(run)
     }
 
     /// Cells done and cells in all.
     pub fn progress(&self) -> (usize, usize) {
-        (self.cell, self.cells())
+        (self.filled, self.cells())
     }
 
     /// Whether every cell is there.
     pub fn is_done(&self) -> bool {
-        self.cell >= self.cells()
+        self.filled >= self.cells()
     }
 
     fn cells(&self) -> usize {
         COMPONENTS.len() * self.layers * CATEGORIES.len()
     }
 
-    /// Advance by one sublayer of one cell.
+    /// Advance by one sublayer of one batch of cells.
     pub fn step(&mut self, engine: &Engine) -> Result<()> {
         if self.is_done() {
             return Ok(());
         }
-        // Deep layers first: they are cheap, and the pictures fill soon.
-        let (row, category) = (self.cell / CATEGORIES.len(), self.cell % CATEGORIES.len());
-        let (component, layer) = (row % COMPONENTS.len(), self.layers - 1 - row / COMPONENTS.len());
-        let positions = self.categories.get(category).map_or(&[][..], Vec::as_slice);
-        if positions.is_empty() {
-            self.cell += 1;
-            return Ok(());
-        }
-        let pass = match (&mut self.pass, COMPONENTS.get(component)) {
-            (Some(pass), _) => pass,
-            (empty, Some(&component)) => {
-                empty.insert(self.restorer.start(engine, component, layer, positions)?)
-            }
-            (_, None) => return Err(Error::Internal("no such component".into())),
+        let mut batch = match self.batch.take() {
+            Some(batch) => batch,
+            None => self.gather(engine)?,
         };
-        pass.step()?;
-        if !pass.is_done() {
+        if batch.is_empty() {
             return Ok(());
         }
-        let output = self.pass.take().map(Pass::finish).unwrap_or_default();
-        let rate = self.restorer.recovery(self.restorer.probability(output)?);
-        let values = self.values.get_mut(component);
-        if let Some(value) = values.and_then(|values| values.get_mut(layer * CATEGORIES.len() + category)) {
+        match batch.step(&mut self.restorer, engine)? {
+            Some(cells) => cells.into_iter().for_each(|(cell, followed)| self.put(cell, followed.prob)),
+            None => self.batch = Some(batch),
+        }
+        Ok(())
+    }
+
+    /// The next cells, deep layers first: they are cheap, and the pictures fill soon. A cell is numbered by component, layer
+    /// and category.
+    fn gather(&mut self, engine: &Engine) -> Result<Batch> {
+        let mut batch = self.restorer.batch(engine);
+        while self.next < self.cells() && batch.has_room() {
+            let (row, category) = (self.next / CATEGORIES.len(), self.next % CATEGORIES.len());
+            let (number, layer) = (row % COMPONENTS.len(), self.layers - 1 - row / COMPONENTS.len());
+            let cell = (number * self.layers + layer) * CATEGORIES.len() + category;
+            self.next += 1;
+            match (self.categories.get(category), COMPONENTS.get(number)) {
+                (Some(positions), Some(&component)) if !positions.is_empty() => {
+                    batch.add(&self.restorer, engine, cell, (component, layer..layer + 1, positions))?;
+                }
+                // Nobody is in this category: the cell stays empty.
+                _ => self.filled += 1,
+            }
+        }
+        Ok(batch)
+    }
+
+    /// Fill a cell with the recovery of the answer's probability.
+    fn put(&mut self, cell: usize, p: f32) {
+        let rate = self.restorer.recovery(p);
+        let size = self.layers * CATEGORIES.len();
+        if let Some(value) = self.values.get_mut(cell / size).and_then(|values| values.get_mut(cell % size)) {
             *value = rate;
         }
-        self.cell += 1;
-        Ok(())
+        self.filled += 1;
     }
 
     /// The findings so far.
@@ -160,8 +177,8 @@ impl FcctRun {
         let last = |values: &[f32]| values.iter().skip(LAST).step_by(CATEGORIES.len()).copied().collect();
         FcctFindings {
             fcct: self.fcct.clone(),
-            p_clean: self.restorer.p_clean,
-            p_corrupted: self.restorer.p_corrupted,
+            p_clean: self.restorer.clean.prob,
+            p_corrupted: self.restorer.corrupted.prob,
             tokens: self.categories.each_ref().map(Vec::len),
             figures: [
                 figure((Component::Residual, residual)),
@@ -176,7 +193,7 @@ impl FcctRun {
     }
 
     fn notes(&self, answer: &str) -> Vec<String> {
-        let Restorer { p_clean, p_corrupted, .. } = self.restorer;
+        let (p_clean, p_corrupted) = (self.restorer.clean.prob, self.restorer.corrupted.prob);
         let text = self.restorer.tokens.image().is_none();
         let visual = if text { "marked context" } else { "image" };
         let mut notes = vec![format!(

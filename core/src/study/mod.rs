@@ -1,10 +1,14 @@
 //! Long jobs made of many runs: one file per method. A study advances one sublayer per step, so that whoever drives it
 //! can slice, cancel and serve others in between.
 
+mod ablation;
 mod fcct;
+mod grid;
 mod restore;
 mod trace;
 
+pub use ablation::{Ablation, LeftOut, ablate};
 pub use fcct::{FcctRun, iri_table};
-pub use restore::{Case, Restorer};
+pub use grid::{Cells, Grid, GridAsk, GridNoise, grid};
+pub use restore::{Batch, Case, Disturbance, Followed, Restorer};
 pub use trace::{PATCH_NOISE, TraceRun};

@@ -2,16 +2,24 @@
 //! of the clean run put back.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+use serde::Serialize;
 
 use crate::engine::{Cancelled, Engine, Run, RunSize};
 use crate::error::{Error, Result};
 use crate::metric;
-use crate::model::{Ask, Captures, Input, Output, Pass};
+use crate::model::{Ask, Branch, Captures, Input, Logits, Pass, Work};
+use crate::plan::schedule::Schedule;
 use crate::plan::{Change, Corrupt, Noise, Plan, Positions};
 use crate::protocol::{Answer, Component};
 use crate::site::{Hook, Site};
 use crate::view;
+
+/// Most cells of a batch: each needs a row of logits.
+const MOST_CELLS: usize = 64;
 
 /// What is corrupted, and which token is followed.
 #[derive(Clone, Copy, Debug)]
@@ -22,10 +30,38 @@ pub struct Case<'a> {
     pub answer: &'a Answer,
     /// Positions whose `hook_embed` is corrupted.
     pub corrupt: &'a [usize],
-    /// Noise in standard deviations of the embeddings.
-    pub sigma: f32,
-    /// Seed of the noise.
-    pub seed: u64,
+    /// What is done to them.
+    pub noise: Disturbance<'a>,
+}
+
+/// How positions are corrupted.
+#[derive(Clone, Copy, Debug)]
+pub enum Disturbance<'a> {
+    /// Gaussian noise.
+    Noise {
+        /// In standard deviations of the embeddings.
+        sigma: f32,
+        /// Of the noise.
+        seed: u64,
+    },
+    /// These values are added to `hook_embed`, `[T, d]`.
+    Values(&'a Tensor),
+}
+
+/// The followed token after the last position.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Followed {
+    /// Its logit.
+    pub logit: f32,
+    /// Its probability.
+    pub prob: f32,
+}
+
+impl Followed {
+    fn of(logits: &[f32], token: u32) -> Self {
+        let logit = logits.get(token as usize).copied().unwrap_or(f32::NAN);
+        Self { logit, prob: metric::probability(logits, token) }
+    }
 }
 
 /// A clean and a corrupted run of one prompt, and the answer's probability in both.
@@ -34,12 +70,14 @@ pub struct Restorer {
     pub tokens: Input,
     /// The followed token.
     pub answer: u32,
-    /// P(answer) of the clean run.
-    pub p_clean: f32,
-    /// P(answer) of the corrupted run.
-    pub p_corrupted: f32,
-    clean: Captures,
-    corrupted: Run,
+    /// The answer in the clean run.
+    pub clean: Followed,
+    /// The answer in the corrupted run.
+    pub corrupted: Followed,
+    /// What the clean and the corrupted run cost.
+    pub work: Work,
+    kept: Captures,
+    run: Run,
     /// First position that differs from the clean run.
     first: usize,
 }
@@ -61,9 +99,12 @@ impl Restorer {
         }
         let layers = engine.model.spec.n_layers();
         let schedule = engine.schedule(case.plan, tokens, cancelled)?;
-        let sites: BTreeSet<Site> = (0..layers)
+        let mut sites: BTreeSet<Site> = (0..layers)
             .flat_map(|layer| components.iter().map(move |&component| Site::block(layer, hook(component))))
             .collect();
+        if matches!(case.noise, Disturbance::Values(_)) {
+            sites.insert(Site::Embed);
+        }
         let kept = (sites.len() * tokens.len() * engine.model.spec.d_model) as u64;
         RunSize::new(&engine.model.spec, tokens.len()).with_elements(kept).check()?;
         let ask = Ask { capture: sites, ..Ask::default() };
@@ -74,17 +115,29 @@ impl Restorer {
         };
         let unmodified = engine.base(tokens, cancelled)?;
         let answer = view::answer(engine, case.answer, &unmodified.last)?;
-        let corrupted = engine.schedule(&corrupted_plan(case), tokens, cancelled)?;
-        let corrupted = engine.run_schedule(tokens, corrupted, cancelled)?;
+        let kept = output.captures;
+        let run = corrupted(engine, case, tokens, &kept, schedule, cancelled)?;
+        let mut work = output.work;
+        work += run.work;
         Ok(Self {
             tokens: tokens.clone(),
             answer,
-            p_clean: metric::probability(&logits, answer),
-            p_corrupted: metric::probability(&corrupted.last, answer),
-            clean: output.captures,
-            corrupted,
+            clean: Followed::of(&logits, answer),
+            corrupted: Followed::of(&run.last, answer),
+            work,
+            kept,
+            run,
             first,
         })
+    }
+
+    /// Another corrupted run beside the same clean one: `case` may differ in its noise only.
+    pub fn corrupt(&mut self, engine: &mut Engine, case: &Case, cancelled: Cancelled) -> Result<()> {
+        let schedule = engine.schedule(case.plan, &self.tokens, cancelled)?;
+        self.run = corrupted(engine, case, &self.tokens, &self.kept, schedule, cancelled)?;
+        self.corrupted = Followed::of(&self.run.last, self.answer);
+        self.work += self.run.work;
+        Ok(())
     }
 
     /// Whether nothing at `positions` differs from the clean run, so that restoring them brings nothing back: the model is
@@ -93,42 +146,147 @@ impl Restorer {
         positions.iter().all(|&position| position < self.first)
     }
 
-    /// The corrupted run with one component of one layer restored at `positions`, not yet stepped. Starts at that layer:
-    /// nothing changes before it.
-    pub fn start(
+    /// The corrupted run with one component of some layers restored at `positions`: it leaves the corrupted run there.
+    fn branch(
         &self,
         engine: &Engine,
         component: Component,
-        layer: usize,
+        layers: Range<usize>,
         positions: &[usize],
-    ) -> Result<Pass> {
-        let site = Site::block(layer, hook(component));
-        let source = self.clean.get(&site).ok_or_else(|| Error::Internal(format!("{site} was not kept")))?;
-        let schedule = self.corrupted.schedule.restoring(site, positions, source);
-        let (mut pass, _) = engine.start(&self.tokens, &Arc::new(schedule), Ask::default())?;
-        let input = self.corrupted.boundaries.get(2 * layer);
-        pass.enter(layer, input.ok_or_else(|| Error::Internal("no boundary".into()))?.clone());
-        Ok(pass)
+    ) -> Result<Branch> {
+        let clean = |layer| {
+            let site = Site::block(layer, hook(component));
+            let value = self.kept.get(&site).ok_or_else(|| Error::Internal(format!("{site} was not kept")))?;
+            Ok::<_, Error>((site, value))
+        };
+        let mut schedule = Arc::clone(&self.run.schedule);
+        let layer = layers.start;
+        // The first layer's stream is put in below: the branch starts behind it.
+        let restored = layers.skip(usize::from(component == Component::Residual));
+        for layer in restored {
+            let (site, value) = clean(layer)?;
+            schedule = Arc::new(schedule.restoring(site, positions, value));
+        }
+        let (_, source) = clean(layer)?;
+        let (start, end) = (positions.iter().copied().min().unwrap_or(0), self.tokens.len());
+        let sublayer = match component {
+            // What is restored is what the next block reads.
+            Component::Residual => 2 * layer + 2,
+            Component::Attention => 2 * layer,
+            Component::Ffn => 2 * layer + 1,
+        };
+        let sublayer = engine.entry(sublayer);
+        let mut x = engine.rows_before(&self.run, sublayer, start)?;
+        if component == Component::Residual {
+            // Corrupted rows first, clean ones after them.
+            let all = Tensor::cat(&[&x, &source.narrow(0, start, end - start)?], 0)?;
+            let row = |position: usize| position - start + if positions.contains(&position) { end - start } else { 0 };
+            let rows: Vec<u32> = (start..end).map(|position| row(position) as u32).collect();
+            x = all.index_select(&Tensor::from_vec(rows, end - start, &Device::Cpu)?, 0)?;
+        }
+        Ok(Branch { schedule, sublayer, start, end, x })
     }
 
-    /// P(answer) of a pass that has ended.
-    pub fn probability(&self, output: Output) -> Result<f32> {
-        let logits = output.logits.ok_or_else(|| Error::Internal("a pass without logits".into()))?;
-        Ok(metric::probability(&logits.flatten_all()?.to_vec1::<f32>()?, self.answer))
+    /// An empty batch.
+    pub fn batch(&self, engine: &Engine) -> Batch {
+        Batch { cells: Vec::new(), branches: Vec::new(), room: engine.rows_at_once(), pass: None }
     }
 
     /// The recovery rate of P(answer) = `p`; NaN where the corruption changed nothing.
     pub fn recovery(&self, p: f32) -> f32 {
-        metric::recovery(p, self.p_corrupted, self.p_clean)
+        metric::recovery(p, self.corrupted.prob, self.clean.prob)
     }
 }
 
-/// The plan with the corruption on top.
-fn corrupted_plan(case: &Case) -> Plan {
+/// Cells of a grid that are computed side by side.
+pub struct Batch {
+    /// Numbers of the cells, for whoever fills the grid.
+    cells: Vec<usize>,
+    branches: Vec<Branch>,
+    /// Rows that still fit in.
+    room: usize,
+    pass: Option<Pass>,
+}
+
+impl Batch {
+    /// Whether another cell fits in.
+    pub fn has_room(&self) -> bool {
+        self.room > 0 && self.cells.len() < MOST_CELLS
+    }
+
+    /// Whether there is nothing to compute.
+    pub fn is_empty(&self) -> bool {
+        self.cells.is_empty()
+    }
+
+    /// Take in a cell: one component of some layers restored at `positions`.
+    pub fn add(
+        &mut self,
+        restorer: &Restorer,
+        engine: &Engine,
+        cell: usize,
+        (component, layers, positions): (Component, Range<usize>, &[usize]),
+    ) -> Result<()> {
+        let branch = restorer.branch(engine, component, layers, positions)?;
+        self.room = self.room.saturating_sub(branch.end - branch.start);
+        self.branches.push(branch);
+        self.cells.push(cell);
+        Ok(())
+    }
+
+    /// Do one sublayer. At the end, the cells with the answer.
+    pub fn step(&mut self, restorer: &mut Restorer, engine: &Engine) -> Result<Option<Vec<(usize, Followed)>>> {
+        let pass = match &mut self.pass {
+            Some(pass) => pass,
+            empty => {
+                let branches = std::mem::take(&mut self.branches);
+                empty.insert(engine.branches(&restorer.run, branches, Logits::Last)?)
+            }
+        };
+        pass.step()?;
+        if !pass.is_done() {
+            return Ok(None);
+        }
+        let output = self.pass.take().map(Pass::finish).unwrap_or_default();
+        restorer.work += output.work;
+        let logits = output.logits.ok_or_else(|| Error::Internal("a pass without logits".into()))?;
+        let logits: Vec<Vec<f32>> = logits.to_vec2()?;
+        let followed = logits.iter().map(|logits| Followed::of(logits, restorer.answer));
+        Ok(Some(self.cells.iter().copied().zip(followed).collect()))
+    }
+}
+
+/// The run with the corruption on top of the plan. `kept` has the clean `hook_embed` where values are added to it.
+fn corrupted(
+    engine: &mut Engine,
+    case: &Case,
+    tokens: &Input,
+    kept: &Captures,
+    planned: Arc<Schedule>,
+    cancelled: Cancelled,
+) -> Result<Run> {
+    let schedule = match case.noise {
+        Disturbance::Noise { sigma, seed } => {
+            engine.schedule(&corrupted_plan(case, sigma, seed), tokens, cancelled)?
+        }
+        Disturbance::Values(values) => {
+            let embed = kept.get(&Site::Embed).ok_or_else(|| Error::Internal("no hook_embed".into()))?;
+            if embed.dims() != values.dims() {
+                let (got, want) = (values.dims(), embed.dims());
+                return Err(Error::Input(format!("noise of shape {got:?} for embeddings of shape {want:?}")));
+            }
+            Arc::new(planned.restoring(Site::Embed, case.corrupt, &(embed + values)?))
+        }
+    };
+    engine.run_schedule(tokens, schedule, cancelled)
+}
+
+/// The plan with noise on top.
+fn corrupted_plan(case: &Case, sigma: f32, seed: u64) -> Plan {
     let mut plan = case.plan.clone();
     let corrupt = Corrupt {
         site: Site::Embed,
-        noise: Noise::Noise { sigma: case.sigma, seed: case.seed },
+        noise: Noise::Noise { sigma, seed },
         positions: Positions::At(case.corrupt.to_vec()),
     };
     plan.items.push(Change::Corrupt(corrupt).into());

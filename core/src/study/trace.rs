@@ -4,11 +4,11 @@
 
 use std::sync::Arc;
 
-use super::restore::{Case, Restorer, name, slug};
+use super::restore::{Batch, Case, Disturbance, Restorer, name, slug};
 use crate::engine::{Cancelled, Engine};
 use crate::error::Result;
 use crate::figure::{Axis, Figure, Map, Plot, Provenance, Scale};
-use crate::model::{Input, Pass};
+use crate::model::Input;
 use crate::protocol::{Token, Trace, TraceFindings};
 use crate::view;
 
@@ -25,8 +25,10 @@ pub struct TraceRun {
     shown: Arc<[Token]>,
     provenance: Provenance,
     values: Vec<f32>,
-    cell: usize,
-    pass: Option<Pass>,
+    /// Cells taken up and cells done.
+    next: usize,
+    filled: usize,
+    batch: Option<Batch>,
 }
 
 impl TraceRun {
@@ -42,15 +44,15 @@ impl TraceRun {
             plan: &trace.plan,
             answer: &trace.answer,
             corrupt: &trace.corrupt,
-            sigma: trace.sigma,
-            seed: trace.seed,
+            noise: Disturbance::Noise { sigma: trace.sigma, seed: trace.seed },
         };
         let restorer = Restorer::new(engine, &case, &[trace.component], tokens, cancelled)?;
         Ok(Self {
             shown: view::tokens(engine, tokens),
             values: vec![f32::NAN; engine.model.spec.n_layers() * tokens.len()],
-            cell: 0,
-            pass: None,
+            next: 0,
+            filled: 0,
+            batch: None,
             trace,
             provenance,
             restorer,
@@ -59,51 +61,61 @@ impl TraceRun {
 
     /// Cells done and cells in all.
     pub fn progress(&self) -> (usize, usize) {
-        (self.cell, self.values.len())
+        (self.filled, self.values.len())
     }
 
     /// Whether every cell is there.
     pub fn is_done(&self) -> bool {
-        self.cell >= self.values.len()
+        self.filled >= self.values.len()
     }
 
-    /// Advance by one sublayer of one cell.
+    /// Advance by one sublayer of one batch of cells.
     pub fn step(&mut self, engine: &Engine) -> Result<()> {
         if self.is_done() {
             return Ok(());
         }
-        // Deep layers first: they are cheap, and the picture fills soon.
-        let (layers, len) = (engine.model.spec.n_layers(), self.restorer.tokens.len());
-        let (layer, position) = (layers - 1 - self.cell / len, self.cell % len);
-        if self.restorer.is_clean(&[position]) {
-            self.put(layer, position, self.restorer.p_corrupted);
-            return Ok(());
-        }
-        let pass = match &mut self.pass {
-            Some(pass) => pass,
-            empty => empty.insert(self.restorer.start(engine, self.trace.component, layer, &[position])?),
+        let mut batch = match self.batch.take() {
+            Some(batch) => batch,
+            None => self.gather(engine)?,
         };
-        pass.step()?;
-        if !pass.is_done() {
+        if batch.is_empty() {
             return Ok(());
         }
-        let output = self.pass.take().map(Pass::finish).unwrap_or_default();
-        let p = self.restorer.probability(output)?;
-        self.put(layer, position, p);
+        match batch.step(&mut self.restorer, engine)? {
+            Some(cells) => cells.into_iter().for_each(|(cell, followed)| self.put(cell, followed.prob)),
+            None => self.batch = Some(batch),
+        }
         Ok(())
     }
 
-    /// Fill the cell at hand with the recovery of the answer's probability.
-    fn put(&mut self, layer: usize, position: usize, p: f32) {
-        if let Some(value) = self.values.get_mut(layer * self.restorer.tokens.len() + position) {
+    /// The next cells, deep layers first: they are cheap, and the picture fills soon.
+    fn gather(&mut self, engine: &Engine) -> Result<Batch> {
+        let (layers, len) = (engine.model.spec.n_layers(), self.restorer.tokens.len());
+        let mut batch = self.restorer.batch(engine);
+        while self.next < self.values.len() && batch.has_room() {
+            let (layer, position) = (layers - 1 - self.next / len, self.next % len);
+            let cell = layer * len + position;
+            self.next += 1;
+            if self.restorer.is_clean(&[position]) {
+                self.put(cell, self.restorer.corrupted.prob);
+            } else {
+                batch.add(&self.restorer, engine, cell, (self.trace.component, layer..layer + 1, &[position]))?;
+            }
+        }
+        Ok(batch)
+    }
+
+    /// Fill a cell with the recovery of the answer's probability.
+    fn put(&mut self, cell: usize, p: f32) {
+        if let Some(value) = self.values.get_mut(cell) {
             *value = self.restorer.recovery(p);
         }
-        self.cell += 1;
+        self.filled += 1;
     }
 
     /// The findings so far.
     pub fn findings(&self, engine: &Engine) -> TraceFindings {
-        let Restorer { p_clean, p_corrupted, .. } = self.restorer;
+        let (p_clean, p_corrupted) = (self.restorer.clean.prob, self.restorer.corrupted.prob);
         let mut notes = vec![
             format!(
                 "P(answer): {p_clean:.4} clean, {p_corrupted:.4} corrupted; noise {} σ of the embeddings, one sample, seed {}",

@@ -101,6 +101,7 @@ fn drift(engine: &mut Engine, runs: &Runs, cancelled: Cancelled) -> Result<Optio
             boundaries: runs.plan.boundaries.clone(),
             last: Vec::new(),
             sublayers: 0,
+            work: crate::model::Work::default(),
         };
         for layer in targets {
             let was = norm(engine, &before, layer, hook, cancelled)?;

@@ -4,10 +4,10 @@ use sluice_core::checkpoint::read_image;
 use sluice_core::engine::{Engine, never};
 use sluice_core::figure::{Plot, Provenance};
 use sluice_core::metric;
-use sluice_core::model::{Ask, Input, Pass};
+use sluice_core::model::{Ask, Input};
 use sluice_core::plan::{Change, Corrupt, Item, Noise, Patch, Plan, Positions, Source, Target};
 use sluice_core::site::{Hook, Site};
-use sluice_core::study::{Case, FcctRun, Restorer};
+use sluice_core::study::{Case, Disturbance, FcctRun, Restorer};
 use sluice_core::worker::{Answer, Component, Fcct, FcctFindings, Words};
 
 use crate::iri::random;
@@ -60,18 +60,24 @@ fn values(findings: &FcctFindings) -> [Vec<f32>; 3] {
 /// Restore to the end.
 fn restored(
     engine: &Engine,
-    restorer: &Restorer,
+    restorer: &mut Restorer,
     component: Component,
     layer: usize,
     positions: &[usize],
 ) -> f32 {
-    let pass: Pass = restorer.start(engine, component, layer, positions).unwrap();
-    restorer.probability(pass.run(&never).unwrap()).unwrap()
+    let mut batch = restorer.batch(engine);
+    batch.add(restorer, engine, 0, (component, layer..layer + 1, positions)).unwrap();
+    loop {
+        if let Some(cells) = batch.step(restorer, engine).unwrap() {
+            return cells[0].1.prob;
+        }
+    }
 }
 
 fn restorer(engine: &mut Engine) -> Restorer {
+    let noise = Disturbance::Noise { sigma: 3.0, seed: 4 };
     let case =
-        Case { plan: &Plan::default(), answer: &Answer::Top, corrupt: &[1, 2, 3], sigma: 3.0, seed: 4 };
+        Case { plan: &Plan::default(), answer: &Answer::Top, corrupt: &[1, 2, 3], noise };
     Restorer::new(engine, &case, &COMPONENTS, &prompt(), &never).unwrap()
 }
 
@@ -89,23 +95,23 @@ fn no_noise_leaves_every_rate_undefined() {
 #[test]
 fn everything_restored_is_the_clean_run_and_nothing_restored_the_corrupted_one() {
     each(|engine| {
-        let (restorer, layers) = (restorer(engine), engine.model.spec.n_layers());
-        assert_ne!(restorer.p_clean, restorer.p_corrupted);
+        let (mut restorer, layers) = (restorer(engine), engine.model.spec.n_layers());
+        assert_ne!(restorer.clean.prob, restorer.corrupted.prob);
         let all: Vec<usize> = (0..prompt().len()).collect();
         for layer in 0..layers {
-            let p = restored(engine, &restorer, Component::Residual, layer, &all);
-            assert_eq!(p.to_bits(), restorer.p_clean.to_bits(), "layer {layer}");
+            let p = restored(engine, &mut restorer, Component::Residual, layer, &all);
+            assert_eq!(p.to_bits(), restorer.clean.prob.to_bits(), "layer {layer}");
             assert_eq!(restorer.recovery(p), 1.0);
             for component in COMPONENTS {
                 // Position 0 lies before the corruption.
                 for positions in [&[][..], &[0]] {
-                    let p = restored(engine, &restorer, component, layer, positions);
+                    let p = restored(engine, &mut restorer, component, layer, positions);
                     assert_eq!(restorer.recovery(p), 0.0, "layer {layer}, {component:?}, {positions:?}");
                 }
             }
         }
-        let p = restored(engine, &restorer, Component::Residual, layers - 1, &[prompt().len() - 1]);
-        assert_eq!(p.to_bits(), restorer.p_clean.to_bits(), "the last token's last stream is the answer");
+        let p = restored(engine, &mut restorer, Component::Residual, layers - 1, &[prompt().len() - 1]);
+        assert_eq!(p.to_bits(), restorer.clean.prob.to_bits(), "the last token's last stream is the answer");
     });
 }
 

@@ -368,7 +368,7 @@ fn branches_together_are_branches_one_by_one_are_whole_runs_bit_for_bit() {
                 assert_eq!(bits(&whole.last), bits(&base.last), "{family}: {json}");
                 continue;
             };
-            let alone = engine.branches(&base, vec![branch.clone()]).unwrap().run(&never).unwrap();
+            let alone = engine.branches(&base, vec![branch.clone()], Logits::Last).unwrap().run(&never).unwrap();
             let alone = alone.logits.unwrap().to_vec2().unwrap().swap_remove(0);
             assert_eq!(bits(&whole.last), bits(&alone), "{family}: {json}");
             branches.push(branch);
@@ -377,11 +377,17 @@ fn branches_together_are_branches_one_by_one_are_whole_runs_bit_for_bit() {
         // In turn, so that strands of all ages stand beside each other.
         branches.reverse();
         expected.reverse();
-        let together = engine.branches(&base, branches).unwrap().run(&never).unwrap();
+        let rows: Vec<usize> = branches.iter().map(|branch| branch.end - branch.start).collect();
+        let everywhere = engine.branches(&base, branches.clone(), Logits::All).unwrap().run(&never).unwrap();
+        let everywhere: Vec<Vec<f32>> = everywhere.logits.unwrap().to_vec2().unwrap();
+        let together = engine.branches(&base, branches, Logits::Last).unwrap().run(&never).unwrap();
         let together: Vec<Vec<f32>> = together.logits.unwrap().to_vec2().unwrap();
-        assert_eq!(together.len(), expected.len());
-        for ((json, expected), together) in expected.iter().zip(&together) {
+        assert_eq!((together.len(), everywhere.len()), (expected.len(), rows.iter().sum()));
+        let mut past = 0;
+        for (((json, expected), together), rows) in expected.iter().zip(&together).zip(&rows) {
+            past += rows;
             assert_eq!(bits(expected), bits(together), "{family}: {json} beside others");
+            assert_eq!(bits(expected), bits(&everywhere[past - 1]), "{family}: {json}, all rows");
         }
     }
 }

@@ -37,6 +37,11 @@ impl Packed {
         Ok(Self { panels, outputs, inputs })
     }
 
+    /// Its rows.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
     /// Rows of the matrix, `[rows, inputs]`.
     pub fn rows(&self, rows: &[u32]) -> Result<Tensor> {
         let mut out: Vec<f32> = Vec::with_capacity(rows.len() * self.inputs);

@@ -114,7 +114,9 @@ impl Pass {
                 .small(layer)
                 .ok_or_else(|| Error::Internal(format!("layer {layer} has no small FFN")))?;
             let act = spec.small.as_ref().unwrap_or(&spec.ffn).act;
-            parts.push(plain_ffn(&select(read, &small_rows)?, small, act)?);
+            let own = select(read, &small_rows)?;
+            self.count(&own, small.gate.is_some(), small.d_mlp()?)?;
+            parts.push(plain_ffn(&own, small, act)?);
         }
         // Row 0 is the zero row; the big rows follow, then the small ones.
         let offset = |rows: &[u32], row: u32| rows.binary_search(&row).unwrap_or(0) as u32;
@@ -140,6 +142,13 @@ impl Pass {
             Err(_) => row,
         };
         select(&Tensor::cat(&[&routed, &parted], 0)?, &(0..lanes.len() as u32).map(place).collect::<Vec<_>>())
+    }
+
+    /// Note the cost of an FFN of inner width `d_mlp`.
+    fn count(&mut self, read: &Tensor, gated: bool, d_mlp: usize) -> Result<()> {
+        let (rows, d_model) = read.dims2()?;
+        self.out.work.layers += (2 * rows * d_model * d_mlp * (2 + usize::from(gated))) as u64;
+        Ok(())
     }
 
     /// Captured sites of a big FFN that no row went through: NaN.
@@ -178,6 +187,7 @@ impl Pass {
 
     /// The FFN with its sites.
     fn big_ffn(&mut self, layer: usize, spec: &FfnSpec, ffn: &Ffn, read: &Tensor) -> Result<Tensor> {
+        self.count(read, spec.gated, spec.d_mlp)?;
         let post = match &ffn.gate {
             Some(gate) => {
                 let gate = self.hook(layer, Hook::MlpPre, gate.apply(read)?)?;

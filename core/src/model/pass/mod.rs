@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use candle_core::Tensor;
+use serde::Serialize;
 
 use super::fused::{self, Masked, Visible};
 use super::ops::{self, RopeTable};
@@ -74,6 +75,25 @@ pub struct Pass {
     out: Output,
 }
 
+/// Floating-point operations of matrix products; what is done value by value is not counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Work {
+    /// In the blocks.
+    pub layers: u64,
+    /// In the unembedding.
+    pub unembedding: u64,
+    /// Rows that went through a sublayer, summed over sublayers.
+    pub rows: u64,
+}
+
+impl std::ops::AddAssign for Work {
+    fn add_assign(&mut self, other: Self) {
+        self.layers += other.layers;
+        self.unembedding += other.unembedding;
+        self.rows += other.rows;
+    }
+}
+
 /// What a pass computed.
 #[derive(Debug, Default)]
 pub struct Output {
@@ -86,6 +106,8 @@ pub struct Output {
     pub boundaries: Vec<Tensor>,
     /// Sublayers evaluated.
     pub sublayers: usize,
+    /// What it cost.
+    pub work: Work,
 }
 
 impl Pass {
@@ -129,9 +151,14 @@ impl Pass {
         })
     }
 
-    /// A pass over the rows of many branches of one run, whose keys and values are in `cache`. The logits after each
-    /// branch's last token come in the order of the branches.
-    pub fn of_branches(model: Arc<Model>, cache: Arc<KvCache>, branches: Vec<Branch>) -> Result<Self> {
+    /// A pass over the rows of many branches of one run, whose keys and values are in `cache`. The logits come branch by
+    /// branch, in their order.
+    pub fn of_branches(
+        model: Arc<Model>,
+        cache: Arc<KvCache>,
+        branches: Vec<Branch>,
+        logits: Logits,
+    ) -> Result<Self> {
         let ends: BTreeSet<usize> = branches.iter().map(|branch| branch.end).collect();
         if ends.len() != 1 {
             return Err(Error::Internal("branches of one run end at one position".into()));
@@ -154,7 +181,7 @@ impl Pass {
             x: None,
             parallel: None,
             out: Output::default(),
-            ask: Ask::default(),
+            ask: Ask { logits, ..Ask::default() },
             model,
             cache,
         })
@@ -204,6 +231,7 @@ impl Pass {
         } else if stage < last {
             let layer = (stage - 1) / 2;
             self.out.sublayers += 1;
+            self.out.work.rows += self.rows() as u64;
             if stage % 2 == 1 { self.attention(layer) } else { self.ffn(layer) }
         } else {
             self.unembed()
@@ -364,6 +392,10 @@ impl Pass {
         let q = heads(weights.query.apply(read)?, attn.heads)?;
         let k = heads(weights.key.apply(read)?, attn.kv_heads)?;
         let v = heads(weights.value.apply(read)?, attn.kv_heads)?;
+        let widths = 2 * (attn.heads + attn.kv_heads) * attn.d_head * self.model.spec.d_model;
+        let keys = self.strands.first().map_or(0, Strand::end);
+        // Scores and mixture read all keys; hidden ones are computed as well.
+        self.out.work.layers += (2 * rows * (widths + 2 * attn.heads * attn.d_head * keys)) as u64;
         let mut q = self.hook(layer, Hook::Q, q)?;
         let mut k = self.hook(layer, Hook::K, k)?;
         let v = self.hook(layer, Hook::V, v)?;
@@ -377,7 +409,6 @@ impl Pass {
             let rotated = fused::rotate(&k, &table)?;
             k = self.hook(layer, Hook::RotK, rotated)?;
         }
-        let keys = self.strands.first().map_or(0, Strand::end);
         let (spans, forks) = if self.forks {
             let spans: Vec<(usize, usize)> = self.strands.iter().map(Strand::span).collect();
             (spans.iter().map(|(_, rows)| *rows).collect(), Some(Forks::new(&spans, &k, &v)?))
@@ -449,6 +480,7 @@ impl Pass {
             Some(rows) => select(&normed, &rows)?,
             None => normed,
         };
+        self.out.work.unembedding += (2 * normed.elem_count() * model.spec.vocab) as u64;
         self.out.logits = Some(model.project(&self.in_order(normed)?)?);
         Ok(())
     }

@@ -217,17 +217,20 @@ impl Pass {
         Some(rows)
     }
 
-    /// One row per strand, in the order of the branches.
+    /// The rows branch by branch, in the order of the branches.
     pub(super) fn in_order(&self, x: Tensor) -> Result<Tensor> {
         if !self.forks {
             return Ok(x.contiguous()?);
         }
-        let mut places: Vec<(usize, u32)> = self.strands.iter().map(|strand| strand.number).zip(0..).collect();
-        places.sort_unstable();
-        if places.len() != x.dim(0)? {
-            return Err(Error::Internal("a branch without a row".into()));
+        let mut first = 0u32;
+        let mut spans: Vec<(usize, std::ops::Range<u32>)> = Vec::with_capacity(self.strands.len());
+        for strand in &self.strands {
+            let past = first + strand.positions.len() as u32;
+            spans.push((strand.number, first..past));
+            first = past;
         }
-        select(&x, &places.into_iter().map(|(_, row)| row).collect::<Vec<_>>())
+        spans.sort_unstable_by_key(|(number, _)| *number);
+        select(&x, &spans.into_iter().flat_map(|(_, rows)| rows).collect::<Vec<_>>())
     }
 }
 
