@@ -54,7 +54,10 @@ impl KvCache {
     pub fn write(&self, layer: usize, start: usize, k: &Tensor, v: &Tensor) -> Result<()> {
         let mut layer = self.layer(layer)?;
         let (rows, heads, d_head) = k.dims3()?;
-        if start + rows > layer.capacity || (heads, d_head) != (layer.heads, layer.d_head) || v.dims() != k.dims() {
+        if start + rows > layer.capacity
+            || (heads, d_head) != (layer.heads, layer.d_head)
+            || v.dims() != k.dims()
+        {
             let capacity = layer.capacity;
             return Err(Error::Internal(format!("{:?} at {start} in a cache of {capacity}", k.dims())));
         }
@@ -183,7 +186,9 @@ fn check(spans: &[Span], heads: usize, d_head: Option<usize>, rows: usize) -> ca
             && heads.is_multiple_of(layer.heads.max(1))
             && d_head.is_none_or(|d_head| d_head == layer.d_head)
     };
-    if spans.iter().flat_map(|span| &span.parts).all(fits) && spans.iter().map(|span| span.rows).sum::<usize>() == rows {
+    if spans.iter().flat_map(|span| &span.parts).all(fits)
+        && spans.iter().map(|span| span.rows).sum::<usize>() == rows
+    {
         return Ok(());
     }
     candle_core::bail!("{rows} rows of {heads} heads do not fit the keys and values")
@@ -216,10 +221,12 @@ impl CustomOp1 for Raw<'_> {
             }
         }
         run(jobs, rows * keys * heads * d_head, |(head, first, span, out)| {
-            let x: Vec<&[f32]> = q.chunks_exact(d_head).skip(first * heads + head).step_by(heads).take(span.rows).collect();
+            let x: Vec<&[f32]> =
+                q.chunks_exact(d_head).skip(first * heads + head).step_by(heads).take(span.rows).collect();
             let mut y: Vec<&mut [f32]> = out.chunks_exact_mut(keys).collect();
             for (layer, count) in span.parts {
-                let mut part: Vec<&mut [f32]> = y.iter_mut().filter_map(|y| y.split_off_mut(..count)).collect();
+                let mut part: Vec<&mut [f32]> =
+                    y.iter_mut().filter_map(|y| y.split_off_mut(..count)).collect();
                 let [panels, _] = layer.head(head * layer.heads / heads);
                 let panels = panels.get(..count.div_ceil(PANEL) * PANEL * d_head).unwrap_or_default();
                 pulp::Arch::new().dispatch(Product { x: &x, panels, span: d_head, y: &mut part });

@@ -174,7 +174,9 @@ pub fn assemble(spec: &VisionSpec, parts: &mut Parts) -> Result<VisionWeights> {
         let mut pair = |role| -> Result<(Tensor, Tensor)> {
             Ok((take(layer, role, WeightPart::Weight)?, take(layer, role, WeightPart::Bias)?))
         };
-        let mut linear = |role| pair(role).map(|(weight, bias)| Linear { matrix: Matrix::Plain(weight), bias: Some(bias) });
+        let mut linear = |role| {
+            pair(role).map(|(weight, bias)| Linear { matrix: Matrix::Plain(weight), bias: Some(bias) })
+        };
         let qkv = [linear(R::Query)?, linear(R::Key)?, linear(R::Value)?];
         let [out, up, down] = [linear(R::Out)?, linear(R::Up)?, linear(R::Down)?];
         let mut norm =

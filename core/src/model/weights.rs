@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
+use super::fused::Packed;
 use super::layout::{FfnIn, Layout, Qkv, Role, Slot, WeightPart};
 use super::vision::{self, VisionWeights};
-use super::fused::Packed;
 use super::{LayerSpec, NormSpec, QkNormOver, Spec, ops};
 use crate::error::{Error, Result};
 
@@ -372,7 +372,11 @@ impl Ffn {
 
     /// The same for inference.
     pub fn packed(self) -> Result<Self> {
-        Ok(Self { gate: self.gate.map(Linear::packed).transpose()?, up: self.up.packed()?, down: self.down.packed()? })
+        Ok(Self {
+            gate: self.gate.map(Linear::packed).transpose()?,
+            up: self.up.packed()?,
+            down: self.down.packed()?,
+        })
     }
 
     /// The FFN restricted to some of its neurons; `neurons` are indices into `d_mlp`.
@@ -393,7 +397,6 @@ impl Ffn {
             },
         })
     }
-
 }
 
 /// Norms that are not stored but implied: all ones or zeros, for random models.

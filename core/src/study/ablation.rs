@@ -65,11 +65,8 @@ pub fn ablate(
     let answer = view::answer(engine, answer, &base.last)?;
     let (layers, len) = (engine.model.spec.n_layers(), tokens.len());
     let mut work = base.work;
-    let rows: Vec<Vec<f32>> = if all_positions {
-        engine.rows_logits(&base, 0, len, cancelled)?
-    } else {
-        vec![base.last.clone()]
-    };
+    let rows: Vec<Vec<f32>> =
+        if all_positions { engine.rows_logits(&base, 0, len, cancelled)? } else { vec![base.last.clone()] };
     let base_log_p: Vec<Vec<f32>> = rows.iter().map(|row| metric::log_softmax(row)).collect();
     let (logits, per_branch) = if all_positions { (Logits::All, len) } else { (Logits::Last, 1) };
     let together = (engine.rows_at_once() / len.max(1)).max(1);

@@ -86,9 +86,9 @@ pub fn grid(
     let samples: Vec<Option<Tensor>> = match &ask.noise {
         GridNoise::Drawn { .. } => vec![None],
         GridNoise::Values(values) => {
-            let (count, ..) = values.dims3().map_err(|_| {
-                Error::Input(format!("noise has shape {:?}, not [n, T, d]", values.dims()))
-            })?;
+            let (count, ..) = values
+                .dims3()
+                .map_err(|_| Error::Input(format!("noise has shape {:?}, not [n, T, d]", values.dims())))?;
             (0..count).map(|sample| Ok(Some(values.get(sample)?))).collect::<Result<_>>()?
         }
     };

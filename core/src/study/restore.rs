@@ -156,7 +156,8 @@ impl Restorer {
     ) -> Result<Branch> {
         let clean = |layer| {
             let site = Site::block(layer, hook(component));
-            let value = self.kept.get(&site).ok_or_else(|| Error::Internal(format!("{site} was not kept")))?;
+            let value =
+                self.kept.get(&site).ok_or_else(|| Error::Internal(format!("{site} was not kept")))?;
             Ok::<_, Error>((site, value))
         };
         let mut schedule = Arc::clone(&self.run.schedule);
@@ -180,7 +181,9 @@ impl Restorer {
         if component == Component::Residual {
             // Corrupted rows first, clean ones after them.
             let all = Tensor::cat(&[&x, &source.narrow(0, start, end - start)?], 0)?;
-            let row = |position: usize| position - start + if positions.contains(&position) { end - start } else { 0 };
+            let row = |position: usize| {
+                position - start + if positions.contains(&position) { end - start } else { 0 }
+            };
             let rows: Vec<u32> = (start..end).map(|position| row(position) as u32).collect();
             x = all.index_select(&Tensor::from_vec(rows, end - start, &Device::Cpu)?, 0)?;
         }
@@ -235,7 +238,11 @@ impl Batch {
     }
 
     /// Do one sublayer. At the end, the cells with the answer.
-    pub fn step(&mut self, restorer: &mut Restorer, engine: &Engine) -> Result<Option<Vec<(usize, Followed)>>> {
+    pub fn step(
+        &mut self,
+        restorer: &mut Restorer,
+        engine: &Engine,
+    ) -> Result<Option<Vec<(usize, Followed)>>> {
         let pass = match &mut self.pass {
             Some(pass) => pass,
             empty => {

@@ -99,7 +99,12 @@ impl TraceRun {
             if self.restorer.is_clean(&[position]) {
                 self.put(cell, self.restorer.corrupted.prob);
             } else {
-                batch.add(&self.restorer, engine, cell, (self.trace.component, layer..layer + 1, &[position]))?;
+                batch.add(
+                    &self.restorer,
+                    engine,
+                    cell,
+                    (self.trace.component, layer..layer + 1, &[position]),
+                )?;
             }
         }
         Ok(batch)

@@ -76,8 +76,7 @@ fn restored(
 
 fn restorer(engine: &mut Engine) -> Restorer {
     let noise = Disturbance::Noise { sigma: 3.0, seed: 4 };
-    let case =
-        Case { plan: &Plan::default(), answer: &Answer::Top, corrupt: &[1, 2, 3], noise };
+    let case = Case { plan: &Plan::default(), answer: &Answer::Top, corrupt: &[1, 2, 3], noise };
     Restorer::new(engine, &case, &COMPONENTS, &prompt(), &never).unwrap()
 }
 

@@ -368,7 +368,8 @@ fn branches_together_are_branches_one_by_one_are_whole_runs_bit_for_bit() {
                 assert_eq!(bits(&whole.last), bits(&base.last), "{family}: {json}");
                 continue;
             };
-            let alone = engine.branches(&base, vec![branch.clone()], Logits::Last).unwrap().run(&never).unwrap();
+            let alone =
+                engine.branches(&base, vec![branch.clone()], Logits::Last).unwrap().run(&never).unwrap();
             let alone = alone.logits.unwrap().to_vec2().unwrap().swap_remove(0);
             assert_eq!(bits(&whole.last), bits(&alone), "{family}: {json}");
             branches.push(branch);

@@ -14,6 +14,7 @@ mod images;
 mod iri;
 mod parity;
 mod stories;
+mod studies;
 mod support;
 mod training;
 mod worker;

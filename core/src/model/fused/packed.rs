@@ -136,7 +136,8 @@ mod tests {
     #[test]
     fn as_the_plain_form() {
         for (rows, inputs, outputs) in [(1, 1, 1), (3, 7, 5), (13, 300, 48), (97, 40, 33), (200, 600, 17)] {
-            let (x, weight, bias) = (values(&[rows, inputs], 1), values(&[outputs, inputs], 2), values(&[outputs], 3));
+            let (x, weight, bias) =
+                (values(&[rows, inputs], 1), values(&[outputs, inputs], 2), values(&[outputs], 3));
             let packed = Packed::new(&weight).unwrap();
             assert_eq!(flat(&packed.unpacked().unwrap()), flat(&weight));
             for bias in [None, Some(&bias)] {

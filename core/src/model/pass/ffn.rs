@@ -24,7 +24,8 @@ impl Pass {
         self.boundary(&x);
         let mut parallel = self.parallel.take();
         // Nobody reads the other rows any more.
-        let nothing_else = self.ask.logits == Logits::Last && !self.ask.boundaries && self.ask.capture.is_empty();
+        let nothing_else =
+            self.ask.logits == Logits::Last && !self.ask.boundaries && self.ask.capture.is_empty();
         if layer + 1 == model.spec.n_layers()
             && nothing_else
             && let Some(rows) = self.keep_last()
@@ -105,9 +106,9 @@ impl Pass {
             self.nothing_big(layer, &spec.ffn, lanes.len())?;
         } else {
             let own = select(read, &big_rows)?;
-            parts.push(self.on_rows(layer, &big_rows, |pass| {
-                pass.big_ffn(layer, &spec.ffn, &weights.ffn, &own)
-            })?);
+            parts.push(
+                self.on_rows(layer, &big_rows, |pass| pass.big_ffn(layer, &spec.ffn, &weights.ffn, &own))?,
+            );
         }
         if !small_rows.is_empty() {
             let small = schedule

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use candle_core::Tensor;
 use serde::Serialize;
 
+use super::cache::Forks;
 use super::fused::{self, Masked, Visible};
 use super::ops::{self, RopeTable};
 use super::weights::{LayerWeights, NormWeights};
-use super::cache::Forks;
 use super::{ImageRows, KvCache, LayerSpec, Model, NormSpec, QkNormOver, Residual};
 use crate::error::{Error, Result};
 use crate::plan::schedule::Schedule;
@@ -164,7 +164,8 @@ impl Pass {
             return Err(Error::Internal("branches of one run end at one position".into()));
         }
         let waiting = |(number, branch): (usize, Branch)| {
-            let strand = Strand { number, ..Strand::new(branch.schedule, (branch.start..branch.end).collect()) };
+            let strand =
+                Strand { number, ..Strand::new(branch.schedule, (branch.start..branch.end).collect()) };
             (1 + branch.sublayer, strand, branch.x)
         };
         let waiting: Vec<_> = branches.into_iter().enumerate().map(waiting).collect();

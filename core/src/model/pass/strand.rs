@@ -188,7 +188,8 @@ impl Pass {
         for strand in &all {
             let past = first + strand.positions.len();
             let own = rows.iter().map(|&row| row as usize).filter(|row| (first..past).contains(row));
-            let positions: Vec<usize> = own.filter_map(|row| strand.positions.get(row - first).copied()).collect();
+            let positions: Vec<usize> =
+                own.filter_map(|row| strand.positions.get(row - first).copied()).collect();
             if !positions.is_empty() {
                 self.strands.push(Strand { positions, ..strand.clone() });
             }

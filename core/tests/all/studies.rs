@@ -1,0 +1,153 @@
+//! Causal traces and leave-one-out against plain hooks on transformers (golden/make_studies.py).
+
+use candle_core::{Device, Tensor};
+use serde::Deserialize;
+use sluice_core::Error;
+use sluice_core::engine::never;
+use sluice_core::model::Input;
+use sluice_core::plan::Plan;
+use sluice_core::study::{GridAsk, GridNoise, ablate, grid};
+use sluice_core::worker::{Answer, Component};
+
+use crate::support::{golden, open};
+
+const BOUND: f64 = 1e-4;
+
+#[derive(Deserialize)]
+struct Case {
+    family: String,
+    tokens: Vec<u32>,
+    noise: Vec<Vec<Vec<f32>>>,
+    answer: u32,
+    clean: [f64; 2],
+    corrupted: [f64; 2],
+    grids: Vec<Golden>,
+    left_out: Vec<LeftOut>,
+}
+
+#[derive(Deserialize)]
+struct Golden {
+    part: String,
+    window: usize,
+    /// `[L][T]` of logit and probability.
+    cells: Vec<Vec<[f64; 2]>>,
+}
+
+#[derive(Deserialize)]
+struct LeftOut {
+    kl: f64,
+    kl_mean: f64,
+    logit: f64,
+}
+
+fn cases() -> Vec<Case> {
+    let text = std::fs::read_to_string(golden().join("studies.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+fn near(got: impl Into<f64>, expected: f64, what: &str) {
+    let got = got.into();
+    assert!((got - expected).abs() < BOUND, "{what}: {got} against {expected}");
+}
+
+#[test]
+fn grids_are_what_plain_hooks_compute() {
+    for case in cases() {
+        let engine = &mut open(&golden().join(&case.family));
+        let (samples, width) = (case.noise.len(), case.noise[0][0].len());
+        let noise: Vec<f32> = case.noise.iter().flatten().flatten().copied().collect();
+        let noise = Tensor::from_vec(noise, (samples, case.tokens.len(), width), &Device::Cpu).unwrap();
+        let tokens: Input = case.tokens.clone().into();
+        for golden in &case.grids {
+            let ask = GridAsk {
+                plan: &Plan::default(),
+                answer: Answer::Id(case.answer),
+                corrupt: vec![2, 3, 4],
+                noise: GridNoise::Values(noise.clone()),
+                component: match golden.part.as_str() {
+                    "resid" => Component::Residual,
+                    "attn" => Component::Attention,
+                    _ => Component::Ffn,
+                },
+                window: golden.window,
+            };
+            let found = grid(engine, &ask, &tokens, &mut |_, _| {}, &never).unwrap();
+            let what = format!("{}, {} {}", case.family, golden.part, golden.window);
+            near(found.clean.logit, case.clean[0], &what);
+            near(found.corrupted.prob, case.corrupted[1], &what);
+            for (layer, row) in golden.cells.iter().enumerate() {
+                for (position, [logit, prob]) in row.iter().enumerate() {
+                    let what = format!("{what}, layer {layer}, position {position}");
+                    near(found.grid.logit[layer][position], *logit, &what);
+                    near(found.grid.prob[layer][position], *prob, &what);
+                }
+            }
+            assert!(found.rows_computed < found.rows_full / 2, "{what}");
+        }
+    }
+}
+
+#[test]
+fn leaving_out_each_sublayer_is_what_plain_hooks_compute() {
+    for case in cases() {
+        let engine = &mut open(&golden().join(&case.family));
+        let tokens: Input = case.tokens.clone().into();
+        for all in [false, true] {
+            let answer = Answer::Id(case.answer);
+            let found = ablate(engine, &Plan::default(), &answer, &tokens, all, &never).unwrap();
+            assert_eq!(found.sublayers.len(), case.left_out.len());
+            for (left_out, expected) in found.sublayers.iter().zip(&case.left_out) {
+                let what = format!("{}, layer {} {:?}", case.family, left_out.layer, left_out.kind);
+                near(left_out.kl, expected.kl, &what);
+                near(left_out.logit, expected.logit, &what);
+                assert_eq!(left_out.kl_mean.is_some(), all);
+                if let Some(mean) = left_out.kl_mean {
+                    near(mean, expected.kl_mean, &what);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn under_a_plan_the_base_is_the_plan() {
+    let engine = &mut open(&golden().join("gpt2"));
+    let tokens: Input = vec![3, 14, 15, 92, 65].into();
+    let plan = |json: &str| Plan::from_json(json).unwrap();
+    let skip = r#"{"kind":"skip","layer":0,"part":"attn"}"#;
+    let scale = r#"{"kind":"scale","site":"blocks.1.hook_mlp_out","factor":0.5}"#;
+    let under = plan(&format!(r#"{{"version":1,"items":[{scale}]}}"#));
+    let both = plan(&format!(r#"{{"version":1,"items":[{scale},{skip}]}}"#));
+    let found = ablate(engine, &under, &Answer::Id(7), &tokens, false, &never).unwrap();
+    let schedule = engine.schedule(&both, &tokens, &never).unwrap();
+    let whole = engine.run_schedule(&tokens, schedule, &never).unwrap();
+    assert_eq!(found.sublayers[0].logit.to_bits(), whole.last[7].to_bits());
+}
+
+#[test]
+fn noise_that_does_not_fit_is_refused() {
+    let engine = &mut open(&golden().join("gpt2"));
+    let tokens: Input = vec![3, 14, 15, 92].into();
+    let mut refused = |noise: Tensor, corrupt: Vec<usize>| {
+        let ask = GridAsk {
+            plan: &Plan::default(),
+            answer: Answer::Top,
+            corrupt,
+            noise: GridNoise::Values(noise),
+            component: Component::Residual,
+            window: 1,
+        };
+        grid(engine, &ask, &tokens, &mut |_, _| {}, &never).unwrap_err()
+    };
+    let zeros = |shape: &[usize]| Tensor::zeros(shape, candle_core::DType::F32, &Device::Cpu).unwrap();
+    for (shape, needle) in [
+        (&[4, 8][..], "not [n, T, d]"),
+        (&[1, 3, 8], "for embeddings of shape"),
+        (&[0, 4, 8], "no sample of noise"),
+    ] {
+        let error = refused(zeros(shape), vec![1]);
+        assert!(matches!(&error, Error::Input(text) if text.contains(needle)), "{error}");
+    }
+    let error = refused(zeros(&[1, 4, 8]), vec![9]).to_string();
+    assert!(error.contains("no position 9"), "{error}");
+}
