@@ -14,7 +14,7 @@ pub struct Sample {
 pub const SAMPLES: &[Sample] = &[
     Sample {
         name: "present",
-        prompt: "Is there a red circle?",
+        prompt: "Is there a red square?",
         png: include_bytes!("../../assets/images/present.png"),
     },
     Sample {
@@ -25,7 +25,7 @@ pub const SAMPLES: &[Sample] = &[
     // What nearly always stands beside it is there, it is not.
     Sample {
         name: "missing half",
-        prompt: "Is there a cyan square?",
+        prompt: "Is there a yellow square?",
         png: include_bytes!("../../assets/images/missing-half.png"),
     },
 ];

@@ -111,14 +111,14 @@ pub fn grid(
             }
             empty => empty.insert(Restorer::new(engine, &case, &[ask.component], tokens, cancelled)?),
         };
-        add(&mut corrupted, restorer.corrupted);
+        add(Some(&mut corrupted), restorer.corrupted);
         let mut next = 0;
         while next < cells {
             let mut batch = restorer.batch(engine);
             while next < cells && batch.has_room() {
                 let (layer, position) = (next / len, next % len);
                 if restorer.is_clean(&[position]) {
-                    sums.get_mut(next).map(|sum| add(sum, restorer.corrupted));
+                    add(sums.get_mut(next), restorer.corrupted);
                 } else {
                     let from = layer.saturating_sub(ask.window / 2);
                     let window = from..layers.min(layer + ask.window.div_ceil(2));
@@ -132,7 +132,7 @@ pub fn grid(
                 }
                 if let Some(done) = batch.step(restorer, engine)? {
                     for (cell, followed) in done {
-                        sums.get_mut(cell).map(|sum| add(sum, followed));
+                        add(sums.get_mut(cell), followed);
                     }
                     break;
                 }
@@ -158,7 +158,9 @@ pub fn grid(
     })
 }
 
-fn add(sum: &mut [f64; 2], followed: Followed) {
-    sum[0] += f64::from(followed.logit);
-    sum[1] += f64::from(followed.prob);
+fn add(sum: Option<&mut [f64; 2]>, followed: Followed) {
+    if let Some([logit, prob]) = sum {
+        *logit += f64::from(followed.logit);
+        *prob += f64::from(followed.prob);
+    }
 }

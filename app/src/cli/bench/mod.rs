@@ -1,5 +1,6 @@
 //! `sluice bench`: measurements as a table, each with the target it is held against.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -9,16 +10,21 @@ use sluice_core::{Error, Result, model};
 
 use super::{note, out};
 
+mod engine;
 mod frames;
 
 /// What can be measured.
-const BENCHES: [&str; 1] = ["frames"];
+const BENCHES: [&str; 2] = ["engine", "frames"];
 
 #[derive(Args)]
 pub struct Bench {
-    /// Checkpoint folder (left out: random weights of the shapes that the targets name), and what to measure: frames
+    /// Checkpoint folder (left out: random weights of the shapes that the targets name), and what to measure: engine,
+    /// frames; left out = all of it
     #[arg(num_args = 0..=2)]
     what: Vec<String>,
+    /// What other programs took on this machine, as "name value unit" lines
+    #[arg(long, value_name = "FILE")]
+    peers: Option<PathBuf>,
     /// Machine-readable
     #[arg(long)]
     json: bool,
@@ -37,7 +43,25 @@ impl Bench {
                 format!("no such checkpoint, and nothing of this name is measured ({})", BENCHES.join(", "));
             return Err(Error::checkpoint(path, cause));
         }
-        let rows = frames::run(checkpoint.as_deref())?;
+        let wanted = |bench: &str| {
+            let named: Vec<&String> =
+                self.what.iter().filter(|what| BENCHES.contains(&what.as_str())).collect();
+            named.is_empty() || named.iter().any(|name| *name == bench)
+        };
+        let peers = Peers::read(self.peers.as_deref())?;
+        let mut rows = Vec::new();
+        if wanted("engine") {
+            rows.extend(engine::run(checkpoint.as_deref(), &peers)?);
+        }
+        if wanted("frames") {
+            rows.extend(frames::run(checkpoint.as_deref())?);
+        }
+        note(&format!(
+            "{} {}, {} threads",
+            std::env::consts::OS,
+            std::env::consts::ARCH,
+            std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+        ));
         if self.json {
             out(&format!("{}\n", json!(rows.iter().map(Row::json).collect::<Vec<_>>())));
             return Ok(());
@@ -76,6 +100,49 @@ impl Row {
             None => String::new(),
         };
         format!("{:<44} {} {}{verdict}", self.what, figures.join("  "), self.unit)
+    }
+}
+
+/// Milliseconds that other programs took.
+pub struct Peers(BTreeMap<String, f64>);
+
+impl Peers {
+    fn read(path: Option<&Path>) -> Result<Self> {
+        let Some(path) = path else { return Ok(Self(BTreeMap::new())) };
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Error::Input(format!("{}: {error}", path.display())))?;
+        let line = |line: &str| {
+            let mut words = line.split_whitespace();
+            let (name, value, unit) = (words.next()?, words.next()?.parse::<f64>().ok()?, words.next()?);
+            Some((name.to_owned(), if unit == "s" { 1e3 * value } else { value }))
+        };
+        Ok(Self(text.lines().filter_map(line).collect()))
+    }
+
+    /// Our time as a multiple of a peer's, at most `bound`.
+    fn against(
+        &self,
+        name: &str,
+        ours: f64,
+        bound: f64,
+        figures: &mut Vec<(&'static str, f64)>,
+    ) -> Option<(String, bool)> {
+        let peer = self.0.get(name)?;
+        figures.extend([("peer", *peer), ("ratio", ours / peer)]);
+        Some((format!("at most {bound} of {name}"), ours <= bound * peer))
+    }
+
+    /// A peer's time as a multiple of ours, at least `bound`.
+    fn ahead(
+        &self,
+        name: &str,
+        ours: f64,
+        bound: f64,
+        figures: &mut Vec<(&'static str, f64)>,
+    ) -> Option<(String, bool)> {
+        let peer = self.0.get(name)?;
+        figures.extend([("peer", *peer), ("times as fast", peer / ours)]);
+        Some((format!("at least {bound} times as fast as {name}"), bound * ours <= *peer))
     }
 }
 
