@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use candle_core::Tensor;
+
 use super::{Engine, Run};
 use crate::error::{Error, Result};
 use crate::model::{Ask, Branch, Logits, Pass, Residual};
@@ -63,7 +65,7 @@ impl Engine {
     }
 
     /// The stream of a run before a sublayer (2L = the unembedding), from position `start` on.
-    pub fn rows_before(&self, run: &Run, sublayer: usize, start: usize) -> Result<candle_core::Tensor> {
+    pub fn rows_before(&self, run: &Run, sublayer: usize, start: usize) -> Result<Tensor> {
         let boundary = run.boundaries.get(sublayer);
         let boundary = boundary.ok_or_else(|| Error::Internal(format!("no boundary {sublayer}")))?;
         Ok(boundary.narrow(0, start, boundary.dim(0)?.saturating_sub(start))?)
