@@ -301,7 +301,7 @@ pub struct Progress {
 /// What was computed for a scene.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Recomputed {
-    /// Sublayer evaluations as a share of those of the base run and the run under the plan; 0 when all was kept.
+    /// Rows that went through a sublayer, as a share of those of the base run and the run under the plan; 0 when all was kept.
     pub share: f32,
     /// Wall time in milliseconds.
     pub millis: f32,

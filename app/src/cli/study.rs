@@ -99,6 +99,10 @@ impl Trace {
         if self.window == 0 {
             return Err(Error::Input("a window of 0 layers restores nothing".into()));
         }
+        if self.corrupt.end > tokens.len() {
+            let (len, end) = (tokens.len(), self.corrupt.end);
+            return Err(Error::Input(format!("the prompt has {len} tokens, nothing to corrupt up to {end}")));
+        }
         let noise = match &self.noise {
             Some(path) => GridNoise::Values(TensorFile::open(path)?.load_f32("noise")?.0),
             None => GridNoise::Drawn { sigma: self.sigma, seed: self.input.seed },

@@ -70,4 +70,11 @@ impl Engine {
         let boundary = boundary.ok_or_else(|| Error::Internal(format!("no boundary {sublayer}")))?;
         Ok(boundary.narrow(0, start, boundary.dim(0)?.saturating_sub(start))?)
     }
+
+    /// The same before position `end`.
+    pub(super) fn rows_until(&self, run: &Run, sublayer: usize, end: usize) -> Result<Tensor> {
+        let boundary = run.boundaries.get(sublayer);
+        let boundary = boundary.ok_or_else(|| Error::Internal(format!("no boundary {sublayer}")))?;
+        Ok(boundary.narrow(0, 0, end)?)
+    }
 }

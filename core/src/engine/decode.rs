@@ -76,8 +76,7 @@ impl Decoder {
                 let (model, schedule) = (Arc::clone(&self.model), Arc::clone(&self.schedule));
                 let cache = Arc::clone(&self.cache);
                 let mut pass = Pass::new(model, schedule, cache, rows, self.done, Ask::default())?;
-                // The image stands in the prompt: rows past it are text.
-                pass.show(self.image.as_ref().filter(|_| self.done == 0));
+                pass.show(self.image.as_ref(), self.tokens.get(..self.done).unwrap_or_default());
                 empty.insert(pass)
             }
         };

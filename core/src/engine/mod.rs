@@ -50,14 +50,13 @@ pub struct Run {
     pub tokens: Input,
     /// The compiled plan.
     pub schedule: Arc<Schedule>,
-    /// Keys and values of the prompt, from the first block on that was computed.
+    /// Keys and values of the prompt. A run that began behind its first blocks lacks theirs, and every run those of attention
+    /// that was taken out: branches are taken from whole runs.
     pub cache: Arc<KvCache>,
     /// The residual stream before each sublayer and after the last, 2L + 1 times `[T, d]`.
     pub boundaries: Vec<Tensor>,
     /// Logits after the last token, `[vocab]`.
     pub last: Vec<f32>,
-    /// Sublayers that were computed, of 2L.
-    pub sublayers: usize,
     /// What it cost.
     pub work: Work,
 }
@@ -147,7 +146,14 @@ impl Engine {
         if let Some(run) = self.base.as_ref().filter(|run| run.tokens == *tokens) {
             return Ok(Arc::clone(run));
         }
-        let run = Arc::new(self.run_schedule(tokens, Schedule::none(), cancelled)?);
+        // What was typed before the first difference is known.
+        let epoch = |tokens: &Input| self.model.epoch(tokens.len());
+        let known = self.base.clone().filter(|run| epoch(&run.tokens) == epoch(tokens));
+        let known = known.as_ref().map(|run| {
+            let rows = run.tokens.shared_with(tokens).min(tokens.len().saturating_sub(1));
+            Known { run, rows, sublayer: None }
+        });
+        let run = Arc::new(self.run_from(tokens, Schedule::none(), known, cancelled)?);
         self.base = Some(Arc::clone(&run));
         Ok(run)
     }
@@ -172,35 +178,59 @@ impl Engine {
         self.run_from(tokens, schedule, None, cancelled)
     }
 
-    /// The same from the first sublayer on that the plan can change; what comes before is the base run's.
+    /// The same from the first sublayer and position on that the plan can change; what comes before is the base run's.
     pub fn run_after(&self, base: &Run, schedule: Arc<Schedule>, cancelled: Cancelled) -> Result<Run> {
-        let first = schedule.first_sublayer(self.model.spec.n_layers());
-        self.run_from(&base.tokens, schedule, first.map(|first| (first, base)), cancelled)
+        let len = base.tokens.len();
+        let known = Known {
+            run: base,
+            // The last row is computed in any case: it has the logits.
+            rows: schedule.first_position(len).unwrap_or(len).min(len.saturating_sub(1)),
+            sublayer: schedule.first_sublayer(self.model.spec.n_layers()).map(|first| self.entry(first)),
+        };
+        self.run_from(&base.tokens, schedule, Some(known), cancelled)
     }
 
     fn run_from(
         &self,
         tokens: &Input,
         schedule: Arc<Schedule>,
-        from: Option<(usize, &Run)>,
+        known: Option<Known>,
         cancelled: Cancelled,
     ) -> Result<Run> {
-        RunSize::new(&self.model.spec, tokens.len()).with_boundaries().check()?;
+        let spec = &self.model.spec;
+        RunSize::new(spec, tokens.len()).with_boundaries().check()?;
+        let len = tokens.len().min(spec.context);
         let ask = Ask { boundaries: true, ..Ask::default() };
-        let (mut pass, cache) = self.start(tokens, &schedule, ask)?;
-        let mut boundaries = Vec::new();
-        if let Some((first, base)) = from {
-            let entry = pass.enter_before(first, &base.boundaries)?;
-            boundaries.extend(base.boundaries.iter().take(entry).cloned());
+        let rows = known.as_ref().map_or(0, |known| known.rows);
+        let cache = match &known {
+            Some(known) if rows > 0 => known.run.cache.grown(rows, len)?,
+            _ => KvCache::new(spec, len)?,
+        };
+        let cache = Arc::new(cache);
+        let (earlier, own) = tokens.split_at(rows);
+        let mut pass =
+            Pass::new(Arc::clone(&self.model), Arc::clone(&schedule), Arc::clone(&cache), own, rows, ask)?;
+        pass.show(tokens.image(), earlier);
+        let mut boundaries = Vec::with_capacity(2 * spec.n_layers() + 1);
+        if let Some(Known { run, sublayer: Some(sublayer), .. }) = known {
+            pass.enter_before(sublayer, self.rows_before(run, sublayer, rows)?);
+            boundaries.extend(run.boundaries.iter().take(sublayer).cloned());
         }
         let output = pass.run(cancelled)?;
-        boundaries.extend(output.boundaries);
+        let entry = boundaries.len();
+        for (number, new) in output.boundaries.into_iter().enumerate() {
+            boundaries.push(match &known {
+                Some(known) if rows > 0 => {
+                    Tensor::cat(&[self.rows_until(known.run, entry + number, rows)?, new], 0)?
+                }
+                _ => new,
+            });
+        }
         let last = match &output.logits {
             Some(logits) => logits.flatten_all()?.to_vec1()?,
             None => Vec::new(),
         };
-        let (sublayers, work) = (output.sublayers, output.work);
-        Ok(Run { tokens: tokens.clone(), schedule, cache, boundaries, last, sublayers, work })
+        Ok(Run { tokens: tokens.clone(), schedule, cache, boundaries, last, work: output.work })
     }
 
     /// A whole pass over `tokens`.
@@ -221,7 +251,7 @@ impl Engine {
         // Not more than the context, whatever was asked: the pass refuses longer prompts.
         let cache = Arc::new(KvCache::new(&model.spec, tokens.len().min(model.spec.context))?);
         let mut pass = Pass::new(model, Arc::clone(schedule), Arc::clone(&cache), tokens, 0, ask)?;
-        pass.show(tokens.image());
+        pass.show(tokens.image(), &[]);
         Ok((pass, cache))
     }
 
@@ -292,6 +322,15 @@ impl Engine {
         self.small = Some((sample.map(Path::to_owned), Arc::clone(&small)));
         Ok(small)
     }
+}
+
+/// What another run says about one that is to be done.
+struct Known<'a> {
+    run: &'a Run,
+    /// All rows before this position are the same.
+    rows: usize,
+    /// The rows from there on are the same before this sublayer; `None` = not even the embedding is.
+    sublayer: Option<usize>,
 }
 
 struct Resolver<'a> {

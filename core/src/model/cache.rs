@@ -43,6 +43,17 @@ impl KvCache {
         4 * spec.layers.iter().map(per).sum::<u64>()
     }
 
+    /// A cache for `capacity` positions that holds the first `rows` of this one.
+    pub fn grown(&self, rows: usize, capacity: usize) -> Result<Self> {
+        let layer = |index| -> Result<Mutex<Layer>> {
+            let old = self.layer(index)?;
+            let mut new = Layer::new(old.heads, old.d_head, capacity);
+            new.take(&old, rows.min(old.capacity).min(capacity));
+            Ok(Mutex::new(new))
+        };
+        Ok(Self { layers: (0..self.layers.len()).map(layer).collect::<Result<_>>()? })
+    }
+
     fn layer(&self, layer: usize) -> Result<MutexGuard<'_, Layer>> {
         let layer =
             self.layers.get(layer).ok_or_else(|| Error::Internal(format!("no cache for layer {layer}")))?;
@@ -167,6 +178,21 @@ impl Layer {
                     }
                 }
             }
+        }
+    }
+
+    /// Copy the first `rows` positions of another layer of the same width.
+    fn take(&mut self, other: &Self, rows: usize) {
+        // Whole panels of keys: what lies past the rows is written before it is read.
+        let panels = rows.next_multiple_of(PANEL) * self.d_head;
+        let span = |capacity: usize| (capacity.next_multiple_of(PANEL) * self.d_head).max(1);
+        let heads = other.keys.chunks_exact(span(other.capacity));
+        for (old, new) in heads.zip(self.keys.chunks_exact_mut(span(self.capacity))) {
+            new.iter_mut().zip(old).take(panels).for_each(|(new, old)| *new = *old);
+        }
+        let blocks = other.values.chunks_exact((other.capacity * PANEL).max(1));
+        for (old, new) in blocks.zip(self.values.chunks_exact_mut((self.capacity * PANEL).max(1))) {
+            new.iter_mut().zip(old).take(rows * PANEL).for_each(|(new, old)| *new = *old);
         }
     }
 

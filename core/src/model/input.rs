@@ -35,6 +35,19 @@ impl Input {
         Ok(Self { ids: ids.into(), image: Some(image) })
     }
 
+    /// Positions from the first on at which `other` has the same ids, and the same image where one has begun.
+    pub fn shared_with(&self, other: &Self) -> usize {
+        let same = self.ids.iter().zip(other.ids.iter()).take_while(|(a, b)| a == b).count();
+        let one_image = match (&self.image, &other.image) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (None, None) => true,
+            _ => false,
+        };
+        let image = self.image.as_ref().or(other.image.as_ref()).filter(|_| !one_image);
+        let begun = image.and_then(|image| self.ids.iter().position(|&id| id == image.token));
+        begun.map_or(same, |begun| same.min(begun))
+    }
+
     /// The image.
     pub fn image(&self) -> Option<&Arc<ImageRows>> {
         self.image.as_ref()
@@ -42,10 +55,10 @@ impl Input {
 }
 
 impl ImageRows {
-    /// The embedding `[tokens, d]` with the image's rows at the first of its tokens.
-    pub(super) fn put(&self, embedded: &Tensor, tokens: &[u32]) -> Result<Tensor> {
+    /// The embedding `[tokens, d]` with the image's rows at the first of its tokens, of which `before` stand in front.
+    pub(super) fn put(&self, embedded: &Tensor, tokens: &[u32], before: usize) -> Result<Tensor> {
         let rows = self.rows.dim(0)? as u32;
-        let mut next = 0;
+        let mut next = before as u32;
         let place = |(&id, row): (&u32, u32)| {
             if id == self.token && next < rows {
                 next += 1;

@@ -276,6 +276,14 @@ impl Matrix {
         }
     }
 
+    /// One of its columns, `[out]`.
+    pub fn column(&self, column: usize) -> Result<Tensor> {
+        match self {
+            Self::Plain(weight) => Ok(weight.narrow(1, column, 1)?.contiguous()?.flatten_all()?),
+            Self::Packed(packed) => Ok(packed.column(column)?),
+        }
+    }
+
     /// All of it, `[out, in]`; a copy where it is packed.
     pub fn tensor(&self) -> Result<Tensor> {
         match self {
@@ -293,22 +301,25 @@ impl Matrix {
 }
 
 impl Weights {
-    /// The same for inference. What is packed is let go of at once: two copies of one layer exist at a time.
+    /// The same for inference. What is packed is let go of at once: two copies of one matrix or layer exist at a time.
     pub fn packed(self) -> Result<Self> {
-        let tied = match (&self.embed, &self.unembed.matrix) {
+        let Self { embed, unembed, project_in, project_out, layers, positions, ln_final, vision } = self;
+        let tied = match (&embed, &unembed.matrix) {
             (Matrix::Plain(embed), Matrix::Plain(unembed)) => embed.id() == unembed.id(),
             _ => false,
         };
-        let unembed = self.unembed.packed()?;
-        // A table that is only looked up stays as it is.
-        let embed = if tied { unembed.matrix.clone() } else { self.embed };
+        // A table that is only looked up stays as it is; a tied one goes with its copy.
+        let looked_up = (!tied).then_some(embed);
+        let unembed = unembed.packed()?;
         Ok(Self {
-            embed,
+            embed: looked_up.unwrap_or_else(|| unembed.matrix.clone()),
             unembed,
-            project_in: self.project_in.map(Linear::packed).transpose()?,
-            project_out: self.project_out.map(Linear::packed).transpose()?,
-            layers: self.layers.into_iter().map(LayerWeights::packed).collect::<Result<_>>()?,
-            ..self
+            project_in: project_in.map(Linear::packed).transpose()?,
+            project_out: project_out.map(Linear::packed).transpose()?,
+            layers: layers.into_iter().map(LayerWeights::packed).collect::<Result<_>>()?,
+            positions,
+            ln_final,
+            vision,
         })
     }
 }

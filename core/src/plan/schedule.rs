@@ -72,6 +72,14 @@ impl Schedule {
         schedule
     }
 
+    /// This schedule, with `site` set to zero at every position, after everything else.
+    pub fn zeroing(&self, site: Site) -> Self {
+        let rows = Rows::Positions(Positions::All, 0);
+        let mut schedule = self.clone();
+        schedule.edits.entry(site).or_default().push(Edit { rows, unit: None, strength: 1.0, op: Op::Zero });
+        schedule
+    }
+
     /// Whether nothing is changed.
     pub fn is_empty(&self) -> bool {
         self.edits.is_empty() && self.layers.is_empty()

@@ -1,16 +1,19 @@
 //! Leave one out: every sublayer in turn adds nothing to the stream, and the output moves by so much (the first step of
 //! FinerCut, arXiv 2405.18218, algorithm 1, with KL as the distance).
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::engine::{Cancelled, Engine};
+use super::restore::MOST_CELLS;
+use crate::engine::{Cancelled, Engine, RunSize};
 use crate::error::{Error, Result};
 use crate::metric;
 use crate::model::{Input, Logits};
-use crate::plan::{Change, Part, Plan, Positions, Skip, Sublayer};
+use crate::plan::{Part, Plan, Sublayer};
 use crate::protocol::Answer;
+use crate::site::{Hook, Site};
 use crate::view;
 
 /// What leaving out each sublayer does.
@@ -22,7 +25,7 @@ pub struct Ablation {
     pub logit: f32,
     /// In the order of the model.
     pub sublayers: Vec<LeftOut>,
-    /// Floating-point operations in the blocks, of the base run and of all branches.
+    /// Floating-point operations in the blocks, of the base run under the plan and of all branches.
     pub flops_layers: u64,
     /// The same in the unembedding.
     pub flops_unembedding: u64,
@@ -61,24 +64,38 @@ pub fn ablate(
 ) -> Result<Ablation> {
     let begin = Instant::now();
     let schedule = engine.schedule(plan, tokens, cancelled)?;
-    let base = engine.run_schedule(tokens, schedule, cancelled)?;
-    let answer = view::answer(engine, answer, &base.last)?;
+    let base = engine.run_schedule(tokens, Arc::clone(&schedule), cancelled)?;
+    let answer = if *answer == Answer::Top && !plan.active().is_empty() {
+        let unmodified = engine.base(tokens, cancelled)?;
+        view::answer(engine, answer, &unmodified.last)?
+    } else {
+        view::answer(engine, answer, &base.last)?
+    };
     let (layers, len) = (engine.model.spec.n_layers(), tokens.len());
     let mut work = base.work;
     let rows: Vec<Vec<f32>> =
         if all_positions { engine.rows_logits(&base, 0, len, cancelled)? } else { vec![base.last.clone()] };
+    if all_positions {
+        work.unembedding += base.work.unembedding * len as u64;
+    }
     let base_log_p: Vec<Vec<f32>> = rows.iter().map(|row| metric::log_softmax(row)).collect();
     let (logits, per_branch) = if all_positions { (Logits::All, len) } else { (Logits::Last, 1) };
-    let together = (engine.rows_at_once() / len.max(1)).max(1);
+    // Every row of logits is as long as the vocabulary.
+    let most = if all_positions { MOST_CELLS } else { engine.rows_at_once() };
+    let together = (most / len.max(1)).max(1);
+    RunSize::new(&engine.model.spec, together * per_branch).with_all_logits().check()?;
     let mut sublayers = Vec::with_capacity(2 * layers);
     let candidates: Vec<usize> = (0..2 * layers).collect();
     for group in candidates.chunks(together) {
         let mut branches = Vec::with_capacity(group.len());
         for &candidate in group {
-            let mut plan = plan.clone();
-            let sublayer = sublayer(candidate);
-            plan.items.push(Change::Skip(Skip { sublayer, positions: Positions::All }).into());
-            let schedule = engine.schedule(&plan, tokens, cancelled)?;
+            let Sublayer { layer, part } = sublayer(candidate);
+            let hook = match part {
+                Part::Attn => Hook::AttnOut,
+                Part::Ffn => Hook::MlpOut,
+            };
+            // After everything else: what the plan adds there is left out too.
+            let schedule = Arc::new(schedule.zeroing(Site::block(layer, hook)));
             branches.push(engine.branch_at(&base, schedule, candidate, 0)?);
         }
         let output = engine.branches(&base, branches, logits)?.run(cancelled)?;

@@ -19,7 +19,7 @@ use crate::site::{Hook, Site};
 use crate::view;
 
 /// Most cells of a batch: each needs a row of logits.
-const MOST_CELLS: usize = 64;
+pub(super) const MOST_CELLS: usize = 64;
 
 /// What is corrupted, and which token is followed.
 #[derive(Clone, Copy, Debug)]

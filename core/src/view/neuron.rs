@@ -1,7 +1,5 @@
 //! One FFN neuron: its values along the prompt, and the tokens its output direction promotes and suppresses.
 
-use candle_core::{Device, Tensor};
-
 use super::{Runs, token};
 use crate::engine::{Cancelled, Engine, Run};
 use crate::error::{Error, Result};
@@ -36,8 +34,7 @@ pub(super) fn compute(
     ];
     let lines =
         Lines { x_name: "Token".into(), y_name: "activation".into(), x_labels: runs.labels(), series };
-    let index = Tensor::new(&[neuron as u32], &Device::Cpu)?;
-    let direction = weights.ffn.down.matrix.tensor()?.index_select(&index, 1)?.t()?.contiguous()?;
+    let direction = weights.ffn.down.matrix.column(neuron)?.unsqueeze(0)?;
     let scores: Vec<f32> = engine.model.direction_logits(&direction)?.flatten_all()?.to_vec1()?;
     let negated: Vec<f32> = scores.iter().map(|x| -x).collect();
     let list = |values: &[f32], sign: f32| {

@@ -100,7 +100,6 @@ fn drift(engine: &mut Engine, runs: &Runs, cancelled: Cancelled) -> Result<Optio
             cache: Arc::clone(&runs.plan.cache),
             boundaries: runs.plan.boundaries.clone(),
             last: Vec::new(),
-            sublayers: 0,
             work: crate::model::Work::default(),
         };
         for layer in targets {

@@ -275,20 +275,21 @@ fn show(board: &Board, desk: &mut Desk, id: RequestId, scene: &Scene, waited: Du
         board.stale(Slot::Scene, id)
     };
     let ids = tokens(engine, &mut desk.pictures, &scene.prompt)?;
-    let mut sublayers = 0;
+    let mut rows = 0;
     desk.scenes.retain(|shown| shown.runs.base.tokens == ids);
     let known = desk.scenes.iter().position(|shown| shown.runs.source == scene.plan);
     let mut shown = match known {
         Some(index) => desk.scenes.remove(index),
         None => {
-            sublayers += if engine.has_base(&ids) { 0 } else { all };
+            let kept = engine.has_base(&ids);
             let base = engine.base(&ids, &cancelled)?;
+            rows += if kept { 0 } else { base.work.rows };
             let plan = if scene.plan.active().is_empty() {
                 Arc::clone(&base)
             } else {
                 let schedule = engine.schedule(&scene.plan, &ids, &cancelled)?;
                 let run = engine.run_after(&base, schedule, &cancelled)?;
-                sublayers += run.sublayers;
+                rows += run.work.rows;
                 Arc::new(run)
             };
             let tokens = view::tokens(engine, &ids);
@@ -324,7 +325,7 @@ fn show(board: &Board, desk: &mut Desk, id: RequestId, scene: &Scene, waited: Du
     let Some((engine, _)) = &desk.open else { return Ok(()) };
     // Of the base run and the run under the plan.
     let runs = if scene.plan.active().is_empty() { 1 } else { 2 };
-    let share = sublayers as f32 / (runs * 2 * engine.model.spec.n_layers()) as f32;
+    let share = rows as f32 / (runs * 2 * engine.model.spec.n_layers() * ids.len()) as f32;
     let millis = 1000.0 * begin.elapsed().as_secs_f32();
     board.post(Event::SceneDone(id, Recomputed { share, millis, waited: 1000.0 * waited.as_secs_f32() }));
     Ok(())

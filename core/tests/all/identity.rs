@@ -1,9 +1,13 @@
 //! Invariants of plans: off is off, skip is zero, every kind changes something.
 
-use sluice_core::engine::{Decoder, Engine, never};
-use sluice_core::model::{Ask, Input, Logits};
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+use sluice_core::engine::{Decoder, Engine, Run, never};
+use sluice_core::model::{Ask, ImageRows, Input, Logits};
 use sluice_core::plan::schedule::Schedule;
 use sluice_core::plan::{Item, Plan};
+use sluice_core::rng;
 use sluice_core::site::Site;
 
 use crate::support::{bits, golden, logits, open, run};
@@ -348,7 +352,7 @@ fn recomputing_from_the_first_change_is_the_whole_run_bit_for_bit() {
             let site: Site = "blocks.0.attn.hook_pattern".parse().unwrap();
             let replayed = |run| flat(&engine.replay(run, 0, [site].into(), &never).unwrap()[&site]);
             assert_eq!(replayed(&whole), replayed(&part), "{family}: {json}");
-            saved += whole.sublayers - part.sublayers;
+            saved += whole.work.rows - part.work.rows;
         }
         assert!(saved > 0, "{family}");
     }
@@ -390,5 +394,61 @@ fn branches_together_are_branches_one_by_one_are_whole_runs_bit_for_bit() {
             assert_eq!(bits(expected), bits(together), "{family}: {json} beside others");
             assert_eq!(bits(expected), bits(&everywhere[past - 1]), "{family}: {json}, all rows");
         }
+    }
+}
+
+/// Bits of everything that a run keeps.
+fn kept(engine: &Engine, run: &Run) -> Vec<Vec<u32>> {
+    let flat = |x: &candle_core::Tensor| bits(&x.flatten_all().unwrap().to_vec1::<f32>().unwrap());
+    let pattern = |layer| {
+        let site: Site = format!("blocks.{layer}.attn.hook_pattern").parse().unwrap();
+        flat(&engine.replay(run, layer, [site].into(), &never).unwrap()[&site])
+    };
+    let patterns = (0..engine.model.spec.n_layers()).map(pattern);
+    run.boundaries.iter().map(flat).chain([bits(&run.last)]).chain(patterns).collect()
+}
+
+#[test]
+fn a_prompt_that_grows_shrinks_or_is_edited_computes_what_is_new_bit_for_bit() {
+    let edits: [&[u32]; 5] = [
+        &[3, 14, 15, 92, 65, 35, 8, 9, 7, 9, 3, 2, 3, 8, 46, 26, 4, 33],
+        &[3, 14, 15, 92],
+        &[3, 14, 16, 92, 65],
+        &[4, 14, 16, 92, 65],
+        &[4],
+    ];
+    for family in FORMS.iter().chain(&["llama-dynamic", "phi3-long"]) {
+        let (engine, fresh) = (&mut open(&golden().join(family)), &mut open(&golden().join(family)));
+        engine.base(&prompt().into(), &never).unwrap();
+        let mut rows = 0;
+        for edit in edits {
+            let tokens: Input = edit.to_vec().into();
+            let grown = engine.base(&tokens, &never).unwrap();
+            let whole = fresh.run_schedule(&tokens, Schedule::none(), &never).unwrap();
+            assert_eq!(kept(engine, &grown), kept(fresh, &whole), "{family}: {edit:?}");
+            rows += whole.work.rows - grown.work.rows;
+        }
+        assert!(rows > 0, "{family}");
+    }
+}
+
+#[test]
+fn a_prompt_about_a_picture_keeps_it_while_it_is_the_same_one() {
+    let folder = golden().join("llava");
+    let (engine, fresh) = (&mut open(&folder), &mut open(&folder));
+    let [one, other] = [1, 2].map(|seed| {
+        let value = |i| rng::normal(seed, 0, i);
+        let side = engine.model.spec.vision.as_ref().unwrap().image_size;
+        let pixels: Vec<f32> = (0..(3 * side * side) as u64).map(value).collect();
+        engine.see(&Tensor::from_vec(pixels, (1, 3, side, side), &Device::Cpu).unwrap()).unwrap()
+    });
+    let about =
+        |engine: &Engine, image: &Arc<ImageRows>, ids: &[u32]| engine.about(image.clone(), ids).unwrap();
+    for (image, ids) in [(&one, &[5, 6][..]), (&one, &[5, 6, 7, 8]), (&other, &[5, 6, 7, 8]), (&one, &[5, 9])]
+    {
+        let tokens = about(engine, image, ids);
+        let grown = engine.base(&tokens, &never).unwrap();
+        let whole = fresh.run_schedule(&tokens, Schedule::none(), &never).unwrap();
+        assert_eq!(kept(engine, &grown), kept(fresh, &whole), "{ids:?}");
     }
 }

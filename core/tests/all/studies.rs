@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor};
 use serde::Deserialize;
 use sluice_core::Error;
-use sluice_core::engine::never;
+use sluice_core::engine::{Engine, never};
 use sluice_core::model::Input;
 use sluice_core::plan::Plan;
 use sluice_core::study::{GridAsk, GridNoise, ablate, grid};
@@ -122,6 +122,26 @@ fn under_a_plan_the_base_is_the_plan() {
     let schedule = engine.schedule(&both, &tokens, &never).unwrap();
     let whole = engine.run_schedule(&tokens, schedule, &never).unwrap();
     assert_eq!(found.sublayers[0].logit.to_bits(), whole.last[7].to_bits());
+}
+
+#[test]
+fn what_is_left_out_stays_out_whatever_the_plan_puts_there() {
+    let engine = &mut open(&golden().join("gpt2"));
+    let tokens: Input = vec![3, 14, 15, 92, 65].into();
+    let zeroed = |engine: &mut Engine, items: &str| {
+        let plan = Plan::from_json(&format!(r#"{{"version":1,"items":[{items}]}}"#)).unwrap();
+        let found = ablate(engine, &plan, &Answer::Id(7), &tokens, false, &never).unwrap();
+        found.sublayers[1].logit.to_bits()
+    };
+    let mean = r#"{"kind":"ablate","site":"blocks.0.hook_mlp_out","to":"mean"}"#;
+    assert_eq!(zeroed(engine, mean), zeroed(engine, ""));
+    // The followed token is the unmodified model's, as in a trace.
+    let top = |engine: &mut Engine, items: &str| {
+        let plan = Plan::from_json(&format!(r#"{{"version":1,"items":[{items}]}}"#)).unwrap();
+        ablate(engine, &plan, &Answer::Top, &tokens, false, &never).unwrap().answer
+    };
+    let flipped = r#"{"kind":"scale","site":"blocks.1.hook_resid_post","factor":-3.0}"#;
+    assert_eq!(top(engine, flipped), top(engine, ""));
 }
 
 #[test]

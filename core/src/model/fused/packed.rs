@@ -48,12 +48,24 @@ impl Packed {
         for &row in rows {
             let (panel, lane) = (row as usize / PANEL, row as usize % PANEL);
             let size = PANEL * self.inputs;
-            match self.panels.get(panel * size..(panel + 1) * size) {
+            match self.panels.get(panel * size..(panel + 1) * size).filter(|_| (row as usize) < self.outputs)
+            {
                 Some(panel) => out.extend(panel.iter().skip(lane).step_by(PANEL)),
                 None => candle_core::bail!("there is no row {row} of {}", self.outputs),
             }
         }
         Tensor::from_vec(out, (rows.len(), self.inputs), &Device::Cpu)
+    }
+
+    /// A column of the matrix, `[outputs]`.
+    pub fn column(&self, column: usize) -> Result<Tensor> {
+        if column >= self.inputs {
+            candle_core::bail!("there is no column {column} of {}", self.inputs);
+        }
+        let panels = self.panels.chunks_exact(PANEL * self.inputs);
+        let lanes = panels.flat_map(|panel| panel.iter().skip(column * PANEL).take(PANEL));
+        let values: Vec<f32> = lanes.take(self.outputs).copied().collect();
+        Tensor::from_vec(values, self.outputs, &Device::Cpu)
     }
 
     /// The matrix as it was.
@@ -140,6 +152,8 @@ mod tests {
                 (values(&[rows, inputs], 1), values(&[outputs, inputs], 2), values(&[outputs], 3));
             let packed = Packed::new(&weight).unwrap();
             assert_eq!(flat(&packed.unpacked().unwrap()), flat(&weight));
+            let column = weight.narrow(1, inputs / 2, 1).unwrap();
+            assert_eq!(flat(&packed.column(inputs / 2).unwrap()), flat(&column));
             for bias in [None, Some(&bias)] {
                 let expected = ops::linear(&x, &weight, bias).unwrap();
                 let got = packed.times(&x, bias).unwrap();
@@ -163,7 +177,8 @@ mod tests {
     #[test]
     fn rows_that_are_not_there_are_refused() {
         let packed = Packed::new(&values(&[5, 3], 1)).unwrap();
-        assert!(packed.rows(&[16]).is_err());
+        assert!(packed.rows(&[5]).is_err() && packed.rows(&[16]).is_err());
+        assert!(packed.column(3).is_err());
         assert!(packed.times(&values(&[2, 4], 1), None).is_err());
     }
 }

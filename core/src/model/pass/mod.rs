@@ -64,7 +64,8 @@ pub struct Pass {
     /// Strands only read the cache.
     forks: bool,
     tokens: Vec<u32>,
-    image: Option<Arc<ImageRows>>,
+    /// An image, and how many of its tokens stand before the first row.
+    image: Option<(Arc<ImageRows>, usize)>,
     visible: HashMap<Option<usize>, Visible>,
     ropes: Vec<Option<RopeTable>>,
     stage: usize,
@@ -82,7 +83,7 @@ pub struct Work {
     pub layers: u64,
     /// In the unembedding.
     pub unembedding: u64,
-    /// Rows that went through a sublayer, summed over sublayers.
+    /// Rows that reached a sublayer, summed over sublayers; also those that it then passed by.
     pub rows: u64,
 }
 
@@ -104,8 +105,6 @@ pub struct Output {
     /// With [`Ask::boundaries`]: the stream before each sublayer and after the last, 2L + 1 of them. Parallel
     /// blocks repeat the block's input between their sublayers.
     pub boundaries: Vec<Tensor>,
-    /// Sublayers evaluated.
-    pub sublayers: usize,
     /// What it cost.
     pub work: Work,
 }
@@ -188,9 +187,10 @@ impl Pass {
         })
     }
 
-    /// Let the first image tokens stand for an image.
-    pub fn show(&mut self, image: Option<&Arc<ImageRows>>) {
-        self.image = image.cloned();
+    /// Let the first image tokens stand for an image; `earlier` are the tokens before the pass's own.
+    pub fn show(&mut self, image: Option<&Arc<ImageRows>>, earlier: &[u32]) {
+        let before = |image: &ImageRows| earlier.iter().filter(|&&id| id == image.token).count();
+        self.image = image.map(|image| (Arc::clone(image), before(image)));
     }
 
     /// Start at block `layer` from its input `x` `[rows, d]` instead of from the tokens.
@@ -199,16 +199,11 @@ impl Pass {
         self.x = Some(x);
     }
 
-    /// Start before one of the 2L sublayers (2L = the unembedding) from the stream there, as [`Output::boundaries`] holds
-    /// it. An FFN beside its attention starts with the block.
-    pub fn enter_before(&mut self, sublayer: usize, boundaries: &[Tensor]) -> Result<usize> {
-        let parallel = |layer: &LayerSpec| layer.residual == Residual::Parallel;
-        let beside = self.model.spec.layers.get(sublayer / 2).is_some_and(parallel);
-        let entry = if beside { sublayer - sublayer % 2 } else { sublayer };
-        let x = boundaries.get(entry).ok_or_else(|| Error::Internal(format!("no boundary {entry}")))?;
-        self.stage = 1 + entry;
-        self.x = Some(x.clone());
-        Ok(entry)
+    /// Start before one of the 2L sublayers (2L = the unembedding) from the stream there. An FFN beside its attention starts
+    /// with the block.
+    pub fn enter_before(&mut self, sublayer: usize, x: Tensor) {
+        self.stage = 1 + sublayer;
+        self.x = Some(x);
     }
 
     /// End after block `layer`, without logits.
@@ -231,7 +226,6 @@ impl Pass {
             self.embed()
         } else if stage < last {
             let layer = (stage - 1) / 2;
-            self.out.sublayers += 1;
             self.out.work.rows += self.rows() as u64;
             if stage % 2 == 1 { self.attention(layer) } else { self.ffn(layer) }
         } else {
@@ -293,8 +287,8 @@ impl Pass {
     fn embed(&mut self) -> Result<()> {
         let model = Arc::clone(&self.model);
         let mut x = model.weights.embed.rows(&self.tokens)?;
-        if let Some(image) = &self.image {
-            x = image.put(&x, &self.tokens)?;
+        if let Some((image, before)) = &self.image {
+            x = image.put(&x, &self.tokens, *before)?;
         }
         if let Some(project) = &model.weights.project_in {
             x = project.apply(&x)?;
