@@ -63,17 +63,41 @@ fn tokens(engine: &Engine, len: usize) -> Input {
 }
 
 /// Least, median and most milliseconds of some repeats, after one that does not count.
-fn timed(repeats: usize, mut work: impl FnMut() -> Result<()>) -> Result<[f64; 3]> {
-    work()?;
-    let mut times = Vec::with_capacity(repeats);
+fn timed(repeats: usize, work: impl FnMut() -> Result<()>) -> Result<[f64; 3]> {
+    timed_beside(repeats, || Ok(()), work).map(|(_, times)| times)
+}
+
+/// The same of two works in turn, so that a machine that slows down slows both; then the median of their ratios.
+fn paired(
+    repeats: usize,
+    first: impl FnMut() -> Result<()>,
+    second: impl FnMut() -> Result<()>,
+) -> Result<([f64; 3], f64)> {
+    let (ratio, times) = timed_beside(repeats, first, second)?;
+    Ok((times, ratio))
+}
+
+fn timed_beside(
+    repeats: usize,
+    mut first: impl FnMut() -> Result<()>,
+    mut second: impl FnMut() -> Result<()>,
+) -> Result<(f64, [f64; 3])> {
+    first()?;
+    second()?;
+    let (mut times, mut ratios) = (Vec::with_capacity(repeats), Vec::with_capacity(repeats));
     for _ in 0..repeats {
         let begin = Instant::now();
-        work()?;
-        times.push(1e3 * begin.elapsed().as_secs_f64());
+        first()?;
+        let before = begin.elapsed().as_secs_f64();
+        second()?;
+        let own = begin.elapsed().as_secs_f64() - before;
+        times.push(1e3 * own);
+        ratios.push(own / before);
     }
     times.sort_by(f64::total_cmp);
-    let at = |index: usize| times.get(index).copied().unwrap_or(f64::NAN);
-    Ok([at(0), at(repeats / 2), at(repeats - 1)])
+    ratios.sort_by(f64::total_cmp);
+    let at = |sorted: &[f64], index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
+    Ok((at(&ratios, repeats / 2), [at(&times, 0), at(&times, repeats / 2), at(&times, repeats - 1)]))
 }
 
 fn spread([least, median, most]: [f64; 3]) -> Vec<(&'static str, f64)> {
@@ -91,7 +115,8 @@ fn passes(engine: &Engine, len: usize, peers: &Peers) -> Result<Vec<Row>> {
     let capture = Site::all(&engine.model.spec).into_iter().collect();
     let everything = Ask { capture, ..plain };
     let time = timed(REPEATS, || whole(engine, &tokens, &plain))?;
-    let captured = timed(REPEATS, || whole(engine, &tokens, &everything))?;
+    let (captured, ratio) =
+        paired(REPEATS, || whole(engine, &tokens, &plain), || whole(engine, &tokens, &everything))?;
     let work = engine.pass(&tokens, &Schedule::none(), plain, &never)?.0.work;
     let rate = (work.layers + work.unembedding) as f64 / time[1] / 1e6;
     let mut figures = spread(time);
@@ -99,7 +124,6 @@ fn passes(engine: &Engine, len: usize, peers: &Peers) -> Result<Vec<Row>> {
     let peer = if len == LEN { peers.against("hf.forward", time[1], 1.1, &mut figures) } else { None };
     let forward =
         Row { what: format!("forward, {len} tokens, all logits"), figures, unit: "ms", target: peer };
-    let ratio = captured[1] / time[1];
     let mut figures = spread(captured);
     figures.push(("ratio", ratio));
     let target = Some(("ratio at most 1.10 of the same without".into(), ratio <= 1.10));
@@ -112,7 +136,6 @@ fn passes(engine: &Engine, len: usize, peers: &Peers) -> Result<Vec<Row>> {
 /// Sublayers taken out one by one: the share of the full pass's operations, and the time.
 fn toggles(engine: &mut Engine) -> Result<Vec<Row>> {
     let tokens = tokens(engine, LEN);
-    let full = timed(REPEATS, || whole(engine, &tokens, &Ask::default()))?[1];
     let base = engine.run_schedule(&tokens, Schedule::none(), &never)?;
     let all = (base.work.layers + base.work.unembedding) as f64;
     let layers = engine.model.spec.n_layers();
@@ -121,9 +144,13 @@ fn toggles(engine: &mut Engine) -> Result<Vec<Row>> {
         let skip = Skip { sublayer: Sublayer { layer, part: Part::Attn }, positions: Positions::All };
         let plan = Plan { items: vec![Change::Skip(skip).into()], ..Plan::default() };
         let schedule = engine.schedule(&plan, &tokens, &never)?;
-        let time = timed(REPEATS, || last(engine, &base, &schedule).map(|_| ()))?;
+        let (time, ratio) = paired(
+            REPEATS,
+            || whole(engine, &tokens, &Ask::default()),
+            || last(engine, &base, &schedule).map(|_| ()),
+        )?;
         let work = last(engine, &base, &schedule)?;
-        let (share, ratio) = (work as f64 / all, time[1] / full);
+        let share = work as f64 / all;
         let mut figures = spread(time);
         figures.extend([("share of the operations", share), ("of a full pass", ratio)]);
         rows.push(Row {
