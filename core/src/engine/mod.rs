@@ -276,7 +276,7 @@ impl Engine {
             .boundaries
             .get(2 * layer)
             .ok_or_else(|| Error::Input(format!("there is no layer {layer}")))?;
-        pass.enter(layer, input.clone());
+        pass.enter_before(2 * layer, input.clone());
         pass.stop_after(layer);
         Ok(pass.run(cancelled)?.captures)
     }
@@ -301,7 +301,7 @@ impl Engine {
         let ask = Ask { logits: Logits::All, ..Ask::default() };
         let (model, schedule) = (Arc::clone(&self.model), Arc::clone(&run.schedule));
         let mut pass = Pass::new(model, schedule, Arc::clone(&run.cache), rows, start, ask)?;
-        pass.enter(self.model.spec.n_layers(), stream.narrow(0, start, len)?);
+        pass.enter_before(2 * self.model.spec.n_layers(), stream.narrow(0, start, len)?);
         Ok(pass.run(cancelled)?.logits.ok_or_else(missing)?.to_vec2()?)
     }
 

@@ -199,7 +199,7 @@ fn tower(
     shards: &[Shard],
     optimiser: &mut AdamW,
 ) -> Result<Losses> {
-    let patches = shards.iter().map(|shard| shard.patches[0].len()).sum::<usize>();
+    let patches = patches_of(shards);
     let (grads, losses) = side_by_side(shards, |_, Shard { batch, patches: truth }| {
         let pictures = batch.pictures.as_ref().ok_or_else(|| Error::Internal("no pictures".into()))?;
         let loss = (patches::surprisal(model, heads, &loss::see(model, pictures)?, truth)? / patches as f64)?;
@@ -208,6 +208,11 @@ fn tower(
     let rate = rate(TOWER_RATE, optimiser.step, options.tower_until());
     optimiser.update(&grads, rate, CLIP, |name| of_tower(name) || patches::is_ours(name))?;
     Ok(losses)
+}
+
+/// Patches of a step, all parts together.
+fn patches_of(shards: &[Shard]) -> usize {
+    shards.iter().map(|shard| shard.patches[0].len()).sum()
 }
 
 /// Whether a parameter belongs to the part of the tower that is read.
@@ -225,7 +230,7 @@ fn modules(
 ) -> Result<Losses> {
     let weight = (1.0 - options.done(optimiser.step) / PATCHES_UNTIL).max(0.0);
     let whole: f64 = shards.iter().flat_map(|shard| &shard.batch.weights).map(|&x| f64::from(x)).sum();
-    let patches = shards.iter().map(|shard| shard.patches[0].len()).sum::<usize>();
+    let patches = patches_of(shards);
     let step = optimiser.step;
     let (grads, losses) = side_by_side(shards, |number, Shard { batch, patches: truth }| {
         let seen = batch.pictures.as_ref().map(|pictures| loss::see(model, pictures)).transpose()?;
@@ -251,8 +256,10 @@ fn modules(
         let seen = patches > 0;
         if patches::is_ours(name) {
             seen && weight > 0.0
-        } else if name.starts_with("vision_tower") || name.starts_with("multi_modal") {
-            seen && !name.contains(UNREAD)
+        } else if name.starts_with("vision_tower") {
+            seen && of_tower(name)
+        } else if name.starts_with("multi_modal") {
+            seen
         } else {
             !name.contains(".routers.")
         }

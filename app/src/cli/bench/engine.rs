@@ -64,24 +64,16 @@ fn tokens(engine: &Engine, len: usize) -> Input {
 
 /// Least, median and most milliseconds of some repeats, after one that does not count.
 fn timed(repeats: usize, work: impl FnMut() -> Result<()>) -> Result<[f64; 3]> {
-    timed_beside(repeats, || Ok(()), work).map(|(_, times)| times)
+    paired(repeats, || Ok(()), work).map(|(times, _)| times)
 }
 
-/// The same of two works in turn, so that a machine that slows down slows both; then the median of their ratios.
+/// The same of the second of two works in turn, so that a machine that slows down slows both; and the median of what it
+/// takes as a multiple of the first.
 fn paired(
-    repeats: usize,
-    first: impl FnMut() -> Result<()>,
-    second: impl FnMut() -> Result<()>,
-) -> Result<([f64; 3], f64)> {
-    let (ratio, times) = timed_beside(repeats, first, second)?;
-    Ok((times, ratio))
-}
-
-fn timed_beside(
     repeats: usize,
     mut first: impl FnMut() -> Result<()>,
     mut second: impl FnMut() -> Result<()>,
-) -> Result<(f64, [f64; 3])> {
+) -> Result<([f64; 3], f64)> {
     first()?;
     second()?;
     let (mut times, mut ratios) = (Vec::with_capacity(repeats), Vec::with_capacity(repeats));
@@ -97,7 +89,7 @@ fn timed_beside(
     times.sort_by(f64::total_cmp);
     ratios.sort_by(f64::total_cmp);
     let at = |sorted: &[f64], index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
-    Ok((at(&ratios, repeats / 2), [at(&times, 0), at(&times, repeats / 2), at(&times, repeats - 1)]))
+    Ok(([at(&times, 0), at(&times, repeats / 2), at(&times, repeats - 1)], at(&ratios, repeats / 2)))
 }
 
 fn spread([least, median, most]: [f64; 3]) -> Vec<(&'static str, f64)> {

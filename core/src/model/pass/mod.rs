@@ -193,12 +193,6 @@ impl Pass {
         self.image = image.map(|image| (Arc::clone(image), before(image)));
     }
 
-    /// Start at block `layer` from its input `x` `[rows, d]` instead of from the tokens.
-    pub fn enter(&mut self, layer: usize, x: Tensor) {
-        self.stage = 1 + 2 * layer;
-        self.x = Some(x);
-    }
-
     /// Start before one of the 2L sublayers (2L = the unembedding) from the stream there. An FFN beside its attention starts
     /// with the block.
     pub fn enter_before(&mut self, sublayer: usize, x: Tensor) {
@@ -444,15 +438,15 @@ impl Pass {
 
     fn rope(&mut self, layer: usize) -> Result<Option<RopeTable>> {
         let Some(index) = self.model.rope_of.get(layer).copied().flatten() else { return Ok(None) };
+        if let Some(Some(known)) = self.ropes.get(index) {
+            return Ok(Some(known.clone()));
+        }
         let positions: Vec<usize> = self.positions().collect();
         let (Some(slot), Some(spec)) = (self.ropes.get_mut(index), self.model.ropes.get(index)) else {
             return Ok(None);
         };
-        if slot.is_none() {
-            let len = positions.last().map_or(0, |last| last + 1);
-            *slot = Some(RopeTable::new(spec, &positions, len)?);
-        }
-        Ok(slot.clone())
+        let len = positions.last().map_or(0, |last| last + 1);
+        Ok(slot.insert(RopeTable::new(spec, &positions, len)?).clone().into())
     }
 
     fn unembed(&mut self) -> Result<()> {
