@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
+mod attend;
 pub mod cache;
 pub mod family;
 pub mod fields;

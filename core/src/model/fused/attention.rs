@@ -64,6 +64,19 @@ impl Masked {
         }
     }
 
+    /// Raw scores of row `index` to its pattern, in place: scale, cap, mask and softmax.
+    #[inline(always)]
+    pub fn weigh(&self, index: usize, row: &mut [f32]) {
+        let seen = self.keys(index, row.len());
+        // Past the last key a query sees every weight is 0, and 0 adds nothing to the sum.
+        let (seen_or_before, after) = row.split_at_mut(seen.end);
+        after.fill(0.0);
+        for (key, x) in seen_or_before.iter_mut().enumerate() {
+            *x = if key < seen.start { f32::NEG_INFINITY } else { self.score(*x) };
+        }
+        soften(seen_or_before);
+    }
+
     /// One row of scores.
     #[inline(always)]
     fn fill(&self, index: usize, raw: &[f32], out: &mut [f32]) {
@@ -188,13 +201,8 @@ impl CustomOp1 for Pattern {
         let (raw, (_, _, keys)) = (slice(storage, layout)?, layout.shape().dims3()?);
         let mut out = vec![0f32; raw.len()];
         rows(&mut out, keys, |index, out| {
-            // Past the last key a query sees every weight is 0, and 0 adds nothing to the sum.
-            let end = self.0.keys(index, keys).end;
-            let (Some(out), Some(raw)) = (out.get_mut(..end), row(raw, keys, index).get(..end)) else {
-                return;
-            };
-            self.0.fill(index, raw, out);
-            soften(out);
+            out.copy_from_slice(row(raw, keys, index));
+            self.0.weigh(index, out);
         });
         Ok((CpuStorage::F32(out), layout.shape().clone()))
     }

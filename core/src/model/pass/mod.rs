@@ -10,7 +10,7 @@ use std::sync::Arc;
 use candle_core::Tensor;
 use serde::Serialize;
 
-use super::cache::Forks;
+use super::attend::Readers;
 use super::fused::{self, Masked, Visible};
 use super::ops::{self, RopeTable};
 use super::weights::{LayerWeights, NormWeights};
@@ -381,10 +381,6 @@ impl Pass {
         let q = heads(weights.query.apply(read)?, attn.heads)?;
         let k = heads(weights.key.apply(read)?, attn.kv_heads)?;
         let v = heads(weights.value.apply(read)?, attn.kv_heads)?;
-        let widths = 2 * (attn.heads + attn.kv_heads) * attn.d_head * self.model.spec.d_model;
-        let keys = self.strands.first().map_or(0, Strand::end);
-        // Scores and mixture read all keys; hidden ones are computed as well.
-        self.out.work.layers += (2 * rows * (widths + 2 * attn.heads * attn.d_head * keys)) as u64;
         let mut q = self.hook(layer, Hook::Q, q)?;
         let mut k = self.hook(layer, Hook::K, k)?;
         let v = self.hook(layer, Hook::V, v)?;
@@ -398,31 +394,39 @@ impl Pass {
             let rotated = fused::rotate(&k, &table)?;
             k = self.hook(layer, Hook::RotK, rotated)?;
         }
-        let (spans, forks) = if self.forks {
+        let readers = if self.forks {
             let spans: Vec<(usize, usize)> = self.strands.iter().map(Strand::span).collect();
-            (spans.iter().map(|(_, rows)| *rows).collect(), Some(Forks::new(&spans, &k, &v)?))
+            Readers::of_forks(&spans, &k, &v)?
         } else {
+            let keys = self.strands.first().map_or(0, Strand::end);
             self.cache.write(layer, keys - rows, &k, &v)?;
-            (Vec::new(), None)
-        };
-        let raw = match &forks {
-            Some(forks) => forks.raw(&self.cache, layer, &q, &spans)?,
-            None => self.cache.raw(layer, &q, keys)?,
+            Readers::of_cache(rows, keys)
         };
         let masked = Masked { scale: attn.scale, cap: attn.soft_cap, visible: self.visible(attn.window) };
-        let pattern = if self.looks_at(Site::block(layer, Hook::AttnScores)) {
-            let scores = self.hook(layer, Hook::AttnScores, fused::scores(&raw, &masked)?)?;
-            fused::softmax(&scores)?
+        let projections = 2 * (attn.heads + attn.kv_heads) * attn.d_head * self.model.spec.d_model;
+        // Counted as if nobody looked at scores or pattern.
+        let pairs = readers.pairs(&masked.visible) * attn.heads * attn.d_head;
+        self.out.work.layers += (2 * (rows * projections + 2 * pairs)) as u64;
+        let mixed = if [Hook::AttnScores, Hook::Pattern].iter().any(|&h| self.looks_at(Site::block(layer, h))) {
+            let raw = readers.raw(&self.cache, layer, &q)?;
+            let pattern = self.pattern(layer, &raw, &masked)?;
+            readers.mix(&self.cache, layer, &pattern)?
         } else {
-            fused::pattern(&raw, &masked)?
-        };
-        let pattern = self.hook(layer, Hook::Pattern, pattern)?;
-        let mixed = match &forks {
-            Some(forks) => forks.mix(&self.cache, layer, &pattern, &spans)?,
-            None => self.cache.mix(layer, &pattern)?,
+            readers.attend(&self.cache, layer, &q, &masked)?
         };
         let z = self.hook(layer, Hook::Z, mixed)?;
         weights.out.apply(&z.reshape((rows, attn.heads * attn.d_head))?)
+    }
+
+    /// The pattern, with its sites.
+    fn pattern(&mut self, layer: usize, raw: &Tensor, masked: &Masked) -> Result<Tensor> {
+        let pattern = if self.looks_at(Site::block(layer, Hook::AttnScores)) {
+            let scores = self.hook(layer, Hook::AttnScores, fused::scores(raw, masked)?)?;
+            fused::softmax(&scores)?
+        } else {
+            fused::pattern(raw, masked)?
+        };
+        self.hook(layer, Hook::Pattern, pattern)
     }
 
     /// The keys that each row's query sees: its own and those before it, within the window.

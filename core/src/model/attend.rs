@@ -1,0 +1,328 @@
+//! Queries read keys and values: in one piece where nobody looks at scores or pattern, in three where somebody does, with
+//! the same bits.
+
+use std::ops::Range;
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor};
+
+use super::KvCache;
+use super::cache::Layer;
+use super::fused::{Masked, PANEL, Product, Visible, WORTH, each, slice};
+use crate::error::{Error, Result};
+
+/// Query rows of one head that are done together: their scores stay in the cache, and keys that all of them are before are
+/// left out.
+const TILE: usize = 48;
+
+/// Whose keys and values the rows of a pass read, in the order of the rows: the first positions of a cache, and behind them
+/// some of their own.
+pub struct Readers(Vec<Reader>);
+
+struct Reader {
+    /// Query rows.
+    rows: usize,
+    /// Positions of the cache.
+    shared: usize,
+    own: Layer,
+}
+
+impl Readers {
+    /// Rows that read the positions `0 .. keys` of the cache.
+    pub fn of_cache(rows: usize, keys: usize) -> Self {
+        Self(vec![Reader { rows, shared: keys, own: Layer::new(0, 0, 0) }])
+    }
+
+    /// Sequences that go on from one cache, each at the position and with as many rows as `forks` says. `k`, `v`
+    /// `[all rows, kv_heads, d_head]`.
+    pub fn of_forks(forks: &[(usize, usize)], k: &Tensor, v: &Tensor) -> Result<Self> {
+        let (_, heads, d_head) = k.dims3()?;
+        let [k, v] = [k, v].map(|x| x.flatten_all()?.to_vec1::<f32>());
+        let (k, v) = (k?, v?);
+        let (mut k, mut v) = (k.as_slice(), v.as_slice());
+        let mut readers = Vec::with_capacity(forks.len());
+        for &(shared, rows) in forks {
+            let mut own = Layer::new(heads, d_head, rows);
+            let size = rows * heads * d_head;
+            let parts = k.split_off(..size).zip(v.split_off(..size));
+            let (k, v) = parts.ok_or_else(|| Error::Internal("fewer rows than forks".into()))?;
+            own.write(0, k, v);
+            readers.push(Reader { rows, shared, own });
+        }
+        Ok(Self(readers))
+    }
+
+    /// q k^T of a layer, before scale, cap and mask. `q` `[rows, heads, d_head]`; returns `[heads, rows, keys]`. Query head
+    /// h reads key head h / (heads / kv_heads). All readers end at one position.
+    pub fn raw(&self, cache: &KvCache, layer: usize, q: &Tensor) -> Result<Tensor> {
+        let shared = cache.layer(layer)?;
+        Ok(q.contiguous()?.apply_op1_no_bwd(&Raw(&self.spans(&shared)))?)
+    }
+
+    /// pattern v of a layer. `pattern` `[heads, rows, keys]`; returns `[rows, heads, d_head]`.
+    pub fn mix(&self, cache: &KvCache, layer: usize, pattern: &Tensor) -> Result<Tensor> {
+        let shared = cache.layer(layer)?;
+        Ok(pattern.contiguous()?.apply_op1_no_bwd(&Mix { spans: &self.spans(&shared), d_head: shared.d_head })?)
+    }
+
+    /// [`Readers::mix`] of the pattern of [`Readers::raw`], which is nowhere kept. `q` `[rows, heads, d_head]`; returns the
+    /// same.
+    pub fn attend(&self, cache: &KvCache, layer: usize, q: &Tensor, masked: &Masked) -> Result<Tensor> {
+        let shared = cache.layer(layer)?;
+        Ok(q.contiguous()?.apply_op1_no_bwd(&Attend { spans: &self.spans(&shared), masked })?)
+    }
+
+    /// Pairs of query and key of one head for which [`Readers::attend`] multiplies.
+    pub fn pairs(&self, visible: &Visible) -> usize {
+        let mut first = 0;
+        let mut pairs = 0;
+        for reader in &self.0 {
+            let keys = reader.shared + reader.own.capacity;
+            pairs += tiles(first, reader.rows, keys, visible)
+                .map(|(rows, end)| rows.len() * end)
+                .sum::<usize>();
+            first += reader.rows;
+        }
+        pairs
+    }
+
+    fn spans<'a>(&'a self, shared: &'a Layer) -> Vec<Span<'a>> {
+        let span = |reader: &'a Reader| Span {
+            rows: reader.rows,
+            parts: [(shared, reader.shared), (&reader.own, reader.own.capacity)],
+        };
+        self.0.iter().map(span).collect()
+    }
+}
+
+/// Rows that read one sequence of keys and values, in two parts.
+struct Span<'a> {
+    rows: usize,
+    /// Whose, and how many of its positions, from the first on.
+    parts: [(&'a Layer, usize); 2],
+}
+
+impl Span<'_> {
+    fn keys(&self) -> usize {
+        self.parts.iter().map(|(_, count)| count).sum()
+    }
+
+    /// q k^T of a query head for rows of queries. Each row of `out` is as long as the keys that are read.
+    #[inline(always)]
+    fn score(&self, arch: pulp::Arch, (head, heads): (usize, usize), q: &[&[f32]], mut out: Vec<&mut [f32]>) {
+        for (layer, count) in self.parts {
+            let mut part: Vec<&mut [f32]> = out
+                .iter_mut()
+                .filter_map(|row| {
+                    let count = count.min(row.len());
+                    row.split_off_mut(..count)
+                })
+                .collect();
+            let count = part.first().map_or(0, |row| row.len());
+            if count == 0 {
+                continue;
+            }
+            let [panels, _] = layer.head(head * layer.heads / heads);
+            let panels = panels.get(..count.div_ceil(PANEL) * PANEL * layer.d_head).unwrap_or_default();
+            arch.dispatch(Product { x: q, panels, span: layer.d_head, y: &mut part });
+        }
+    }
+
+    /// Rows of a pattern times the values of a query head's key head.
+    #[inline(always)]
+    fn mix(
+        &self,
+        arch: pulp::Arch,
+        (head, heads): (usize, usize),
+        pattern: &[&[f32]],
+        out: &mut [&mut [f32]],
+    ) {
+        let mut from = 0;
+        for (layer, count) in self.parts {
+            let part = |row: &&'_ [f32]| -> usize { count.min(row.len().saturating_sub(from)) };
+            let count = pattern.first().map_or(0, part);
+            if count == 0 {
+                continue;
+            }
+            let x: Vec<&[f32]> = pattern.iter().filter_map(|row| row.get(from..from + count)).collect();
+            let [_, panels] = layer.head(head * layer.heads / heads);
+            arch.dispatch(Product { x: &x, panels, span: layer.capacity, y: out });
+            from += count;
+        }
+    }
+}
+
+/// Pieces of the rows `first .. first + rows`, with the keys that are read for each: up to the last one that any of its
+/// rows sees.
+fn tiles(
+    first: usize,
+    rows: usize,
+    keys: usize,
+    visible: &Visible,
+) -> impl Iterator<Item = (Range<usize>, usize)> {
+    (first..first + rows).step_by(TILE).map(move |begin| {
+        let rows = begin..(begin + TILE).min(first + rows);
+        let seen = visible.get(rows.clone()).unwrap_or_default();
+        let end = seen.iter().map(|seen| seen.end).max().unwrap_or(0);
+        (rows, end.min(keys))
+    })
+}
+
+/// Whether rows of `heads` heads of `d_head` can read the spans.
+fn check(spans: &[Span], heads: usize, d_head: Option<usize>, rows: usize) -> candle_core::Result<()> {
+    let fits = |(layer, keys): &(&Layer, usize)| {
+        *keys == 0
+            || *keys <= layer.capacity
+                && heads.is_multiple_of(layer.heads.max(1))
+                && d_head.is_none_or(|d_head| d_head == layer.d_head)
+    };
+    if spans.iter().flat_map(|span| &span.parts).all(fits)
+        && spans.iter().map(|span| span.rows).sum::<usize>() == rows
+    {
+        return Ok(());
+    }
+    candle_core::bail!("{rows} rows of {heads} heads do not fit the keys and values")
+}
+
+/// The pieces `[d_head]` of rows `[rows, heads, d_head]`, head by head.
+fn by_head(out: &mut [f32], heads: usize, d_head: usize) -> Vec<Vec<&mut [f32]>> {
+    let mut by_head: Vec<Vec<&mut [f32]>> = Vec::new();
+    by_head.resize_with(heads, Vec::new);
+    for row in out.chunks_exact_mut((heads * d_head).max(1)) {
+        for (head, piece) in by_head.iter_mut().zip(row.chunks_exact_mut(d_head)) {
+            head.push(piece);
+        }
+    }
+    by_head
+}
+
+/// Take the first `count`.
+fn take<T>(all: &mut Vec<T>, count: usize) -> Vec<T> {
+    let later = all.split_off(count.min(all.len()));
+    std::mem::replace(all, later)
+}
+
+struct Raw<'a>(&'a [Span<'a>]);
+
+impl CustomOp1 for Raw<'_> {
+    fn name(&self) -> &'static str {
+        "attention-raw"
+    }
+
+    fn cpu_fwd(&self, q: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        let (rows, heads, d_head) = layout.shape().dims3()?;
+        let spans = self.0;
+        check(spans, heads, Some(d_head), rows)?;
+        let keys = spans.first().map_or(0, Span::keys);
+        let q = slice(q, layout)?;
+        let mut out = vec![0.0; heads * rows * keys];
+        let mut jobs = Vec::with_capacity(heads * spans.len());
+        for (head, mut out) in out.chunks_exact_mut((rows * keys).max(1)).enumerate() {
+            let mut first = 0;
+            for span in spans {
+                let Some(own) = out.split_off_mut(..span.rows * keys) else { break };
+                jobs.push((head, first, span, own));
+                first += span.rows;
+            }
+        }
+        let arch = pulp::Arch::new();
+        run(jobs, rows * keys * heads * d_head, |(head, first, span, out)| {
+            let q = queries(q, d_head, (head, heads), first..first + span.rows);
+            span.score(arch, (head, heads), &q, out.chunks_exact_mut(keys).collect());
+        });
+        Ok((CpuStorage::F32(out), (heads, rows, keys).into()))
+    }
+}
+
+/// The queries of one head.
+fn queries(q: &[f32], d_head: usize, (head, heads): (usize, usize), rows: Range<usize>) -> Vec<&[f32]> {
+    q.chunks_exact(d_head).skip(rows.start * heads + head).step_by(heads).take(rows.len()).collect()
+}
+
+struct Mix<'a> {
+    spans: &'a [Span<'a>],
+    d_head: usize,
+}
+
+impl CustomOp1 for Mix<'_> {
+    fn name(&self) -> &'static str {
+        "attention-mix"
+    }
+
+    fn cpu_fwd(&self, pattern: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        let (heads, rows, keys) = layout.shape().dims3()?;
+        let Self { spans, d_head } = *self;
+        check(spans, heads, None, rows)?;
+        let pattern = slice(pattern, layout)?;
+        let mut out = vec![0.0; rows * heads * d_head];
+        let mut jobs = Vec::with_capacity(heads * spans.len());
+        for (head, mut pieces) in by_head(&mut out, heads, d_head).into_iter().enumerate() {
+            let mut first = 0;
+            for span in spans {
+                jobs.push((head, first, span, take(&mut pieces, span.rows)));
+                first += span.rows;
+            }
+        }
+        let arch = pulp::Arch::new();
+        run(jobs, rows * keys * heads * d_head, |(head, first, span, mut y)| {
+            let x: Vec<&[f32]> =
+                pattern.chunks_exact(keys).skip(head * rows + first).take(span.rows).collect();
+            span.mix(arch, (head, heads), &x, &mut y);
+        });
+        Ok((CpuStorage::F32(out), (rows, heads, d_head).into()))
+    }
+}
+
+struct Attend<'a> {
+    spans: &'a [Span<'a>],
+    masked: &'a Masked,
+}
+
+impl CustomOp1 for Attend<'_> {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn cpu_fwd(&self, q: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        let (rows, heads, d_head) = layout.shape().dims3()?;
+        let Self { spans, masked } = *self;
+        check(spans, heads, Some(d_head), rows)?;
+        let q = slice(q, layout)?;
+        let mut out = vec![0.0; rows * heads * d_head];
+        let mut jobs = Vec::new();
+        let mut size = 0;
+        for (head, mut pieces) in by_head(&mut out, heads, d_head).into_iter().enumerate() {
+            let mut first = 0;
+            for span in spans {
+                for (rows, end) in tiles(first, span.rows, span.keys(), &masked.visible) {
+                    size += rows.len() * end * d_head;
+                    let pieces = take(&mut pieces, rows.len());
+                    jobs.push((head, rows, end, span, pieces));
+                }
+                first += span.rows;
+            }
+        }
+        let arch = pulp::Arch::new();
+        run(jobs, size, |(head, rows, end, span, mut y)| {
+            let q = queries(q, d_head, (head, heads), rows.clone());
+            let mut scores = vec![0.0; rows.len() * end];
+            span.score(arch, (head, heads), &q, scores.chunks_exact_mut(end.max(1)).collect());
+            arch.dispatch(|| {
+                for (row, scores) in rows.zip(scores.chunks_exact_mut(end.max(1))) {
+                    masked.weigh(row, scores);
+                }
+            });
+            let pattern: Vec<&[f32]> = scores.chunks_exact(end.max(1)).collect();
+            span.mix(arch, (head, heads), &pattern, &mut y);
+        });
+        Ok((CpuStorage::F32(out), layout.shape().clone()))
+    }
+}
+
+/// Jobs of `size` multiply-adds together, on all cores where that is worth it.
+fn run<T: Send>(jobs: Vec<T>, size: usize, job: impl Fn(T) + Sync + Send) {
+    if size < WORTH {
+        jobs.into_iter().for_each(job);
+    } else {
+        each(jobs, job);
+    }
+}
