@@ -6,7 +6,7 @@ use candle_core::Tensor;
 
 use super::{Engine, Run};
 use crate::error::{Error, Result};
-use crate::model::{Ask, Branch, Logits, Pass, Residual};
+use crate::model::{Ask, Branch, KvCache, Logits, Pass, Residual};
 use crate::plan::schedule::Schedule;
 
 /// Multiply-adds of a sublayer that take about a twentieth of a second on two cores.
@@ -43,7 +43,17 @@ impl Engine {
 
     /// A pass over branches of a run; its logits come branch by branch.
     pub fn branches(&self, run: &Run, branches: Vec<Branch>, logits: Logits) -> Result<Pass> {
-        Pass::of_branches(Arc::clone(&self.model), Arc::clone(&run.cache), branches, logits)
+        let ask = Ask { logits, ..Ask::default() };
+        Pass::of_branches(Arc::clone(&self.model), Arc::clone(&run.cache), branches, ask)
+    }
+
+    /// A pass over branches that begin with their first position, and so share nothing with any run.
+    pub fn from_the_start(&self, branches: Vec<Branch>, ask: Ask) -> Result<Pass> {
+        if branches.iter().any(|branch| branch.start > 0) {
+            return Err(Error::Internal("a branch that lacks its first positions".into()));
+        }
+        let nothing = Arc::new(KvCache::new(&self.model.spec, 0)?);
+        Pass::of_branches(Arc::clone(&self.model), nothing, branches, ask)
     }
 
     /// Rows that one pass should take of branches: enough to keep the cores busy, few enough that a sublayer ends soon and

@@ -19,7 +19,7 @@ use crate::site::Site;
 
 mod branch;
 mod decode;
-mod memory;
+pub(crate) mod memory;
 mod open;
 mod surrogate;
 

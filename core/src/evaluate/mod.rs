@@ -89,12 +89,11 @@ pub fn evaluate(
     progress: &mut dyn FnMut(&str),
 ) -> Result<Card> {
     let begin = Instant::now();
-    let seed = checkpoint.config().get("sluice").and_then(|ours| ours.get("world_seed"));
-    let seed = seed.and_then(serde_json::Value::as_u64).ok_or_else(|| {
+    let world = World::of(checkpoint).ok_or_else(|| {
         Error::Input("a report card is for checkpoints that sluice train made: no sluice.world_seed".into())
     })?;
     let engine::Opened { engine, card } = engine::open(checkpoint, &mut |_, _| {}, &engine::never)?;
-    let subject = Subject { world: World::new(seed), split: amount.split, engine };
+    let subject = Subject { world, split: amount.split, engine };
     progress("questions about pictures");
     let presence = presence::measure(&subject, amount.questions)?;
     progress("descriptions");
@@ -105,7 +104,7 @@ pub fn evaluate(
     Ok(Card {
         command,
         checkpoint: [card.name, card.fingerprint],
-        seed,
+        seed: subject.world.seed(),
         amount,
         seconds: begin.elapsed().as_secs_f32(),
         parameters: card.parameters,

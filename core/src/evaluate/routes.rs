@@ -189,11 +189,7 @@ fn batches(subject: &Subject, sequences: usize) -> Result<Vec<Batch>> {
         }
         let (mut ids, mut document) = (Vec::new(), sequence << 5);
         while ids.len() <= LEN {
-            let text = if sequence % 2 == 0 {
-                subject.world.told(subject.split, document)
-            } else {
-                subject.world.story(subject.split, document)
-            };
+            let text = subject.world.document(subject.split, sequence, document);
             ids.extend(subject.tokens(&text, true)?);
             document += 1;
         }

@@ -1,9 +1,9 @@
-//! Queries read keys and values: in one piece where nobody looks at scores or pattern, in three where somebody does, with
+//! Queries read keys and values: in one piece where nobody changes scores or pattern, in three where somebody does, with
 //! the same bits.
 
 use std::ops::Range;
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, Device, Layout, Shape, Storage, Tensor};
 
 use super::KvCache;
 use super::cache::Layer;
@@ -17,6 +17,25 @@ const TILE: usize = 48;
 /// Whose keys and values the rows of a pass read, in the order of the rows: the first positions of a cache, and behind them
 /// some of their own.
 pub struct Readers(Vec<Reader>);
+
+/// What of attention is kept on the way.
+#[derive(Clone, Copy, Debug)]
+pub struct Keep {
+    /// Scores after scale, cap and mask.
+    pub scores: bool,
+    /// Their softmax.
+    pub pattern: bool,
+}
+
+/// What attention gives.
+pub struct Attended {
+    /// `[rows, heads, d_head]`
+    pub mixed: Tensor,
+    /// `[heads, rows, keys]`, where asked for.
+    pub scores: Option<Tensor>,
+    /// The same.
+    pub pattern: Option<Tensor>,
+}
 
 struct Reader {
     /// Query rows.
@@ -61,14 +80,22 @@ impl Readers {
     /// pattern v of a layer. `pattern` `[heads, rows, keys]`; returns `[rows, heads, d_head]`.
     pub fn mix(&self, cache: &KvCache, layer: usize, pattern: &Tensor) -> Result<Tensor> {
         let shared = cache.layer(layer)?;
-        Ok(pattern.contiguous()?.apply_op1_no_bwd(&Mix { spans: &self.spans(&shared), d_head: shared.d_head })?)
+        Ok(pattern
+            .contiguous()?
+            .apply_op1_no_bwd(&Mix { spans: &self.spans(&shared), d_head: shared.d_head })?)
     }
 
-    /// [`Readers::mix`] of the pattern of [`Readers::raw`], which is nowhere kept. `q` `[rows, heads, d_head]`; returns the
-    /// same.
-    pub fn attend(&self, cache: &KvCache, layer: usize, q: &Tensor, masked: &Masked) -> Result<Tensor> {
+    /// [`Readers::mix`] of the pattern of [`Readers::raw`], piece by piece. `q` `[rows, heads, d_head]`.
+    pub fn attend(
+        &self,
+        cache: &KvCache,
+        layer: usize,
+        q: &Tensor,
+        masked: &Masked,
+        keep: Keep,
+    ) -> Result<Attended> {
         let shared = cache.layer(layer)?;
-        Ok(q.contiguous()?.apply_op1_no_bwd(&Attend { spans: &self.spans(&shared), masked })?)
+        Ok(attend(&self.spans(&shared), masked, q, keep)?)
     }
 
     /// Pairs of query and key of one head for which [`Readers::attend`] multiplies.
@@ -77,9 +104,8 @@ impl Readers {
         let mut pairs = 0;
         for reader in &self.0 {
             let keys = reader.shared + reader.own.capacity;
-            pairs += tiles(first, reader.rows, keys, visible)
-                .map(|(rows, end)| rows.len() * end)
-                .sum::<usize>();
+            pairs +=
+                tiles(first, reader.rows, keys, visible).map(|(rows, end)| rows.len() * end).sum::<usize>();
             first += reader.rows;
         }
         pairs
@@ -272,50 +298,75 @@ impl CustomOp1 for Mix<'_> {
     }
 }
 
-struct Attend<'a> {
-    spans: &'a [Span<'a>],
-    masked: &'a Masked,
+fn attend(spans: &[Span], masked: &Masked, q: &Tensor, keep: Keep) -> candle_core::Result<Attended> {
+    let (rows, heads, d_head) = q.dims3()?;
+    check(spans, heads, Some(d_head), rows)?;
+    let keys = spans.first().map_or(0, Span::keys);
+    let q = q.contiguous()?;
+    let (storage, layout) = q.storage_and_layout();
+    let Storage::Cpu(storage) = &*storage else { candle_core::bail!("attention is done on the CPU") };
+    let q = slice(storage, layout)?;
+    let mut out = vec![0.0; rows * heads * d_head];
+    let room = |wanted: bool, empty: f32| vec![empty; if wanted { heads * rows * keys } else { 0 }];
+    let (mut scores, mut pattern) = (room(keep.scores, f32::NEG_INFINITY), room(keep.pattern, 0.0));
+    let (mut scores_left, mut pattern_left) = (scores.as_mut_slice(), pattern.as_mut_slice());
+    let mut jobs = Vec::new();
+    let mut size = 0;
+    for (head, mut pieces) in by_head(&mut out, heads, d_head).into_iter().enumerate() {
+        let mut first = 0;
+        for span in spans {
+            for (rows, end) in tiles(first, span.rows, span.keys(), &masked.visible) {
+                size += rows.len() * end * d_head;
+                let kept = [&mut scores_left, &mut pattern_left]
+                    .map(|left| left.split_off_mut(..rows.len() * keys).unwrap_or_default());
+                let y = take(&mut pieces, rows.len());
+                jobs.push(Job { head, rows, end, span, kept, y });
+            }
+            first += span.rows;
+        }
+    }
+    let arch = pulp::Arch::new();
+    run(jobs, size, |Job { head, rows, end, span, kept: [kept_scores, kept_pattern], mut y }| {
+        let q = queries(q, d_head, (head, heads), rows.clone());
+        let width = end.max(1);
+        let mut weights = vec![0.0; rows.len() * end];
+        span.score(arch, (head, heads), &q, weights.chunks_exact_mut(width).collect());
+        arch.dispatch(|| {
+            for (row, (kept, raw)) in
+                rows.clone().zip(kept_scores.chunks_mut(keys.max(1)).zip(weights.chunks(width)))
+            {
+                masked.fill(row, raw, kept);
+            }
+            for (row, weights) in rows.zip(weights.chunks_exact_mut(width)) {
+                masked.weigh(row, weights);
+            }
+        });
+        for (kept, weights) in kept_pattern.chunks_mut(keys.max(1)).zip(weights.chunks(width)) {
+            kept.iter_mut().zip(weights).for_each(|(kept, weight)| *kept = *weight);
+        }
+        let weights: Vec<&[f32]> = weights.chunks_exact(width).collect();
+        span.mix(arch, (head, heads), &weights, &mut y);
+    });
+    let kept = |values: Vec<f32>, wanted: bool| {
+        wanted.then(|| Tensor::from_vec(values, (heads, rows, keys), &Device::Cpu)).transpose()
+    };
+    Ok(Attended {
+        mixed: Tensor::from_vec(out, (rows, heads, d_head), &Device::Cpu)?,
+        scores: kept(scores, keep.scores)?,
+        pattern: kept(pattern, keep.pattern)?,
+    })
 }
 
-impl CustomOp1 for Attend<'_> {
-    fn name(&self) -> &'static str {
-        "attention"
-    }
-
-    fn cpu_fwd(&self, q: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        let (rows, heads, d_head) = layout.shape().dims3()?;
-        let Self { spans, masked } = *self;
-        check(spans, heads, Some(d_head), rows)?;
-        let q = slice(q, layout)?;
-        let mut out = vec![0.0; rows * heads * d_head];
-        let mut jobs = Vec::new();
-        let mut size = 0;
-        for (head, mut pieces) in by_head(&mut out, heads, d_head).into_iter().enumerate() {
-            let mut first = 0;
-            for span in spans {
-                for (rows, end) in tiles(first, span.rows, span.keys(), &masked.visible) {
-                    size += rows.len() * end * d_head;
-                    let pieces = take(&mut pieces, rows.len());
-                    jobs.push((head, rows, end, span, pieces));
-                }
-                first += span.rows;
-            }
-        }
-        let arch = pulp::Arch::new();
-        run(jobs, size, |(head, rows, end, span, mut y)| {
-            let q = queries(q, d_head, (head, heads), rows.clone());
-            let mut scores = vec![0.0; rows.len() * end];
-            span.score(arch, (head, heads), &q, scores.chunks_exact_mut(end.max(1)).collect());
-            arch.dispatch(|| {
-                for (row, scores) in rows.zip(scores.chunks_exact_mut(end.max(1))) {
-                    masked.weigh(row, scores);
-                }
-            });
-            let pattern: Vec<&[f32]> = scores.chunks_exact(end.max(1)).collect();
-            span.mix(arch, (head, heads), &pattern, &mut y);
-        });
-        Ok((CpuStorage::F32(out), layout.shape().clone()))
-    }
+/// A piece of the rows of one head.
+struct Job<'a, 'o> {
+    head: usize,
+    rows: Range<usize>,
+    /// Keys that are read.
+    end: usize,
+    span: &'a Span<'a>,
+    /// Rows of scores and pattern; empty where they are not kept.
+    kept: [&'o mut [f32]; 2],
+    y: Vec<&'o mut [f32]>,
 }
 
 /// Jobs of `size` multiply-adds together, on all cores where that is worth it.

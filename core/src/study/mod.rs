@@ -2,13 +2,17 @@
 //! can slice, cancel and serve others in between.
 
 mod ablation;
+mod calibration;
 mod fcct;
 mod grid;
+mod prune;
 mod restore;
 mod trace;
 
 pub use ablation::{Ablation, LeftOut, ablate};
+pub use calibration::{pieces, reading};
 pub use fcct::{FcctRun, iri_table};
 pub use grid::{Cells, Grid, GridAsk, GridNoise, grid};
+pub use prune::{Candidate, Method, PruneAsk, Pruning, Removal, prune};
 pub use restore::{Batch, Case, Disturbance, Followed, Restorer};
 pub use trace::{PATCH_NOISE, TraceRun};

@@ -77,9 +77,9 @@ impl Masked {
         soften(seen_or_before);
     }
 
-    /// One row of scores.
+    /// Raw scores of row `index` to its scores: scale, cap and mask. What `raw` lacks at the end is hidden.
     #[inline(always)]
-    fn fill(&self, index: usize, raw: &[f32], out: &mut [f32]) {
+    pub fn fill(&self, index: usize, raw: &[f32], out: &mut [f32]) {
         let seen = self.keys(index, raw.len());
         out.fill(f32::NEG_INFINITY);
         for (out, raw) in out.iter_mut().zip(raw).take(seen.end).skip(seen.start) {

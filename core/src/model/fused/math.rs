@@ -1,7 +1,7 @@
 //! Scalar functions and sums that the compiler turns into vector code.
 
 /// Lanes of the sums: a value's lane is its index, so trailing zeros change nothing.
-const LANES: usize = 16;
+pub const LANES: usize = 16;
 
 /// e^x to about 2 units in the last place (the polynomial of Cephes' `expf`); 0 under -87.3, capped at e^88.
 #[inline(always)]
@@ -23,6 +23,28 @@ pub fn exp(x: f32) -> f32 {
     let y = p * r * r + r + 1.0;
     let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3F80_0000));
     if x < LOW { 0.0 } else { y * power }
+}
+
+/// ln x for normal x > 0, to about 1e-7 of it or, next to 1, of x - 1 (the polynomial of Cephes' `logf`).
+#[inline(always)]
+pub fn ln(x: f32) -> f32 {
+    // Split x = m 2^e with m in sqrt(1/2) .. sqrt(2).
+    const ROOT: u32 = 0x3F35_04F3;
+    let bits = x.to_bits().wrapping_sub(ROOT);
+    let e = ((bits as i32) >> 23) as f32;
+    let m = f32::from_bits((bits & 0x007F_FFFF).wrapping_add(ROOT)) - 1.0;
+    let z = m * m;
+    let mut p = 7.037_683_6e-2;
+    p = p * m - 1.151_461e-1;
+    p = p * m + 1.167_699_9e-1;
+    p = p * m - 1.242_014_1e-1;
+    p = p * m + 1.424_932_3e-1;
+    p = p * m - 1.666_805_8e-1;
+    p = p * m + 2.000_071_5e-1;
+    p = p * m - 2.499_999_4e-1;
+    p = p * m + 3.333_333e-1;
+    let y = m * z * p - 2.121_944_4e-4 * e - 0.5 * z;
+    m + y + 0.693_359_4 * e
 }
 
 /// Sum of `f(value)` over the values.
@@ -86,6 +108,20 @@ mod tests {
         assert_eq!(exp(0.0), 1.0);
         assert_eq!((exp(f32::NEG_INFINITY), exp(-1000.0)), (0.0, 0.0));
         assert!(exp(f32::INFINITY) > 1e38 && exp(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn ln_is_close_over_its_range() {
+        for i in 1..2_000_000 {
+            let x = i as f32 * 1e-6;
+            let exact = f64::from(x).ln();
+            assert!((f64::from(ln(x)) - exact).abs() < 2e-7 * exact.abs().max(1e-6), "{x}");
+        }
+        for power in -120..120 {
+            let x = 2f32.powi(power) * 1.37;
+            assert!((f64::from(ln(x)) / f64::from(x).ln() - 1.0).abs() < 2e-7, "{x}");
+        }
+        assert_eq!(ln(1.0), 0.0);
     }
 
     #[test]

@@ -10,7 +10,9 @@ use candle_core::{CpuStorage, Layout};
 use rayon::prelude::*;
 
 mod activation;
+mod affine;
 mod attention;
+mod divergence;
 mod math;
 mod norm;
 mod packed;
@@ -19,7 +21,9 @@ mod rotary;
 mod surprisal;
 
 pub use activation::{activate, gated};
+pub use affine::{add, affine};
 pub use attention::{Masked, pattern, scores, softmax};
+pub use divergence::jsd;
 pub use norm::{normalized, scale};
 pub use packed::{Packed, WORTH, each};
 pub use product::{PANEL, Product};

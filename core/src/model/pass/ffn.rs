@@ -21,7 +21,7 @@ impl Pass {
         let model = Arc::clone(&self.model);
         let (spec, weights) = model.layer(layer)?;
         let mut x = self.stream()?;
-        self.boundary(&x);
+        self.boundary(&x)?;
         let mut parallel = self.parallel.take();
         // Nobody reads the other rows any more.
         let nothing_else =
@@ -49,8 +49,8 @@ impl Pass {
         })?;
         let out = self.hook(layer, Hook::MlpOut, out)?;
         let mut x = match parallel {
-            Some((attention, _)) => ((x + attention)? + out)?,
-            None => (x + out)?,
+            Some((attention, _)) => fused::add(&fused::add(&x, &attention)?, &out)?,
+            None => fused::add(&x, &out)?,
         };
         if spec.residual == Residual::PostNorm {
             x = self.block_norm(layer, spec.ln2.as_ref(), &weights.ln2, &x, ln2)?;
@@ -193,8 +193,12 @@ impl Pass {
             Some(gate) => {
                 let gate = self.hook(layer, Hook::MlpPre, gate.apply(read)?)?;
                 let up = self.hook(layer, Hook::MlpPreLinear, ffn.up.apply(read)?)?;
-                let gate = self.hook(layer, Hook::MlpGatePost, fused::activate(&gate, spec.act)?)?;
-                (gate * up)?
+                if self.looks_at(Site::block(layer, Hook::MlpGatePost)) {
+                    let gate = self.hook(layer, Hook::MlpGatePost, fused::activate(&gate, spec.act)?)?;
+                    (gate * up)?
+                } else {
+                    fused::gated(&gate, &up, spec.act)?
+                }
             }
             None => {
                 let up = self.hook(layer, Hook::MlpPre, ffn.up.apply(read)?)?;

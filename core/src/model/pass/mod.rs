@@ -10,7 +10,7 @@ use std::sync::Arc;
 use candle_core::Tensor;
 use serde::Serialize;
 
-use super::attend::Readers;
+use super::attend::{Keep, Readers};
 use super::fused::{self, Masked, Visible};
 use super::ops::{self, RopeTable};
 use super::weights::{LayerWeights, NormWeights};
@@ -105,6 +105,8 @@ pub struct Output {
     /// With [`Ask::boundaries`]: the stream before each sublayer and after the last, 2L + 1 of them. Parallel
     /// blocks repeat the block's input between their sublayers.
     pub boundaries: Vec<Tensor>,
+    /// The same of a pass over branches, branch by branch, each from its own sublayer on.
+    pub of_branches: Vec<Vec<Tensor>>,
     /// What it cost.
     pub work: Work,
 }
@@ -156,7 +158,7 @@ impl Pass {
         model: Arc<Model>,
         cache: Arc<KvCache>,
         branches: Vec<Branch>,
-        logits: Logits,
+        ask: Ask,
     ) -> Result<Self> {
         let ends: BTreeSet<usize> = branches.iter().map(|branch| branch.end).collect();
         if ends.len() != 1 {
@@ -181,7 +183,7 @@ impl Pass {
             x: None,
             parallel: None,
             out: Output::default(),
-            ask: Ask { logits, ..Ask::default() },
+            ask,
             model,
             cache,
         })
@@ -254,10 +256,27 @@ impl Pass {
         self.x.take().ok_or_else(|| Error::Internal("a pass was stepped past its end".into()))
     }
 
-    fn boundary(&mut self, x: &Tensor) {
-        if self.ask.boundaries {
-            self.out.boundaries.push(x.clone());
+    fn boundary(&mut self, x: &Tensor) -> Result<()> {
+        if !self.ask.boundaries {
+            return Ok(());
         }
+        if !self.forks {
+            self.out.boundaries.push(x.clone());
+            return Ok(());
+        }
+        let mut first = 0;
+        for strand in &self.strands {
+            let rows = strand.positions.len();
+            if self.out.of_branches.len() <= strand.number {
+                self.out.of_branches.resize_with(strand.number + 1, Vec::new);
+            }
+            if let Some(own) = self.out.of_branches.get_mut(strand.number) {
+                // A copy: a view would keep all branches.
+                own.push(x.narrow(0, first, rows)?.force_contiguous()?);
+            }
+            first += rows;
+        }
+        Ok(())
     }
 
     /// Offer a site to the schedule and the captures.
@@ -294,7 +313,7 @@ impl Pass {
         if let (Some(table), Some(spec)) = (&model.weights.positions, model.spec.embed.positions) {
             let rows: Vec<u32> = self.positions().map(|p| (p + spec.offset) as u32).collect();
             let positions = self.site(Site::PosEmbed, ops::embedding(table, &rows)?)?;
-            x = (x + positions)?;
+            x = fused::add(&x, &positions)?;
         }
         self.x = Some(x);
         Ok(())
@@ -319,7 +338,7 @@ impl Pass {
             }
         }
         let normalized = self.site(sites[1], normalized)?;
-        weights.apply(&normalized)
+        fused::affine(&normalized, weights.weight.as_ref(), weights.bias.as_ref())
     }
 
     fn block_norm(
@@ -338,7 +357,7 @@ impl Pass {
         let (spec, weights) = model.layer(layer)?;
         let x = self.stream()?;
         // Before the edits: whoever enters the block here applies them again.
-        self.boundary(&x);
+        self.boundary(&x)?;
         let x = self.hook(layer, Hook::ResidPre, x)?;
         let ln1 = [Hook::Ln1Scale, Hook::Ln1Normalized];
         let post_norm = spec.residual == Residual::PostNorm;
@@ -359,7 +378,7 @@ impl Pass {
             self.x = Some(x);
             return Ok(());
         }
-        let mut x = (x + out)?;
+        let mut x = fused::add(&x, &out)?;
         if post_norm {
             x = self.block_norm(layer, spec.ln1.as_ref(), &weights.ln1, &x, ln1)?;
         }
@@ -404,29 +423,25 @@ impl Pass {
         };
         let masked = Masked { scale: attn.scale, cap: attn.soft_cap, visible: self.visible(attn.window) };
         let projections = 2 * (attn.heads + attn.kv_heads) * attn.d_head * self.model.spec.d_model;
-        // Counted as if nobody looked at scores or pattern.
+        // Counted as if nobody changed scores or pattern.
         let pairs = readers.pairs(&masked.visible) * attn.heads * attn.d_head;
         self.out.work.layers += (2 * (rows * projections + 2 * pairs)) as u64;
-        let mixed = if [Hook::AttnScores, Hook::Pattern].iter().any(|&h| self.looks_at(Site::block(layer, h))) {
+        let [scores, pattern] = [Hook::AttnScores, Hook::Pattern].map(|hook| Site::block(layer, hook));
+        let mixed = if self.edits(scores) || self.edits(pattern) {
             let raw = readers.raw(&self.cache, layer, &q)?;
-            let pattern = self.pattern(layer, &raw, &masked)?;
+            let scores = self.site(scores, fused::scores(&raw, &masked)?)?;
+            let pattern = self.site(pattern, fused::softmax(&scores)?)?;
             readers.mix(&self.cache, layer, &pattern)?
         } else {
-            readers.attend(&self.cache, layer, &q, &masked)?
+            let [keep_scores, keep_pattern] = [scores, pattern].map(|site| self.ask.capture.contains(&site));
+            let keep = Keep { scores: keep_scores, pattern: keep_pattern };
+            let attended = readers.attend(&self.cache, layer, &q, &masked, keep)?;
+            let kept = [(scores, attended.scores), (pattern, attended.pattern)];
+            self.out.captures.extend(kept.into_iter().filter_map(|(site, value)| Some((site, value?))));
+            attended.mixed
         };
         let z = self.hook(layer, Hook::Z, mixed)?;
         weights.out.apply(&z.reshape((rows, attn.heads * attn.d_head))?)
-    }
-
-    /// The pattern, with its sites.
-    fn pattern(&mut self, layer: usize, raw: &Tensor, masked: &Masked) -> Result<Tensor> {
-        let pattern = if self.looks_at(Site::block(layer, Hook::AttnScores)) {
-            let scores = self.hook(layer, Hook::AttnScores, fused::scores(raw, masked)?)?;
-            fused::softmax(&scores)?
-        } else {
-            fused::pattern(raw, masked)?
-        };
-        self.hook(layer, Hook::Pattern, pattern)
     }
 
     /// The keys that each row's query sees: its own and those before it, within the window.
@@ -456,7 +471,7 @@ impl Pass {
     fn unembed(&mut self) -> Result<()> {
         let model = Arc::clone(&self.model);
         let x = self.stream()?;
-        self.boundary(&x);
+        self.boundary(&x)?;
         if self.ask.logits == Logits::None {
             return Ok(());
         }
@@ -484,6 +499,6 @@ fn qk_norm(x: &Tensor, norm: &NormSpec, over: QkNormOver, weights: &NormWeights)
     let shape = x.shape().clone();
     let x = if over == QkNormOver::Full { x.flatten_from(1)? } else { x.clone() };
     let normed = fused::normalized(&x, norm)?;
-    let y = weights.apply(&normed)?;
+    let y = fused::affine(&normed, weights.weight.as_ref(), weights.bias.as_ref())?;
     Ok(y.reshape(shape)?)
 }

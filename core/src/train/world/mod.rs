@@ -26,6 +26,7 @@ pub use scene::{Scene, Scenes};
 
 use serde::Serialize;
 
+use crate::checkpoint::Checkpoint;
 use crate::rng;
 
 /// Which part of the world.
@@ -63,6 +64,22 @@ impl World {
     /// The world of `seed`.
     pub fn new(seed: u64) -> Self {
         Self { seed, scenes: Scenes::new(seed), facts: Facts::new(seed) }
+    }
+
+    /// The world that a checkpoint of `sluice train` was made in.
+    pub fn of(checkpoint: &Checkpoint) -> Option<Self> {
+        let seed = checkpoint.config().get("sluice")?.get("world_seed")?.as_u64()?;
+        Some(Self::new(seed))
+    }
+
+    /// What it is drawn from.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// A document for reading: facts in sequences of even number, stories in the others.
+    pub fn document(&self, split: Split, sequence: u64, index: u64) -> String {
+        if sequence.is_multiple_of(2) { self.told(split, index) } else { self.story(split, index) }
     }
 
     /// Story `index` of a split.

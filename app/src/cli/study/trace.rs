@@ -1,30 +1,16 @@
-//! `sluice study`: studies for scripts, with their findings as JSON.
+//! `sluice study trace`
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
-use serde::Serialize;
-use sluice_core::checkpoint::{TensorFile, write_atomic};
+use clap::{Args, ValueEnum};
+use sluice_core::checkpoint::TensorFile;
 use sluice_core::engine::never;
-use sluice_core::study::{GridAsk, GridNoise, ablate, grid};
-use sluice_core::worker::{Answer, Component};
+use sluice_core::study::{GridAsk, GridNoise, grid};
+use sluice_core::worker::Component;
 use sluice_core::{Error, Result};
 
-use super::{Input, Ready, note, out};
-
-#[derive(Args)]
-pub struct Study {
-    #[command(subcommand)]
-    study: Kind,
-}
-
-#[derive(Subcommand)]
-enum Kind {
-    /// Corrupt some tokens, restore one thing of the clean run per layer and token, and see what comes back
-    Trace(Trace),
-    /// Leave out every sublayer in turn
-    Ablate(Ablate),
-}
+use super::super::{Input, Ready, note, out};
+use super::{followed, write};
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Restore {
@@ -37,7 +23,7 @@ enum Restore {
 }
 
 #[derive(Args)]
-struct Trace {
+pub struct Trace {
     #[command(flatten)]
     input: Input,
     /// Positions to corrupt, half-open: 2..5
@@ -63,38 +49,8 @@ struct Trace {
     out: PathBuf,
 }
 
-#[derive(Args)]
-struct Ablate {
-    #[command(flatten)]
-    input: Input,
-    /// Compare after every position, not only after the last one
-    #[arg(long, value_enum, default_value = "last")]
-    positions: Where,
-    /// Token id to follow; left out = the unmodified model's most likely next token
-    #[arg(long)]
-    answer: Option<u32>,
-    /// Folder for findings.json
-    #[arg(long)]
-    out: PathBuf,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Where {
-    Last,
-    All,
-}
-
-impl Study {
-    pub fn run(&self) -> Result<()> {
-        match &self.study {
-            Kind::Trace(trace) => trace.run(),
-            Kind::Ablate(ablate) => ablate.run(),
-        }
-    }
-}
-
 impl Trace {
-    fn run(&self) -> Result<()> {
+    pub fn run(&self) -> Result<()> {
         let Ready { mut engine, tokens, plan } = self.input.open()?;
         if self.window == 0 {
             return Err(Error::Input("a window of 0 layers restores nothing".into()));
@@ -145,33 +101,6 @@ impl Trace {
     }
 }
 
-impl Ablate {
-    fn run(&self) -> Result<()> {
-        let Ready { mut engine, tokens, plan } = self.input.open()?;
-        let answer = followed(self.answer, engine.model.spec.vocab)?;
-        let findings = ablate(&mut engine, &plan, &answer, &tokens, self.positions == Where::All, &never)?;
-        for left_out in &findings.sublayers {
-            let kind = format!("{:?}", left_out.kind).to_lowercase();
-            let mean = left_out.kl_mean.map_or(String::new(), |kl| format!("  mean {kl:.6}"));
-            out(&format!("layer {:>3} {kind:<4}  KL {:.6}{mean}\n", left_out.layer, left_out.kl));
-        }
-        out(&format!(
-            "{:.3} s, {:.1} % of the layer FLOPs of full passes\n",
-            findings.seconds,
-            100.0 * findings.flops_layers as f64 / findings.flops_layers_full as f64
-        ));
-        write(&self.out, &findings)
-    }
-}
-
-fn followed(id: Option<u32>, vocab: usize) -> Result<Answer> {
-    match id {
-        None => Ok(Answer::Top),
-        Some(id) if (id as usize) < vocab => Ok(Answer::Id(id)),
-        Some(id) => Err(Error::Input(format!("token id {id} is past the vocabulary of {vocab}"))),
-    }
-}
-
 /// `2..5`
 fn range(text: &str) -> std::result::Result<std::ops::Range<usize>, String> {
     let parts = text.split_once("..").and_then(|(a, b)| Some(a.trim().parse().ok()?..b.trim().parse().ok()?));
@@ -179,10 +108,4 @@ fn range(text: &str) -> std::result::Result<std::ops::Range<usize>, String> {
         Some(range) if !range.is_empty() => Ok(range),
         _ => Err("positions are first..past-the-last, such as 2..5".into()),
     }
-}
-
-fn write(folder: &Path, findings: &impl Serialize) -> Result<()> {
-    std::fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
-    let json = serde_json::to_string_pretty(findings).map_err(|error| Error::Internal(error.to_string()))?;
-    write_atomic(&folder.join("findings.json"), (json + "\n").as_bytes())
 }

@@ -1,0 +1,91 @@
+//! `sluice study`: studies for scripts, with their findings as JSON; one file per study.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use sluice_core::checkpoint::write_atomic;
+use sluice_core::engine::{self, Engine, Opened};
+use sluice_core::model::Input;
+use sluice_core::study::{pieces, reading};
+use sluice_core::worker::Answer;
+use sluice_core::{Error, Result};
+
+use super::{checkpoint, note};
+
+mod ablate;
+mod prune;
+mod trace;
+
+#[derive(Args)]
+pub struct Study {
+    #[command(subcommand)]
+    study: Kind,
+}
+
+#[derive(Subcommand)]
+enum Kind {
+    /// Corrupt some tokens, restore one thing of the clean run per layer and token, and see what comes back
+    Trace(trace::Trace),
+    /// Leave out every sublayer in turn
+    Ablate(ablate::Ablate),
+    /// Remove the sublayers that the output misses least, one after the other
+    Prune(prune::Prune),
+}
+
+impl Study {
+    pub fn run(&self) -> Result<()> {
+        match &self.study {
+            Kind::Trace(trace) => trace.run(),
+            Kind::Ablate(ablate) => ablate.run(),
+            Kind::Prune(prune) => prune.run(),
+        }
+    }
+}
+
+/// Text to calibrate on.
+#[derive(Args)]
+struct Reading {
+    /// Checkpoint folder; left out = the bundled one
+    checkpoint: Option<PathBuf>,
+    /// Text file; left out = validation text of the bundled checkpoint's world, or for others the bundled sample
+    #[arg(long, value_name = "FILE")]
+    text: Option<PathBuf>,
+    /// Pieces of text
+    #[arg(long, default_value_t = 10)]
+    samples: usize,
+    /// Tokens of each
+    #[arg(long, default_value_t = 256)]
+    length: usize,
+}
+
+impl Reading {
+    fn open(&self) -> Result<(Engine, Vec<Input>)> {
+        let checkpoint = checkpoint(self.checkpoint.as_deref())?;
+        let Opened { engine, card } = engine::open(&checkpoint, &mut |_, _| {}, &engine::never)?;
+        for warning in &card.warnings {
+            note(warning);
+        }
+        let text = self.text.as_ref().map(|path| {
+            std::fs::read_to_string(path)
+                .map_err(|error| Error::Input(format!("{}: {error}", path.display())))
+        });
+        let enough = self.samples.saturating_mul(self.length);
+        let ids = reading(&engine, &checkpoint, text.transpose()?.as_deref(), enough)?;
+        Ok((engine, pieces(&ids, self.samples, self.length)?))
+    }
+}
+
+fn followed(id: Option<u32>, vocab: usize) -> Result<Answer> {
+    match id {
+        None => Ok(Answer::Top),
+        Some(id) if (id as usize) < vocab => Ok(Answer::Id(id)),
+        Some(id) => Err(Error::Input(format!("token id {id} is past the vocabulary of {vocab}"))),
+    }
+}
+
+fn write(folder: &Path, findings: &impl Serialize) -> Result<()> {
+    std::fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
+    let json = serde_json::to_string_pretty(findings).map_err(|error| Error::Internal(error.to_string()))?;
+    write_atomic(&folder.join("findings.json"), (json + "\n").as_bytes())
+}

@@ -1,0 +1,102 @@
+//! Jensen-Shannon divergence of rows, fast enough for every token of a vocabulary.
+
+use super::math::{LANES, exp, ln, max, sum};
+
+/// JSD(p, softmax(logits)) in nats, of one row. `log_p` are log probabilities. 0 to ln 2 up to rounding; exactly 0 where
+/// the probabilities are equal.
+pub fn jsd(log_p: &[f32], logits: &[f32]) -> f32 {
+    pulp::Arch::new().dispatch(|| {
+        let top = max(logits);
+        let total = sum(logits, |x| exp(x - top));
+        // With m = (p + q) / 2 and r = (q - p) / (p + q): p = m (1 - r), q = m (1 + r), so the two terms of an entry are
+        // m ((1 + r) ln(1 + r) + (1 - r) ln(1 - r)) together, which is never negative.
+        let mut lanes = [0f32; LANES];
+        for (log_p, x) in log_p.chunks(LANES).zip(logits.chunks(LANES)) {
+            // Past the end both probabilities are 0. One loop for whole and broken chunks: two would not be inlined.
+            let [log_p, x] = [log_p, x].map(|part| {
+                let mut whole = [f32::NEG_INFINITY; LANES];
+                whole.iter_mut().zip(part).for_each(|(slot, value)| *slot = *value);
+                whole
+            });
+            for ((lane, log_p), x) in lanes.iter_mut().zip(log_p).zip(x) {
+                let (p, q) = (exp(log_p), exp(x - top) / total);
+                let m = 0.5 * (p + q);
+                *lane += if m > 0.0 { m * entropy_gap(0.5 * (q - p) / m) } else { 0.0 };
+            }
+        }
+        0.5 * lanes.iter().sum::<f32>()
+    })
+}
+
+/// (1 + r) ln(1 + r) + (1 - r) ln(1 - r), for r in -1 ..= 1.
+#[inline(always)]
+fn entropy_gap(r: f32) -> f32 {
+    let s = r * r;
+    // Its series, sum of r^2k / (k (2k - 1)): there the logarithms would cancel.
+    let near = s
+        * (1.0
+            + s * (1.0 / 6.0
+                + s * (1.0 / 15.0 + s * (1.0 / 28.0 + s * (1.0 / 45.0 + s * (1.0 / 66.0 + s / 91.0))))));
+    let side = |x: f32| if x > 0.0 { x * ln(x) } else { 0.0 };
+    let far = side(1.0 + r) + side(1.0 - r);
+    if s < 0.09 { near } else { far }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{flat, values};
+    use super::*;
+    use crate::metric;
+
+    /// As the definition says, in f64.
+    fn plain(log_p: &[f32], logits: &[f32]) -> f64 {
+        let exact = |row: &[f32]| -> Vec<f64> {
+            let total: f64 = row.iter().map(|&x| f64::from(x).exp()).sum();
+            row.iter().map(|&x| f64::from(x).exp() / total).collect()
+        };
+        let term = |x: f64, m: f64| if x > 0.0 { x * (x / m).ln() } else { 0.0 };
+        let pairs = exact(log_p).into_iter().zip(exact(logits));
+        pairs.map(|(p, q)| 0.5 * (term(p, 0.5 * (p + q)) + term(q, 0.5 * (p + q)))).sum()
+    }
+
+    #[test]
+    fn as_the_definition_near_and_far() {
+        let base = flat(&values(&[1, 300], 1));
+        for (size, scale) in [(1e-3, 1.0), (0.05, 1.0), (0.5, 1.0), (1.0, 8.0), (1.0, 60.0)] {
+            let other: Vec<f32> = base
+                .iter()
+                .zip(flat(&values(&[1, 300], 2)))
+                .map(|(a, b)| scale * (a * (1.0 - size) + b * size))
+                .collect();
+            let scaled: Vec<f32> = base.iter().map(|x| scale * x).collect();
+            let log_p = metric::log_softmax(&scaled);
+            let (found, exact) = (f64::from(jsd(&log_p, &other)), plain(&log_p, &other));
+            // Probabilities are f32: their rounding alone moves a divergence of nearly equal rows.
+            assert!((found - exact).abs() < 1e-3 * exact + 1e-12, "{size} {scale}: {found} {exact}");
+            assert!((0.0..=std::f64::consts::LN_2 + 1e-6).contains(&found));
+        }
+    }
+
+    #[test]
+    fn symmetric_and_bounded() {
+        let (a, b) = (flat(&values(&[1, 50], 3)), flat(&values(&[1, 50], 4)));
+        let there = jsd(&metric::log_softmax(&a), &b);
+        let back = jsd(&metric::log_softmax(&b), &a);
+        assert!((there - back).abs() < 1e-6 * there);
+        let apart = jsd(&[0.0, f32::NEG_INFINITY], &[-200.0, 0.0]);
+        assert!((apart - std::f32::consts::LN_2).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_gap_over_its_range() {
+        for i in -1000..=1000 {
+            let r = i as f32 / 1000.0;
+            let exact = {
+                let r = f64::from(r);
+                let side = |x: f64| if x > 0.0 { x * x.ln() } else { 0.0 };
+                side(1.0 + r) + side(1.0 - r)
+            };
+            assert!((f64::from(entropy_gap(r)) - exact).abs() < 3e-6 * exact + 1e-13, "{r}");
+        }
+    }
+}

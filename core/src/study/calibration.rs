@@ -1,0 +1,50 @@
+//! Text in pieces of one length, for studies that need many tokens.
+
+use crate::checkpoint::Checkpoint;
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::model::Input;
+use crate::train::world::{Split, World};
+
+/// Tokens of a study at most.
+const MOST: usize = 1 << 22;
+
+/// Ids of a text; without one those of validation text of the checkpoint's own world, where it has one, `enough` of them,
+/// or of the bundled sample.
+pub fn reading(
+    engine: &Engine,
+    checkpoint: &Checkpoint,
+    text: Option<&str>,
+    enough: usize,
+) -> Result<Vec<u32>> {
+    if enough > MOST {
+        return Err(Error::Input(format!("a study reads {MOST} tokens at most, not {enough}")));
+    }
+    if let Some(text) = text {
+        return engine.encode(text);
+    }
+    let Some(world) = World::of(checkpoint) else {
+        return engine.encode(include_str!("../../../assets/sample.txt"));
+    };
+    let mut ids = Vec::new();
+    for index in 0.. {
+        if ids.len() >= enough {
+            break;
+        }
+        ids.extend(engine.encode(&world.document(Split::Validation, index / 32, index))?);
+    }
+    Ok(ids)
+}
+
+/// The first `samples` pieces of `len` tokens.
+pub fn pieces(ids: &[u32], samples: usize, len: usize) -> Result<Vec<Input>> {
+    if len == 0 || samples == 0 {
+        return Err(Error::Input("0 tokens of text tell nothing".into()));
+    }
+    let pieces: Vec<Input> = ids.chunks_exact(len).take(samples).map(Input::from).collect();
+    if pieces.len() < samples {
+        let have = ids.len();
+        return Err(Error::Input(format!("the text has {have} tokens, not {samples} pieces of {len}")));
+    }
+    Ok(pieces)
+}
