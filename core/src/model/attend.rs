@@ -7,7 +7,7 @@ use candle_core::{CpuStorage, CustomOp1, Device, Layout, Shape, Storage, Tensor}
 
 use super::KvCache;
 use super::cache::Layer;
-use super::fused::{Masked, PANEL, Product, Visible, WORTH, each, slice};
+use super::fused::{Masked, PANEL, Product, Visible, each, slice};
 use crate::error::{Error, Result};
 
 /// Query rows of one head that are done together: their scores stay in the cache, and keys that all of them are before are
@@ -251,7 +251,12 @@ impl CustomOp1 for Raw<'_> {
             }
         }
         let arch = pulp::Arch::new();
-        run(jobs, rows * keys * heads * d_head, |(head, first, span, out)| {
+        each(jobs, rows * keys * heads * d_head, &|(head, first, span, out): (
+            usize,
+            usize,
+            &Span,
+            &mut [f32],
+        )| {
             let q = queries(q, d_head, (head, heads), first..first + span.rows);
             span.score(arch, (head, heads), &q, out.chunks_exact_mut(keys).collect());
         });
@@ -289,7 +294,12 @@ impl CustomOp1 for Mix<'_> {
             }
         }
         let arch = pulp::Arch::new();
-        run(jobs, rows * keys * heads * d_head, |(head, first, span, mut y)| {
+        each(jobs, rows * keys * heads * d_head, &|(head, first, span, mut y): (
+            usize,
+            usize,
+            &Span,
+            Vec<&mut [f32]>,
+        )| {
             let x: Vec<&[f32]> =
                 pattern.chunks_exact(keys).skip(head * rows + first).take(span.rows).collect();
             span.mix(arch, (head, heads), &x, &mut y);
@@ -326,7 +336,7 @@ fn attend(spans: &[Span], masked: &Masked, q: &Tensor, keep: Keep) -> candle_cor
         }
     }
     let arch = pulp::Arch::new();
-    run(jobs, size, |Job { head, rows, end, span, kept: [kept_scores, kept_pattern], mut y }| {
+    each(jobs, size, &|Job { head, rows, end, span, kept: [kept_scores, kept_pattern], mut y }| {
         let q = queries(q, d_head, (head, heads), rows.clone());
         let width = end.max(1);
         let mut weights = vec![0.0; rows.len() * end];
@@ -367,13 +377,4 @@ struct Job<'a, 'o> {
     /// Rows of scores and pattern; empty where they are not kept.
     kept: [&'o mut [f32]; 2],
     y: Vec<&'o mut [f32]>,
-}
-
-/// Jobs of `size` multiply-adds together, on all cores where that is worth it.
-fn run<T: Send>(jobs: Vec<T>, size: usize, job: impl Fn(T) + Sync + Send) {
-    if size < WORTH {
-        jobs.into_iter().for_each(job);
-    } else {
-        each(jobs, job);
-    }
 }

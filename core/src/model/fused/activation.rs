@@ -3,7 +3,7 @@
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Shape, Tensor};
 
 use super::math::exp;
-use super::{Result, map, map2, slice};
+use super::{Result, map2, slice};
 use crate::model::{Activation, ops};
 
 /// An activation, element by element; fused where it has this form.
@@ -52,7 +52,8 @@ impl CustomOp1 for Gate {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let out = map(slice(storage, layout)?, |x| x * self.sigmoid(x));
+        let (gate, x) = (*self, slice(storage, layout)?);
+        let out = map2(x, x, |x, _| x * gate.sigmoid(x));
         Ok((CpuStorage::F32(out), layout.shape().clone()))
     }
 

@@ -1,4 +1,5 @@
-//! Sums of two streams, and what a norm does after dividing.
+//! Sums and products of two tensors, and what a norm does after dividing. Candle's own forms wait for its other threads
+//! in a loop, while those of this module's products want the same cores.
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Shape, Tensor};
 
@@ -8,6 +9,11 @@ use crate::model::ops;
 /// a + b, of one shape.
 pub fn add(a: &Tensor, b: &Tensor) -> crate::Result<Tensor> {
     Ok(a.contiguous()?.apply_op2(&b.contiguous()?, Add)?)
+}
+
+/// a * b, of one shape.
+pub fn multiply(a: &Tensor, b: &Tensor) -> crate::Result<Tensor> {
+    Ok(a.contiguous()?.apply_op2(&b.contiguous()?, Multiply)?)
 }
 
 /// normalized * weight + bias, row by row. `normalized` `[.., width]`. Weight and bias get no gradient.
@@ -32,11 +38,7 @@ impl CustomOp2 for Add {
         b: &CpuStorage,
         b_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (a, b) = (slice(a, layout)?, slice(b, b_layout)?);
-        if a.len() != b.len() {
-            candle_core::bail!("{:?} and {:?} are added", layout.shape(), b_layout.shape());
-        }
-        Ok((CpuStorage::F32(map2(a, b, |a, b| a + b)), layout.shape().clone()))
+        each(a, layout, b, b_layout, |a, b| a + b)
     }
 
     fn bwd(
@@ -48,6 +50,48 @@ impl CustomOp2 for Add {
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         Ok((Some(grad.clone()), Some(grad.clone())))
     }
+}
+
+struct Multiply;
+
+impl CustomOp2 for Multiply {
+    fn name(&self) -> &'static str {
+        "multiply"
+    }
+
+    fn cpu_fwd(
+        &self,
+        a: &CpuStorage,
+        layout: &Layout,
+        b: &CpuStorage,
+        b_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        each(a, layout, b, b_layout, |a, b| a * b)
+    }
+
+    fn bwd(
+        &self,
+        a: &Tensor,
+        b: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        Ok((Some((grad * b)?), Some((grad * a)?)))
+    }
+}
+
+/// `f` of every pair of values.
+fn each(
+    a: &CpuStorage,
+    layout: &Layout,
+    b: &CpuStorage,
+    b_layout: &Layout,
+    f: impl Fn(f32, f32) -> f32 + Sync,
+) -> Result<(CpuStorage, Shape)> {
+    if layout.shape() != b_layout.shape() {
+        candle_core::bail!("{:?} beside {:?}", layout.shape(), b_layout.shape());
+    }
+    Ok((CpuStorage::F32(map2(slice(a, layout)?, slice(b, b_layout)?, f)), layout.shape().clone()))
 }
 
 struct Affine {
@@ -109,6 +153,7 @@ mod tests {
     fn as_the_plain_forms_bit_for_bit() {
         let (x, y) = (values(&[3, 41, 70], 1), values(&[3, 41, 70], 2));
         assert_eq!(worst(&add(&x, &y).unwrap(), &(&x + &y).unwrap()), 0.0);
+        assert_eq!(worst(&multiply(&x, &y).unwrap(), &(&x * &y).unwrap()), 0.0);
         let (weight, bias) = (values(&[70], 3), values(&[70], 4));
         for (weight, bias) in
             [(None, None), (Some(&weight), None), (None, Some(&bias)), (Some(&weight), Some(&bias))]
@@ -126,5 +171,6 @@ mod tests {
         check_gradient(&values(&[4, 7], 1), |x| affine(x, Some(&weight), Some(&bias)));
         check_gradient(&values(&[4, 7], 1), |x| add(x, &values(&[4, 7], 2)));
         check_gradient(&values(&[4, 7], 1), |x| add(x, x));
+        check_gradient(&values(&[4, 7], 1), |x| multiply(x, x));
     }
 }

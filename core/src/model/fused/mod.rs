@@ -21,11 +21,11 @@ mod rotary;
 mod surprisal;
 
 pub use activation::{activate, gated};
-pub use affine::{add, affine};
+pub use affine::{add, affine, multiply};
 pub use attention::{Masked, pattern, scores, softmax};
 pub use divergence::jsd;
 pub use norm::{normalized, scale};
-pub use packed::{Packed, WORTH, each};
+pub use packed::{Packed, each};
 pub use product::{PANEL, Product};
 pub use rotary::rotate;
 pub use surprisal::surprisal;
@@ -55,38 +55,34 @@ fn rows(out: &mut [f32], width: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
         return;
     }
     let (arch, per_piece) = (pulp::Arch::new(), (PIECE / width).max(1));
-    let piece = |(index, piece): (usize, &mut [f32])| {
+    pieces(out, per_piece * width, &|index, piece| {
         arch.dispatch(|| {
             for (row, out) in piece.chunks_exact_mut(width).enumerate() {
                 f(index * per_piece + row, out);
             }
         });
-    };
-    if out.len() <= PIECE {
-        out.chunks_mut(per_piece * width).enumerate().for_each(piece);
-    } else {
-        out.par_chunks_mut(per_piece * width).enumerate().for_each(piece);
-    }
+    });
 }
 
-/// `f` of every value, on all cores where there is enough to do.
-fn map(x: &[f32], f: impl Fn(f32) -> f32 + Sync) -> Vec<f32> {
-    map2(x, x, |x, _| f(x))
-}
-
-/// `f` of every pair of values.
+/// `f` of every pair of values, on all cores where there is enough to do.
 fn map2(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) -> Vec<f32> {
     let arch = pulp::Arch::new();
     let mut out = vec![0f32; a.len()];
-    let piece = |((out, a), b): ((&mut [f32], &[f32]), &[f32])| {
+    pieces(&mut out, PIECE, &|index, out| {
+        let [a, b] = [a, b].map(|all| all.get(index * PIECE..).unwrap_or_default());
         arch.dispatch(|| out.iter_mut().zip(a).zip(b).for_each(|((out, a), b)| *out = f(*a, *b)));
-    };
-    if out.len() <= PIECE {
-        piece(((out.as_mut_slice(), a), b));
-    } else {
-        out.par_chunks_mut(PIECE).zip(a.par_chunks(PIECE)).zip(b.par_chunks(PIECE)).for_each(piece);
-    }
+    });
     out
+}
+
+/// `f(index, piece)` over pieces of `size`. One call behind a pointer: called in two places, what `f` does would not be
+/// compiled into the vector code that calls it.
+fn pieces(out: &mut [f32], size: usize, f: &(dyn Fn(usize, &mut [f32]) + Sync)) {
+    if out.len() <= PIECE {
+        out.chunks_mut(size).enumerate().for_each(|(index, piece)| f(index, piece));
+    } else {
+        out.par_chunks_mut(size).enumerate().for_each(|(index, piece)| f(index, piece));
+    }
 }
 
 /// Row `index` of rows of `width`.

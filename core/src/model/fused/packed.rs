@@ -7,7 +7,7 @@ use super::product::{PANEL, Product};
 use super::{Result, slice};
 
 /// Multiply-adds that are worth waking another core for.
-pub const WORTH: usize = 1 << 18;
+const WORTH: usize = 1 << 18;
 
 /// A matrix `[outputs, inputs]` in panels; the last one is filled up with zeros.
 #[derive(Debug)]
@@ -127,12 +127,13 @@ fn multiply(x: &[&[f32]], panels: &[f32], span: usize, y: Vec<&mut [f32]>) {
         arch.dispatch(Product { x, panels, span, y: &mut y });
     };
     let jobs: Vec<_> = panels.chunks(share * PANEL * span).zip(columns).collect();
-    each(jobs, work);
+    each(jobs, x.len() * panels.len(), &work);
 }
 
-/// Every job on a core of its own where there are several.
-pub fn each<T: Send>(jobs: Vec<T>, work: impl Fn(T) + Sync + Send) {
-    if jobs.len() == 1 {
+/// Jobs of `size` multiply-adds together, on all cores where that is worth it. One call behind a pointer, as in
+/// [`super::rows`].
+pub fn each<T: Send>(jobs: Vec<T>, size: usize, work: &(dyn Fn(T) + Sync)) {
+    if jobs.len() == 1 || size < WORTH {
         jobs.into_iter().for_each(work);
     } else {
         jobs.into_par_iter().for_each(work);

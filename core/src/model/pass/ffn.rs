@@ -195,7 +195,7 @@ impl Pass {
                 let up = self.hook(layer, Hook::MlpPreLinear, ffn.up.apply(read)?)?;
                 if self.looks_at(Site::block(layer, Hook::MlpGatePost)) {
                     let gate = self.hook(layer, Hook::MlpGatePost, fused::activate(&gate, spec.act)?)?;
-                    (gate * up)?
+                    fused::multiply(&gate, &up)?
                 } else {
                     fused::gated(&gate, &up, spec.act)?
                 }
