@@ -5,6 +5,8 @@ use std::ops::Range;
 
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Shape, Storage, Tensor};
 
+use pulp::{Simd, WithSimd};
+
 use super::KvCache;
 use super::cache::Layer;
 use super::fused::{Masked, PANEL, Product, Visible, each, slice};
@@ -341,16 +343,7 @@ fn attend(spans: &[Span], masked: &Masked, q: &Tensor, keep: Keep) -> candle_cor
         let width = end.max(1);
         let mut weights = vec![0.0; rows.len() * end];
         span.score(arch, (head, heads), &q, weights.chunks_exact_mut(width).collect());
-        arch.dispatch(|| {
-            for (row, (kept, raw)) in
-                rows.clone().zip(kept_scores.chunks_mut(keys.max(1)).zip(weights.chunks(width)))
-            {
-                masked.fill(row, raw, kept);
-            }
-            for (row, weights) in rows.zip(weights.chunks_exact_mut(width)) {
-                masked.weigh(row, weights);
-            }
-        });
+        arch.dispatch(Weigh { masked, rows, weights: &mut weights, width, kept: kept_scores, keys });
         for (kept, weights) in kept_pattern.chunks_mut(keys.max(1)).zip(weights.chunks(width)) {
             kept.iter_mut().zip(weights).for_each(|(kept, weight)| *kept = *weight);
         }
@@ -365,6 +358,32 @@ fn attend(spans: &[Span], masked: &Masked, q: &Tensor, keep: Keep) -> candle_cor
         scores: kept(scores, keep.scores)?,
         pattern: kept(pattern, keep.pattern)?,
     })
+}
+
+/// Raw scores to weights, row by row. A struct, not a closure: see [`super::fused::jsd`].
+struct Weigh<'a> {
+    masked: &'a Masked,
+    rows: Range<usize>,
+    weights: &'a mut [f32],
+    width: usize,
+    /// Where scores are kept; empty where they are not.
+    kept: &'a mut [f32],
+    keys: usize,
+}
+
+impl WithSimd for Weigh<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let kept = self.kept.chunks_mut(self.keys.max(1));
+        for (row, (kept, raw)) in self.rows.clone().zip(kept.zip(self.weights.chunks(self.width))) {
+            self.masked.fill(row, raw, kept);
+        }
+        for (row, weights) in self.rows.zip(self.weights.chunks_exact_mut(self.width)) {
+            self.masked.weigh(row, weights);
+        }
+    }
 }
 
 /// A piece of the rows of one head.

@@ -184,6 +184,31 @@ struct Found {
     seen: usize,
 }
 
+/// A candidate on its way through the samples.
+struct Racer<'a> {
+    found: &'a mut Found,
+    /// Distances by sample; 0 where it was not yet.
+    parts: Vec<f64>,
+    /// The samples where it is thought to lose most come first: it may not have to go on.
+    order: Vec<usize>,
+}
+
+impl<'a> Racer<'a> {
+    /// `earlier` is what it lost in an earlier step, `leader` what the leader loses.
+    fn new(found: &'a mut Found, earlier: Option<&Vec<f64>>, leader: &[f64]) -> Self {
+        let loss = |sample: &usize| {
+            let own = earlier.and_then(|earlier| earlier.get(*sample)).copied().unwrap_or(0.0);
+            (own, leader.get(*sample).copied().unwrap_or(0.0))
+        };
+        let mut order: Vec<usize> = (0..leader.len()).collect();
+        order.sort_by(|a, b| {
+            let (a, b) = (loss(a), loss(b));
+            b.0.total_cmp(&a.0).then(b.1.total_cmp(&a.1))
+        });
+        Self { found, parts: vec![0.0; leader.len()], order }
+    }
+}
+
 /// The least sum of those that are known whole; among ties the first by name.
 fn best(found: &[Found]) -> Option<usize> {
     let most = found.iter().map(|found| found.seen).max()?;
@@ -228,6 +253,8 @@ struct Pruner<'a> {
     schedule: Arc<Schedule>,
     /// Streams of candidates, by candidate and sample.
     kept: HashMap<(usize, usize), Kept>,
+    /// What candidates lost by sample when they were last computed.
+    losses: HashMap<usize, Vec<f64>>,
     /// Values that may still be kept.
     room: usize,
     work: Work,
@@ -264,6 +291,7 @@ impl<'a> Pruner<'a> {
             removed: Vec::new(),
             schedule: Schedule::none(),
             kept: HashMap::new(),
+            losses: HashMap::new(),
             room: usize::try_from(spare / 4).unwrap_or(usize::MAX),
             work: Work::default(),
         };
@@ -301,29 +329,32 @@ impl<'a> Pruner<'a> {
         let sums = self.distances(&units, cancelled)?;
         for (found, sums) in leading.iter_mut().zip(sums.chunks(samples)) {
             *found = Found { sum: sums.iter().sum(), seen: samples, ..*found };
+            self.losses.insert(found.candidate, sums.to_vec());
         }
         let Some(leader) = leading.first().filter(|_| raced) else { return Ok(found) };
         // The sum of a part, added up in another order, must not drop a tie by its rounding.
         let bound = past(leader.sum) * (1.0 + 1e-12);
-        // Where the leader loses most the others lose early.
-        let mut order: Vec<(f64, usize)> = sums.into_iter().zip(0..).collect();
-        order.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let mut racing: Vec<(&mut Found, Vec<f64>)> =
-            others.iter_mut().map(|found| (found, vec![0.0; samples])).collect();
-        for (_, sample) in order {
-            let units: Vec<(usize, usize)> =
-                racing.iter().map(|(found, _)| (found.candidate, sample)).collect();
+        let mut racing: Vec<Racer> = others
+            .iter_mut()
+            .map(|found| Racer::new(found, self.losses.get(&found.candidate), &sums))
+            .collect();
+        for turn in 0..samples {
+            let unit = |racer: &Racer| Some((racer.found.candidate, *racer.order.get(turn)?));
+            let units: Vec<(usize, usize)> = racing.iter().filter_map(unit).collect();
             let sums = self.distances(&units, cancelled)?;
-            for ((found, parts), sum) in racing.iter_mut().zip(sums) {
-                if let Some(part) = parts.get_mut(sample) {
+            for ((racer, sum), (_, sample)) in racing.iter_mut().zip(sums).zip(units) {
+                if let Some(part) = racer.parts.get_mut(sample) {
                     *part = sum;
                 }
-                found.seen += 1;
+                racer.found.seen += 1;
                 // In the order of a whole sum, so that it comes out the same to the bit.
-                found.sum = parts.iter().sum();
+                racer.found.sum = racer.parts.iter().sum();
             }
-            racing.retain(|(found, _)| found.sum <= bound);
+            let (on, dropped) = racing.into_iter().partition(|racer| racer.found.sum <= bound);
+            racing = on;
+            self.losses.extend(dropped.into_iter().map(|racer: Racer| (racer.found.candidate, racer.parts)));
         }
+        self.losses.extend(racing.into_iter().map(|racer| (racer.found.candidate, racer.parts)));
         Ok(found)
     }
 

@@ -13,6 +13,7 @@ mod identity;
 mod images;
 mod iri;
 mod parity;
+mod prune;
 mod random_plans;
 mod stories;
 mod studies;

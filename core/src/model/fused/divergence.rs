@@ -1,31 +1,52 @@
 //! Jensen-Shannon divergence of rows, fast enough for every token of a vocabulary.
 
+use pulp::{Simd, WithSimd};
+
 use super::math::{LANES, exp, ln, max, sum};
 
 /// JSD(p, softmax(logits)) in nats, of one row. `log_p` are log probabilities. 0 to ln 2 up to rounding; exactly 0 where
 /// the probabilities are equal.
 pub fn jsd(log_p: &[f32], logits: &[f32]) -> f32 {
-    pulp::Arch::new().dispatch(|| {
+    pulp::Arch::new().dispatch(Jsd { log_p, logits })
+}
+
+/// A struct, not a closure: of one as large as this the compiler makes a function of its own, without vector code.
+struct Jsd<'a> {
+    log_p: &'a [f32],
+    logits: &'a [f32],
+}
+
+impl WithSimd for Jsd<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> f32 {
+        let Self { log_p, logits } = self;
         let top = max(logits);
         let total = sum(logits, |x| exp(x - top));
         // With m = (p + q) / 2 and r = (q - p) / (p + q): p = m (1 - r), q = m (1 + r), so the two terms of an entry are
         // m ((1 + r) ln(1 + r) + (1 - r) ln(1 - r)) together, which is never negative.
         let mut lanes = [0f32; LANES];
-        for (log_p, x) in log_p.chunks(LANES).zip(logits.chunks(LANES)) {
-            // Past the end both probabilities are 0. One loop for whole and broken chunks: two would not be inlined.
-            let [log_p, x] = [log_p, x].map(|part| {
-                let mut whole = [f32::NEG_INFINITY; LANES];
-                whole.iter_mut().zip(part).for_each(|(slot, value)| *slot = *value);
-                whole
-            });
+        let ((log_p, log_p_rest), (logits, rest)) = (log_p.as_chunks::<LANES>(), logits.as_chunks::<LANES>());
+        // Past the end both probabilities are 0. One loop for whole and broken chunks: two would not be inlined.
+        let last = [filled(log_p_rest), filled(rest)];
+        let pairs = log_p.iter().zip(logits).chain(std::iter::once((&last[0], &last[1])));
+        for (log_p, x) in pairs {
             for ((lane, log_p), x) in lanes.iter_mut().zip(log_p).zip(x) {
-                let (p, q) = (exp(log_p), exp(x - top) / total);
+                let (p, q) = (exp(*log_p), exp(*x - top) / total);
                 let m = 0.5 * (p + q);
-                *lane += if m > 0.0 { m * entropy_gap(0.5 * (q - p) / m) } else { 0.0 };
+                *lane += m * entropy_gap(0.5 * (q - p) / m.max(f32::MIN_POSITIVE));
             }
         }
         0.5 * lanes.iter().sum::<f32>()
-    })
+    }
+}
+
+#[inline(always)]
+fn filled(rest: &[f32]) -> [f32; LANES] {
+    let mut whole = [f32::NEG_INFINITY; LANES];
+    whole.iter_mut().zip(rest).for_each(|(slot, value)| *slot = *value);
+    whole
 }
 
 /// (1 + r) ln(1 + r) + (1 - r) ln(1 - r), for r in -1 ..= 1.
@@ -37,7 +58,8 @@ fn entropy_gap(r: f32) -> f32 {
         * (1.0
             + s * (1.0 / 6.0
                 + s * (1.0 / 15.0 + s * (1.0 / 28.0 + s * (1.0 / 45.0 + s * (1.0 / 66.0 + s / 91.0))))));
-    let side = |x: f32| if x > 0.0 { x * ln(x) } else { 0.0 };
+    // Next to 0 the product is 0 in the limit, and here.
+    let side = |x: f32| x * ln(x.max(f32::MIN_POSITIVE));
     let far = side(1.0 + r) + side(1.0 - r);
     if s < 0.09 { near } else { far }
 }

@@ -1,0 +1,144 @@
+//! Greedy pruning: racing finds what whole passes find.
+
+use std::collections::BTreeSet;
+
+use sluice_core::engine::never;
+use sluice_core::metric::{self, Distance};
+use sluice_core::model::Input;
+use sluice_core::plan::{Change, Item, Part, Plan, Positions, Skip, Sublayer};
+use sluice_core::rng;
+use sluice_core::study::{Method, PruneAsk, Pruning, prune};
+
+use crate::support::{golden, logits, open};
+
+const MODELS: &[&str] = &["gpt2", "llama", "gpt_neox", "gemma2", "opt-post-norm", "qwen2-window"];
+
+fn samples(vocab: usize) -> Vec<Input> {
+    let id = |i: u64| (rng::bits(3, 0, i) % vocab as u64) as u32;
+    (0..6).map(|sample| (0..20).map(|i| id(100 * sample + i)).collect::<Vec<_>>().into()).collect()
+}
+
+fn pruned(family: &str, distance: Distance, spare_front: f64, method: Method) -> Pruning {
+    let engine = open(&golden().join(family));
+    let samples = samples(engine.model.spec.vocab);
+    let removals = 2 * engine.model.spec.n_layers();
+    let ask = PruneAsk { samples: &samples, distance, removals, spare_front, method };
+    prune(&engine, &ask, &mut |_| {}, &never).unwrap()
+}
+
+#[test]
+fn racing_changes_neither_order_nor_distance() {
+    for family in MODELS {
+        for distance in [Distance::Jsd, Distance::Kl, Distance::JsRepo] {
+            let raced = pruned(family, distance, 0.0, Method::Raced);
+            let whole = pruned(family, distance, 0.0, Method::Whole);
+            assert_eq!(raced.evaluations, whole.evaluations);
+            for (raced, whole) in raced.steps.iter().zip(&whole.steps) {
+                assert_eq!(raced.removed, whole.removed, "{family} {distance:?}");
+                assert_eq!(raced.distance.to_bits(), whole.distance.to_bits(), "{family} {distance:?}");
+                for one in &raced.candidates {
+                    let all = whole.candidates.iter().find(|all| all.sublayer == one.sublayer).unwrap();
+                    let agrees = if one.at_least {
+                        one.distance <= all.distance * (1.0 + 1e-12)
+                    } else {
+                        one.distance.to_bits() == all.distance.to_bits()
+                    };
+                    assert!(agrees, "{family}: {one:?} {all:?}");
+                }
+            }
+            assert!(raced.flops_layers < whole.flops_layers, "{family}");
+        }
+    }
+}
+
+#[test]
+fn every_sublayer_goes_once_and_evaluations_are_counted() {
+    for family in MODELS {
+        let found = pruned(family, Distance::Jsd, 0.0, Method::Raced);
+        let all = found.steps.len();
+        let gone: BTreeSet<Sublayer> = found.steps.iter().map(|step| step.removed).collect();
+        assert_eq!(gone.len(), all, "no sublayer twice");
+        assert_eq!(found.evaluations, all * (all + 1) / 2);
+        assert!(found.steps.iter().all(|step| (0.0..=std::f64::consts::LN_2 + 1e-6).contains(&step.distance)));
+        assert!(found.steps[0].candidates.iter().all(|one| !one.at_least), "the first step is not raced");
+    }
+}
+
+#[test]
+fn a_distance_is_what_plain_passes_say() {
+    let engine = &mut open(&golden().join("llama"));
+    let samples = samples(engine.model.spec.vocab);
+    let ask = PruneAsk {
+        samples: &samples,
+        distance: Distance::Jsd,
+        removals: 1,
+        spare_front: 0.0,
+        method: Method::Raced,
+    };
+    let found = prune(engine, &ask, &mut |_| {}, &never).unwrap();
+    let vocab = engine.model.spec.vocab;
+    for one in &found.steps[0].candidates {
+        let skip = Skip { sublayer: one.sublayer, positions: Positions::All };
+        let plan = Plan { items: vec![Item::from(Change::Skip(skip))], ..Plan::default() };
+        let (mut sum, mut tokens) = (0.0, 0.0);
+        for sample in &samples {
+            let (base, changed) = (logits(engine, sample, &Plan::default()), logits(engine, sample, &plan));
+            for (p, q) in base.chunks(vocab).zip(changed.chunks(vocab)) {
+                let (p, q) = (metric::log_softmax(p), metric::log_softmax(q));
+                let half = |(&p, &q): (&f32, &f32)| {
+                    let (p, q) = (f64::from(p).exp(), f64::from(q).exp());
+                    let m = 0.5 * (p + q);
+                    0.5 * (p * (p / m).ln() + q * (q / m).ln())
+                };
+                sum += p.iter().zip(&q).map(half).sum::<f64>();
+                tokens += 1.0;
+            }
+        }
+        let exact = sum / tokens;
+        assert!((one.distance - exact).abs() < 1e-4 * exact + 1e-9, "{one:?} {exact}");
+    }
+}
+
+#[test]
+fn spared_blocks_come_in_later() {
+    // 4 sublayers: (0.5 * 4 / 2) + 1 = 2 blocks are spared, which leaves nothing to begin with in a model of 2.
+    let engine = open(&golden().join("llama"));
+    let samples = samples(engine.model.spec.vocab);
+    let ask = |spare_front, removals| PruneAsk {
+        samples: &samples,
+        distance: Distance::Jsd,
+        removals,
+        spare_front,
+        method: Method::Raced,
+    };
+    assert!(prune(&engine, &ask(0.5, 1), &mut |_| {}, &never).is_err());
+    // 0.25: 1 block until 2 are removed.
+    let found = prune(&engine, &ask(0.25, 3), &mut |_| {}, &never).unwrap();
+    let layers: Vec<usize> = found.steps.iter().map(|step| step.removed.layer).collect();
+    assert_eq!(layers, [1, 1, 0]);
+    assert!(prune(&engine, &ask(0.0, 5), &mut |_| {}, &never).is_err(), "there are only 4");
+}
+
+#[test]
+fn samples_of_unlike_length_are_refused() {
+    let engine = open(&golden().join("llama"));
+    let samples: Vec<Input> = vec![vec![1, 2, 3].into(), vec![1, 2].into()];
+    let ask = PruneAsk {
+        samples: &samples,
+        distance: Distance::Jsd,
+        removals: 1,
+        spare_front: 0.0,
+        method: Method::Raced,
+    };
+    assert!(prune(&engine, &ask, &mut |_| {}, &never).is_err());
+    assert!(prune(&engine, &PruneAsk { samples: &[], ..ask }, &mut |_| {}, &never).is_err());
+}
+
+#[test]
+fn parts_print_as_the_plan_has_them() {
+    let found = pruned("llama", Distance::Jsd, 0.0, Method::Raced);
+    let json = serde_json::to_value(&found).unwrap();
+    let step = &json["steps"][0];
+    assert!(step["layer"].is_u64() && (step["part"] == "attn" || step["part"] == "ffn"));
+    assert!(matches!(found.steps[0].removed.part, Part::Attn | Part::Ffn));
+}
