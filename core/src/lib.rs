@@ -22,6 +22,7 @@
 //! | [`worker`] | the one thread that owns the model |
 //! | [`train`] | makes the bundled checkpoint: generated world, batched loss, optimiser |
 //! | [`evaluate`] | its report card |
+//! | [`statistics`] | intervals |
 //! | [`rng`] | counter-based random numbers |
 
 pub mod checkpoint;
@@ -35,6 +36,7 @@ pub mod plan;
 pub mod protocol;
 pub mod rng;
 pub mod site;
+pub mod statistics;
 pub mod study;
 pub mod train;
 pub mod view;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::Subject;
-use super::statistics::Share;
 use crate::engine::{Decoder, Sampler, never};
 use crate::error::{Error, Result};
 use crate::plan::schedule::Schedule;
+use crate::statistics::Share;
 use crate::train::vocabulary::{BOS_ID, IMAGE_ID};
 use crate::train::world::paint::paint;
 use crate::train::world::talk::{self, DESCRIBE, named};

@@ -11,7 +11,6 @@
 //! | [`claims`] | what the paper says beside what this model shows |
 //! | [`prompts`] | many prompts at once through the trainer's forward pass |
 //! | [`page`] | the card as a Markdown page |
-//! | [`statistics`] | intervals |
 
 use std::time::Instant;
 
@@ -29,7 +28,6 @@ pub mod presence;
 pub mod prompts;
 pub mod recall;
 pub mod routes;
-pub mod statistics;
 
 /// How much is asked; the defaults are what the report card in the docs has.
 #[derive(Clone, Copy, Debug, Serialize)]

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::Card;
-use super::statistics::{Mean, Share};
+use crate::statistics::{Mean, Share};
 use crate::train::world::Split;
 
 fn percent(share: &Share) -> String {

@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::Subject;
 use super::prompts::{Ask, last_logits};
-use super::statistics::{Mean, Share};
 use crate::error::{Error, Result};
+use crate::statistics::{Mean, Share};
 use crate::train::world::paint::paint;
 use crate::train::world::scene::Exam;
 use crate::train::world::talk::is_there;

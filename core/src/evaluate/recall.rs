@@ -4,9 +4,9 @@ use serde::Serialize;
 
 use super::Subject;
 use super::prompts::{Ask, last_logits};
-use super::statistics::Share;
 use crate::error::Result;
 use crate::metric::top_k;
+use crate::statistics::Share;
 use crate::train::world::facts::PHRASES;
 
 /// What is known.

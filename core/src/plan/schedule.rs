@@ -80,6 +80,29 @@ impl Schedule {
         schedule
     }
 
+    /// This schedule, with every position through one lane at `layer` instead of what a routing map says there. `small` has
+    /// the small FFNs.
+    pub fn through(&self, layer: usize, lane: Lane, n_layers: usize, small: Option<&Arc<[Ffn]>>) -> Self {
+        let mut schedule = self.clone();
+        schedule.layers.resize(n_layers, None);
+        if let Some(slot) = schedule.layers.get_mut(layer) {
+            let route = LayerRoute { layer, tokens: Vec::new(), next: lane };
+            // Past a prompt of no tokens, everything is what comes next.
+            *slot = Some(Routing { route, strength: 1.0, prompt_len: 0 });
+        }
+        schedule.small = small.cloned().or(schedule.small);
+        schedule
+    }
+
+    /// This schedule, with what another says of the lanes at `layer`.
+    pub fn with_lanes_of(&self, layer: usize, other: &Self) -> Self {
+        let mut schedule = self.clone();
+        if let (Some(slot), Some(own)) = (schedule.layers.get_mut(layer), other.layers.get(layer)) {
+            slot.clone_from(own);
+        }
+        schedule
+    }
+
     /// Whether nothing is changed.
     pub fn is_empty(&self) -> bool {
         self.edits.is_empty() && self.layers.is_empty()

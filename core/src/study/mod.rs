@@ -5,8 +5,10 @@ mod ablation;
 mod calibration;
 mod fcct;
 mod grid;
+pub mod oracle;
 mod prune;
 mod restore;
+mod routes;
 mod trace;
 
 pub use ablation::{Ablation, LeftOut, ablate};
@@ -15,4 +17,5 @@ pub use fcct::{FcctRun, iri_table};
 pub use grid::{Cells, Grid, GridAsk, GridNoise, grid};
 pub use prune::{Candidate, Method, PruneAsk, Pruning, Removal, prune};
 pub use restore::{Batch, Case, Disturbance, Followed, Restorer};
+pub use routes::{MOST_PATTERNS, Oracle, RouteLosses, RouteTree, TokenRoute, oracle};
 pub use trace::{PATCH_NOISE, TraceRun};

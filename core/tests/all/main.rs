@@ -15,6 +15,7 @@ mod iri;
 mod parity;
 mod prune;
 mod random_plans;
+mod routes;
 mod stories;
 mod studies;
 mod support;

@@ -59,7 +59,9 @@ fn every_sublayer_goes_once_and_evaluations_are_counted() {
         let gone: BTreeSet<Sublayer> = found.steps.iter().map(|step| step.removed).collect();
         assert_eq!(gone.len(), all, "no sublayer twice");
         assert_eq!(found.evaluations, all * (all + 1) / 2);
-        assert!(found.steps.iter().all(|step| (0.0..=std::f64::consts::LN_2 + 1e-6).contains(&step.distance)));
+        assert!(
+            found.steps.iter().all(|step| (0.0..=std::f64::consts::LN_2 + 1e-6).contains(&step.distance))
+        );
         assert!(found.steps[0].candidates.iter().all(|one| !one.at_least), "the first step is not raced");
     }
 }

@@ -1,6 +1,7 @@
 //! `sluice study`: studies for scripts, with their findings as JSON; one file per study.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -14,6 +15,7 @@ use sluice_core::{Error, Result};
 use super::{checkpoint, note};
 
 mod ablate;
+mod oracle;
 mod prune;
 mod trace;
 
@@ -29,6 +31,8 @@ enum Kind {
     Trace(trace::Trace),
     /// Leave out every sublayer in turn
     Ablate(ablate::Ablate),
+    /// Run every route of big and small FFNs over the layers, and see which foresees each token best
+    Oracle(oracle::Oracle),
     /// Remove the sublayers that the output misses least, one after the other
     Prune(prune::Prune),
 }
@@ -38,7 +42,19 @@ impl Study {
         match &self.study {
             Kind::Trace(trace) => trace.run(),
             Kind::Ablate(ablate) => ablate.run(),
+            Kind::Oracle(oracle) => oracle.run(),
             Kind::Prune(prune) => prune.run(),
+        }
+    }
+}
+
+/// Says something on stderr, not more often than every five seconds.
+fn every_five_seconds() -> impl FnMut(&str) {
+    let mut said = Instant::now();
+    move |text| {
+        if said.elapsed().as_secs() >= 5 {
+            said = Instant::now();
+            note(text);
         }
     }
 }

@@ -9,8 +9,8 @@ use sluice_core::study::{GridAsk, GridNoise, grid};
 use sluice_core::worker::Component;
 use sluice_core::{Error, Result};
 
-use super::super::{Input, Ready, note, out};
-use super::{followed, write};
+use super::super::{Input, Ready, out};
+use super::{every_five_seconds, followed, write};
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Restore {
@@ -75,13 +75,8 @@ impl Trace {
             },
             window: self.window,
         };
-        let mut said = std::time::Instant::now();
-        let mut progress = |done, all| {
-            if said.elapsed().as_secs() >= 5 {
-                said = std::time::Instant::now();
-                note(&format!("{done} of {all} cells"));
-            }
-        };
+        let mut say = every_five_seconds();
+        let mut progress = |done, all| say(&format!("{done} of {all} cells"));
         let findings = grid(&mut engine, &ask, &tokens, &mut progress, &never)?;
         let (clean, corrupted) = (findings.clean.prob, findings.corrupted.prob);
         let layers = findings.grid.prob.iter().enumerate();

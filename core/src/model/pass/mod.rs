@@ -207,6 +207,11 @@ impl Pass {
         self.end = (3 + 2 * layer).min(self.end);
     }
 
+    /// End before one of the 2L sublayers, without logits.
+    pub fn stop_before(&mut self, sublayer: usize) {
+        self.end = (1 + sublayer).min(self.end);
+    }
+
     /// Whether the pass has ended.
     pub fn is_done(&self) -> bool {
         self.stage >= self.end
@@ -244,6 +249,12 @@ impl Pass {
     pub fn embedded(mut self) -> Result<Tensor> {
         self.embed()?;
         self.stream()
+    }
+
+    /// The stream where the pass stopped, branch by branch, and what it cost.
+    pub fn into_stream(mut self) -> Result<(Tensor, Work)> {
+        let x = self.stream()?;
+        Ok((self.in_order(x)?, self.out.work))
     }
 
     /// What was computed.

@@ -1,0 +1,333 @@
+//! Every route of FFN lanes over the layers, as a tree: routes that agree up to a layer share all that comes before it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use candle_core::Tensor;
+use serde::Serialize;
+
+use super::oracle::{self, Budget, LossTable};
+use crate::engine::{self, Cancelled, Engine, RunSize};
+use crate::error::{Error, Result};
+use crate::model::{Ask, Branch, Ffn, Input, Logits, Pass, Work, fused};
+use crate::plan::schedule::Schedule;
+use crate::plan::{Lane, Plan};
+use crate::statistics::Mean;
+
+/// Most patterns that are enumerated.
+pub const MOST_PATTERNS: usize = 1 << 20;
+/// Logits of one batch at most.
+const MOST_LOGITS: usize = 1 << 25;
+
+/// Losses of a route, and of the same route for wrong targets; a value per token that has a next one.
+pub struct RouteLosses {
+    /// Its number, as in [`oracle::LossTable`].
+    pub pattern: usize,
+    /// Nats.
+    pub loss: Vec<f32>,
+    /// Nats.
+    pub wrong: Vec<f32>,
+}
+
+/// The tree, on its way.
+pub struct RouteTree {
+    layers: usize,
+    len: usize,
+    lanes: usize,
+    /// By layer and lane.
+    schedules: Vec<Vec<Arc<Schedule>>>,
+    targets: [Vec<u32>; 2],
+    /// The deepest last.
+    waiting: Vec<Group>,
+    under_way: Option<(Group, Pass)>,
+    /// Routes done, and routes in all.
+    done: [usize; 2],
+    /// What it cost so far.
+    pub work: Work,
+}
+
+/// Routes that are decided up to a layer.
+struct Group {
+    /// The next to decide.
+    layer: usize,
+    /// Their digits up to there.
+    patterns: Vec<usize>,
+    /// Their streams where that layer's FFN comes in, one after the other, `[patterns * T, d]`.
+    x: Tensor,
+}
+
+impl RouteTree {
+    /// All routes of `lanes` (the big one last) under a plan, whose own routing maps they replace. `wrong` are other targets
+    /// for the tokens of the prompt but the first.
+    pub fn new(
+        engine: &mut Engine,
+        plan: &Plan,
+        tokens: &Input,
+        lanes: &[Lane],
+        wrong: &[u32],
+        cancelled: Cancelled,
+    ) -> Result<Self> {
+        let (layers, len) = (engine.model.spec.n_layers(), tokens.len());
+        if len < 2 || wrong.len() + 1 != len {
+            return Err(Error::Input("a loss needs a next token: the prompt must have two tokens".into()));
+        }
+        let all = oracle::patterns(lanes.len(), layers).filter(|&all| all <= MOST_PATTERNS);
+        let all = all.ok_or_else(|| {
+            Error::Input(format!(
+                "{} lanes over {layers} layers are more than {MOST_PATTERNS} routes",
+                lanes.len()
+            ))
+        })?;
+        let small: Option<Arc<[Ffn]>> =
+            if lanes.contains(&Lane::Small) { Some(engine.small(None, cancelled)?) } else { None };
+        let schedule = engine.schedule(plan, tokens, cancelled)?;
+        let through = |layer, lane: &Lane| Arc::new(schedule.through(layer, *lane, layers, small.as_ref()));
+        let schedules =
+            (0..layers).map(|layer| lanes.iter().map(|lane| through(layer, lane)).collect()).collect();
+        let spec = &engine.model.spec;
+        RunSize::new(spec, len * room(engine, len, lanes.len())).check()?;
+        let (mut root, _) = engine.start(tokens, &schedule, Ask::default())?;
+        root.stop_before(engine.entry(1));
+        while !root.is_done() {
+            if cancelled() {
+                return Err(Error::Cancelled);
+            }
+            root.step()?;
+        }
+        let (x, work) = root.into_stream()?;
+        let next: Vec<u32> = tokens.iter().skip(1).copied().collect();
+        Ok(Self {
+            layers,
+            len,
+            lanes: lanes.len(),
+            schedules,
+            targets: [next, wrong.to_vec()],
+            waiting: vec![Group { layer: 0, patterns: vec![0], x }],
+            under_way: None,
+            done: [0, all],
+            work,
+        })
+    }
+
+    /// One lane at every layer.
+    fn uniform(&self, digit: usize) -> Arc<Schedule> {
+        let of_layer = |lanes: &Vec<Arc<Schedule>>| lanes.get(digit).cloned();
+        let mut layers =
+            self.schedules.iter().enumerate().filter_map(|(layer, lanes)| Some((layer, of_layer(lanes)?)));
+        let Some((_, first)) = layers.next() else { return Schedule::none() };
+        Arc::new(layers.fold((*first).clone(), |all, (layer, own)| all.with_lanes_of(layer, &own)))
+    }
+
+    /// Routes done, and routes in all.
+    pub fn progress(&self) -> [usize; 2] {
+        self.done
+    }
+
+    /// Whether all are done.
+    pub fn is_done(&self) -> bool {
+        self.done[0] >= self.done[1]
+    }
+
+    /// One sublayer. The routes that it brings to their end.
+    pub fn step(&mut self, engine: &Engine) -> Result<Vec<RouteLosses>> {
+        let (group, mut pass) = match self.under_way.take() {
+            Some(under_way) => under_way,
+            None => match self.waiting.pop() {
+                Some(group) => self.begin(engine, group)?,
+                None => return Ok(Vec::new()),
+            },
+        };
+        pass.step()?;
+        if !pass.is_done() {
+            self.under_way = Some((group, pass));
+            return Ok(Vec::new());
+        }
+        if group.layer + 1 < self.layers {
+            let (x, work) = pass.into_stream()?;
+            self.work += work;
+            self.waiting.push(Group { layer: group.layer + 1, patterns: group.patterns, x });
+            return Ok(Vec::new());
+        }
+        let output = pass.finish();
+        self.work += output.work;
+        let logits = output.logits.ok_or_else(|| Error::Internal("a pass without logits".into()))?;
+        self.losses(&group.patterns, &logits)
+    }
+
+    /// Decide a layer for as many routes as fit beside each other; the others wait.
+    fn begin(&mut self, engine: &Engine, mut group: Group) -> Result<(Group, Pass)> {
+        let fit = room(engine, self.len, self.lanes);
+        if group.patterns.len() > fit {
+            let later = group.patterns.split_off(fit);
+            let x = group.x.narrow(0, fit * self.len, later.len() * self.len)?.force_contiguous()?;
+            group.x = group.x.narrow(0, 0, fit * self.len)?;
+            self.waiting.push(Group { layer: group.layer, patterns: later, x });
+        }
+        let layer = group.layer;
+        let weight = self.lanes.pow(layer as u32);
+        let sublayer = engine.entry(2 * layer + 1);
+        let mut branches = Vec::with_capacity(group.patterns.len() * self.lanes);
+        let mut patterns = Vec::with_capacity(branches.capacity());
+        let schedules = self.schedules.get(layer).map_or(&[][..], Vec::as_slice);
+        for (digit, schedule) in schedules.iter().enumerate() {
+            for (place, pattern) in group.patterns.iter().enumerate() {
+                let x = group.x.narrow(0, place * self.len, self.len)?;
+                let schedule = Arc::clone(schedule);
+                branches.push(Branch { schedule, sublayer, start: 0, end: self.len, x });
+                patterns.push(pattern + digit * weight);
+            }
+        }
+        let ask = Ask { logits: Logits::All, ..Ask::default() };
+        let mut pass = engine.from_the_start(branches, ask)?;
+        if layer + 1 < self.layers {
+            pass.stop_before(engine.entry(2 * layer + 3));
+        }
+        Ok((Group { patterns, ..group }, pass))
+    }
+
+    fn losses(&mut self, patterns: &[usize], logits: &Tensor) -> Result<Vec<RouteLosses>> {
+        // The last token has no next one; its row is not looked at.
+        let of = |targets: &[u32]| -> Result<Vec<f32>> {
+            let row = targets.iter().copied().chain(std::iter::once(0));
+            let all: Vec<u32> = std::iter::repeat_n(row, patterns.len()).flatten().collect();
+            Ok(fused::surprisal(logits, &all)?.to_vec1()?)
+        };
+        let [right, wrong] = [of(&self.targets[0])?, of(&self.targets[1])?];
+        self.done[0] += patterns.len();
+        let rows = right.chunks_exact(self.len).zip(wrong.chunks_exact(self.len));
+        let cut = |row: &[f32]| row.iter().take(self.len - 1).copied().collect();
+        let losses = patterns.iter().zip(rows).map(|(&pattern, (right, wrong))| RouteLosses {
+            pattern,
+            loss: cut(right),
+            wrong: cut(wrong),
+        });
+        Ok(losses.collect())
+    }
+}
+
+/// Routes that may be decided beside each other.
+fn room(engine: &Engine, len: usize, lanes: usize) -> usize {
+    let rows = engine.rows_at_once().min(MOST_LOGITS / engine.model.spec.vocab.max(1));
+    (rows / (len * lanes).max(1)).max(1)
+}
+
+/// What the routes of a prompt are worth.
+#[derive(Clone, Debug, Serialize)]
+pub struct Oracle {
+    /// What a layer's FFN can be, the big one last.
+    pub lanes: Vec<Lane>,
+    /// What "small" stands for.
+    pub small: Option<String>,
+    /// Which context a scored token has.
+    pub reading: &'static str,
+    /// Layers.
+    pub layers: usize,
+    /// Routes.
+    pub patterns: usize,
+    /// Every token that has a next one.
+    pub tokens: Vec<TokenRoute>,
+    /// Nats per token, every FFN big.
+    pub all_big: Mean,
+    /// Every FFN in the first lane.
+    pub all_first: Mean,
+    /// The least loss of all routes, token by token.
+    pub oracle: Mean,
+    /// By number of big layers, 0 first.
+    pub by_budget: Vec<Budget>,
+    /// Best of K random routes: K and nats per token.
+    pub best_of: Vec<(usize, f64)>,
+    /// Floating-point operations in the blocks.
+    pub flops_layers: u64,
+    /// The same in the unembedding.
+    pub flops_unembedding: u64,
+    /// In the blocks, for a full pass per route.
+    pub flops_layers_full: u64,
+    /// All routes, what was opened before it not counted.
+    pub seconds: f64,
+}
+
+/// A token and the route that foresees its next one best.
+#[derive(Clone, Debug, Serialize)]
+pub struct TokenRoute {
+    /// Its id.
+    pub token: u32,
+    /// The route, a letter per layer: B big, s small, - skipped.
+    pub best: String,
+    /// Nats under it.
+    pub loss: f32,
+    /// Nats with every FFN big.
+    pub all_big: f32,
+    /// Nats with every FFN in the first lane: the difficulty of the token.
+    pub all_first: f32,
+}
+
+/// All routes of a prompt.
+pub fn oracle(
+    engine: &mut Engine,
+    plan: &Plan,
+    tokens: &Input,
+    lanes: &[Lane],
+    progress: &mut dyn FnMut([usize; 2]),
+    cancelled: Cancelled,
+) -> Result<Oracle> {
+    let next: Vec<u32> = tokens.iter().skip(1).copied().collect();
+    let wrong = oracle::wrong_targets(&[next], engine.model.spec.vocab).pop().unwrap_or_default();
+    if lanes.contains(&Lane::Small) {
+        engine.small(None, cancelled)?;
+    }
+    let begin = Instant::now();
+    let mut tree = RouteTree::new(engine, plan, tokens, lanes, &wrong, cancelled)?;
+    let empty = || vec![Vec::new(); tree.progress()[1]];
+    let (loss, wrong) = (empty(), empty());
+    let mut table = LossTable { lanes: lanes.to_vec(), layers: tree.layers, loss, wrong };
+    while !tree.is_done() {
+        if cancelled() {
+            return Err(Error::Cancelled);
+        }
+        for done in tree.step(engine)? {
+            if let (Some(loss), Some(wrong)) =
+                (table.loss.get_mut(done.pattern), table.wrong.get_mut(done.pattern))
+            {
+                (*loss, *wrong) = (done.loss, done.wrong);
+            }
+        }
+        progress(tree.progress());
+    }
+    let seconds = begin.elapsed().as_secs_f64();
+    let mut full = 0;
+    for digit in 0..lanes.len() {
+        let through = tree.uniform(digit);
+        full += engine
+            .pass(tokens, &through, Ask { logits: Logits::All, ..Ask::default() }, cancelled)?
+            .0
+            .work
+            .layers;
+    }
+    let patterns = table.loss.len();
+    let (first, last) = (table.row(0), table.row(table.all_big()));
+    let every: Vec<usize> = (0..patterns).collect();
+    let best = table.best(&every);
+    let token = |((index, &pattern), &token): ((usize, &usize), &u32)| {
+        let at = |row: &[f32]| row.get(index).copied().unwrap_or(f32::NAN);
+        let loss = at(table.row(pattern));
+        TokenRoute { token, best: table.spell(pattern), loss, all_big: at(last), all_first: at(first) }
+    };
+    Ok(Oracle {
+        lanes: lanes.to_vec(),
+        small: lanes.contains(&Lane::Small).then(|| engine::small_label(engine, None)),
+        reading: "every token of the sequence takes the same route",
+        layers: table.layers,
+        patterns,
+        tokens: best.iter().enumerate().zip(tokens.iter()).map(token).collect(),
+        all_big: oracle::mean(last),
+        all_first: oracle::mean(first),
+        oracle: oracle::mean(&oracle::least(&table.loss)),
+        by_budget: (0..=table.layers).map(|big| table.budget(big)).collect(),
+        best_of: table.best_of(),
+        flops_layers: tree.work.layers,
+        flops_unembedding: tree.work.unembedding,
+        // Every lane stands at every layer in an equal share of the routes.
+        flops_layers_full: (full as f64 / lanes.len().max(1) as f64 * patterns as f64) as u64,
+        seconds,
+    })
+}

@@ -1,0 +1,99 @@
+//! The tree of routes: every leaf is the whole pass of its route.
+
+use std::collections::BTreeMap;
+
+use sluice_core::engine::never;
+use sluice_core::metric;
+use sluice_core::model::Input;
+use sluice_core::plan::{Change, Item, Lane, LayerRoute, Plan, Route};
+use sluice_core::study::oracle::LossTable;
+use sluice_core::study::{RouteTree, oracle};
+
+use crate::support::{golden, logits, open};
+
+const MODELS: &[&str] = &["gpt2", "llama", "gpt_neox", "gemma2", "opt-post-norm", "stablelm-parallel", "bundled"];
+
+fn prompt() -> Vec<u32> {
+    vec![3, 14, 15, 92, 65, 35, 8, 9, 7]
+}
+
+/// A route as a plan's map, on top of other items.
+fn routed(table: &LossTable, pattern: usize, len: usize, mut items: Vec<Item>) -> Plan {
+    let layers = (0..table.layers).map(|layer| {
+        let lane = table.lane(pattern, layer);
+        LayerRoute { layer, tokens: vec![lane; len], next: lane }
+    });
+    items.push(Change::Route(Route { layers: layers.collect(), sample: None }).into());
+    Plan { items, ..Plan::default() }
+}
+
+fn folder(model: &str) -> std::path::PathBuf {
+    // The fixture beside the golden values of the bundled checkpoint is the checkpoint itself.
+    if model == "bundled" { golden().join("../../../assets/bundled") } else { golden().join(model) }
+}
+
+#[test]
+fn a_leaf_is_the_whole_pass_of_its_route() {
+    let both = [Lane::SkipFfn, Lane::Small, Lane::Big];
+    let scale = r#"{"kind":"scale","site":"blocks.1.hook_attn_out","factor":0.5}"#;
+    let items: Vec<Item> = vec![serde_json::from_str(scale).unwrap()];
+    for model in MODELS {
+        let engine = &mut open(&folder(model));
+        let lanes: &[Lane] = if *model == "bundled" { &both[1..] } else { &both };
+        let tokens: Input = prompt().into();
+        let wrong: Vec<u32> = prompt().iter().skip(1).map(|id| id + 1).collect();
+        let plan = Plan { items: items.clone(), ..Plan::default() };
+        let mut tree = RouteTree::new(engine, &plan, &tokens, lanes, &wrong, &never).unwrap();
+        let mut leaves = BTreeMap::new();
+        while !tree.is_done() {
+            for leaf in tree.step(engine).unwrap() {
+                assert!(leaves.insert(leaf.pattern, leaf).is_none(), "{model}: a route came twice");
+            }
+        }
+        let layers = engine.model.spec.n_layers();
+        assert_eq!(leaves.len(), lanes.len().pow(layers as u32), "{model}");
+        let table = LossTable { lanes: lanes.to_vec(), layers, loss: Vec::new(), wrong: Vec::new() };
+        let vocab = engine.model.spec.vocab;
+        for (pattern, leaf) in leaves.iter().step_by(1 + 255 * usize::from(*model == "bundled") / 7) {
+            let plan = routed(&table, *pattern, tokens.len(), items.clone());
+            let rows = logits(engine, &tokens, &plan);
+            let rows: Vec<&[f32]> = rows.chunks(vocab).collect();
+            for (position, (loss, other)) in leaf.loss.iter().zip(&leaf.wrong).enumerate() {
+                let exact = metric::surprisal(rows[position], tokens[position + 1]);
+                assert!((loss - exact).abs() < 2e-6 * (1.0 + exact.abs()), "{model}: {}", table.spell(*pattern));
+                let exact = metric::surprisal(rows[position], wrong[position]);
+                assert!((other - exact).abs() < 2e-6 * (1.0 + exact.abs()));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_oracle_is_the_least_of_its_routes_and_costs_a_part_of_them() {
+    let engine = &mut open(&folder("bundled"));
+    let ids: Vec<u32> = (0..64).map(|i| 3 + (i * 37) % 1000).collect();
+    let lanes = [Lane::Small, Lane::Big];
+    let found = oracle(engine, &Plan::default(), &ids.into(), &lanes, &mut |_| {}, &never).unwrap();
+    assert_eq!((found.patterns, found.tokens.len()), (256, 63));
+    assert!(found.flops_layers_full >= 4 * found.flops_layers);
+    for token in &found.tokens {
+        assert!(token.loss <= token.all_big && token.loss <= token.all_first);
+        assert_eq!(token.best.len(), 8);
+    }
+    let budgets: Vec<usize> = found.by_budget.iter().map(|budget| budget.patterns).collect();
+    assert_eq!(budgets, [1, 8, 28, 56, 70, 56, 28, 8, 1]);
+    let least = found.by_budget.iter().map(|budget| budget.oracle.mean).fold(f64::INFINITY, f64::min);
+    assert!(found.oracle.mean <= least && least <= found.all_big.mean);
+}
+
+#[test]
+fn too_many_routes_and_too_short_a_prompt_are_refused() {
+    let engine = &mut open(&golden().join("llama"));
+    let lanes = [Lane::Small, Lane::Big];
+    let mut refuse = |lanes: &[Lane], ids: &[u32]| {
+        let found = oracle(engine, &Plan::default(), &ids.into(), lanes, &mut |_| {}, &never);
+        assert!(found.is_err());
+    };
+    refuse(&lanes, &[1]);
+    refuse(&vec![Lane::Big; 2000], &[1, 2, 3]);
+}
