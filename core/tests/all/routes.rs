@@ -11,7 +11,8 @@ use sluice_core::study::{RouteTree, oracle};
 
 use crate::support::{golden, logits, open};
 
-const MODELS: &[&str] = &["gpt2", "llama", "gpt_neox", "gemma2", "opt-post-norm", "stablelm-parallel", "bundled"];
+const MODELS: &[&str] =
+    &["gpt2", "llama", "gpt_neox", "gemma2", "opt-post-norm", "stablelm-parallel", "bundled"];
 
 fn prompt() -> Vec<u32> {
     vec![3, 14, 15, 92, 65, 35, 8, 9, 7]
@@ -60,7 +61,11 @@ fn a_leaf_is_the_whole_pass_of_its_route() {
             let rows: Vec<&[f32]> = rows.chunks(vocab).collect();
             for (position, (loss, other)) in leaf.loss.iter().zip(&leaf.wrong).enumerate() {
                 let exact = metric::surprisal(rows[position], tokens[position + 1]);
-                assert!((loss - exact).abs() < 2e-6 * (1.0 + exact.abs()), "{model}: {}", table.spell(*pattern));
+                assert!(
+                    (loss - exact).abs() < 2e-6 * (1.0 + exact.abs()),
+                    "{model}: {}",
+                    table.spell(*pattern)
+                );
                 let exact = metric::surprisal(rows[position], wrong[position]);
                 assert!((other - exact).abs() < 2e-6 * (1.0 + exact.abs()));
             }

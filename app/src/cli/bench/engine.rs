@@ -5,18 +5,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sluice_core::checkpoint::Checkpoint;
 use sluice_core::engine::{self, Decoder, Engine, Opened, Run, Sampler, never};
-use sluice_core::model::{Ask, Input, Logits};
+use sluice_core::model::{Ask, Input, Logits, fused};
 use sluice_core::plan::schedule::Schedule;
 use sluice_core::plan::{Change, Part, Plan, Positions, Skip, Sublayer};
 use sluice_core::site::Site;
-use sluice_core::study::{GridAsk, GridNoise, ablate, grid};
+use sluice_core::study::{Grid, GridAsk, GridNoise, ablate, grid};
 use sluice_core::worker::{Answer, Component};
 use sluice_core::{Error, Result, rng};
 
-use super::{Peers, Row, random_checkpoint};
+use super::{Peers, Row, in_scratch, random_checkpoint};
 
 /// Repeats of what takes milliseconds, and of what takes seconds.
 const REPEATS: usize = 9;
@@ -30,15 +30,18 @@ pub fn run(checkpoint: Option<&Path>, peers: &Peers) -> Result<Vec<Row>> {
     if let Some(checkpoint) = checkpoint {
         return measure(checkpoint, peers);
     }
-    let config = json!({
-        "model_type": "gpt2", "n_embd": 768, "n_layer": 12, "n_head": 12, "n_positions": 1024,
+    in_scratch(|folder| {
+        random_checkpoint(folder, &gpt2(12))?;
+        measure(folder, peers)
+    })
+}
+
+/// GPT-2 small's shape, with as many layers.
+pub fn gpt2(layers: usize) -> Value {
+    json!({
+        "model_type": "gpt2", "n_embd": 768, "n_layer": layers, "n_head": 12, "n_positions": 1024,
         "vocab_size": 50257, "activation_function": "gelu_new"
-    });
-    let folder = std::env::temp_dir().join(format!("sluice-bench-engine-{}", std::process::id()));
-    let measured = random_checkpoint(&folder, &config).and_then(|()| measure(&folder, peers));
-    // Made by this run; nothing else is in it.
-    let _ = std::fs::remove_dir_all(&folder);
-    measured
+    })
 }
 
 fn measure(checkpoint: &Path, peers: &Peers) -> Result<Vec<Row>> {
@@ -57,7 +60,7 @@ fn measure(checkpoint: &Path, peers: &Peers) -> Result<Vec<Row>> {
 }
 
 /// Ids that depend on nothing but their number.
-fn tokens(engine: &Engine, len: usize) -> Input {
+pub fn tokens(engine: &Engine, len: usize) -> Input {
     let vocab = engine.model.spec.vocab as u64;
     (0..len as u64).map(|i| (rng::bits(0, 0, i) % vocab) as u32).collect::<Vec<_>>().into()
 }
@@ -164,27 +167,35 @@ fn last(engine: &Engine, base: &Run, schedule: &Arc<Schedule>) -> Result<u64> {
 }
 
 /// The residual grid of the peers' script: three tokens corrupted, one sample of noise.
-fn traced(engine: &mut Engine, peers: &Peers) -> Result<Row> {
-    let tokens = tokens(engine, LEN);
-    let plan = Plan::default();
+pub fn grid_of(engine: &mut Engine, tokens: &Input) -> Result<Grid> {
     let ask = GridAsk {
-        plan: &plan,
+        plan: &Plan::default(),
         answer: Answer::Id(5),
         corrupt: vec![2, 3, 4],
         noise: GridNoise::Drawn { sigma: 3.0, seed: 0 },
         component: Component::Residual,
         window: 1,
     };
+    grid(engine, &ask, tokens, &mut |_, _| {}, &never)
+}
+
+fn traced(engine: &mut Engine, peers: &Peers) -> Result<Row> {
+    let tokens = tokens(engine, LEN);
     let mut share = 0.0;
     let mut flops = 0;
     let time = timed(FEW, || {
-        let found = grid(engine, &ask, &tokens, &mut |_, _| {}, &never)?;
+        let found = grid_of(engine, &tokens)?;
         share = found.rows_computed as f64 / found.rows_full as f64;
         flops = found.flops.iter().sum();
         Ok(())
     })?;
     let mut figures = spread(time);
-    figures.extend([("share of the rows", share), ("GFLOP/s", flops as f64 / time[1] / 1e6)]);
+    let rate = f64::from(flops as f32) / time[1] / 1e6;
+    figures.extend([
+        ("share of the rows", share),
+        ("GFLOP/s", rate),
+        ("of the matmul peak", 1e9 * rate / fused::peak()?),
+    ]);
     let target = peers.ahead("tl.trace_grid", time[1], 10.0, &mut figures);
     let layers = engine.model.spec.n_layers();
     Ok(Row { what: format!("residual trace {layers} x {LEN}"), figures, unit: "ms", target })

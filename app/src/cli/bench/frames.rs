@@ -19,7 +19,7 @@ use sluice_core::rng;
 use sluice_core::worker::{Slot, Target, ViewData};
 use sluice_core::{Error, Result};
 
-use super::{Row, random_checkpoint};
+use super::{Row, in_scratch, random_checkpoint};
 use crate::cli::note;
 
 const TOKENS: usize = 512;
@@ -46,11 +46,10 @@ pub fn run(checkpoint: Option<&Path>) -> Result<Vec<Row>> {
     }
     let mut rows = Vec::new();
     for (name, config) in shapes() {
-        let folder = std::env::temp_dir().join(format!("sluice-bench-{}", std::process::id()));
-        let measured = random_checkpoint(&folder, &config).and_then(|()| measure(name, &folder));
-        // Made by this run; nothing else is in it.
-        let _ = std::fs::remove_dir_all(&folder);
-        rows.extend(measured?);
+        rows.extend(in_scratch(|folder| {
+            random_checkpoint(folder, &config)?;
+            measure(name, folder)
+        })?);
     }
     Ok(rows)
 }

@@ -12,19 +12,24 @@ use super::{note, out};
 
 mod engine;
 mod frames;
+mod growth;
+mod studies;
 
-/// What can be measured.
-const BENCHES: [&str; 2] = ["engine", "frames"];
+/// What can be measured. Growth takes minutes, and is measured where it is named only.
+const BENCHES: [&str; 4] = ["engine", "frames", "studies", "growth"];
 
 #[derive(Args)]
 pub struct Bench {
-    /// Checkpoint folder (left out: random weights of the shapes that the targets name), and what to measure: engine,
-    /// frames; left out = all of it
+    /// Checkpoint folder (left out: what the targets name: random weights, or for studies the bundled one), and what to
+    /// measure: engine, frames, studies, growth; left out = all but growth
     #[arg(num_args = 0..=2)]
     what: Vec<String>,
     /// What other programs took on this machine, as "name value unit" lines
     #[arg(long, value_name = "FILE")]
     peers: Option<PathBuf>,
+    /// Text that studies read
+    #[arg(long, value_name = "FILE")]
+    text: Option<PathBuf>,
     /// Machine-readable
     #[arg(long)]
     json: bool,
@@ -46,12 +51,18 @@ impl Bench {
         let wanted = |bench: &str| {
             let named: Vec<&String> =
                 self.what.iter().filter(|what| BENCHES.contains(&what.as_str())).collect();
-            named.is_empty() || named.iter().any(|name| *name == bench)
+            named.is_empty() && bench != "growth" || named.iter().any(|name| *name == bench)
         };
         let peers = Peers::read(self.peers.as_deref())?;
         let mut rows = Vec::new();
         if wanted("engine") {
             rows.extend(engine::run(checkpoint.as_deref(), &peers)?);
+        }
+        if wanted("studies") {
+            rows.extend(studies::run(checkpoint.as_deref(), self.text.as_deref())?);
+        }
+        if wanted("growth") {
+            rows.extend(in_scratch(growth::run)?);
         }
         if wanted("frames") {
             rows.extend(frames::run(checkpoint.as_deref())?);
@@ -144,6 +155,15 @@ impl Peers {
         figures.extend([("peer", *peer), ("times as fast", peer / ours)]);
         Some((format!("at least {bound} times as fast as {name}"), bound * ours <= *peer))
     }
+}
+
+/// Do something in a folder of its own, which is gone afterwards.
+fn in_scratch<T>(work: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+    let folder = std::env::temp_dir().join(format!("sluice-bench-{}", std::process::id()));
+    let done = work(&folder);
+    // Made by this run; nothing else is in it.
+    let _ = std::fs::remove_dir_all(&folder);
+    done
 }
 
 /// A folder with random weights of a config's shapes, bf16.

@@ -17,6 +17,7 @@ mod math;
 mod norm;
 mod packed;
 mod product;
+mod rate;
 mod rotary;
 mod surprisal;
 
@@ -27,6 +28,7 @@ pub use divergence::jsd;
 pub use norm::{normalized, scale};
 pub use packed::{Packed, each};
 pub use product::{PANEL, Product};
+pub use rate::peak;
 pub use rotary::rotate;
 pub use surprisal::surprisal;
 
