@@ -12,22 +12,29 @@ pub struct RunSize<'a> {
 }
 
 impl<'a> RunSize<'a> {
-    /// A pass over `tokens` rows with last-row logits: activations of the widest layer, attention scores of one
-    /// layer, keys and values.
+    /// A pass over `tokens` rows with last-row logits: what is alive in the widest sublayer, keys and values.
     pub fn new(spec: &'a Spec, tokens: usize) -> Self {
         // Longer prompts are refused by the pass; the estimate must not overflow on the way there.
         let tokens = tokens.min(spec.context);
         let rows = tokens as u64;
         let widest = spec.layers.iter().map(|layer| {
-            let ffn = 4 * layer.ffn.d_mlp as u64;
-            let attn = 4 * (layer.attn.heads * layer.attn.d_head) as u64;
-            // Scores, mask sum, shifted exponentials and pattern live at the same time.
-            let scores = 4 * layer.attn.heads as u64 * rows;
-            ffn.max(attn + scores)
+            let (attn, d_model) = (&layer.attn, spec.d_model);
+            let (heads, kv_heads) = (attn.heads * attn.d_head, attn.kv_heads * attn.d_head);
+            // Queries, keys and values; then what they are copied into, or what comes out of them.
+            let attention = heads + 2 * kv_heads + heads.max(2 * kv_heads);
+            let ffn = (2 + usize::from(layer.ffn.gated)) * layer.ffn.d_mlp;
+            // The stream, what is read of it, and what is added to it.
+            (3 * d_model + attention.max(ffn)) as u64
         });
-        let per_row = widest.max().unwrap_or(0) + 6 * spec.d_model as u64;
-        let bytes = 4 * rows * per_row + KvCache::bytes(spec, tokens) + 4 * spec.vocab as u64;
+        let bytes =
+            4 * rows * widest.max().unwrap_or(0) + KvCache::bytes(spec, tokens) + 4 * spec.vocab as u64;
         Self { spec, tokens: rows, bytes }
+    }
+
+    /// The logits of `rows` rows of a kept run, and a copy of them.
+    pub fn logits(spec: &'a Spec, rows: usize) -> Self {
+        let rows = rows.min(spec.context) as u64;
+        Self { spec, tokens: rows, bytes: 12 * rows * spec.d_model as u64 }.with_all_logits()
     }
 
     /// Keep the stream at every sublayer boundary.
@@ -81,6 +88,39 @@ pub fn available_bytes() -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
     Some(kib << 10)
+}
+
+/// Forget the most memory that this process has had, and give freed blocks back to the system. Returns what it has now,
+/// bytes; `None` where the system cannot (other than Linux).
+pub fn reset_peak() -> Option<u64> {
+    give_back();
+    // 5: reset the peak of resident memory (proc(5)).
+    std::fs::write("/proc/self/clear_refs", "5").ok()?;
+    status("VmRSS:")
+}
+
+/// The most memory above `before` that this process has had since [`reset_peak`], bytes.
+pub fn peak_since(before: u64) -> Option<u64> {
+    Some(status("VmHWM:")?.saturating_sub(before))
+}
+
+fn status(field: &str) -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(field))?;
+    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(kib << 10)
+}
+
+fn give_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[expect(
+        unsafe_code,
+        reason = "malloc_trim has no safe form; it only releases free memory of the allocator"
+    )]
+    // SAFETY: callable at any time from any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 /// Let the process keep freed blocks of up to 32 MiB for its next tensors. By default glibc maps and unmaps each one,

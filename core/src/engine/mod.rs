@@ -24,7 +24,7 @@ mod open;
 mod surrogate;
 
 pub use decode::{Decoder, Sampler};
-pub use memory::{RunSize, available_bytes, keep_freed_blocks};
+pub use memory::{RunSize, available_bytes, keep_freed_blocks, peak_since, reset_peak};
 pub use open::{Opened, bundled, open};
 pub use surrogate::{SURROGATE_TOKENS, label as small_label};
 
@@ -297,7 +297,7 @@ impl Engine {
         let missing = || Error::Input(format!("the prompt has no positions {start} to {}", start + len));
         let rows = run.tokens.get(start..start + len).filter(|rows| !rows.is_empty()).ok_or_else(missing)?;
         let stream = run.boundaries.last().ok_or_else(missing)?;
-        RunSize::new(&self.model.spec, len).with_all_logits().check()?;
+        RunSize::logits(&self.model.spec, len).check()?;
         let ask = Ask { logits: Logits::All, ..Ask::default() };
         let (model, schedule) = (Arc::clone(&self.model), Arc::clone(&run.schedule));
         let mut pass = Pass::new(model, schedule, Arc::clone(&run.cache), rows, start, ask)?;
