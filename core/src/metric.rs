@@ -74,6 +74,35 @@ pub fn recovery(patched: f32, corrupted: f32, clean: f32) -> f32 {
     if clean == corrupted { f32::NAN } else { (patched - corrupted) / (clean - corrupted) }
 }
 
+/// Spearman's rank correlation of two lists, ties by their mean rank; pairs with a NaN are left out. NaN where one list has
+/// no order.
+pub fn rank_agreement(a: &[f32], b: &[f32]) -> f64 {
+    let pairs = a.iter().zip(b).filter(|(a, b)| !a.is_nan() && !b.is_nan());
+    let (a, b): (Vec<f32>, Vec<f32>) = pairs.map(|(a, b)| (*a, *b)).unzip();
+    let (a, b) = (ranks(&a), ranks(&b));
+    let middle = (a.len() as f64 - 1.0) / 2.0;
+    let product =
+        |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - middle) * (b - middle)).sum::<f64>();
+    product(&a, &b) / (product(&a, &a) * product(&b, &b)).sqrt()
+}
+
+fn ranks(values: &[f32]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    let value = |index: &usize| values.get(*index).copied().unwrap_or(f32::NAN);
+    order.sort_by(|a, b| value(a).total_cmp(&value(b)));
+    let mut ranks = vec![0.0; values.len()];
+    let mut before = 0;
+    for tied in order.chunk_by(|a, b| value(a) == value(b)) {
+        for &index in tied {
+            if let Some(rank) = ranks.get_mut(index) {
+                *rank = before as f64 + (tied.len() as f64 - 1.0) / 2.0;
+            }
+        }
+        before += tied.len();
+    }
+    ranks
+}
+
 /// The `k` largest values with their indices, largest first; ties by index. NaN counts as smallest.
 pub fn top_k(values: &[f32], k: usize) -> Vec<(u32, f32)> {
     let order = |a: &(u32, f32), b: &(u32, f32)| rank(b.1).total_cmp(&rank(a.1)).then(a.0.cmp(&b.0));
@@ -116,6 +145,19 @@ mod tests {
         assert_eq!(top_k(&[1.0, 3.0, f32::NAN, 3.0], 2), vec![(1, 3.0), (3, 3.0)]);
         assert_eq!(top_k(&[], 2), vec![]);
         assert_eq!(top_k(&[1.0], 0), vec![]);
+    }
+
+    #[test]
+    fn rank_agreement_against_worked_values() {
+        let up = [1.0, 2.0, 5.0, 9.0];
+        assert!((rank_agreement(&up, &[0.1, 0.2, 0.3, 7.0]) - 1.0).abs() < 1e-12);
+        assert!((rank_agreement(&up, &[4.0, 3.0, 2.0, 1.0]) + 1.0).abs() < 1e-12);
+        // Ranks 0 1 2 3 and 0 2 1 3: 1 - 6 * 2 / (4 * 15).
+        assert!((rank_agreement(&up, &[0.0, 2.0, 1.0, 3.0]) - 0.8).abs() < 1e-12);
+        // Ranks of (1, 1, 2) are 0.5 0.5 2.
+        let tied = rank_agreement(&[1.0, 1.0, 2.0, f32::NAN], &[1.0, 2.0, 3.0, 4.0]);
+        assert!((tied - 1.5 / (1.5f64 * 2.0).sqrt()).abs() < 1e-12);
+        assert!(rank_agreement(&[1.0, 1.0], &[1.0, 2.0]).is_nan());
     }
 
     #[test]

@@ -307,6 +307,8 @@ pub struct Recomputed {
     pub millis: f32,
     /// Milliseconds that the request waited before, for the sublayer of a study or of an older scene under way.
     pub waited: f32,
+    /// Estimated memory of one run of the prompt, bytes.
+    pub bytes: u64,
 }
 
 /// An open checkpoint, for the model card.

@@ -11,10 +11,13 @@ use sluice_core::model::{Ask, Logits};
 use sluice_core::site::Site;
 use sluice_core::{Error, Result, metric};
 
-use super::{Input, Ready, out};
+use super::{Input, Ready, note, out};
 
 /// Next tokens listed.
 const TOP: usize = 10;
+
+/// Runs that take more are announced, bytes.
+const TOLD: u64 = 100 << 20;
 
 #[derive(Args)]
 pub struct Run {
@@ -42,10 +45,15 @@ impl Run {
         let spec = &engine.model.spec;
         let kept: usize = capture.iter().map(|site| site.elements(spec, tokens.len())).sum();
         let size = RunSize::new(spec, tokens.len()).with_elements(kept as u64);
-        if self.out.is_some() { size.with_all_logits().check() } else { size.check() }?;
+        // What is written is copied into the file's bytes first.
+        let size = if self.out.is_some() { size.with_all_logits().with_elements(kept as u64) } else { size };
+        size.check()?;
+        if size.bytes() > TOLD {
+            note(&format!("this run takes about {} MiB beside the weights", size.bytes() >> 20));
+        }
         let logits = if self.out.is_some() { Logits::All } else { Logits::Last };
         let (output, _) =
-            engine.pass(&tokens, &schedule, Ask { capture, logits, boundaries: false }, &never)?;
+            engine.pass(&tokens, &schedule, Ask { capture, logits, ..Ask::default() }, &never)?;
         let logits = output.logits.ok_or_else(|| Error::Internal("a pass without logits".into()))?;
         let last: Vec<f32> = logits.get(logits.dim(0)?.saturating_sub(1))?.to_vec1()?;
         if let Some(path) = &self.out {

@@ -24,7 +24,10 @@ pub fn ui(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
             ui.weak("computing …");
         } else if let Some(recomputed) = state.results.recomputed {
             let (share, millis) = (100.0 * recomputed.share, recomputed.millis);
-            ui.weak(format!("recomputed {share:.0} % of the model in {millis:.1} ms"));
+            let memory = recomputed.bytes as f64 / f64::from(1 << 20);
+            ui.weak(format!("recomputed {share:.0} % of the model in {millis:.1} ms")).on_hover_text(
+                format!("a run of this prompt takes about {memory:.0} MiB beside the weights"),
+            );
         }
         ui.weak(&state.status);
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {

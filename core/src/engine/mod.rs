@@ -263,7 +263,7 @@ impl Engine {
         capture: BTreeSet<Site>,
         cancelled: Cancelled,
     ) -> Result<Captures> {
-        let ask = Ask { capture, logits: Logits::None, boundaries: false };
+        let ask = Ask { capture, logits: Logits::None, ..Ask::default() };
         let mut pass = Pass::new(
             Arc::clone(&self.model),
             Arc::clone(&run.schedule),
@@ -361,7 +361,7 @@ impl Resolve for Resolver<'_> {
             Logits::None
         };
         RunSize::new(&self.engine.model.spec, tokens.len()).check()?;
-        let ask = Ask { capture: [site].into(), logits, boundaries: false };
+        let ask = Ask { capture: [site].into(), logits, ..Ask::default() };
         let (mut output, _) = self.engine.pass(&tokens, &Schedule::none(), ask, self.cancelled)?;
         output.captures.remove(&site).ok_or_else(missing)
     }

@@ -54,7 +54,7 @@ pub(super) fn compute(engine: &Engine, sample: Option<&Path>, cancelled: Cancell
     for chunk in chunks {
         let kept: u64 = spec.layers.iter().map(|layer| (layer.ffn.d_mlp * chunk.len()) as u64).sum();
         RunSize::new(&spec, chunk.len()).with_elements(kept).check()?;
-        let ask = Ask { capture: sites.clone(), logits: Logits::None, boundaries: false };
+        let ask = Ask { capture: sites.clone(), logits: Logits::None, ..Ask::default() };
         let (mut pass, _) = engine.start(&chunk.into(), &Schedule::none(), ask)?;
         while !pass.is_done() {
             if cancelled() {

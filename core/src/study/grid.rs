@@ -6,9 +6,11 @@ use std::time::Instant;
 use candle_core::Tensor;
 use serde::Serialize;
 
+use super::estimate::estimate;
 use super::restore::{Case, Disturbance, Followed, Restorer};
 use crate::engine::{Cancelled, Engine};
 use crate::error::{Error, Result};
+use crate::metric;
 use crate::model::Input;
 use crate::plan::Plan;
 use crate::protocol::{Answer, Component};
@@ -28,6 +30,8 @@ pub struct GridAsk<'a> {
     pub component: Component,
     /// Layers that are restored around each: `max(0, l - w / 2) .. min(L, l + (w + 1) / 2)`; 10 is ROME's.
     pub window: usize,
+    /// Estimate the grid to first order as well; for windows of 1 layer.
+    pub estimate: bool,
 }
 
 /// Noise on `hook_embed`.
@@ -55,13 +59,27 @@ pub struct Grid {
     pub corrupted: Followed,
     /// Per layer and position.
     pub grid: Cells,
+    /// The same to first order, where asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub estimate: Option<Estimate>,
     /// Rows that went through a sublayer, summed over sublayers.
     pub rows_computed: u64,
     /// The same for a full pass per cell, and the clean and corrupted runs.
     pub rows_full: u64,
     /// Floating-point operations in the blocks and in the unembedding.
     pub flops: [u64; 2],
-    /// Clean run, corrupted runs and grid.
+    /// Clean run, corrupted runs and grid; estimates are not counted.
+    pub seconds: f64,
+}
+
+/// A grid from one backward pass.
+#[derive(Clone, Debug, Serialize)]
+pub struct Estimate {
+    /// ln p(answer), `[L][T]`.
+    pub log_prob: Vec<Vec<f32>>,
+    /// Spearman's rank correlation with the exact probabilities.
+    pub rank_agreement: f64,
+    /// All backward passes.
     pub seconds: f64,
 }
 
@@ -95,6 +113,10 @@ pub fn grid(
     let (layers, len) = (engine.model.spec.n_layers(), tokens.len());
     let cells = layers * len;
     let (mut sums, mut corrupted) = (vec![[0f64; 2]; cells], [0f64; 2]);
+    if ask.estimate && ask.window != 1 {
+        return Err(Error::Input("grids are estimated for windows of 1 layer".into()));
+    }
+    let (mut estimated, mut estimating) = (vec![0f64; cells], 0.0);
     let mut restorer: Option<Restorer> = None;
     let all = (samples.len() * cells) as u64;
     for (number, sample) in samples.iter().enumerate() {
@@ -112,6 +134,12 @@ pub fn grid(
             empty => empty.insert(Restorer::new(engine, &case, &[ask.component], tokens, cancelled)?),
         };
         add(Some(&mut corrupted), restorer.corrupted);
+        if ask.estimate {
+            let begin = Instant::now();
+            let values = estimate(engine, restorer, ask.component, cancelled)?;
+            estimated.iter_mut().zip(values).for_each(|(sum, value)| *sum += f64::from(value));
+            estimating += begin.elapsed().as_secs_f64();
+        }
         let mut next = 0;
         while next < cells {
             let mut batch = restorer.batch(engine);
@@ -146,15 +174,26 @@ pub fn grid(
         let value = |sum: &[f64; 2]| (sum[which] / count) as f32;
         sums.chunks(len).map(|row| row.iter().map(value).collect()).collect()
     };
+    let seconds = begin.elapsed().as_secs_f64() - estimating;
+    let prob = mean(1);
+    let estimate = ask.estimate.then(|| {
+        let values: Vec<f32> = estimated.iter().map(|sum| (sum / count) as f32).collect();
+        Estimate {
+            rank_agreement: metric::rank_agreement(&values, &prob.concat()),
+            log_prob: values.chunks(len).map(<[f32]>::to_vec).collect(),
+            seconds: estimating,
+        }
+    });
     Ok(Grid {
         answer: restorer.answer,
         clean: restorer.clean,
         corrupted: Followed { logit: (corrupted[0] / count) as f32, prob: (corrupted[1] / count) as f32 },
-        grid: Cells { logit: mean(0), prob: mean(1) },
+        grid: Cells { logit: mean(0), prob },
+        estimate,
         rows_computed: restorer.work.rows,
         rows_full: (1 + samples.len() * (1 + cells)) as u64 * (2 * layers * len) as u64,
         flops: [restorer.work.layers, restorer.work.unembedding],
-        seconds: begin.elapsed().as_secs_f64(),
+        seconds,
     })
 }
 

@@ -3,6 +3,7 @@
 
 mod ablation;
 mod calibration;
+mod estimate;
 mod fcct;
 mod grid;
 pub mod oracle;
@@ -13,8 +14,9 @@ mod trace;
 
 pub use ablation::{Ablation, LeftOut, ablate};
 pub use calibration::{pieces, reading};
+pub use estimate::estimate;
 pub use fcct::{FcctRun, iri_table};
-pub use grid::{Cells, Grid, GridAsk, GridNoise, grid};
+pub use grid::{Cells, Estimate, Grid, GridAsk, GridNoise, grid};
 pub use prune::{Candidate, Method, PruneAsk, Pruning, Removal, prune};
 pub use restore::{Batch, Case, Disturbance, Followed, Restorer};
 pub use routes::{MOST_PATTERNS, Oracle, RouteLosses, RouteTree, TokenRoute, oracle};

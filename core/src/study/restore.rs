@@ -140,6 +140,16 @@ impl Restorer {
         Ok(())
     }
 
+    /// What a site was in the clean run, where it was kept.
+    pub fn clean_value(&self, site: Site) -> Option<&Tensor> {
+        self.kept.get(&site)
+    }
+
+    /// The schedule of the corrupted run.
+    pub fn corruption(&self) -> &Arc<Schedule> {
+        &self.run.schedule
+    }
+
     /// Whether nothing at `positions` differs from the clean run, so that restoring them brings nothing back: the model is
     /// causal.
     pub fn is_clean(&self, positions: &[usize]) -> bool {

@@ -4,10 +4,12 @@
 
 use std::sync::Arc;
 
+use super::estimate::estimate;
 use super::restore::{Batch, Case, Disturbance, Restorer, name, slug};
 use crate::engine::{Cancelled, Engine};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::figure::{Axis, Figure, Map, Plot, Provenance, Scale};
+use crate::metric;
 use crate::model::Input;
 use crate::protocol::{Token, Trace, TraceFindings};
 use crate::view;
@@ -25,6 +27,8 @@ pub struct TraceRun {
     shown: Arc<[Token]>,
     provenance: Provenance,
     values: Vec<f32>,
+    /// Recoveries to first order, until the exact ones are there; empty where memory does not reach for a backward pass.
+    estimates: Vec<f32>,
     /// Cells taken up and cells done.
     next: usize,
     filled: usize,
@@ -47,7 +51,14 @@ impl TraceRun {
             noise: Disturbance::Noise { sigma: trace.sigma, seed: trace.seed },
         };
         let restorer = Restorer::new(engine, &case, &[trace.component], tokens, cancelled)?;
+        let estimates = match estimate(engine, &restorer, trace.component, cancelled) {
+            // To first order a probability may pass 1.
+            Ok(log_p) => log_p.into_iter().map(|x| restorer.recovery(x.min(0.0).exp())).collect(),
+            Err(Error::Memory { .. }) => Vec::new(),
+            Err(error) => return Err(error),
+        };
         Ok(Self {
+            estimates,
             shown: view::tokens(engine, tokens),
             values: vec![f32::NAN; engine.model.spec.n_layers() * tokens.len()],
             next: 0,
@@ -118,6 +129,15 @@ impl TraceRun {
         self.filled += 1;
     }
 
+    /// Exact values, and estimates where there are none yet.
+    fn shown_values(&self) -> Vec<f32> {
+        if self.is_done() || self.estimates.is_empty() {
+            return self.values.clone();
+        }
+        let shown = |(exact, estimate): (&f32, &f32)| if exact.is_nan() { *estimate } else { *exact };
+        self.values.iter().zip(&self.estimates).map(shown).collect()
+    }
+
     /// The findings so far.
     pub fn findings(&self, engine: &Engine) -> TraceFindings {
         let (p_clean, p_corrupted) = (self.restorer.clean.prob, self.restorer.corrupted.prob);
@@ -144,6 +164,21 @@ impl TraceRun {
                 "the answer's probability fell by {drop:.4} only: recoveries of so little are noise"
             ));
         }
+        let (filled, all) = self.progress();
+        if !self.estimates.is_empty() {
+            notes.push(match self.is_done() {
+                false => format!(
+                    "first-order estimates (one backward pass, attribution patching) in {} of {all} cells; exact values \
+                     replace them",
+                    all - filled
+                ),
+                true => format!(
+                    "a first-order estimate stood here before; it ordered the cells like the exact values with a rank \
+                     correlation of {:.2}",
+                    metric::rank_agreement(&self.estimates, &self.values)
+                ),
+            });
+        }
         if self.values.iter().any(|x| x.abs() > 1.0) {
             notes.push("colours end at ±1, values do not".into());
         }
@@ -164,15 +199,17 @@ impl TraceRun {
                 name: "Token (* corrupted)".into(),
                 labels: self.shown.iter().enumerate().map(labels).collect(),
             },
-            values: self.values.as_slice().into(),
+            values: self.shown_values().into(),
             scale: Scale::Diverging { max_abs: 1.0 },
             quantity: "normalised recovery".into(),
             text: None,
         };
+        let estimated = !self.is_done() && !self.estimates.is_empty();
+        let partly = if estimated { ", partly estimated" } else { "" };
         let figure = Arc::new(Figure {
             name: "trace".into(),
             detail: slug(self.trace.component).into(),
-            title: format!("Causal trace of \"{}\", {}", answer.text, name(self.trace.component)),
+            title: format!("Causal trace of \"{}\", {}{partly}", answer.text, name(self.trace.component)),
             plot: Plot::Map(map),
             notes,
             provenance: self.provenance.clone(),

@@ -327,7 +327,9 @@ fn show(board: &Board, desk: &mut Desk, id: RequestId, scene: &Scene, waited: Du
     let runs = if scene.plan.active().is_empty() { 1 } else { 2 };
     let share = rows as f32 / (runs * 2 * engine.model.spec.n_layers() * ids.len()) as f32;
     let millis = 1000.0 * begin.elapsed().as_secs_f32();
-    board.post(Event::SceneDone(id, Recomputed { share, millis, waited: 1000.0 * waited.as_secs_f32() }));
+    let waited = 1000.0 * waited.as_secs_f32();
+    let bytes = engine::RunSize::new(&engine.model.spec, ids.len()).with_boundaries().bytes();
+    board.post(Event::SceneDone(id, Recomputed { share, millis, waited, bytes }));
     Ok(())
 }
 

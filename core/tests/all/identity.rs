@@ -143,7 +143,7 @@ fn earlier_positions_keep_their_logits() {
 #[test]
 fn capturing_changes_nothing() {
     each(|engine| {
-        let ask = |capture| Ask { capture, logits: Logits::All, boundaries: false };
+        let ask = |capture| Ask { capture, logits: Logits::All, ..Ask::default() };
         let all = Site::all(&engine.model.spec).into_iter().collect();
         let plain = run(engine, &prompt(), &Schedule::none(), ask([].into())).logits.unwrap();
         let kept = run(engine, &prompt(), &Schedule::none(), ask(all)).logits.unwrap();

@@ -101,7 +101,7 @@ fn every_site_agrees_with_transformers() {
         let ask = Ask {
             capture: Site::all(&engine.model.spec).into_iter().collect(),
             logits: Logits::All,
-            boundaries: false,
+            ..Ask::default()
         };
         let input = case.input(&engine);
         let output = engine.pass(&input, &Schedule::none(), ask, &never).unwrap().0;

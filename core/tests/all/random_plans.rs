@@ -197,7 +197,7 @@ proptest! {
         let tokens: Input = draw.tokens(engine, len).into();
         let (names, schedule) = draw.schedule(engine, &tokens);
         let seen = |capture| {
-            let ask = Ask { capture, logits: Logits::All, boundaries: false };
+            let ask = Ask { capture, logits: Logits::All, ..Ask::default() };
             let logits = run(engine, &tokens, &schedule, ask).logits.unwrap();
             bits(&logits.flatten_all().unwrap().to_vec1::<f32>().unwrap())
         };

@@ -6,6 +6,7 @@ use sluice_core::Error;
 use sluice_core::engine::{Engine, never};
 use sluice_core::model::Input;
 use sluice_core::plan::Plan;
+use sluice_core::rng;
 use sluice_core::study::{GridAsk, GridNoise, ablate, grid};
 use sluice_core::worker::{Answer, Component};
 
@@ -70,6 +71,7 @@ fn grids_are_what_plain_hooks_compute() {
                     _ => Component::Ffn,
                 },
                 window: golden.window,
+                estimate: false,
             };
             let found = grid(engine, &ask, &tokens, &mut |_, _| {}, &never).unwrap();
             let what = format!("{}, {} {}", case.family, golden.part, golden.window);
@@ -156,6 +158,7 @@ fn noise_that_does_not_fit_is_refused() {
             noise: GridNoise::Values(noise),
             component: Component::Residual,
             window: 1,
+            estimate: false,
         };
         grid(engine, &ask, &tokens, &mut |_, _| {}, &never).unwrap_err()
     };
@@ -170,4 +173,41 @@ fn noise_that_does_not_fit_is_refused() {
     }
     let error = refused(zeros(&[1, 4, 8]), vec![9]).to_string();
     assert!(error.contains("no position 9"), "{error}");
+}
+
+/// Where little is changed, the first order is nearly all.
+#[test]
+fn an_estimate_is_the_slope_of_the_exact_grid() {
+    for family in ["gpt2", "llama", "gpt_neox", "gemma2", "opt-post-norm", "qwen2-window", "qwen3"] {
+        let engine = &mut open(&golden().join(family));
+        let tokens: Input = vec![3, 14, 15, 92, 65, 35, 8].into();
+        let width = engine.model.spec.d_model;
+        // Where embeddings come before a projection, noise is as wide as they are.
+        let base = engine.base(&tokens, &never).unwrap();
+        assert_eq!(base.boundaries[0].dim(1).unwrap(), width);
+        for component in [Component::Residual, Component::Attention, Component::Ffn] {
+            let noise: Vec<f32> = (0..7 * width as u64).map(|i| 2e-3 * rng::normal(5, 0, i)).collect();
+            let noise = Tensor::from_vec(noise, (1, 7, width), &Device::Cpu).unwrap();
+            let ask = GridAsk {
+                plan: &Plan::default(),
+                answer: Answer::Top,
+                corrupt: vec![1, 2, 5],
+                noise: GridNoise::Values(noise),
+                component,
+                window: 1,
+                estimate: true,
+            };
+            let found = grid(engine, &ask, &tokens, &mut |_, _| {}, &never).unwrap();
+            let start = found.corrupted.prob.ln();
+            let estimate = found.estimate.unwrap();
+            let pairs = estimate.log_prob.concat().into_iter().zip(found.grid.prob.concat());
+            let moves: Vec<(f32, f32)> = pairs.map(|(log_p, p)| (log_p - start, p.ln() - start)).collect();
+            let most = moves.iter().fold(0f32, |most, (_, exact)| most.max(exact.abs()));
+            assert!(most > 1e-5, "{family} {component:?}: nothing moved ({most})");
+            for (estimate, exact) in &moves {
+                let error = (estimate - exact).abs();
+                assert!(error < 0.05 * most + 2e-6, "{family} {component:?}: {estimate} {exact} of {most}");
+            }
+        }
+    }
 }

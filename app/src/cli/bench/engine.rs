@@ -108,7 +108,7 @@ fn passes(engine: &Engine, len: usize, peers: &Peers) -> Result<Vec<Row>> {
     let tokens = tokens(engine, len);
     let plain = Ask { logits: Logits::All, ..Ask::default() };
     let capture = Site::all(&engine.model.spec).into_iter().collect();
-    let everything = Ask { capture, ..plain };
+    let everything = Ask { capture, ..plain.clone() };
     let time = timed(REPEATS, || whole(engine, &tokens, &plain))?;
     let (captured, ratio) =
         paired(REPEATS, || whole(engine, &tokens, &plain), || whole(engine, &tokens, &everything))?;
@@ -175,6 +175,7 @@ pub fn grid_of(engine: &mut Engine, tokens: &Input) -> Result<Grid> {
         noise: GridNoise::Drawn { sigma: 3.0, seed: 0 },
         component: Component::Residual,
         window: 1,
+        estimate: false,
     };
     grid(engine, &ask, tokens, &mut |_, _| {}, &never)
 }

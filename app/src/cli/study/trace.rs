@@ -41,6 +41,9 @@ pub struct Trace {
     /// Layers that are restored around each; 10 is ROME's
     #[arg(long, default_value_t = 1)]
     window: usize,
+    /// Estimate the grid from one backward pass as well, and say how it orders the cells beside the exact one
+    #[arg(long)]
+    estimate: bool,
     /// Token id to follow; left out = the unmodified model's most likely next token
     #[arg(long)]
     answer: Option<u32>,
@@ -74,6 +77,7 @@ impl Trace {
                 Restore::Ffn => Component::Ffn,
             },
             window: self.window,
+            estimate: self.estimate,
         };
         let mut say = every_five_seconds();
         let mut progress = |done, all| say(&format!("{done} of {all} cells"));
@@ -92,6 +96,12 @@ impl Trace {
             findings.seconds,
             100.0 * findings.rows_computed as f64 / findings.rows_full as f64
         ));
+        if let Some(estimate) = &findings.estimate {
+            out(&format!(
+                "first-order estimate: {:.3} s, rank agreement with the exact grid {:.3}\n",
+                estimate.seconds, estimate.rank_agreement
+            ));
+        }
         write(&self.out, &findings)
     }
 }

@@ -1,5 +1,7 @@
 //! Matrices in the order that [`Product`] reads them.
 
+use std::sync::Arc;
+
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Shape, Storage, Tensor};
 use rayon::prelude::*;
 
@@ -74,26 +76,26 @@ impl Packed {
         self.rows(&rows)
     }
 
-    /// x W^T + b. `x` `[rows, inputs]`, `bias` `[outputs]`; returns `[rows, outputs]`.
-    pub fn times(&self, x: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    /// x W^T + b. `x` `[rows, inputs]`, `bias` `[outputs]`; returns `[rows, outputs]`. Only `x` gets a gradient.
+    pub fn times(self: &Arc<Self>, x: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         let bias = bias.map(Tensor::to_vec1).transpose()?;
-        x.contiguous()?.apply_op1_no_bwd(&Times { matrix: self, bias })
+        x.contiguous()?.apply_op1(Times { matrix: Arc::clone(self), bias })
     }
 }
 
-struct Times<'a> {
-    matrix: &'a Packed,
+struct Times {
+    matrix: Arc<Packed>,
     bias: Option<Vec<f32>>,
 }
 
-impl CustomOp1 for Times<'_> {
+impl CustomOp1 for Times {
     fn name(&self) -> &'static str {
         "packed-linear"
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (rows, inputs) = layout.shape().dims2()?;
-        let Packed { panels, outputs, .. } = self.matrix;
+        let Packed { panels, outputs, .. } = &*self.matrix;
         if inputs != self.matrix.inputs {
             candle_core::bail!("{inputs} inputs for a matrix of {}", self.matrix.inputs);
         }
@@ -107,6 +109,10 @@ impl CustomOp1 for Times<'_> {
             multiply(&x, panels, inputs, y);
         }
         Ok((CpuStorage::F32(y), (rows, *outputs).into()))
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        grad.matmul(&self.matrix.unpacked()?).map(Some)
     }
 }
 
@@ -142,7 +148,7 @@ pub fn each<T: Send>(jobs: Vec<T>, size: usize, work: &(dyn Fn(T) + Sync)) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{flat, values, worst};
+    use super::super::tests::{check_gradient, flat, values, worst};
     use super::*;
     use crate::model::ops;
 
@@ -151,7 +157,7 @@ mod tests {
         for (rows, inputs, outputs) in [(1, 1, 1), (3, 7, 5), (13, 300, 48), (97, 40, 33), (200, 600, 17)] {
             let (x, weight, bias) =
                 (values(&[rows, inputs], 1), values(&[outputs, inputs], 2), values(&[outputs], 3));
-            let packed = Packed::new(&weight).unwrap();
+            let packed = Arc::new(Packed::new(&weight).unwrap());
             assert_eq!(flat(&packed.unpacked().unwrap()), flat(&weight));
             let column = weight.narrow(1, inputs / 2, 1).unwrap();
             assert_eq!(flat(&packed.column(inputs / 2).unwrap()), flat(&column));
@@ -167,7 +173,7 @@ mod tests {
     #[test]
     fn a_row_is_the_same_in_every_batch() {
         let (x, weight) = (values(&[211, 520], 1), values(&[70, 520], 2));
-        let packed = Packed::new(&weight).unwrap();
+        let packed = Arc::new(Packed::new(&weight).unwrap());
         let whole = flat(&packed.times(&x, None).unwrap());
         for (start, len) in [(0, 1), (5, 2), (17, 3), (40, 5), (41, 6), (60, 7), (90, 12), (100, 111)] {
             let part = flat(&packed.times(&x.narrow(0, start, len).unwrap(), None).unwrap());
@@ -176,8 +182,15 @@ mod tests {
     }
 
     #[test]
+    fn backward() {
+        let (weight, bias) = (values(&[21, 6], 2), values(&[21], 3));
+        let packed = Arc::new(Packed::new(&weight).unwrap());
+        check_gradient(&values(&[5, 6], 1), |x| Ok(packed.times(x, Some(&bias))?));
+    }
+
+    #[test]
     fn rows_that_are_not_there_are_refused() {
-        let packed = Packed::new(&values(&[5, 3], 1)).unwrap();
+        let packed = Arc::new(Packed::new(&values(&[5, 3], 1)).unwrap());
         assert!(packed.rows(&[5]).is_err() && packed.rows(&[16]).is_err());
         assert!(packed.column(3).is_err());
         assert!(packed.times(&values(&[2, 4], 1), None).is_err());

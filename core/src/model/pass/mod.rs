@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use candle_core::Tensor;
+use candle_core::{Tensor, Var};
 use serde::Serialize;
 
 use super::attend::{Keep, Readers};
@@ -50,6 +50,8 @@ pub struct Ask {
     pub logits: Logits,
     /// Keep the residual stream at every sublayer boundary.
     pub boundaries: bool,
+    /// Added to sites: variables of zeros, whose gradient is then the site's. Attention is done in its plain form.
+    pub probes: BTreeMap<Site, Var>,
 }
 
 /// A forward pass under way.
@@ -292,7 +294,10 @@ impl Pass {
 
     /// Offer a site to the schedule and the captures.
     fn site(&mut self, site: Site, x: Tensor) -> Result<Tensor> {
-        let x = self.edited(site, x)?;
+        let mut x = self.edited(site, x)?;
+        if let Some(probe) = self.ask.probes.get(&site) {
+            x = fused::add(&x, probe)?;
+        }
         if self.ask.capture.contains(&site) {
             self.out.captures.insert(site, x.clone());
         }
@@ -438,11 +443,18 @@ impl Pass {
         let pairs = readers.pairs(&masked.visible) * attn.heads * attn.d_head;
         self.out.work.layers += (2 * (rows * projections + 2 * pairs)) as u64;
         let [scores, pattern] = [Hook::AttnScores, Hook::Pattern].map(|hook| Site::block(layer, hook));
-        let mixed = if self.edits(scores) || self.edits(pattern) {
-            let raw = readers.raw(&self.cache, layer, &q)?;
+        let tracked = !self.ask.probes.is_empty();
+        let mixed = if tracked || self.edits(scores) || self.edits(pattern) {
+            let raw = match tracked {
+                true => ops::attention_raw(&by_head(&q)?, &by_head(&k)?)?,
+                false => readers.raw(&self.cache, layer, &q)?,
+            };
             let scores = self.site(scores, fused::scores(&raw, &masked)?)?;
             let pattern = self.site(pattern, fused::softmax(&scores)?)?;
-            readers.mix(&self.cache, layer, &pattern)?
+            match tracked {
+                true => ops::attention_mix(&pattern, &by_head(&v)?)?,
+                false => readers.mix(&self.cache, layer, &pattern)?,
+            }
         } else {
             let [keep_scores, keep_pattern] = [scores, pattern].map(|site| self.ask.capture.contains(&site));
             let keep = Keep { scores: keep_scores, pattern: keep_pattern };
@@ -503,6 +515,11 @@ impl Pass {
         self.out.logits = Some(model.project(&self.in_order(normed)?)?);
         Ok(())
     }
+}
+
+/// `[rows, heads, d_head]` as `[heads, rows, d_head]`.
+fn by_head(x: &Tensor) -> Result<Tensor> {
+    Ok(x.transpose(0, 1)?.contiguous()?)
 }
 
 /// Norm of queries or keys `[rows, heads, d_head]`.

@@ -1,0 +1,63 @@
+//! First-order estimates of a whole grid from one backward pass (attribution patching; Nanda 2023, Syed et al., arXiv
+//! 2310.10348): what the answer would gain if a value moved to what it was in the clean run, along its gradient.
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Device, Var};
+
+use super::restore::{Restorer, hook};
+use crate::engine::{Cancelled, Engine, RunSize};
+use crate::error::{Error, Result};
+use crate::model::{Ask, Logits, Spec, fused};
+use crate::protocol::Component;
+use crate::site::Site;
+
+/// ln p(answer) with one component of one layer restored at one token, to first order about the corrupted run, `[L * T]`.
+pub fn estimate(
+    engine: &Engine,
+    restorer: &Restorer,
+    component: Component,
+    cancelled: Cancelled,
+) -> Result<Vec<f32>> {
+    let (spec, len) = (&engine.model.spec, restorer.tokens.len());
+    let sites: Vec<Site> = (0..spec.n_layers()).map(|layer| Site::block(layer, hook(component))).collect();
+    RunSize::new(spec, len).with_elements(graph(spec, len)).check()?;
+    let mut probes = BTreeMap::new();
+    for &site in &sites {
+        probes.insert(site, Var::zeros((len, spec.d_model), DType::F32, &Device::Cpu)?);
+    }
+    let ask = Ask {
+        capture: sites.iter().copied().collect(),
+        logits: Logits::Last,
+        probes: probes.clone(),
+        ..Ask::default()
+    };
+    let (output, _) = engine.pass(&restorer.tokens, restorer.corruption(), ask, cancelled)?;
+    let logits = output.logits.ok_or_else(|| Error::Internal("a pass without logits".into()))?;
+    let surprisal = fused::surprisal(&logits, &[restorer.answer])?;
+    let start = -surprisal.sum_all()?.to_scalar::<f32>()?;
+    let grads = surprisal.backward()?;
+    let mut estimates = Vec::with_capacity(sites.len() * len);
+    for site in sites {
+        let probe = probes.get(&site).and_then(|probe| grads.get(probe.as_tensor()));
+        let (Some(slope), Some(corrupted), Some(clean)) =
+            (probe, output.captures.get(&site), restorer.clean_value(site))
+        else {
+            return Err(Error::Internal(format!("no gradient at {site}")));
+        };
+        let move_ = (clean - corrupted.detach())?;
+        let gain: Vec<f32> = (move_ * slope)?.sum(1)?.to_vec1()?;
+        estimates.extend(gain.into_iter().map(|loss| start - loss));
+    }
+    Ok(estimates)
+}
+
+/// Values that a backward pass keeps.
+fn graph(spec: &Spec, len: usize) -> u64 {
+    let per_row = |layer: &crate::model::LayerSpec| {
+        let (heads, kv_heads) =
+            (layer.attn.heads * layer.attn.d_head, layer.attn.kv_heads * layer.attn.d_head);
+        10 * spec.d_model + 6 * heads + 6 * kv_heads + 4 * layer.ffn.d_mlp + 3 * layer.attn.heads * len
+    };
+    spec.layers.iter().map(|layer| (len * per_row(layer)) as u64).sum()
+}
