@@ -30,6 +30,10 @@ struct Cli {
     /// Picture to open with it, for a checkpoint that reads images
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
+    /// What a run may take beside the weights; left out = a quarter of the machine's memory. Past it a run keeps less and
+    /// computes again what it did not keep
+    #[arg(long, value_name = "MIB", global = true, value_parser = clap::value_parser!(u64).range(1..1 << 40))]
+    memory: Option<u64>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -126,6 +130,9 @@ fn checkpoint(path: Option<&Path>) -> Result<Checkpoint> {
 /// Parse arguments and do what they say.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Some(mib) = cli.memory {
+        engine::set_budget(mib << 20);
+    }
     let done = match cli.command {
         None => window::open(cli.checkpoint.as_ref(), cli.image.as_deref()),
         Some(Command::Inspect(command)) => command.run(),

@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use candle_core::Tensor;
-
 use super::{Engine, Run};
 use crate::error::{Error, Result};
-use crate::model::{Ask, Branch, KvCache, Logits, Pass, Residual};
+use crate::model::{Ask, Branch, KvCache, Logits, Pass};
 use crate::plan::schedule::Schedule;
 
 /// Multiply-adds of a sublayer that take about a twentieth of a second on two cores.
@@ -65,26 +63,5 @@ impl Engine {
             self.model.spec.d_model * attn.max(ffn)
         });
         (SUBLAYER / widest.max().unwrap_or(1).max(1)).clamp(16, 2048)
-    }
-
-    /// The sublayer where a pass can begin for a change in `sublayer`: an FFN beside its attention begins with the block.
-    pub fn entry(&self, sublayer: usize) -> usize {
-        let layer = self.model.spec.layers.get(sublayer / 2);
-        let beside = layer.is_some_and(|layer| layer.residual == Residual::Parallel);
-        if beside { sublayer - sublayer % 2 } else { sublayer }
-    }
-
-    /// The stream of a run before a sublayer (2L = the unembedding), from position `start` on.
-    pub fn rows_before(&self, run: &Run, sublayer: usize, start: usize) -> Result<Tensor> {
-        let boundary = run.boundaries.get(sublayer);
-        let boundary = boundary.ok_or_else(|| Error::Internal(format!("no boundary {sublayer}")))?;
-        Ok(boundary.narrow(0, start, boundary.dim(0)?.saturating_sub(start))?)
-    }
-
-    /// The same before position `end`.
-    pub(super) fn rows_until(&self, run: &Run, sublayer: usize, end: usize) -> Result<Tensor> {
-        let boundary = run.boundaries.get(sublayer);
-        let boundary = boundary.ok_or_else(|| Error::Internal(format!("no boundary {sublayer}")))?;
-        Ok(boundary.narrow(0, 0, end)?)
     }
 }

@@ -1,5 +1,8 @@
 //! What a run will allocate, said before it does.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::boundaries;
 use crate::error::{Error, Result};
 use crate::model::{KvCache, Spec};
 
@@ -37,9 +40,18 @@ impl<'a> RunSize<'a> {
         Self { spec, tokens: rows, bytes: 12 * rows * spec.d_model as u64 }.with_all_logits()
     }
 
-    /// Keep the stream at every sublayer boundary.
-    pub fn with_boundaries(mut self) -> Self {
-        self.bytes += 4 * self.tokens * self.spec.d_model as u64 * (2 * self.spec.n_layers() as u64 + 1);
+    /// Keep the stream at every sublayer boundary, as far as the budget goes.
+    pub fn with_boundaries(self) -> Self {
+        let stride = boundaries::stride(self.spec, self.tokens as usize);
+        self.keeping(stride)
+    }
+
+    /// Keep every `stride`-th boundary and the last, and have room for a piece between two.
+    pub(super) fn keeping(mut self, stride: usize) -> Self {
+        let all = 2 * self.spec.n_layers() as u64;
+        let stride = stride.max(1) as u64;
+        let again = if stride > 1 { stride } else { 0 };
+        self.bytes += 4 * self.tokens * self.spec.d_model as u64 * (all.div_ceil(stride) + 1 + again);
         self
     }
 
@@ -82,12 +94,29 @@ pub fn check(what: &str, bytes: u64) -> Result<()> {
     }
 }
 
+/// Bytes that a run may take; 0 = a quarter of the machine's memory.
+static BUDGET: AtomicU64 = AtomicU64::new(0);
+
+/// Let runs take `bytes` each; past that they keep fewer boundaries and compute again what lies between.
+pub fn set_budget(bytes: u64) {
+    BUDGET.store(bytes, Ordering::Relaxed);
+}
+
+/// What a run may take, bytes.
+pub fn budget() -> u64 {
+    match BUDGET.load(Ordering::Relaxed) {
+        0 => meminfo("MemTotal:").map_or(u64::MAX, |all| all / 4),
+        set => set,
+    }
+}
+
 /// Memory that can be used without swapping; `None` where the system does not say (other than Linux).
 pub fn available_bytes() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
-    Some(kib << 10)
+    meminfo("MemAvailable:")
+}
+
+fn meminfo(field: &str) -> Option<u64> {
+    kib_of("/proc/meminfo", field)
 }
 
 /// Forget the most memory that this process has had, and give freed blocks back to the system. Returns what it has now,
@@ -105,7 +134,12 @@ pub fn peak_since(before: u64) -> Option<u64> {
 }
 
 fn status(field: &str) -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    kib_of("/proc/self/status", field)
+}
+
+/// A field of a file of the kernel's, given there in KiB, in bytes.
+fn kib_of(file: &str, field: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(file).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(field))?;
     let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
     Some(kib << 10)

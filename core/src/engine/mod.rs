@@ -17,14 +17,16 @@ use crate::plan::{Plan, Source};
 use crate::protocol::{Card, Picture};
 use crate::site::Site;
 
+mod boundaries;
 mod branch;
 mod decode;
 pub(crate) mod memory;
 mod open;
 mod surrogate;
 
+pub use boundaries::Boundaries;
 pub use decode::{Decoder, Sampler};
-pub use memory::{RunSize, available_bytes, keep_freed_blocks, peak_since, reset_peak};
+pub use memory::{RunSize, available_bytes, budget, keep_freed_blocks, peak_since, reset_peak, set_budget};
 pub use open::{Opened, bundled, open};
 pub use surrogate::{SURROGATE_TOKENS, label as small_label};
 
@@ -53,8 +55,8 @@ pub struct Run {
     /// Keys and values of the prompt. A run that began behind its first blocks lacks theirs, and every run those of attention
     /// that was taken out: branches are taken from whole runs.
     pub cache: Arc<KvCache>,
-    /// The residual stream before each sublayer and after the last, 2L + 1 times `[T, d]`.
-    pub boundaries: Vec<Tensor>,
+    /// The residual stream between sublayers: see [`Engine::boundary`].
+    pub boundaries: Arc<Boundaries>,
     /// Logits after the last token, `[vocab]`.
     pub last: Vec<f32>,
     /// What it cost.
@@ -200,7 +202,8 @@ impl Engine {
         let spec = &self.model.spec;
         RunSize::new(spec, tokens.len()).with_boundaries().check()?;
         let len = tokens.len().min(spec.context);
-        let ask = Ask { boundaries: true, ..Ask::default() };
+        let stride = boundaries::stride(spec, len);
+        let ask = Ask { boundaries: stride, ..Ask::default() };
         let rows = known.as_ref().map_or(0, |known| known.rows);
         let cache = match &known {
             Some(known) if rows > 0 => known.run.cache.grown(rows, len)?,
@@ -211,21 +214,23 @@ impl Engine {
         let mut pass =
             Pass::new(Arc::clone(&self.model), Arc::clone(&schedule), Arc::clone(&cache), own, rows, ask)?;
         pass.show(tokens.image(), earlier);
-        let mut boundaries = Vec::with_capacity(2 * spec.n_layers() + 1);
+        let mut kept: Vec<Option<Tensor>> = Vec::with_capacity(2 * spec.n_layers() + 1);
         if let Some(Known { run, sublayer: Some(sublayer), .. }) = known {
             pass.enter_before(sublayer, self.rows_before(run, sublayer, rows)?);
-            boundaries.extend(run.boundaries.iter().take(sublayer).cloned());
+            kept.extend(run.boundaries.first(sublayer));
         }
         let output = pass.run(cancelled)?;
-        let entry = boundaries.len();
-        for (number, new) in output.boundaries.into_iter().enumerate() {
-            boundaries.push(match &known {
-                Some(known) if rows > 0 => {
-                    Tensor::cat(&[self.rows_until(known.run, entry + number, rows)?, new], 0)?
-                }
+        kept.resize(2 * spec.n_layers() + 1, None);
+        for (number, new) in output.boundaries {
+            let whole = match &known {
+                Some(known) if rows > 0 => Tensor::cat(&[self.rows_until(known.run, number, rows)?, new], 0)?,
                 _ => new,
-            });
+            };
+            if let Some(slot) = kept.get_mut(number) {
+                *slot = Some(whole);
+            }
         }
+        let boundaries = Arc::new(Boundaries::new(kept, Arc::clone(&schedule)));
         let last = match &output.logits {
             Some(logits) => logits.flatten_all()?.to_vec1()?,
             None => Vec::new(),
@@ -272,11 +277,11 @@ impl Engine {
             0,
             ask,
         )?;
-        let input = run
-            .boundaries
-            .get(2 * layer)
-            .ok_or_else(|| Error::Input(format!("there is no layer {layer}")))?;
-        pass.enter_before(2 * layer, input.clone());
+        if layer >= self.model.spec.n_layers() {
+            return Err(Error::Input(format!("there is no layer {layer}")));
+        }
+        let input = self.boundary(run, 2 * layer)?;
+        pass.enter_before(2 * layer, input);
         pass.stop_after(layer);
         Ok(pass.run(cancelled)?.captures)
     }
@@ -296,7 +301,7 @@ impl Engine {
     ) -> Result<Vec<Vec<f32>>> {
         let missing = || Error::Input(format!("the prompt has no positions {start} to {}", start + len));
         let rows = run.tokens.get(start..start + len).filter(|rows| !rows.is_empty()).ok_or_else(missing)?;
-        let stream = run.boundaries.last().ok_or_else(missing)?;
+        let stream = self.boundary(run, 2 * self.model.spec.n_layers())?;
         RunSize::logits(&self.model.spec, len).check()?;
         let ask = Ask { logits: Logits::All, ..Ask::default() };
         let (model, schedule) = (Arc::clone(&self.model), Arc::clone(&run.schedule));

@@ -297,11 +297,13 @@ impl<'a> Pruner<'a> {
         };
         for sample in ask.samples {
             let run = engine.run_schedule(sample, Schedule::none(), cancelled)?;
+            let boundary = |number| engine.boundary(&run, number);
+            let boundaries = (0..=2 * spec.n_layers()).map(boundary).collect::<Result<_>>()?;
             let rows = engine.rows_logits(&run, 0, sample.len(), cancelled)?;
             pruner.work += run.work;
             pruner.work.unembedding += run.work.unembedding * sample.len() as u64;
             let log_p: Vec<Vec<f32>> = rows.par_iter().map(|row| metric::log_softmax(row)).collect();
-            pruner.samples.push(Sample { original: log_p.concat(), boundaries: run.boundaries });
+            pruner.samples.push(Sample { original: log_p.concat(), boundaries });
         }
         Ok(pruner)
     }
@@ -404,7 +406,7 @@ impl<'a> Pruner<'a> {
             let (schedule, x, end) = (self.without(candidate), x.clone(), x.dim(0)?);
             branches.push(Branch { schedule, sublayer, start: 0, end, x });
         }
-        let ask = Ask { logits: Logits::All, boundaries: true, ..Ask::default() };
+        let ask = Ask { logits: Logits::All, boundaries: 1, ..Ask::default() };
         self.engine.from_the_start(branches, ask)
     }
 
@@ -481,7 +483,7 @@ impl<'a> Pruner<'a> {
                 let boundary = self.sample(number)?.boundaries.get(sublayer);
                 let x = boundary.ok_or_else(|| Error::Internal(format!("no boundary {sublayer}")))?.clone();
                 let branch = Branch { schedule: Arc::clone(schedule), sublayer, start: 0, end: x.dim(0)?, x };
-                let ask = Ask { logits: Logits::None, boundaries: true, ..Ask::default() };
+                let ask = Ask { logits: Logits::None, boundaries: 1, ..Ask::default() };
                 let mut output = self.engine.from_the_start(vec![branch], ask)?.run(cancelled)?;
                 self.work += output.work;
                 (sublayer, output.of_branches.pop().unwrap_or_default())

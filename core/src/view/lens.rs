@@ -20,7 +20,8 @@ pub(super) fn compute(engine: &Engine, runs: &Runs, side: Side, cancelled: Cance
     RunSize::new(&engine.model.spec, CHUNK).with_all_logits().check()?;
     let (mut values, mut text) = (Vec::new(), Vec::new());
     // Boundaries 2, 4 … are the streams after blocks 0, 1 …
-    for x in run.boundaries.iter().skip(2).step_by(2) {
+    for number in (1..=engine.model.spec.n_layers()).map(|block| 2 * block) {
+        let x = engine.boundary(run, number)?;
         for start in (0..run.tokens.len()).step_by(CHUNK) {
             if cancelled() {
                 return Err(Error::Cancelled);

@@ -98,7 +98,7 @@ fn drift(engine: &mut Engine, runs: &Runs, cancelled: Cancelled) -> Result<Optio
             tokens: runs.plan.tokens.clone(),
             schedule,
             cache: Arc::clone(&runs.plan.cache),
-            boundaries: runs.plan.boundaries.clone(),
+            boundaries: Arc::clone(&runs.plan.boundaries),
             last: Vec::new(),
             work: crate::model::Work::default(),
         };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
-use sluice_core::engine::{Decoder, Engine, Run, never};
+use sluice_core::engine::{self, Decoder, Engine, Run, never};
 use sluice_core::model::{Ask, ImageRows, Input, Logits};
 use sluice_core::plan::schedule::Schedule;
 use sluice_core::plan::{Item, Plan};
@@ -345,9 +345,10 @@ fn recomputing_from_the_first_change_is_the_whole_run_bit_for_bit() {
             let whole = engine.run_schedule(&tokens, schedule.clone(), &never).unwrap();
             let part = engine.run_after(&base, schedule, &never).unwrap();
             assert_eq!(bits(&whole.last), bits(&part.last), "{family}: {json}");
-            assert_eq!(whole.boundaries.len(), part.boundaries.len());
-            let pairs = whole.boundaries.iter().zip(&part.boundaries);
-            assert!(pairs.into_iter().all(|(a, b)| flat(a) == flat(b)), "{family}: {json}");
+            for number in 0..=2 * engine.model.spec.n_layers() {
+                let stream = |run| flat(&engine.boundary(run, number).unwrap());
+                assert_eq!(stream(&whole), stream(&part), "{family}: {json}, boundary {number}");
+            }
             // Panels replay blocks of the run, also of those that were not computed again.
             let site: Site = "blocks.0.attn.hook_pattern".parse().unwrap();
             let replayed = |run| flat(&engine.replay(run, 0, [site].into(), &never).unwrap()[&site]);
@@ -405,7 +406,9 @@ fn kept(engine: &Engine, run: &Run) -> Vec<Vec<u32>> {
         flat(&engine.replay(run, layer, [site].into(), &never).unwrap()[&site])
     };
     let patterns = (0..engine.model.spec.n_layers()).map(pattern);
-    run.boundaries.iter().map(flat).chain([bits(&run.last)]).chain(patterns).collect()
+    let boundaries =
+        (0..=2 * engine.model.spec.n_layers()).map(|at| flat(&engine.boundary(run, at).unwrap()));
+    boundaries.chain([bits(&run.last)]).chain(patterns).collect()
 }
 
 #[test]
@@ -450,5 +453,32 @@ fn a_prompt_about_a_picture_keeps_it_while_it_is_the_same_one() {
         let grown = engine.base(&tokens, &never).unwrap();
         let whole = fresh.run_schedule(&tokens, Schedule::none(), &never).unwrap();
         assert_eq!(kept(engine, &grown), kept(fresh, &whole), "{ids:?}");
+    }
+}
+
+#[test]
+fn with_little_memory_a_run_keeps_less_and_says_the_same() {
+    for family in FORMS {
+        let folder = golden().join(family);
+        let (engine, short) = (&mut open(&folder), &mut open(&folder));
+        let tokens: Input = prompt().into();
+        let edit = item(r#"{"kind":"scale","site":"blocks.1.hook_mlp_out","factor":0.5}"#);
+        let plan = plan(vec![edit]);
+        let of = |engine: &mut Engine| {
+            let base = engine.base(&tokens, &never).unwrap();
+            let schedule = engine.schedule(&plan, &tokens, &never).unwrap();
+            let changed = engine.run_after(&base, schedule.clone(), &never).unwrap();
+            let branch = engine.branch(&base, schedule).unwrap().unwrap();
+            let branch = engine.branches(&base, vec![branch], Logits::Last).unwrap().run(&never).unwrap();
+            let branch: Vec<f32> = branch.logits.unwrap().flatten_all().unwrap().to_vec1().unwrap();
+            (base.boundaries.count(), kept(engine, &base), kept(engine, &changed), bits(&branch))
+        };
+        engine::set_budget(0);
+        let (all, base, changed, branch) = of(engine);
+        engine::set_budget(1);
+        let (few, base_again, changed_again, branch_again) = of(short);
+        engine::set_budget(0);
+        assert_eq!((all, few), (2 * engine.model.spec.n_layers() + 1, 2), "{family}");
+        assert!(base == base_again && changed == changed_again && branch == branch_again, "{family}");
     }
 }

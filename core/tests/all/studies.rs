@@ -184,7 +184,7 @@ fn an_estimate_is_the_slope_of_the_exact_grid() {
         let width = engine.model.spec.d_model;
         // Where embeddings come before a projection, noise is as wide as they are.
         let base = engine.base(&tokens, &never).unwrap();
-        assert_eq!(base.boundaries[0].dim(1).unwrap(), width);
+        assert_eq!(engine.boundary(&base, 0).unwrap().dim(1).unwrap(), width);
         for component in [Component::Residual, Component::Attention, Component::Ffn] {
             let noise: Vec<f32> = (0..7 * width as u64).map(|i| 2e-3 * rng::normal(5, 0, i)).collect();
             let noise = Tensor::from_vec(noise, (1, 7, width), &Device::Cpu).unwrap();

@@ -21,11 +21,11 @@ impl Pass {
         let model = Arc::clone(&self.model);
         let (spec, weights) = model.layer(layer)?;
         let mut x = self.stream()?;
-        self.boundary(&x)?;
+        self.boundary(2 * layer + 1, &x)?;
         let mut parallel = self.parallel.take();
         // Nobody reads the other rows any more.
         let nothing_else =
-            self.ask.logits == Logits::Last && !self.ask.boundaries && self.ask.capture.is_empty();
+            self.ask.logits == Logits::Last && self.ask.boundaries == 0 && self.ask.capture.is_empty();
         if layer + 1 == model.spec.n_layers()
             && nothing_else
             && let Some(rows) = self.keep_last()

@@ -48,8 +48,8 @@ pub struct Ask {
     pub capture: BTreeSet<Site>,
     /// Positions that get logits.
     pub logits: Logits,
-    /// Keep the residual stream at every sublayer boundary.
-    pub boundaries: bool,
+    /// Keep the residual stream at every so many sublayer boundaries, and after the last; 0 = nowhere.
+    pub boundaries: usize,
     /// Added to sites: variables of zeros, whose gradient is then the site's. Attention is done in its plain form.
     pub probes: BTreeMap<Site, Var>,
 }
@@ -104,9 +104,9 @@ pub struct Output {
     pub logits: Option<Tensor>,
     /// Kept sites.
     pub captures: Captures,
-    /// With [`Ask::boundaries`]: the stream before each sublayer and after the last, 2L + 1 of them. Parallel
+    /// With [`Ask::boundaries`]: the stream before sublayers and after the last one, by number from 0 to 2L. Parallel
     /// blocks repeat the block's input between their sublayers.
-    pub boundaries: Vec<Tensor>,
+    pub boundaries: BTreeMap<usize, Tensor>,
     /// The same of a pass over branches, branch by branch, each from its own sublayer on.
     pub of_branches: Vec<Vec<Tensor>>,
     /// What it cost.
@@ -269,12 +269,14 @@ impl Pass {
         self.x.take().ok_or_else(|| Error::Internal("a pass was stepped past its end".into()))
     }
 
-    fn boundary(&mut self, x: &Tensor) -> Result<()> {
-        if !self.ask.boundaries {
+    /// Keep the stream before a sublayer.
+    fn boundary(&mut self, number: usize, x: &Tensor) -> Result<()> {
+        let last = 2 * self.model.spec.n_layers();
+        if self.ask.boundaries == 0 || !number.is_multiple_of(self.ask.boundaries) && number != last {
             return Ok(());
         }
         if !self.forks {
-            self.out.boundaries.push(x.clone());
+            self.out.boundaries.insert(number, x.clone());
             return Ok(());
         }
         let mut first = 0;
@@ -373,7 +375,7 @@ impl Pass {
         let (spec, weights) = model.layer(layer)?;
         let x = self.stream()?;
         // Before the edits: whoever enters the block here applies them again.
-        self.boundary(&x)?;
+        self.boundary(2 * layer, &x)?;
         let x = self.hook(layer, Hook::ResidPre, x)?;
         let ln1 = [Hook::Ln1Scale, Hook::Ln1Normalized];
         let post_norm = spec.residual == Residual::PostNorm;
@@ -494,7 +496,7 @@ impl Pass {
     fn unembed(&mut self) -> Result<()> {
         let model = Arc::clone(&self.model);
         let x = self.stream()?;
-        self.boundary(&x)?;
+        self.boundary(2 * model.spec.n_layers(), &x)?;
         if self.ask.logits == Logits::None {
             return Ok(());
         }
