@@ -1,6 +1,7 @@
 //! The residual stream of a run at its sublayer boundaries: all of them, or, where memory is short, some, with what lies
 //! between computed again when it is asked for.
 
+use std::cmp::Reverse;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::Tensor;
@@ -46,10 +47,16 @@ impl Boundaries {
 /// Of how many boundaries a run of `tokens` tokens keeps one, so that it fits into the budget; 1 = all are kept.
 pub fn stride(spec: &Spec, tokens: usize) -> usize {
     let budget = memory::budget();
-    let fits = |stride: usize| super::RunSize::new(spec, tokens).keeping(stride).bytes() <= budget;
+    // A piece between two that is computed again is kept as well while it is looked at.
+    let bytes = |stride: usize| {
+        let again = if stride > 1 { stride } else { 0 };
+        super::RunSize::new(spec, tokens).keeping(stride).with_streams(again).bytes()
+    };
     // Whole blocks: what goes on between the sublayers of a block is not in the stream alone.
     let all = 2 * spec.n_layers();
-    std::iter::once(1).chain((2..all).step_by(2)).find(|&stride| fits(stride)).unwrap_or(all.max(1))
+    let strides = || std::iter::once(1).chain((2..=all).step_by(2));
+    let fits = strides().find(|&stride| bytes(stride) <= budget);
+    fits.or_else(|| strides().min_by_key(|&stride| (bytes(stride), Reverse(stride)))).unwrap_or(1)
 }
 
 impl Engine {

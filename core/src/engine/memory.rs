@@ -46,12 +46,15 @@ impl<'a> RunSize<'a> {
         self.keeping(stride)
     }
 
-    /// Keep every `stride`-th boundary and the last, and have room for a piece between two.
-    pub(super) fn keeping(mut self, stride: usize) -> Self {
-        let all = 2 * self.spec.n_layers() as u64;
-        let stride = stride.max(1) as u64;
-        let again = if stride > 1 { stride } else { 0 };
-        self.bytes += 4 * self.tokens * self.spec.d_model as u64 * (all.div_ceil(stride) + 1 + again);
+    /// Keep every `stride`-th boundary and the last.
+    pub(super) fn keeping(self, stride: usize) -> Self {
+        let kept = (2 * self.spec.n_layers()).div_ceil(stride.max(1)) + 1;
+        self.with_streams(kept)
+    }
+
+    /// Keep the stream so many times.
+    pub(super) fn with_streams(mut self, count: usize) -> Self {
+        self.bytes += 4 * self.tokens * (self.spec.d_model * count) as u64;
         self
     }
 

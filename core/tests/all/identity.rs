@@ -478,7 +478,8 @@ fn with_little_memory_a_run_keeps_less_and_says_the_same() {
         engine::set_budget(1);
         let (few, base_again, changed_again, branch_again) = of(short);
         engine::set_budget(0);
-        assert_eq!((all, few), (2 * engine.model.spec.n_layers() + 1, 2), "{family}");
+        assert_eq!(all, 2 * engine.model.spec.n_layers() + 1, "{family}");
+        assert!(few < all, "{family}: {few} of {all}");
         assert!(base == base_again && changed == changed_again && branch == branch_again, "{family}");
     }
 }
