@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use eframe::egui::{ColorImage, Key, KeyboardShortcut, Modifiers, ThemePreference};
 use sluice_core::figure::{Figure, Format};
-use sluice_core::plan::{Item, Lane, Sublayer};
-use sluice_core::worker::{Answer, Fcct, Slot, Trace};
+use sluice_core::plan::{Item, Lane, Route, Sublayer};
+use sluice_core::worker::{Answer, Fcct, RouteStudy, Slot, Trace};
 
 use crate::errands::Dialog;
 use crate::state::edits::Preset;
@@ -84,6 +84,10 @@ pub enum Command {
     Tag(Mark, usize),
     /// Start an FCCT grid; none = as the FCCT panel says.
     Fcct(Option<Box<Fcct>>),
+    /// Run every route; none = as the routing panel says.
+    Oracle(Option<Box<RouteStudy>>),
+    /// Replace the plan's routing map.
+    Reroute(Box<Route>),
     /// Continue the prompt.
     Generate,
     /// Stop a job.
@@ -181,6 +185,7 @@ pub const ACTIONS: &[Action] = &[
     action(Menu::Run, "Continue the prompt", "with and without the plan", ctrl(Key::Enter), || Command::Generate),
     action(Menu::Run, "Run trace", "with the marked tokens corrupted", ctrl(Key::T), || Command::Trace(None)),
     action(Menu::Run, "Run FCCT", "with the picture or the marked context corrupted", None, || Command::Fcct(None)),
+    action(Menu::Run, "Run oracle", "every route of big and small FFNs for this prompt", None, || Command::Oracle(None)),
     action(Menu::Run, "Compute again", "what is on screen", Some(KeyboardShortcut::new(Modifiers::NONE, Key::F5)), || Command::Recompute),
     action(Menu::Run, "Stop all jobs", "", ctrl(Key::Period), || Command::CancelAll),
 ];

@@ -8,7 +8,7 @@
 //! | [`Request::Open`] | [`Event::Progress`], then [`Event::Opened`] |
 //! | [`Request::Scene`] | [`Event::Tokens`], one [`Event::View`] per view asked, [`Event::SceneDone`] |
 //! | [`Request::Generate`] | [`Event::Text`], each with all the text so far |
-//! | [`Request::Study`] | [`Event::Progress`], [`Event::Study`] or [`Event::Fcct`], each with all the findings so far |
+//! | [`Request::Study`] | [`Event::Progress`], [`Event::Study`], [`Event::Fcct`] or [`Event::Routes`], each with all the findings so far |
 //! | any | [`Event::Failed`] |
 
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ pub use crate::checkpoint::Picture;
 use crate::checkpoint::Preprocessor;
 use crate::figure::Figure;
 use crate::model::Spec;
-use crate::plan::Plan;
+use crate::plan::{Lane, Plan, Route};
 use crate::site::Hook;
 
 /// Number of a request, counted up by the front end's handle; results carry it.
@@ -183,6 +183,8 @@ pub enum Study {
     Trace(Trace),
     /// Grid of layers and token categories.
     Fcct(Fcct),
+    /// Every route of FFN lanes.
+    Routes(RouteStudy),
 }
 
 /// A causal trace: corrupt some tokens, restore one component at one layer and token at a time, and measure how
@@ -225,6 +227,19 @@ pub struct Fcct {
     pub sigma: f32,
     /// Seed of the noise.
     pub seed: u64,
+}
+
+/// The oracle: every route of FFN lanes over the layers, and which foresees each token of the prompt best.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouteStudy {
+    /// The prompt.
+    pub prompt: Prompt,
+    /// The plan under which everything runs; its routing maps are replaced.
+    pub plan: Plan,
+    /// What a layer's FFN can be, the big one last.
+    pub lanes: Vec<Lane>,
+    /// Only routes with so many big layers; none = any.
+    pub budget: Option<usize>,
 }
 
 /// The token that a trace follows and the next-token table always lists.
@@ -270,6 +285,8 @@ pub enum Event {
     Study(RequestId, Arc<TraceFindings>),
     /// An FCCT grid's findings, whole so far.
     Fcct(RequestId, Arc<FcctFindings>),
+    /// An oracle's findings, whole so far.
+    Routes(RequestId, Arc<RouteFindings>),
     /// A request ended with an error.
     Failed(RequestId, Slot, Failure),
     /// A request was cancelled by the person.
@@ -511,6 +528,24 @@ pub struct FcctFindings {
     pub ffn: Vec<f32>,
     /// All cells are there.
     pub done: bool,
+}
+
+/// Findings of an oracle, partial while it runs.
+#[derive(Clone, Debug)]
+pub struct RouteFindings {
+    /// What was asked.
+    pub ask: RouteStudy,
+    /// The best route of every token so far; big where there is none.
+    pub route: Route,
+    /// The routes as a map; at the end also the difficulty of the tokens, losses by budget, and their controls.
+    pub figures: Arc<[Arc<Figure>]>,
+    /// All routes are done.
+    pub done: bool,
+}
+
+impl RouteStudy {
+    /// What [`Progress::label`] calls it.
+    pub const JOB: &str = "oracle";
 }
 
 impl Trace {

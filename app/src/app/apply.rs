@@ -2,7 +2,7 @@
 
 use eframe::egui::Context;
 use sluice_core::plan::{Change, Plan};
-use sluice_core::worker::{Fcct, Generate, Request, Slot, Study, Target, Trace, View};
+use sluice_core::worker::{Fcct, Generate, Request, RouteStudy, Slot, Study, Target, Trace, View};
 
 use super::SluiceApp;
 use crate::command::Command;
@@ -53,6 +53,7 @@ impl SluiceApp {
                 ctx.memory_mut(|memory| memory.request_focus(eframe::egui::Id::unique(PROMPT)));
             }
             Command::Trace(trace) => self.trace(trace.map(|trace| *trace)),
+            Command::Oracle(ask) => self.oracle(ask.map(|ask| *ask)),
             Command::Fcct(fcct) => self.fcct(fcct.map(|fcct| *fcct)),
             Command::Generate => self.generate(),
             Command::Cancel(slot) => self.worker.cancel(slot),
@@ -117,6 +118,7 @@ impl SluiceApp {
         match command {
             Command::Toggle(sublayer) => once(&|plan| toggle(plan, sublayer)),
             Command::Fill(preset) => once(&|plan| reroute(plan, |route| preset.fill(route, layers, len))),
+            Command::Reroute(ref new) => once(&|plan| reroute(plan, |route| *route = (**new).clone())),
             Command::Add(item) => once(&|plan| plan.items.push((*item).clone())),
             Command::AddAll(items) => once(&|plan| plan.items.extend(items.iter().cloned())),
             Command::Raise(index) => once(&|plan| {
@@ -198,8 +200,8 @@ impl SluiceApp {
         match trace.or_else(|| crate::panels::trace::request(&self.state)) {
             Some(trace) => {
                 self.state.results.trace = None;
+                self.state.results.none_awaited();
                 self.state.results.tracing = true;
-                self.state.results.gridding = false;
                 self.study = self.worker.send(Request::Study(Study::Trace(trace)));
             }
             None => self.state.status = "click the tokens to corrupt first".into(),
@@ -211,11 +213,25 @@ impl SluiceApp {
         match fcct.or_else(|| crate::panels::fcct::request(&self.state)) {
             Some(fcct) => {
                 self.state.results.fcct = None;
+                self.state.results.none_awaited();
                 self.state.results.gridding = true;
-                self.state.results.tracing = false;
                 self.study = self.worker.send(Request::Study(Study::Fcct(fcct)));
             }
             None => self.state.status = "mark the context that stands for an image first".into(),
+        }
+    }
+
+    fn oracle(&mut self, ask: Option<RouteStudy>) {
+        self.layout.show(Tab::Routing);
+        match ask.or_else(|| crate::panels::routing::request(&self.state)) {
+            Some(ask) => {
+                self.state.results.routes = None;
+                self.state.results.none_awaited();
+                self.state.results.routing = true;
+                self.state.choices.oracle.shown = Some(0);
+                self.study = self.worker.send(Request::Study(Study::Routes(ask)));
+            }
+            None => self.state.status = "type a prompt of two tokens or more first".into(),
         }
     }
 

@@ -79,11 +79,20 @@ impl SluiceApp {
                 results.gridding = false;
                 self.succeeded(Slot::Study);
             }
+            Event::Routes(id, findings) if id == self.study => {
+                if findings.done {
+                    results.progress.remove(&Slot::Study);
+                }
+                results.routes = Some(findings);
+                results.routing = false;
+                self.succeeded(Slot::Study);
+            }
             Event::Failed(id, slot, failure) => self.failed(id, slot, failure),
             Event::Cancelled(_, slot) => {
                 results.progress.remove(&slot);
                 results.tracing &= slot != Slot::Study;
                 results.gridding &= slot != Slot::Study;
+                results.routing &= slot != Slot::Study;
                 if slot == Slot::Open {
                     self.opening = None;
                     self.waiting = None;
@@ -100,7 +109,8 @@ impl SluiceApp {
             | Event::SceneDone(..)
             | Event::Text(..)
             | Event::Study(..)
-            | Event::Fcct(..) => {}
+            | Event::Fcct(..)
+            | Event::Routes(..) => {}
         }
     }
 
@@ -123,7 +133,7 @@ impl SluiceApp {
                 self.waiting = None;
             }
             Slot::Scene => self.settle(),
-            Slot::Study => (results.tracing, results.gridding) = (false, false),
+            Slot::Study => results.none_awaited(),
             Slot::Generate => {}
         }
     }

@@ -126,6 +126,52 @@ impl Default for Injection {
     }
 }
 
+/// What the routing panel lets a person choose about the oracle.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OracleChoice {
+    /// The cheaper lanes beside the big one.
+    pub cheap: Cheap,
+    /// Only routes with so many big layers.
+    pub budget: Option<usize>,
+    /// Which of its figures is shown; none = the plan's map.
+    pub shown: Option<usize>,
+}
+
+/// Cheaper lanes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cheap {
+    /// The small FFN.
+    #[default]
+    Small,
+    /// None.
+    Skip,
+    /// Either.
+    Both,
+}
+
+impl Cheap {
+    /// In the order shown.
+    pub const ALL: [Self; 3] = [Self::Small, Self::Skip, Self::Both];
+
+    /// Button text.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Small => "big or small",
+            Self::Skip => "big or skip",
+            Self::Both => "big, small or skip",
+        }
+    }
+
+    /// The lanes, the big one last.
+    pub fn lanes(self) -> Vec<Lane> {
+        match self {
+            Self::Small => vec![Lane::Small, Lane::Big],
+            Self::Skip => vec![Lane::SkipFfn, Lane::Big],
+            Self::Both => vec![Lane::SkipFfn, Lane::Small, Lane::Big],
+        }
+    }
+}
+
 /// What the panels let a person choose.
 #[derive(Debug)]
 pub struct Choices {
@@ -147,6 +193,8 @@ pub struct Choices {
     pub position: Option<usize>,
     /// Lane that the brush paints.
     pub lane: Lane,
+    /// What the oracle is asked for, and what of its findings is shown.
+    pub oracle: OracleChoice,
     /// What colours the token strip.
     pub colour: ChipColour,
     /// The token that trace and injection follow.
@@ -185,6 +233,7 @@ impl Default for Choices {
             neuron: None,
             position: None,
             lane: Lane::Small,
+            oracle: OracleChoice::default(),
             colour: ChipColour::Plain,
             answer: Answer::Top,
             unfold: None,
@@ -222,10 +271,21 @@ pub struct Results {
     pub fcct: Option<Arc<FcctFindings>>,
     /// A grid was asked for and has found nothing yet.
     pub gridding: bool,
+    /// Findings of the newest oracle.
+    pub routes: Option<Arc<RouteFindings>>,
+    /// An oracle was asked for and has found nothing yet.
+    pub routing: bool,
     /// Jobs under way.
     pub progress: HashMap<Slot, Progress>,
     /// The newest failure, shown once.
     pub failure: Option<(Slot, Failure)>,
+}
+
+impl Results {
+    /// No study is waited for.
+    pub fn none_awaited(&mut self) {
+        (self.tracing, self.gridding, self.routing) = (false, false, false);
+    }
 }
 
 /// What is kept from one start to the next.

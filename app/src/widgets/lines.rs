@@ -23,7 +23,7 @@ pub fn ui(ui: &mut Ui, figure: &Arc<Figure>, lines: &Lines) {
             ui.label(RichText::new(format!("— {}", series.name)).small().color(ink));
         }
     });
-    Plot::new(Id::unique(("lines", &figure.name)))
+    Plot::new(Id::unique(("lines", &figure.name, &figure.detail)))
         .height(HEIGHT)
         .allow_scroll(false)
         .allow_drag(false)

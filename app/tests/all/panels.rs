@@ -331,3 +331,34 @@ fn any_intervention_can_be_added_as_json() {
     assert!(matches!(&window.state().history.plan().items[0].change, Change::Ablate(_)));
     assert!(window.next().kl > 0.0);
 }
+
+#[test]
+fn the_oracle_fills_its_map_and_its_routes_go_into_the_plan() {
+    let mut window = Window::bundled();
+    let before = bits(&window.next());
+    window.harness.get_by_label("Run oracle").click();
+    window.until("the oracle", |state| state.results.routes.as_ref().is_some_and(|found| found.done));
+    window.settle();
+    let found = window.state().results.routes.clone().unwrap();
+    let names: Vec<&str> = found.figures.iter().map(|figure| figure.detail.as_str()).collect();
+    assert_eq!(names, ["map", "difficulty", "budgets", "controls", "best-of"]);
+    let Plot::Map(map) = &found.figures[0].plot else { panic!("no map") };
+    let tokens = window.state().results.tokens.len();
+    let missing = map.values.iter().filter(|value| value.is_nan()).count();
+    assert_eq!(missing, map.rows.labels.len(), "only the last token has no next one, of {tokens}");
+    for tab in ["Difficulty", "Budgets", "Controls", "Best of K", "Oracle"] {
+        window.click_role(Role::Button, tab);
+        assert!(window.harness.query_by_label("Export oracle").is_some(), "{tab}");
+    }
+    window.click("Routes into the plan");
+    assert_eq!(window.state().history.plan().items.len(), 1);
+    for layer in 0..window.state().layers() {
+        for position in 0..tokens {
+            let lane = window.state().lane(layer, Some(position));
+            assert_eq!(lane, found.route.lane(layer, position, tokens));
+        }
+    }
+    assert!(window.harness.query_by_label_contains("of an earlier plan").is_none());
+    window.click("Undo");
+    assert_eq!(bits(&window.next()), before);
+}

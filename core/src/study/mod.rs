@@ -3,6 +3,7 @@
 
 mod ablation;
 mod calibration;
+mod duo;
 mod estimate;
 mod fcct;
 mod grid;
@@ -14,6 +15,7 @@ mod trace;
 
 pub use ablation::{Ablation, LeftOut, ablate};
 pub use calibration::{pieces, reading};
+pub use duo::OracleRun;
 pub use estimate::estimate;
 pub use fcct::{FcctRun, iri_table};
 pub use grid::{Cells, Estimate, Grid, GridAsk, GridNoise, grid};

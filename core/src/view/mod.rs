@@ -21,6 +21,8 @@ mod routing;
 mod strip;
 mod verdict;
 
+pub(crate) use routing::classes as lane_classes;
+
 /// A prompt run without and with its plan.
 pub struct Runs {
     /// The unmodified run.

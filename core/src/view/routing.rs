@@ -43,7 +43,7 @@ pub(super) fn compute(engine: &Engine, runs: &Runs) -> Arc<Figure> {
 }
 
 /// The lanes as classes, in the order of [`Lane::ALL`].
-pub(super) fn classes() -> Arc<[Class]> {
+pub(crate) fn classes() -> Arc<[Class]> {
     Lane::ALL
         .iter()
         .map(|lane| Class {

@@ -16,7 +16,7 @@ use crate::figure::Provenance;
 use crate::model::{ImageRows, Input};
 use crate::plan::Plan;
 use crate::protocol::*;
-use crate::study::{FcctRun, TraceRun};
+use crate::study::{FcctRun, OracleRun, TraceRun};
 use crate::view::{self, Runs};
 
 /// What the thread keeps.
@@ -159,6 +159,15 @@ fn start(
             let provenance = provenance(card, &fcct.prompt, &fcct.plan);
             let cancelled = || board.stale(Slot::Study, id);
             let run = FcctRun::new(engine, fcct, &tokens, provenance, &cancelled)?;
+            desk.studying = Some(Studying::new(id, run.into()));
+            Ok(())
+        }
+        Request::Study(Study::Routes(ask)) => {
+            let (engine, card) = opened(&mut desk.open)?;
+            let tokens = tokens(engine, &mut desk.pictures, &ask.prompt)?;
+            let provenance = provenance(card, &ask.prompt, &ask.plan);
+            let cancelled = || board.stale(Slot::Study, id);
+            let run = OracleRun::new(engine, ask, &tokens, provenance, &cancelled)?;
             desk.studying = Some(Studying::new(id, run.into()));
             Ok(())
         }

@@ -8,8 +8,8 @@ use crate::error::Result;
 use crate::figure::{Cell, Figure, Plot, Provenance, Table};
 use crate::model::Input;
 use crate::plan::Plan;
-use crate::protocol::{Continuation, Event, Fcct, Generate, Progress, RequestId, Trace};
-use crate::study::{FcctRun, TraceRun};
+use crate::protocol::{Continuation, Event, Fcct, Generate, Progress, RequestId, RouteStudy, Trace};
+use crate::study::{FcctRun, OracleRun, TraceRun};
 
 /// A continuation under the plan beside the unmodified model's.
 pub(super) struct Generating {
@@ -129,6 +129,7 @@ pub(super) struct Studying {
 pub(super) enum StudyRun {
     Trace(Box<TraceRun>),
     Fcct(Box<FcctRun>),
+    Routes(Box<OracleRun>),
 }
 
 impl From<TraceRun> for StudyRun {
@@ -143,6 +144,12 @@ impl From<FcctRun> for StudyRun {
     }
 }
 
+impl From<OracleRun> for StudyRun {
+    fn from(run: OracleRun) -> Self {
+        Self::Routes(Box::new(run))
+    }
+}
+
 impl Studying {
     pub(super) fn new(id: RequestId, run: StudyRun) -> Self {
         Self { id, run, begin: Instant::now() }
@@ -153,6 +160,7 @@ impl Studying {
         match &mut self.run {
             StudyRun::Trace(run) => run.step(engine)?,
             StudyRun::Fcct(run) => run.step(engine)?,
+            StudyRun::Routes(run) => run.step(engine)?,
         }
         Ok(self.is_done())
     }
@@ -161,6 +169,7 @@ impl Studying {
         match &self.run {
             StudyRun::Trace(run) => run.is_done(),
             StudyRun::Fcct(run) => run.is_done(),
+            StudyRun::Routes(run) => run.is_done(),
         }
     }
 
@@ -168,6 +177,7 @@ impl Studying {
         match &self.run {
             StudyRun::Trace(run) => Event::Study(self.id, Arc::new(run.findings(engine))),
             StudyRun::Fcct(run) => Event::Fcct(self.id, Arc::new(run.findings(engine))),
+            StudyRun::Routes(run) => Event::Routes(self.id, Arc::new(run.findings())),
         }
     }
 
@@ -175,6 +185,7 @@ impl Studying {
         let (label, (done, total)) = match &self.run {
             StudyRun::Trace(run) => (Trace::JOB, run.progress()),
             StudyRun::Fcct(run) => (Fcct::JOB, run.progress()),
+            StudyRun::Routes(run) => (RouteStudy::JOB, run.progress()),
         };
         Progress::new(label.into(), done as u64, total as u64, self.begin)
     }

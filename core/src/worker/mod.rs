@@ -150,6 +150,7 @@ fn origin(event: &Event) -> Option<(Slot, RequestId)> {
         Event::Text(id, _) => Some((Slot::Generate, id)),
         Event::Study(id, _) => Some((Slot::Study, id)),
         Event::Fcct(id, _) => Some((Slot::Study, id)),
+        Event::Routes(id, _) => Some((Slot::Study, id)),
         Event::Opened(..) | Event::Cancelled(..) => None,
     }
 }
@@ -167,6 +168,7 @@ fn topic(event: &Event) -> (u8, Option<Slot>, Option<&View>) {
         Event::Failed(_, slot, _) => (7, Some(*slot), None),
         Event::Cancelled(_, slot) => (8, Some(*slot), None),
         Event::Fcct(..) => (9, None, None),
+        Event::Routes(..) => (10, None, None),
     }
 }
 

@@ -14,15 +14,16 @@ mod engine;
 mod frames;
 mod growth;
 mod memory;
+mod open;
 mod studies;
 
 /// What can be measured. Growth takes minutes, and is measured where it is named only.
-const BENCHES: [&str; 5] = ["engine", "frames", "studies", "memory", "growth"];
+const BENCHES: [&str; 6] = ["engine", "frames", "studies", "memory", "open", "growth"];
 
 #[derive(Args)]
 pub struct Bench {
     /// Checkpoint folder (left out: what the targets name: random weights, or for studies the bundled one), and what to
-    /// measure: engine, frames, studies, memory, growth; left out = all but growth
+    /// measure: engine, frames, studies, memory, open, growth; left out = all but growth
     #[arg(num_args = 0..=2)]
     what: Vec<String>,
     /// What other programs took on this machine, as "name value unit" lines
@@ -64,6 +65,9 @@ impl Bench {
         }
         if wanted("memory") {
             rows.extend(in_scratch(|folder| memory::run(checkpoint.as_deref(), folder))?);
+        }
+        if wanted("open") {
+            rows.extend(in_scratch(|folder| open::run(checkpoint.as_deref(), folder))?);
         }
         if wanted("growth") {
             rows.extend(in_scratch(growth::run)?);

@@ -1,0 +1,103 @@
+//! Opening a checkpoint, beside a plain loop that reads as many bytes and widens them.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use sluice_core::checkpoint::Checkpoint;
+use sluice_core::engine::{self, never, peak_since, reset_peak};
+use sluice_core::{Error, Result};
+
+use super::{Row, random_checkpoint};
+
+const REPEATS: usize = 3;
+/// Bytes that are read at a time.
+const PIECE: usize = 1 << 20;
+
+/// A gigabyte of bf16.
+fn shape() -> Value {
+    json!({
+        "model_type": "llama", "hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 8,
+        "num_attention_heads": 16, "num_key_value_heads": 4, "vocab_size": 32000,
+        "max_position_embeddings": 2048, "hidden_act": "silu", "rms_norm_eps": 1e-5
+    })
+}
+
+/// Measure.
+pub fn run(checkpoint: Option<&Path>, folder: &Path) -> Result<Vec<Row>> {
+    let path = match checkpoint {
+        Some(path) => path,
+        None => {
+            random_checkpoint(folder, &shape())?;
+            folder
+        }
+    };
+    let file = path.join("model.safetensors");
+    let (mut ours, mut plain, mut peak, mut held) = (Vec::new(), Vec::new(), 0, 0);
+    for _ in 0..REPEATS {
+        let before = reset_peak();
+        let begin = Instant::now();
+        let opened = engine::open(&Checkpoint::open(path)?, &mut |_, _| {}, &never)?;
+        ours.push(1e3 * begin.elapsed().as_secs_f64());
+        peak = before.and_then(peak_since).unwrap_or(0).max(peak);
+        held = opened.card.bytes_resident;
+        drop(opened);
+        reset_peak();
+        let begin = Instant::now();
+        let widened = widen(&file).map_err(|error| Error::Input(format!("{}: {error}", file.display())))?;
+        plain.push(1e3 * begin.elapsed().as_secs_f64());
+        drop(widened);
+    }
+    ours.sort_by(f64::total_cmp);
+    plain.sort_by(f64::total_cmp);
+    let median = |sorted: &[f64]| sorted.get(REPEATS / 2).copied().unwrap_or(f64::NAN);
+    let ratio = median(&ours) / median(&plain);
+    let memory = peak as f64 / held.max(1) as f64;
+    let what = format!("open {} MB", file.metadata().map_or(0, |file| file.len()) / 1_000_000);
+    let figures = vec![
+        ("median", median(&ours)),
+        ("a plain loop", median(&plain)),
+        ("ratio", ratio),
+        ("peak / weights", memory),
+    ];
+    let target = (
+        "at most 1.2 of a plain loop, peak at most 1.1 of the weights".into(),
+        ratio <= 1.2 && memory <= 1.1,
+    );
+    Ok(vec![Row { what, figures, unit: "ms", target: Some(target) }])
+}
+
+/// The file's bytes as bf16, widened into fresh memory by two threads.
+fn widen(path: &Path) -> std::io::Result<Vec<f32>> {
+    let values = usize::try_from(path.metadata()?.len()).unwrap_or(0) / 2;
+    let mut out = vec![0f32; values];
+    let half = values.div_ceil(2).max(1);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = out
+            .chunks_mut(half)
+            .enumerate()
+            .map(|(number, out)| scope.spawn(move || part(path, 2 * number * half, out)))
+            .collect();
+        threads.into_iter().try_for_each(|thread| {
+            thread.join().unwrap_or_else(|_| Err(std::io::Error::other("a thread died")))
+        })
+    })?;
+    Ok(out)
+}
+
+fn part(path: &Path, from: usize, out: &mut [f32]) -> std::io::Result<()> {
+    use std::io::Seek as _;
+    let mut file = File::open(path)?;
+    file.seek(std::io::SeekFrom::Start(from as u64))?;
+    let mut bytes = vec![0; PIECE];
+    for out in out.chunks_mut(PIECE / 2) {
+        let Some(bytes) = bytes.get_mut(..2 * out.len()) else { break };
+        file.read_exact(bytes)?;
+        for (out, bytes) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
+            *out = f32::from_bits(u32::from(u16::from_le_bytes(*bytes)) << 16);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,310 @@
+//! The oracle of a prompt, step by step: which route foresees each token best (Duo-LLM, arXiv 2410.10846, sections 2 and
+//! 3.2), filling in as routes are done.
+
+use std::sync::Arc;
+
+use super::oracle::{self, Budget, LossTable};
+use super::routes::RouteTree;
+use crate::engine::{self, Cancelled, Engine};
+use crate::error::Result;
+use crate::figure::{Axis, Figure, Lines, Map, Plot, Provenance, Scale, Series};
+use crate::model::Input;
+use crate::plan::{Lane, LayerRoute, Route};
+use crate::protocol::{RouteFindings, RouteStudy, Token};
+use crate::view;
+
+/// An oracle under way.
+pub struct OracleRun {
+    ask: RouteStudy,
+    tree: RouteTree,
+    table: LossTable,
+    /// By token: the least loss so far among routes of the budget, and the route.
+    best: Vec<(f32, usize)>,
+    /// By token: whether its next one is a word. Patches of a picture are not foreseen.
+    scored: Vec<bool>,
+    shown: Arc<[Token]>,
+    small: String,
+    provenance: Provenance,
+}
+
+impl OracleRun {
+    /// Begin.
+    pub fn new(
+        engine: &mut Engine,
+        ask: RouteStudy,
+        tokens: &Input,
+        provenance: Provenance,
+        cancelled: Cancelled,
+    ) -> Result<Self> {
+        let next: Vec<u32> = tokens.iter().skip(1).copied().collect();
+        let wrong = oracle::wrong_targets(&[next], engine.model.spec.vocab).pop().unwrap_or_default();
+        let tree = RouteTree::new(engine, &ask.plan, tokens, &ask.lanes, &wrong, cancelled)?;
+        let shown = view::tokens(engine, tokens);
+        let [_, all] = tree.progress();
+        let empty = || vec![Vec::new(); all];
+        Ok(Self {
+            table: LossTable {
+                lanes: ask.lanes.clone(),
+                layers: engine.model.spec.n_layers(),
+                loss: empty(),
+                wrong: empty(),
+            },
+            best: vec![(f32::INFINITY, 0); tokens.len().saturating_sub(1)],
+            scored: shown.iter().skip(1).map(|token| token.patch.is_none()).collect(),
+            small: engine::small_label(engine, None),
+            tree,
+            shown,
+            ask,
+            provenance,
+        })
+    }
+
+    /// Routes done and routes in all.
+    pub fn progress(&self) -> (usize, usize) {
+        let [done, all] = self.tree.progress();
+        (done, all)
+    }
+
+    /// Whether all routes are done.
+    pub fn is_done(&self) -> bool {
+        self.tree.is_done()
+    }
+
+    /// One sublayer of some routes.
+    pub fn step(&mut self, engine: &Engine) -> Result<()> {
+        for done in self.tree.step(engine)? {
+            let pattern = done.pattern;
+            if self.ask.budget.is_none_or(|budget| self.table.big(pattern) == budget) {
+                for (best, &loss) in self.best.iter_mut().zip(&done.loss) {
+                    // By number where equal, so that the order in which routes are done does not matter.
+                    if loss < best.0 || loss == best.0 && pattern < best.1 {
+                        *best = (loss, pattern);
+                    }
+                }
+            }
+            let slots = (self.table.loss.get_mut(pattern), self.table.wrong.get_mut(pattern));
+            if let (Some(loss), Some(wrong)) = slots {
+                (*loss, *wrong) = (done.loss, done.wrong);
+            }
+        }
+        Ok(())
+    }
+
+    /// The findings so far.
+    pub fn findings(&self) -> RouteFindings {
+        let mut figures = vec![self.map()];
+        if self.is_done() {
+            let budgets: Vec<Budget> = (0..=self.table.layers).map(|big| self.table.budget(big)).collect();
+            figures.extend([
+                self.difficulty(),
+                self.budgets(&budgets),
+                self.controls(&budgets),
+                self.best_of(),
+            ]);
+        }
+        RouteFindings {
+            ask: self.ask.clone(),
+            route: self.route(),
+            figures: figures.into_iter().map(Arc::new).collect(),
+            done: self.is_done(),
+        }
+    }
+
+    /// The best route of a token, where there is one so far.
+    fn of(&self, position: usize) -> Option<usize> {
+        let (loss, pattern) = self.best.get(position)?;
+        (self.scored.get(position) == Some(&true) && loss.is_finite()).then_some(*pattern)
+    }
+
+    fn route(&self) -> Route {
+        let mut route = Route::default();
+        for layer in 0..self.table.layers {
+            let lane =
+                |position| self.of(position).map_or(Lane::Big, |pattern| self.table.lane(pattern, layer));
+            let tokens = (0..self.shown.len()).map(lane).collect();
+            route.set_layer(LayerRoute { layer, tokens, next: Lane::Big });
+        }
+        route
+    }
+
+    /// Least loss, mean over the scored tokens.
+    fn mean(&self, loss: impl Fn(usize) -> f32) -> f64 {
+        let scored: Vec<f32> =
+            (0..self.best.len()).filter(|&position| self.of(position).is_some()).map(loss).collect();
+        oracle::average(&scored)
+    }
+
+    fn map(&self) -> Figure {
+        let index = |lane: Lane| Lane::ALL.iter().position(|&known| known == lane).unwrap_or(0) as f32;
+        let cell = |layer: usize, position: usize| {
+            self.of(position).map_or(f32::NAN, |pattern| index(self.table.lane(pattern, layer)))
+        };
+        let values = (0..self.table.layers)
+            .flat_map(|layer| (0..self.shown.len()).map(move |position| (layer, position)))
+            .map(|(layer, position)| cell(layer, position));
+        let map = Map {
+            rows: Axis {
+                name: "Layer".into(),
+                labels: (0..self.table.layers).map(|layer| layer.to_string()).collect(),
+            },
+            cols: self.columns(),
+            values: values.collect(),
+            scale: Scale::Classes(view::lane_classes()),
+            quantity: "lane of the route that foresees the next token best".into(),
+            text: None,
+        };
+        let (done, all) = self.progress();
+        let mut notes = vec![
+            format!("{done} of {all} routes; every token of the sequence takes the same route while one is scored"),
+            "the paper does not say which route the context takes: this is our reading; the last token has no next one"
+                .into(),
+        ];
+        if self.ask.lanes.contains(&Lane::Small) {
+            notes.push(format!("small FFN: {}", self.small));
+        }
+        if self.is_done() {
+            let all_big = self.table.row(self.table.all_big());
+            let big = self.mean(|position| all_big.get(position).copied().unwrap_or(f32::NAN));
+            let oracle = self.mean(|position| self.best.get(position).map_or(f32::NAN, |best| best.0));
+            notes.push(format!(
+                "{oracle:.4} nats per token by the oracle, {big:.4} with every FFN big; the least of many routes is small \
+                 by itself: see the controls"
+            ));
+        }
+        let which = match self.ask.budget {
+            Some(budget) => format!("of {budget} big layers"),
+            None => "of any budget".into(),
+        };
+        self.figure("map", format!("Oracle routes {which}"), Plot::Map(map), notes)
+    }
+
+    /// Losses of every token under the uniform routes and the oracle, and what the oracle gains over the first.
+    fn difficulty(&self) -> Figure {
+        let first = self.table.row(0);
+        let all_big = self.table.row(self.table.all_big());
+        let at = |row: &[f32], position: usize| row.get(position).copied().unwrap_or(f32::NAN);
+        let oracle = |position: usize| self.best.get(position).map_or(f32::NAN, |best| best.0);
+        let cheap = self.ask.lanes.first().map_or("", |lane| lane.name());
+        let rows: [(String, Box<dyn Fn(usize) -> f32 + '_>); 4] = [
+            (format!("{cheap} everywhere"), Box::new(|position| at(first, position))),
+            ("big everywhere".into(), Box::new(|position| at(all_big, position))),
+            ("oracle".into(), Box::new(oracle)),
+            (format!("{cheap} less oracle"), Box::new(|position| at(first, position) - oracle(position))),
+        ];
+        let mut values = Vec::with_capacity(rows.len() * self.shown.len());
+        for (_, value) in &rows {
+            values.extend((0..self.shown.len()).map(|position| match self.of(position) {
+                Some(_) => value(position),
+                None => f32::NAN,
+            }));
+        }
+        let max = values.iter().copied().filter(|x| x.is_finite()).fold(0f32, f32::max);
+        let map = Map {
+            rows: Axis { name: "Loss".into(), labels: rows.iter().map(|(name, _)| name.clone()).collect() },
+            cols: self.columns(),
+            values: values.into(),
+            scale: Scale::Sequential { min: 0.0, max: max.max(1e-3) },
+            quantity: "nats".into(),
+            text: None,
+        };
+        let notes = vec![
+            "of the next token; the last row is the potential for loss reduction (Duo-LLM, section 3.2.2)"
+                .into(),
+        ];
+        self.figure("difficulty", "Difficulty of tokens".into(), Plot::Map(map), notes)
+    }
+
+    /// Nats per token by number of big layers (Duo-LLM, figure 4b).
+    fn budgets(&self, budgets: &[Budget]) -> Figure {
+        let series = |name: &str, of: &dyn Fn(&Budget) -> f64| Series {
+            name: name.into(),
+            y: budgets.iter().map(|budget| of(budget) as f32).collect(),
+        };
+        let series = vec![
+            series("oracle", &|budget| budget.oracle.mean),
+            series("best fixed route", &|budget| budget.fixed),
+            series("mean of routes", &|budget| budget.mean),
+            series("best of 100, by token", &|budget| budget.random_by_token),
+            series("best of 100, by mean", &|budget| budget.random_by_mean),
+        ];
+        let notes = vec![
+            "all tokens of the prompt; the paper does not say whether the best of 100 random routes is by token or by mean: \
+             both"
+                .into(),
+        ];
+        let labels = budgets.iter().map(|budget| budget.big.to_string()).collect();
+        self.curves(
+            "budgets",
+            "Loss by number of big layers",
+            ["big layers", "nats per token"],
+            (labels, series),
+            notes,
+        )
+    }
+
+    /// What the oracle gains over the big model, beside what the same search gains for labels that mean nothing.
+    fn controls(&self, budgets: &[Budget]) -> Figure {
+        let all_big = oracle::average(self.table.row(self.table.all_big()));
+        let series = |name: &str, of: &dyn Fn(&Budget) -> f64| Series {
+            name: name.into(),
+            y: budgets.iter().map(|budget| of(budget) as f32).collect(),
+        };
+        let series = vec![
+            series("true labels", &|budget| all_big - budget.oracle.mean),
+            series("wrong labels", &|budget| budget.wrong_label[1] - budget.wrong_label[0]),
+        ];
+        let notes = vec![
+            "all-big loss less the oracle's; wrong labels, our control: another token of similar frequency in the prompt, \
+             whose loss is larger to begin with"
+                .into(),
+        ];
+        let labels = budgets.iter().map(|budget| budget.big.to_string()).collect();
+        self.curves(
+            "controls",
+            "Gain of the oracle, and of a search for nothing",
+            ["big layers", "nats per token"],
+            (labels, series),
+            notes,
+        )
+    }
+
+    /// The least of K random routes.
+    fn best_of(&self) -> Figure {
+        let points = self.table.best_of();
+        let labels = points.iter().map(|(count, _)| count.to_string()).collect();
+        let y = points.iter().map(|(_, loss)| *loss as f32).collect();
+        let series = vec![Series { name: "best of K by token".into(), y }];
+        let notes = vec![
+            "mean of 8 draws without replacement; our control: more choice alone lowers the least loss"
+                .into(),
+        ];
+        self.curves("best-of", "Best of K random routes", ["K", "nats per token"], (labels, series), notes)
+    }
+
+    fn curves(
+        &self,
+        detail: &str,
+        title: &str,
+        [x_name, y_name]: [&str; 2],
+        (x_labels, series): (Arc<[String]>, Vec<Series>),
+        notes: Vec<String>,
+    ) -> Figure {
+        let lines = Lines { x_name: x_name.into(), y_name: y_name.into(), x_labels, series };
+        self.figure(detail, title.into(), Plot::Lines(lines), notes)
+    }
+
+    fn columns(&self) -> Axis {
+        Axis { name: "Token".into(), labels: self.shown.iter().map(|token| token.text.clone()).collect() }
+    }
+
+    fn figure(&self, detail: &str, title: String, plot: Plot, notes: Vec<String>) -> Figure {
+        Figure {
+            name: "oracle".into(),
+            detail: detail.into(),
+            title,
+            plot,
+            notes,
+            provenance: self.provenance.clone(),
+        }
+    }
+}
