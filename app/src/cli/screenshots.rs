@@ -53,6 +53,11 @@ const SHOTS: &[Shot] = &[
         always,
     ),
     shot("routing-skips", skips, always),
+    shot(
+        "oracle",
+        |_| vec![Command::Clear, Command::Show(Tab::Routing), Command::Oracle(None)],
+        |state| state.results.routes.as_ref().is_some_and(|findings| findings.done),
+    ),
     shot("pruning", pruning, always),
     shot(
         "activations",
