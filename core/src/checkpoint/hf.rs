@@ -176,6 +176,16 @@ impl Checkpoint {
 
     /// A tensor of the expected shape, f32, and whether all of it is finite.
     pub fn load_f32(&self, name: &str, shape: &[usize]) -> Result<(Tensor, bool)> {
+        self.file_of(name, shape)?.load_f32(name)
+    }
+
+    /// The same of a matrix, as [`TensorFile::load_interleaved`] has it.
+    pub fn load_interleaved(&self, name: &str, shape: &[usize], rows: usize) -> Result<(Vec<f32>, bool)> {
+        self.file_of(name, shape)?.load_interleaved(name, rows)
+    }
+
+    /// The file that has a tensor of the expected shape.
+    fn file_of(&self, name: &str, shape: &[usize]) -> Result<&TensorFile> {
         let place = || self.folder.clone().unwrap_or_else(|| PathBuf::from(&self.name));
         let file = self.home.get(name).and_then(|&index| self.files.get(index));
         let file = file.ok_or_else(|| Error::checkpoint(place(), format!("has no tensor \"{name}\"")))?;
@@ -186,7 +196,7 @@ impl Checkpoint {
                 format!("tensor \"{name}\" has shape {:?}, the config asks for {shape:?}", info.shape);
             return Err(Error::checkpoint(file.path(), cause));
         }
-        file.load_f32(name)
+        Ok(file)
     }
 
     /// The tokenizer, `None` where the folder has none.

@@ -31,6 +31,20 @@ impl Bytes {
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|error| Error::checkpoint(path, error))?;
         Ok(Self::Mapped(map))
     }
+
+    /// Say that a range is not looked at again: its pages no longer count as this process's memory. They are read again if
+    /// it is.
+    #[cfg_attr(unix, expect(unsafe_code, reason = "dropping pages has no safe form for all mappings"))]
+    pub(super) fn release(&self, start: usize, len: usize) {
+        #[cfg(unix)]
+        if let Self::Mapped(map) = self {
+            // SAFETY: the mapping is of a file and read-only, so dropped pages come back with the file's bytes. Failure
+            // costs memory only.
+            let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, len) };
+        }
+        #[cfg(not(unix))]
+        let _ = (start, len);
+    }
 }
 
 impl Deref for Bytes {

@@ -7,7 +7,9 @@ use super::memory::check;
 use super::{Cancelled, Engine};
 use crate::checkpoint::{Checkpoint, Embedded, Preprocessor};
 use crate::error::{Error, Result};
+use crate::model::fused::{PANEL, Packed};
 use crate::model::layout::{Decl, Layout, Role, declare, parameters};
+use crate::model::weights::{self, Matrix};
 use crate::model::{Model, Spec, family};
 use crate::protocol::{Card, Words};
 
@@ -65,11 +67,20 @@ pub fn open(
         if cancelled() {
             return Err(Error::Cancelled);
         }
-        let (tensor, finite) = checkpoint.load_f32(&name, &decl.shape)?;
+        let (matrix, finite) = match decl.shape.as_slice() {
+            &[outputs, inputs] if weights::goes_packed(&spec, &layout, decl.slot) => {
+                let (panels, finite) = checkpoint.load_interleaved(&name, &decl.shape, PANEL)?;
+                (Matrix::Packed(Arc::new(Packed::from_panels(panels, outputs, inputs)?)), finite)
+            }
+            _ => {
+                let (tensor, finite) = checkpoint.load_f32(&name, &decl.shape)?;
+                (Matrix::Plain(tensor), finite)
+            }
+        };
         if !finite {
             broken.push(name);
         }
-        parts.insert(decl.slot, tensor);
+        parts.insert(decl.slot, matrix);
         done += 4 * decl.len();
         progress(done, bytes_resident);
     }

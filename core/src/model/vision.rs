@@ -9,7 +9,7 @@ use candle_core::Tensor;
 
 use super::fused::{self, Masked, Visible};
 use super::layout::{Decl, Role, Slot, WeightPart};
-use super::weights::{Linear, Matrix, NormWeights, Parts};
+use super::weights::{self, Linear, Matrix, NormWeights, Parts};
 use super::{Activation, NormSpec, ops};
 use crate::error::{Error, Result};
 
@@ -167,7 +167,7 @@ struct VisionLayer {
 pub fn assemble(spec: &VisionSpec, parts: &mut Parts) -> Result<VisionWeights> {
     let mut take = |layer: Option<usize>, role: R, part: WeightPart| {
         let slot = Slot { layer, role: Role::Vision(role), part };
-        parts.remove(&slot).ok_or_else(|| Error::Internal(format!("no tensor for {slot:?}")))
+        weights::plain(parts, slot)
     };
     let mut layers = Vec::with_capacity(spec.used);
     for layer in (0..spec.used).map(Some) {

@@ -101,8 +101,8 @@ pub struct Ffn {
     pub down: Linear,
 }
 
-/// Tensors by slot, in file shapes.
-pub type Parts = HashMap<Slot, Tensor>;
+/// Tensors by slot, in file shapes; matrices may be packed already.
+pub type Parts = HashMap<Slot, Matrix>;
 
 /// Build the weights from tensors in file shapes; splits share their storage with what they were split from.
 pub fn assemble(spec: &Spec, layout: &Layout, parts: Parts) -> Result<Weights> {
@@ -113,9 +113,9 @@ pub fn assemble(spec: &Spec, layout: &Layout, parts: Parts) -> Result<Weights> {
         layers.push(take.layer(layer, layout, spec.routers.len())?);
     }
     take.layer = None;
-    let embed = Matrix::Plain(take.weight(Role::Embed)?);
+    let embed = take.table(Role::Embed)?;
     let unembed = Linear {
-        matrix: if spec.unembed.tied { embed.clone() } else { Matrix::Plain(take.weight(Role::Unembed)?) },
+        matrix: if spec.unembed.tied { embed.clone() } else { take.table(Role::Unembed)? },
         bias: if spec.unembed.bias { Some(take.part(Role::Unembed, WeightPart::Bias)?) } else { None },
     };
     let vision = spec.vision.as_ref();
@@ -133,6 +133,29 @@ pub fn assemble(spec: &Spec, layout: &Layout, parts: Parts) -> Result<Weights> {
     })
 }
 
+/// A tensor that is never packed.
+pub(super) fn plain(parts: &mut Parts, slot: Slot) -> Result<Tensor> {
+    match parts.remove(&slot) {
+        Some(Matrix::Plain(tensor)) => Ok(tensor),
+        _ => Err(Error::Internal(format!("no tensor for {slot:?}"))),
+    }
+}
+
+/// Whether a tensor is multiplied with as the file has it, so that it can be read straight into panels.
+pub fn goes_packed(spec: &Spec, layout: &Layout, slot: Slot) -> bool {
+    let matrix = match slot.role {
+        Role::Query | Role::Key | Role::Value | Role::Out | Role::Gate | Role::Up | Role::Down => {
+            !layout.transposed
+        }
+        Role::SmallGate | Role::SmallUp | Role::SmallDown => !layout.transposed,
+        Role::Unembed => true,
+        // One that is only looked up stays as it is.
+        Role::Embed => spec.unembed.tied,
+        _ => false,
+    };
+    matrix && slot.part == WeightPart::Weight
+}
+
 struct Taker {
     parts: Parts,
     layer: Option<usize>,
@@ -142,6 +165,12 @@ struct Taker {
 impl Taker {
     fn part(&mut self, role: Role, part: WeightPart) -> Result<Tensor> {
         let slot = Slot { layer: self.layer, role, part };
+        plain(&mut self.parts, slot)
+    }
+
+    /// A matrix that the file has in its own order.
+    fn table(&mut self, role: Role) -> Result<Matrix> {
+        let slot = Slot { layer: self.layer, role, part: WeightPart::Weight };
         self.parts.remove(&slot).ok_or_else(|| Error::Internal(format!("no tensor for {slot:?}")))
     }
 
@@ -150,9 +179,11 @@ impl Taker {
     }
 
     fn matrix(&mut self, role: Role) -> Result<Linear> {
-        let weight = self.weight(role)?;
-        let weight = if self.transposed { weight.t()?.contiguous()? } else { weight };
-        Ok(Linear { matrix: Matrix::Plain(weight), bias: None })
+        let matrix = match self.table(role)? {
+            Matrix::Plain(weight) if self.transposed => Matrix::Plain(weight.t()?.contiguous()?),
+            matrix => matrix,
+        };
+        Ok(Linear { matrix, bias: None })
     }
 
     fn linear(&mut self, role: Role, bias: bool) -> Result<Linear> {

@@ -21,6 +21,7 @@ use super::world::scene::MOST;
 use crate::checkpoint::{SaveDtype, TensorFile, Tokenizer, safetensors_bytes, save, write_atomic};
 use crate::error::{Error, Result};
 use crate::model::layout::{Decl, Role, declare};
+use crate::model::weights::Matrix;
 use crate::model::{Model, family, initial};
 use crate::plan::Lane;
 use crate::rng;
@@ -361,7 +362,8 @@ fn model(parts: &[Parameter], trains: impl Fn(Role) -> bool) -> Result<Model> {
     let family::Read { spec, layout, .. } = family::read(&config(0, ""))?;
     let tensor = |(decl, var): &Parameter| {
         let tensor = var.as_tensor();
-        (decl.slot, if trains(decl.slot.role) { tensor.clone() } else { tensor.detach() })
+        let tensor = if trains(decl.slot.role) { tensor.clone() } else { tensor.detach() };
+        (decl.slot, Matrix::Plain(tensor))
     };
     Model::new(spec, &layout, parts.iter().map(tensor).collect::<HashMap<_, _>>())
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use candle_core::Tensor;
 use sluice_core::checkpoint::{Checkpoint, SaveDtype, TensorFile, safetensors_bytes, save};
 use sluice_core::engine::{self, Opened, never};
+use sluice_core::model::fused::{PANEL, Packed};
 use sluice_core::plan::Plan;
 
 use crate::support::{bits, golden, logits, open};
@@ -95,4 +96,25 @@ fn generation_settings_end_texts() {
     fs::write(&settings, "{").unwrap();
     assert_eq!(eos(folder.path()), own);
     assert!(try_open(folder.path()).card.warnings.iter().any(|text| text.contains("generation_config")));
+}
+
+#[test]
+fn a_matrix_read_into_panels_is_the_matrix() {
+    for family in ["llama", "llama-bf16", "llama-f16", "opt"] {
+        let checkpoint = Checkpoint::open(&golden().join(family)).unwrap();
+        let matrices: Vec<(String, Vec<usize>)> = checkpoint
+            .tensors()
+            .filter(|(_, info)| info.shape.len() == 2)
+            .map(|(name, info)| (name.to_owned(), info.shape.clone()))
+            .collect();
+        assert!(matrices.len() > 8);
+        for (name, shape) in matrices {
+            let (plain, _) = checkpoint.load_f32(&name, &shape).unwrap();
+            let (panels, finite) = checkpoint.load_interleaved(&name, &shape, PANEL).unwrap();
+            let packed = Packed::from_panels(panels, shape[0], shape[1]).unwrap();
+            let flat = |x: candle_core::Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert!(finite && flat(packed.unpacked().unwrap()) == flat(plain), "{family} {name}");
+        }
+    }
+    assert!(Packed::from_panels(vec![0.0; 15], 1, 1).is_err());
 }

@@ -39,6 +39,14 @@ impl Packed {
         Ok(Self { panels, outputs, inputs })
     }
 
+    /// From panels as [`Packed`] has them; the last one filled up with zeros.
+    pub fn from_panels(panels: Vec<f32>, outputs: usize, inputs: usize) -> Result<Self> {
+        if panels.len() != outputs.div_ceil(PANEL) * PANEL * inputs {
+            candle_core::bail!("{} values in panels of {outputs} x {inputs}", panels.len());
+        }
+        Ok(Self { panels, outputs, inputs })
+    }
+
     /// Its rows.
     pub fn outputs(&self) -> usize {
         self.outputs
