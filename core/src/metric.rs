@@ -19,12 +19,12 @@ pub enum Distance {
 }
 
 impl Distance {
-    /// Of one token. `log_p` are log probabilities of the original, `logits` those of the changed model.
+    /// Of one token. `log_p` are log probabilities of the original, `logits` those of the changed model. Infinite where the
+    /// logits are no numbers.
     pub fn of(self, log_p: &[f32], logits: &[f32]) -> f64 {
-        match self {
+        let distance = match self {
             Self::Jsd => f64::from(fused::jsd(log_p, logits)),
-            // Rounding can take it a little under 0.
-            Self::Kl => kl(log_p, &log_softmax(logits)).max(0.0),
+            Self::Kl => kl(log_p, &log_softmax(logits)),
             Self::JsRepo => {
                 let term = |(&p, &q): (&f32, &f32)| {
                     let (p, q) = (f64::from(p), f64::from(q));
@@ -32,9 +32,11 @@ impl Distance {
                     if m > 0.0 { m * (m.ln() - 0.5 * (p + q)) } else { 0.0 }
                 };
                 let sum: f64 = log_p.iter().zip(&log_softmax(logits)).map(term).sum();
-                (sum / log_p.len().max(1) as f64).max(0.0)
+                sum / log_p.len().max(1) as f64
             }
-        }
+        };
+        // Rounding can take it a little under 0.
+        if distance.is_nan() { f64::INFINITY } else { distance.max(0.0) }
     }
 }
 

@@ -46,11 +46,11 @@ enum Command {
     Run(run::Run),
     /// Continue a prompt under a plan
     Generate(generate::Generate),
-    /// Studies for scripts: causal traces, leave-one-out
+    /// Studies for scripts: causal traces, leave-one-out, routes, pruning
     Study(study::Study),
     /// Every view's figures on the sample prompt: PNG, SVG, CSV
     Report(report::Report),
-    /// Measurements of the window, each with its target
+    /// Measurements of engine, studies, memory and window, each with its target
     Bench(bench::Bench),
     /// Pictures of every panel in both themes, from the real window
     Screenshots(screenshots::Screenshots),

@@ -180,8 +180,12 @@ impl Checkpoint {
     }
 
     /// The same of a matrix, as [`TensorFile::load_interleaved`] has it.
-    pub fn load_interleaved(&self, name: &str, shape: &[usize], rows: usize) -> Result<(Vec<f32>, bool)> {
-        self.file_of(name, shape)?.load_interleaved(name, rows)
+    pub fn load_interleaved<const ROWS: usize>(
+        &self,
+        name: &str,
+        shape: &[usize],
+    ) -> Result<(Vec<f32>, bool)> {
+        self.file_of(name, shape)?.load_interleaved::<ROWS>(name)
     }
 
     /// The file that has a tensor of the expected shape.

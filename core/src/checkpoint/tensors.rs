@@ -117,72 +117,93 @@ impl TensorFile {
 
     /// A tensor widened to f32 in fresh memory, and whether all of it is finite.
     pub fn load_f32(&self, name: &str) -> Result<(Tensor, bool)> {
-        let (values, finite, shape) = self.widened(name, |_| Order::AsStored)?;
-        Ok((Tensor::from_vec(values, shape, &Device::Cpu)?, finite))
-    }
-
-    /// A matrix widened in groups of `rows` rows, whose values stand side by side: the first of every row, then the second
-    /// of every row, and so on; the last group is filled up with zeros. And whether all of it is finite.
-    pub fn load_interleaved(&self, name: &str, rows: usize) -> Result<(Vec<f32>, bool)> {
-        let width = |shape: &[usize]| shape.iter().skip(1).product();
-        let order = |shape: &[usize]| Order::Interleaved { rows, width: width(shape) };
-        self.widened(name, order).map(|(values, finite, _)| (values, finite))
-    }
-
-    fn widened(&self, name: &str, order: impl Fn(&[usize]) -> Order) -> Result<(Vec<f32>, bool, &[usize])> {
-        let missing = || Error::checkpoint(&self.path, format!("has no tensor \"{name}\""));
-        let (info, bytes) = self.raw(name).ok_or_else(missing)?;
-        let order = order(&info.shape);
+        let (info, bytes) = self.numbers(name)?;
         let (values, finite) = match info.dtype {
-            Dtype::F32 => widen::<4>(bytes, order, f32::from_le_bytes),
-            Dtype::F16 => widen::<2>(bytes, order, |b| f16::from_le_bytes(b).to_f32()),
-            Dtype::BF16 => widen::<2>(bytes, order, |b| bf16::from_le_bytes(b).to_f32()),
-            Dtype::F64 => widen::<8>(bytes, order, |b| f64::from_le_bytes(b) as f32),
-            other => {
-                let cause =
-                    format!("tensor \"{name}\" has dtype {other:?}; f32, f16, bf16 and f64 can be read");
-                return Err(Error::checkpoint(&self.path, cause));
-            }
+            Dtype::F32 => widen::<4>(bytes, f32::from_le_bytes),
+            Dtype::F16 => widen::<2>(bytes, |b| f16::from_le_bytes(b).to_f32()),
+            Dtype::BF16 => widen::<2>(bytes, |b| bf16::from_le_bytes(b).to_f32()),
+            _ => widen::<8>(bytes, |b| f64::from_le_bytes(b) as f32),
         };
         self.bytes.release(self.data + info.range.0, bytes.len());
-        Ok((values, finite, &info.shape))
+        Ok((Tensor::from_vec(values, info.shape.as_slice(), &Device::Cpu)?, finite))
     }
-}
 
-/// In what order numbers are put down.
-#[derive(Clone, Copy)]
-enum Order {
-    AsStored,
-    Interleaved { rows: usize, width: usize },
+    /// A matrix widened in groups of `ROWS` rows, whose values stand side by side: the first of every row, then the second
+    /// of every row, and so on; the last group is filled up with zeros. And whether all of it is finite.
+    pub fn load_interleaved<const ROWS: usize>(&self, name: &str) -> Result<(Vec<f32>, bool)> {
+        let (info, bytes) = self.numbers(name)?;
+        let width = info.shape.iter().skip(1).product();
+        let (values, finite) = match info.dtype {
+            Dtype::F32 => interleave::<4, ROWS>(bytes, width, f32::from_le_bytes),
+            Dtype::F16 => interleave::<2, ROWS>(bytes, width, |b| f16::from_le_bytes(b).to_f32()),
+            Dtype::BF16 => interleave::<2, ROWS>(bytes, width, |b| bf16::from_le_bytes(b).to_f32()),
+            _ => interleave::<8, ROWS>(bytes, width, |b| f64::from_le_bytes(b) as f32),
+        };
+        self.bytes.release(self.data + info.range.0, bytes.len());
+        Ok((values, finite))
+    }
+
+    /// The bytes of a tensor in one of the formats that can be read: f32, f16, bf16, f64.
+    fn numbers(&self, name: &str) -> Result<(&TensorInfo, &[u8])> {
+        let missing = || Error::checkpoint(&self.path, format!("has no tensor \"{name}\""));
+        let (info, bytes) = self.raw(name).ok_or_else(missing)?;
+        if !matches!(info.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F64) {
+            let dtype = info.dtype;
+            let cause = format!("tensor \"{name}\" has dtype {dtype:?}; f32, f16, bf16 and f64 can be read");
+            return Err(Error::checkpoint(&self.path, cause));
+        }
+        Ok((info, bytes))
+    }
 }
 
 /// Numbers of `N` bytes each to f32, on all cores.
-fn widen<const N: usize>(
-    bytes: &[u8],
-    order: Order,
-    read: impl Fn([u8; N]) -> f32 + Sync,
-) -> (Vec<f32>, bool) {
+fn widen<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> f32 + Sync) -> (Vec<f32>, bool) {
     /// Elements per piece of work: large enough to hide the hand-over, small enough for the cache.
     const PIECE: usize = 1 << 16;
-    let count = bytes.len() / N;
-    let (piece, width, step, room) = match order {
-        Order::AsStored => (PIECE, PIECE, 1, count),
-        Order::Interleaved { rows, width } => {
-            let (rows, width) = (rows.max(1), width.max(1));
-            (rows * width, width, rows, count.next_multiple_of(rows * width))
-        }
-    };
-    let mut values = vec![0f32; room];
+    let mut values = vec![0f32; bytes.len() / N];
     let finite = values
-        .par_chunks_mut(piece)
-        .zip(bytes.par_chunks(piece * N))
+        .par_chunks_mut(PIECE)
+        .zip(bytes.par_chunks(PIECE * N))
         .map(|(values, bytes)| {
             let mut finite = true;
-            for (lane, row) in bytes.chunks(width * N).enumerate() {
-                let slots = values.iter_mut().skip(lane).step_by(step);
-                for (value, bytes) in slots.zip(row.as_chunks::<N>().0) {
-                    *value = read(*bytes);
-                    finite &= value.is_finite();
+            for (value, bytes) in values.iter_mut().zip(bytes.as_chunks::<N>().0) {
+                *value = read(*bytes);
+                finite &= value.is_finite();
+            }
+            finite
+        })
+        .reduce(|| true, |a, b| a & b);
+    (values, finite)
+}
+
+/// The same of rows of `width` numbers, `ROWS` of them side by side.
+fn interleave<const N: usize, const ROWS: usize>(
+    bytes: &[u8],
+    width: usize,
+    read: impl Fn([u8; N]) -> f32 + Sync,
+) -> (Vec<f32>, bool) {
+    /// Columns that are turned at a time, in the nearest cache.
+    const COLUMNS: usize = 16;
+    let group = (ROWS * width).max(1);
+    let mut values = vec![0f32; (bytes.len() / N).next_multiple_of(group)];
+    let finite = values
+        .par_chunks_mut(group)
+        .zip(bytes.par_chunks(group * N))
+        .map(|(values, bytes)| {
+            let mut finite = true;
+            let mut tile = [[0f32; COLUMNS]; ROWS];
+            for (block, values) in values.chunks_mut(ROWS * COLUMNS).enumerate() {
+                for (tile, row) in tile.iter_mut().zip(bytes.chunks(width * N)) {
+                    let row = row.as_chunks::<N>().0.get(block * COLUMNS..).unwrap_or_default();
+                    for (slot, bytes) in tile.iter_mut().zip(row) {
+                        *slot = read(*bytes);
+                        finite &= slot.is_finite();
+                    }
+                }
+                for (column, side) in values.as_chunks_mut::<ROWS>().0.iter_mut().enumerate() {
+                    for (value, tile) in side.iter_mut().zip(&tile) {
+                        *value = tile.get(column).copied().unwrap_or(0.0);
+                    }
                 }
             }
             finite

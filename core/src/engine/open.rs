@@ -69,7 +69,7 @@ pub fn open(
         }
         let (matrix, finite) = match decl.shape.as_slice() {
             &[outputs, inputs] if weights::goes_packed(&spec, &layout, decl.slot) => {
-                let (panels, finite) = checkpoint.load_interleaved(&name, &decl.shape, PANEL)?;
+                let (panels, finite) = checkpoint.load_interleaved::<PANEL>(&name, &decl.shape)?;
                 (Matrix::Packed(Arc::new(Packed::from_panels(panels, outputs, inputs)?)), finite)
             }
             _ => {

@@ -31,9 +31,19 @@ pub fn reading(
         if ids.len() >= enough {
             break;
         }
+        let before = ids.len();
         ids.extend(engine.encode(&world.document(Split::Validation, index / 32, index))?);
+        if ids.len() == before {
+            break;
+        }
     }
     Ok(ids)
+}
+
+/// At most `samples` pieces of at most `len` tokens: as many as there are, or one that is shorter.
+pub fn pieces_at_most(ids: &[u32], samples: usize, len: usize) -> Result<Vec<Input>> {
+    let len = len.min(ids.len());
+    pieces(ids, samples.min(ids.len() / len.max(1)), len)
 }
 
 /// The first `samples` pieces of `len` tokens.

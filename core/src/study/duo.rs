@@ -18,10 +18,8 @@ pub struct OracleRun {
     ask: RouteStudy,
     tree: RouteTree,
     table: LossTable,
-    /// By token: the least loss so far among routes of the budget, and the route.
+    /// By scored token: the least loss so far among routes of the budget, and the route.
     best: Vec<(f32, usize)>,
-    /// By token: whether its next one is a word. Patches of a picture are not foreseen.
-    scored: Vec<bool>,
     shown: Arc<[Token]>,
     small: String,
     provenance: Provenance,
@@ -36,9 +34,7 @@ impl OracleRun {
         provenance: Provenance,
         cancelled: Cancelled,
     ) -> Result<Self> {
-        let next: Vec<u32> = tokens.iter().skip(1).copied().collect();
-        let wrong = oracle::wrong_targets(&[next], engine.model.spec.vocab).pop().unwrap_or_default();
-        let tree = RouteTree::new(engine, &ask.plan, tokens, &ask.lanes, &wrong, cancelled)?;
+        let tree = RouteTree::new(engine, &ask.plan, tokens, &ask.lanes, cancelled)?;
         let shown = view::tokens(engine, tokens);
         let [_, all] = tree.progress();
         let empty = || vec![Vec::new(); all];
@@ -49,8 +45,7 @@ impl OracleRun {
                 loss: empty(),
                 wrong: empty(),
             },
-            best: vec![(f32::INFINITY, 0); tokens.len().saturating_sub(1)],
-            scored: shown.iter().skip(1).map(|token| token.patch.is_none()).collect(),
+            best: vec![(f32::INFINITY, 0); tree.scored().len()],
             small: engine::small_label(engine, None),
             tree,
             shown,
@@ -110,10 +105,15 @@ impl OracleRun {
         }
     }
 
+    /// The place of a token among those that are scored.
+    fn place(&self, position: usize) -> Option<usize> {
+        self.tree.scored().binary_search(&position).ok()
+    }
+
     /// The best route of a token, where there is one so far.
     fn of(&self, position: usize) -> Option<usize> {
-        let (loss, pattern) = self.best.get(position)?;
-        (self.scored.get(position) == Some(&true) && loss.is_finite()).then_some(*pattern)
+        let (loss, pattern) = self.best.get(self.place(position)?)?;
+        loss.is_finite().then_some(*pattern)
     }
 
     fn route(&self) -> Route {
@@ -125,13 +125,6 @@ impl OracleRun {
             route.set_layer(LayerRoute { layer, tokens, next: Lane::Big });
         }
         route
-    }
-
-    /// Least loss, mean over the scored tokens.
-    fn mean(&self, loss: impl Fn(usize) -> f32) -> f64 {
-        let scored: Vec<f32> =
-            (0..self.best.len()).filter(|&position| self.of(position).is_some()).map(loss).collect();
-        oracle::average(&scored)
     }
 
     fn map(&self) -> Figure {
@@ -163,9 +156,9 @@ impl OracleRun {
             notes.push(format!("small FFN: {}", self.small));
         }
         if self.is_done() {
-            let all_big = self.table.row(self.table.all_big());
-            let big = self.mean(|position| all_big.get(position).copied().unwrap_or(f32::NAN));
-            let oracle = self.mean(|position| self.best.get(position).map_or(f32::NAN, |best| best.0));
+            let big = oracle::average(self.table.row(self.table.all_big()));
+            let least: Vec<f32> = self.best.iter().map(|best| best.0).collect();
+            let oracle = oracle::average(&least);
             notes.push(format!(
                 "{oracle:.4} nats per token by the oracle, {big:.4} with every FFN big; the least of many routes is small \
                  by itself: see the controls"
@@ -182,19 +175,19 @@ impl OracleRun {
     fn difficulty(&self) -> Figure {
         let first = self.table.row(0);
         let all_big = self.table.row(self.table.all_big());
-        let at = |row: &[f32], position: usize| row.get(position).copied().unwrap_or(f32::NAN);
-        let oracle = |position: usize| self.best.get(position).map_or(f32::NAN, |best| best.0);
+        let at = |row: &[f32], place: usize| row.get(place).copied().unwrap_or(f32::NAN);
+        let oracle = |place: usize| self.best.get(place).map_or(f32::NAN, |best| best.0);
         let cheap = self.ask.lanes.first().map_or("", |lane| lane.name());
         let rows: [(String, Box<dyn Fn(usize) -> f32 + '_>); 4] = [
-            (format!("{cheap} everywhere"), Box::new(|position| at(first, position))),
-            ("big everywhere".into(), Box::new(|position| at(all_big, position))),
+            (format!("{cheap} everywhere"), Box::new(|place| at(first, place))),
+            ("big everywhere".into(), Box::new(|place| at(all_big, place))),
             ("oracle".into(), Box::new(oracle)),
-            (format!("{cheap} less oracle"), Box::new(|position| at(first, position) - oracle(position))),
+            (format!("{cheap} less oracle"), Box::new(|place| at(first, place) - oracle(place))),
         ];
         let mut values = Vec::with_capacity(rows.len() * self.shown.len());
         for (_, value) in &rows {
-            values.extend((0..self.shown.len()).map(|position| match self.of(position) {
-                Some(_) => value(position),
+            values.extend((0..self.shown.len()).map(|position| match self.place(position) {
+                Some(place) => value(place),
                 None => f32::NAN,
             }));
         }
@@ -228,7 +221,7 @@ impl OracleRun {
             series("best of 100, by mean", &|budget| budget.random_by_mean),
         ];
         let notes = vec![
-            "all tokens of the prompt; the paper does not say whether the best of 100 random routes is by token or by mean: \
+            "all scored tokens of the prompt; the paper does not say whether the best of 100 random routes is by token or by mean: \
              both"
                 .into(),
         ];

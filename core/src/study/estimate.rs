@@ -39,25 +39,29 @@ pub fn estimate(
     let grads = surprisal.backward()?;
     let mut estimates = Vec::with_capacity(sites.len() * len);
     for site in sites {
-        let probe = probes.get(&site).and_then(|probe| grads.get(probe.as_tensor()));
-        let (Some(slope), Some(corrupted), Some(clean)) =
-            (probe, output.captures.get(&site), restorer.clean_value(site))
-        else {
-            return Err(Error::Internal(format!("no gradient at {site}")));
+        let (Some(corrupted), Some(clean)) = (output.captures.get(&site), restorer.clean_value(site)) else {
+            return Err(Error::Internal(format!("no values at {site}")));
         };
-        let move_ = (clean - corrupted.detach())?;
-        let gain: Vec<f32> = (move_ * slope)?.sum(1)?.to_vec1()?;
-        estimates.extend(gain.into_iter().map(|loss| start - loss));
+        // Without a slope nothing that is done here reaches the answer: the plan replaces what comes after.
+        let Some(slope) = probes.get(&site).and_then(|probe| grads.get(probe.as_tensor())) else {
+            estimates.extend(std::iter::repeat_n(start, len));
+            continue;
+        };
+        let step = (clean - corrupted.detach())?;
+        let losses: Vec<f32> = (step * slope)?.sum(1)?.to_vec1()?;
+        estimates.extend(losses.into_iter().map(|loss| start - loss));
     }
     Ok(estimates)
 }
 
-/// Values that a backward pass keeps.
+/// Values that a backward pass keeps, and their gradients; and the largest matrix, unpacked.
 fn graph(spec: &Spec, len: usize) -> u64 {
     let per_row = |layer: &crate::model::LayerSpec| {
         let (heads, kv_heads) =
             (layer.attn.heads * layer.attn.d_head, layer.attn.kv_heads * layer.attn.d_head);
         10 * spec.d_model + 6 * heads + 6 * kv_heads + 4 * layer.ffn.d_mlp + 3 * layer.attn.heads * len
     };
-    spec.layers.iter().map(|layer| (len * per_row(layer)) as u64).sum()
+    let kept: u64 = spec.layers.iter().map(|layer| (len * per_row(layer)) as u64).sum();
+    let widest = spec.layers.iter().map(|layer| layer.ffn.d_mlp).max().unwrap_or(0).max(spec.vocab);
+    2 * kept + (widest * spec.d_model) as u64
 }

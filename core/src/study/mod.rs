@@ -14,7 +14,7 @@ mod routes;
 mod trace;
 
 pub use ablation::{Ablation, LeftOut, ablate};
-pub use calibration::{pieces, reading};
+pub use calibration::{pieces, pieces_at_most, reading};
 pub use duo::OracleRun;
 pub use estimate::estimate;
 pub use fcct::{FcctRun, iri_table};

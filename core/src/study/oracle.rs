@@ -218,7 +218,7 @@ pub fn wrong_targets<T: AsRef<[u32]>>(texts: &[T], vocab: usize) -> Vec<Vec<u32>
 /// At most `count` of 0 .. of, each once, in random order.
 fn drawn(of: usize, count: usize, stream: u64) -> impl Iterator<Item = usize> {
     let mut order: Vec<usize> = (0..of).collect();
-    order.sort_by_key(|&at| rng::bits(29, stream, at as u64));
+    order.sort_by_cached_key(|&at| rng::bits(29, stream, at as u64));
     order.into_iter().take(count)
 }
 

@@ -129,10 +129,13 @@ pub fn prune(
         let known = |candidate: &usize| order.iter().position(|known| known == candidate).unwrap_or(all);
         let mut tried = candidates;
         tried.sort_by_key(known);
+        if tried.is_empty() {
+            return Err(nothing_left(&steps));
+        }
         evaluations += tried.len();
         let raced = ask.method == Method::Raced && !steps.is_empty();
         let found = pruner.compare(&tried, raced, cancelled)?;
-        let best = best(&found).ok_or_else(|| Error::Input("nothing is left to remove".into()))?;
+        let best = best(&found).ok_or_else(|| nothing_left(&steps))?;
         order = ranked(&found);
         pruner.remove(best, cancelled)?;
         let tokens = (ask.samples.len() * len) as f64;
@@ -156,9 +159,18 @@ pub fn prune(
         evaluations,
         flops_layers: pruner.work.layers,
         flops_unembedding: pruner.work.unembedding,
-        flops_layers_full: full * (1 + evaluations) as u64,
+        flops_layers_full: full.saturating_mul(1 + evaluations as u64),
         seconds: begin.elapsed().as_secs_f64(),
     })
+}
+
+/// Why a step removes nothing.
+fn nothing_left(steps: &[Removal]) -> Error {
+    let gone = steps.len();
+    Error::Input(format!(
+        "after {gone} removals no sublayer is left that may go and leaves finite outputs: spare less of the front, or \
+         remove fewer"
+    ))
 }
 
 /// Front blocks that are no candidates before so many removals.
@@ -213,7 +225,7 @@ impl<'a> Racer<'a> {
 fn best(found: &[Found]) -> Option<usize> {
     let most = found.iter().map(|found| found.seen).max()?;
     let whole = || found.iter().filter(|found| found.seen == most);
-    let least = whole().map(|found| found.sum).min_by(f64::total_cmp)?;
+    let least = whole().map(|found| found.sum).min_by(f64::total_cmp).filter(|sum| sum.is_finite())?;
     let tied = whole().filter(|found| found.sum <= past(least));
     tied.map(|found| found.candidate).min_by_key(|&candidate| name(candidate))
 }
@@ -281,7 +293,10 @@ impl<'a> Pruner<'a> {
         let spec = &engine.model.spec;
         let tokens: usize = ask.samples.iter().map(|sample| sample.len()).sum();
         let boundaries = tokens * spec.d_model * (2 * spec.n_layers() + 1);
-        let bytes = 4 * (tokens * spec.vocab + boundaries + 2 * MOST_LOGITS.max(spec.vocab)) as u64;
+        let len = ask.samples.first().map_or(0, |sample| sample.len());
+        // Logits, a copy of them, and what they are turned into.
+        let logits = 3 * MOST_LOGITS.max(len * spec.vocab);
+        let bytes = 4 * (tokens * spec.vocab + boundaries + logits) as u64;
         memory::check(&format!("{tokens} tokens of calibration"), bytes)?;
         let spare = memory::available_bytes().unwrap_or(0).saturating_sub(bytes) / SHARE_KEPT;
         let mut pruner = Self {
@@ -406,7 +421,8 @@ impl<'a> Pruner<'a> {
             let (schedule, x, end) = (self.without(candidate), x.clone(), x.dim(0)?);
             branches.push(Branch { schedule, sublayer, start: 0, end, x });
         }
-        let ask = Ask { logits: Logits::All, boundaries: 1, ..Ask::default() };
+        let boundaries = usize::from(self.room > 0);
+        let ask = Ask { logits: Logits::All, boundaries, ..Ask::default() };
         self.engine.from_the_start(branches, ask)
     }
 
@@ -455,6 +471,7 @@ impl<'a> Pruner<'a> {
         if self.ask.method == Method::Raced && !last {
             for number in 0..self.samples.len() {
                 let known = self.kept.remove(&(candidate, number));
+                self.room += known.as_ref().map_or(0, |known| size(&known.boundaries));
                 let known = known.filter(|known| known.removed == self.removed.len());
                 self.advance(number, candidate, known, &schedule, cancelled)?;
             }
@@ -474,10 +491,7 @@ impl<'a> Pruner<'a> {
         cancelled: Cancelled,
     ) -> Result<()> {
         let (first, new) = match known {
-            Some(known) => {
-                self.room += size(&known.boundaries);
-                (known.first, known.boundaries)
-            }
+            Some(known) => (known.first, known.boundaries),
             None => {
                 let sublayer = self.engine.entry(candidate);
                 let boundary = self.sample(number)?.boundaries.get(sublayer);

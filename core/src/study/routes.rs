@@ -7,19 +7,19 @@ use candle_core::Tensor;
 use serde::Serialize;
 
 use super::oracle::{self, Budget, LossTable};
-use crate::engine::{self, Cancelled, Engine, RunSize};
+use crate::engine::{self, Cancelled, Engine, memory};
 use crate::error::{Error, Result};
 use crate::model::{Ask, Branch, Ffn, Input, Logits, Pass, Work, fused};
 use crate::plan::schedule::Schedule;
-use crate::plan::{Lane, Plan};
+use crate::plan::{Change, Lane, Plan};
 use crate::statistics::Mean;
 
 /// Most patterns that are enumerated.
-pub const MOST_PATTERNS: usize = 1 << 20;
+pub const MOST_PATTERNS: usize = 1 << 16;
 /// Logits of one batch at most.
 const MOST_LOGITS: usize = 1 << 25;
 
-/// Losses of a route, and of the same route for wrong targets; a value per token that has a next one.
+/// Losses of a route, and of the same route for wrong targets; a value per token that is scored.
 pub struct RouteLosses {
     /// Its number, as in [`oracle::LossTable`].
     pub pattern: usize,
@@ -36,6 +36,9 @@ pub struct RouteTree {
     lanes: usize,
     /// By layer and lane.
     schedules: Vec<Vec<Arc<Schedule>>>,
+    /// Positions whose next token is a word: not the last one, nor those before a patch of a picture.
+    scored: Vec<usize>,
+    /// The next tokens and other ones in their places, for every position.
     targets: [Vec<u32>; 2],
     /// The deepest last.
     waiting: Vec<Group>,
@@ -57,18 +60,20 @@ struct Group {
 }
 
 impl RouteTree {
-    /// All routes of `lanes` (the big one last) under a plan, whose own routing maps they replace. `wrong` are other targets
-    /// for the tokens of the prompt but the first.
+    /// All routes of `lanes` (the big one last) under a plan, whose own routing maps they replace.
     pub fn new(
         engine: &mut Engine,
         plan: &Plan,
         tokens: &Input,
         lanes: &[Lane],
-        wrong: &[u32],
         cancelled: Cancelled,
     ) -> Result<Self> {
         let (layers, len) = (engine.model.spec.n_layers(), tokens.len());
-        if len < 2 || wrong.len() + 1 != len {
+        let patch = tokens.image().map(|image| image.token);
+        let next = tokens.iter().skip(1).copied();
+        let scored: Vec<usize> =
+            (0..).zip(next).filter(|(_, next)| Some(*next) != patch).map(|(position, _)| position).collect();
+        if scored.is_empty() || lanes.is_empty() {
             return Err(Error::Input("a loss needs a next token: the prompt must have two tokens".into()));
         }
         let all = oracle::patterns(lanes.len(), layers).filter(|&all| all <= MOST_PATTERNS);
@@ -80,12 +85,20 @@ impl RouteTree {
         })?;
         let small: Option<Arc<[Ffn]>> =
             if lanes.contains(&Lane::Small) { Some(engine.small(None, cancelled)?) } else { None };
-        let schedule = engine.schedule(plan, tokens, cancelled)?;
+        let mut unrouted = plan.clone();
+        unrouted.items.retain(|item| !matches!(item.change, Change::Route(_)));
+        let schedule = engine.schedule(&unrouted, tokens, cancelled)?;
         let through = |layer, lane: &Lane| Arc::new(schedule.through(layer, *lane, layers, small.as_ref()));
         let schedules =
             (0..layers).map(|layer| lanes.iter().map(|lane| through(layer, lane)).collect()).collect();
         let spec = &engine.model.spec;
-        RunSize::new(spec, len * room(engine, len, lanes.len())).check()?;
+        let rows = room(engine, len, lanes.len()) * lanes.len() * len;
+        // Losses of all routes, streams that wait at every layer, the rows under way, and their logits with a copy.
+        let widest = spec.layers.iter().map(|layer| layer.ffn.d_mlp).max().unwrap_or(0);
+        let values = 2 * all * scored.len()
+            + rows * ((layers + 8) * spec.d_model + 3 * widest)
+            + 2 * MOST_LOGITS.max(len * lanes.len() * spec.vocab);
+        memory::check(&format!("{all} routes of {len} tokens"), 4 * values as u64)?;
         let (mut root, _) = engine.start(tokens, &schedule, Ask::default())?;
         root.stop_before(engine.entry(1));
         while !root.is_done() {
@@ -95,13 +108,26 @@ impl RouteTree {
             root.step()?;
         }
         let (x, work) = root.into_stream()?;
-        let next: Vec<u32> = tokens.iter().skip(1).copied().collect();
+        let words: Vec<u32> =
+            scored.iter().filter_map(|position| tokens.get(position + 1).copied()).collect();
+        let wrong = oracle::wrong_targets(&[&words], engine.model.spec.vocab).pop().unwrap_or_default();
+        // What is not scored has any target.
+        let spread = |ids: &[u32]| {
+            let mut all = vec![0; len];
+            for (position, id) in scored.iter().zip(ids) {
+                if let Some(slot) = all.get_mut(*position) {
+                    *slot = *id;
+                }
+            }
+            all
+        };
         Ok(Self {
             layers,
             len,
             lanes: lanes.len(),
             schedules,
-            targets: [next, wrong.to_vec()],
+            targets: [spread(&words), spread(&wrong)],
+            scored,
             waiting: vec![Group { layer: 0, patterns: vec![0], x }],
             under_way: None,
             done: [0, all],
@@ -116,6 +142,16 @@ impl RouteTree {
             self.schedules.iter().enumerate().filter_map(|(layer, lanes)| Some((layer, of_layer(lanes)?)));
         let Some((_, first)) = layers.next() else { return Schedule::none() };
         Arc::new(layers.fold((*first).clone(), |all, (layer, own)| all.with_lanes_of(layer, &own)))
+    }
+
+    /// Positions that are scored, in order.
+    pub fn scored(&self) -> &[usize] {
+        &self.scored
+    }
+
+    /// The next token of every position, or a wrong one.
+    pub fn targets(&self) -> &[Vec<u32>; 2] {
+        &self.targets
     }
 
     /// Routes done, and routes in all.
@@ -186,20 +222,19 @@ impl RouteTree {
     }
 
     fn losses(&mut self, patterns: &[usize], logits: &Tensor) -> Result<Vec<RouteLosses>> {
-        // The last token has no next one; its row is not looked at.
         let of = |targets: &[u32]| -> Result<Vec<f32>> {
-            let row = targets.iter().copied().chain(std::iter::once(0));
-            let all: Vec<u32> = std::iter::repeat_n(row, patterns.len()).flatten().collect();
+            let all: Vec<u32> = std::iter::repeat_n(targets, patterns.len()).flatten().copied().collect();
             Ok(fused::surprisal(logits, &all)?.to_vec1()?)
         };
         let [right, wrong] = [of(&self.targets[0])?, of(&self.targets[1])?];
         self.done[0] += patterns.len();
         let rows = right.chunks_exact(self.len).zip(wrong.chunks_exact(self.len));
-        let cut = |row: &[f32]| row.iter().take(self.len - 1).copied().collect();
+        let pick =
+            |row: &[f32]| self.scored.iter().filter_map(|position| row.get(*position).copied()).collect();
         let losses = patterns.iter().zip(rows).map(|(&pattern, (right, wrong))| RouteLosses {
             pattern,
-            loss: cut(right),
-            wrong: cut(wrong),
+            loss: pick(right),
+            wrong: pick(wrong),
         });
         Ok(losses.collect())
     }
@@ -224,7 +259,7 @@ pub struct Oracle {
     pub layers: usize,
     /// Routes.
     pub patterns: usize,
-    /// Every token that has a next one.
+    /// Every token whose next one is a word.
     pub tokens: Vec<TokenRoute>,
     /// Nats per token, every FFN big.
     pub all_big: Mean,
@@ -249,6 +284,8 @@ pub struct Oracle {
 /// A token and the route that foresees its next one best.
 #[derive(Clone, Debug, Serialize)]
 pub struct TokenRoute {
+    /// Where it stands.
+    pub position: usize,
     /// Its id.
     pub token: u32,
     /// The route, a letter per layer: B big, s small, - skipped.
@@ -270,13 +307,11 @@ pub fn oracle(
     progress: &mut dyn FnMut([usize; 2]),
     cancelled: Cancelled,
 ) -> Result<Oracle> {
-    let next: Vec<u32> = tokens.iter().skip(1).copied().collect();
-    let wrong = oracle::wrong_targets(&[next], engine.model.spec.vocab).pop().unwrap_or_default();
     if lanes.contains(&Lane::Small) {
         engine.small(None, cancelled)?;
     }
     let begin = Instant::now();
-    let mut tree = RouteTree::new(engine, plan, tokens, lanes, &wrong, cancelled)?;
+    let mut tree = RouteTree::new(engine, plan, tokens, lanes, cancelled)?;
     let empty = || vec![Vec::new(); tree.progress()[1]];
     let (loss, wrong) = (empty(), empty());
     let mut table = LossTable { lanes: lanes.to_vec(), layers: tree.layers, loss, wrong };
@@ -307,10 +342,18 @@ pub fn oracle(
     let (first, last) = (table.row(0), table.row(table.all_big()));
     let every: Vec<usize> = (0..patterns).collect();
     let best = table.best(&every);
-    let token = |((index, &pattern), &token): ((usize, &usize), &u32)| {
+    let token = |((index, &pattern), &position): ((usize, &usize), &usize)| {
+        let token = tokens.get(position).copied().unwrap_or(0);
         let at = |row: &[f32]| row.get(index).copied().unwrap_or(f32::NAN);
         let loss = at(table.row(pattern));
-        TokenRoute { token, best: table.spell(pattern), loss, all_big: at(last), all_first: at(first) }
+        TokenRoute {
+            position,
+            token,
+            best: table.spell(pattern),
+            loss,
+            all_big: at(last),
+            all_first: at(first),
+        }
     };
     Ok(Oracle {
         lanes: lanes.to_vec(),
@@ -318,7 +361,7 @@ pub fn oracle(
         reading: "every token of the sequence takes the same route",
         layers: table.layers,
         patterns,
-        tokens: best.iter().enumerate().zip(tokens.iter()).map(token).collect(),
+        tokens: best.iter().enumerate().zip(tree.scored()).map(token).collect(),
         all_big: oracle::mean(last),
         all_first: oracle::mean(first),
         oracle: oracle::mean(&oracle::least(&table.loss)),

@@ -17,6 +17,10 @@ use crate::view;
 /// A drop of the answer's probability under which a trace says that there is little to bring back.
 pub(super) const LITTLE: f32 = 0.1;
 
+/// Operations of the two runs up to which a backward pass is done before the grid: it holds up whoever waits for a second or
+/// two at most.
+const MOST_ESTIMATED: u64 = 100_000_000_000;
+
 /// What corrupting a part of a picture does.
 pub const PATCH_NOISE: &str = "noise on the patch's rows of hook_embed, after the tower";
 
@@ -27,7 +31,7 @@ pub struct TraceRun {
     shown: Arc<[Token]>,
     provenance: Provenance,
     values: Vec<f32>,
-    /// Recoveries to first order, until the exact ones are there; empty where memory does not reach for a backward pass.
+    /// Recoveries to first order, until the exact ones are there; empty where there are none.
     estimates: Vec<f32>,
     /// Cells taken up and cells done.
     next: usize,
@@ -51,11 +55,15 @@ impl TraceRun {
             noise: Disturbance::Noise { sigma: trace.sigma, seed: trace.seed },
         };
         let restorer = Restorer::new(engine, &case, &[trace.component], tokens, cancelled)?;
-        let estimates = match estimate(engine, &restorer, trace.component, cancelled) {
-            // To first order a probability may pass 1.
-            Ok(log_p) => log_p.into_iter().map(|x| restorer.recovery(x.min(0.0).exp())).collect(),
-            Err(Error::Memory { .. }) => Vec::new(),
-            Err(error) => return Err(error),
+        let estimates = match restorer.work.layers {
+            work if work > MOST_ESTIMATED => Vec::new(),
+            _ => match estimate(engine, &restorer, trace.component, cancelled) {
+                // To first order a probability may pass 1.
+                Ok(log_p) => log_p.into_iter().map(|x| restorer.recovery(x.min(0.0).exp())).collect(),
+                Err(Error::Cancelled) => return Err(Error::Cancelled),
+                // The exact grid does without.
+                Err(_) => Vec::new(),
+            },
         };
         Ok(Self {
             estimates,

@@ -110,7 +110,7 @@ fn a_matrix_read_into_panels_is_the_matrix() {
         assert!(matrices.len() > 8);
         for (name, shape) in matrices {
             let (plain, _) = checkpoint.load_f32(&name, &shape).unwrap();
-            let (panels, finite) = checkpoint.load_interleaved(&name, &shape, PANEL).unwrap();
+            let (panels, finite) = checkpoint.load_interleaved::<PANEL>(&name, &shape).unwrap();
             let packed = Packed::from_panels(panels, shape[0], shape[1]).unwrap();
             let flat = |x: candle_core::Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
             assert!(finite && flat(packed.unpacked().unwrap()) == flat(plain), "{family} {name}");

@@ -122,6 +122,19 @@ fn spared_blocks_come_in_later() {
 }
 
 #[test]
+fn sublayers_that_run_out_midway_are_an_error() {
+    // 7 of 8 blocks are spared until 13 are removed: after two steps nothing is left.
+    let engine = open(&golden().join("../../../assets/bundled"));
+    let samples: Vec<Input> = vec![vec![3, 14, 15, 92].into()];
+    for method in [Method::Raced, Method::Whole] {
+        let ask =
+            PruneAsk { samples: &samples, distance: Distance::Kl, removals: 3, spare_front: 0.8, method };
+        let error = prune(&engine, &ask, &mut |_| {}, &never).unwrap_err().to_string();
+        assert!(error.contains("after 2 removals"), "{error}");
+    }
+}
+
+#[test]
 fn samples_of_unlike_length_are_refused() {
     let engine = open(&golden().join("llama"));
     let samples: Vec<Input> = vec![vec![1, 2, 3].into(), vec![1, 2].into()];

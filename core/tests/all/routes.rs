@@ -42,9 +42,10 @@ fn a_leaf_is_the_whole_pass_of_its_route() {
         let engine = &mut open(&folder(model));
         let lanes: &[Lane] = if *model == "bundled" { &both[1..] } else { &both };
         let tokens: Input = prompt().into();
-        let wrong: Vec<u32> = prompt().iter().skip(1).map(|id| id + 1).collect();
         let plan = Plan { items: items.clone(), ..Plan::default() };
-        let mut tree = RouteTree::new(engine, &plan, &tokens, lanes, &wrong, &never).unwrap();
+        let mut tree = RouteTree::new(engine, &plan, &tokens, lanes, &never).unwrap();
+        assert_eq!(tree.scored(), (0..tokens.len() - 1).collect::<Vec<_>>());
+        let wrong = tree.targets()[1].clone();
         let mut leaves = BTreeMap::new();
         while !tree.is_done() {
             for leaf in tree.step(engine).unwrap() {
@@ -92,6 +93,33 @@ fn the_oracle_is_the_least_of_its_routes_and_costs_a_part_of_them() {
 }
 
 #[test]
+fn the_plans_own_routes_are_replaced_whole() {
+    let engine = &mut open(&golden().join("llama"));
+    let skip = r#"{"kind":"route","layers":[{"layer":0,"tokens":["skip_layer","skip_layer","skip_layer"]}]}"#;
+    let routed = Plan { items: vec![serde_json::from_str(skip).unwrap()], ..Plan::default() };
+    let lanes = [Lane::SkipFfn, Lane::Big];
+    let mut all_big = |plan: &Plan| {
+        oracle(engine, plan, &prompt().into(), &lanes, &mut |_| {}, &never).unwrap().all_big.mean
+    };
+    assert_eq!(all_big(&routed), all_big(&Plan::default()));
+}
+
+#[test]
+fn patches_of_a_picture_are_not_scored() {
+    let engine = &mut open(&golden().join("llava"));
+    let side = engine.model.spec.vision.as_ref().unwrap().image_size;
+    let pixels =
+        candle_core::Tensor::zeros((1, 3, side, side), candle_core::DType::F32, &candle_core::Device::Cpu);
+    let image = engine.see(&pixels.unwrap()).unwrap();
+    let tokens = engine.about(image, &[5, 6, 7]).unwrap();
+    let lanes = [Lane::SkipFfn, Lane::Big];
+    let found = oracle(engine, &Plan::default(), &tokens, &lanes, &mut |_| {}, &never).unwrap();
+    let before_words =
+        found.tokens.iter().all(|token| Some(tokens[token.position + 1]) != tokens.image().map(|i| i.token));
+    assert!(before_words && (2..=3).contains(&found.tokens.len()), "{}", found.tokens.len());
+}
+
+#[test]
 fn too_many_routes_and_too_short_a_prompt_are_refused() {
     let engine = &mut open(&golden().join("llama"));
     let lanes = [Lane::Small, Lane::Big];
@@ -100,5 +128,6 @@ fn too_many_routes_and_too_short_a_prompt_are_refused() {
         assert!(found.is_err());
     };
     refuse(&lanes, &[1]);
+    refuse(&[], &[1, 2]);
     refuse(&vec![Lane::Big; 2000], &[1, 2, 3]);
 }

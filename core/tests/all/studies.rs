@@ -211,3 +211,23 @@ fn an_estimate_is_the_slope_of_the_exact_grid() {
         }
     }
 }
+
+/// A plan that replaces the whole stream cuts earlier layers off: restoring there does nothing, and its estimate says so.
+#[test]
+fn an_estimate_of_what_reaches_nothing_is_the_corrupted_answer() {
+    let engine = &mut open(&golden().join("llama"));
+    let item = r#"{"kind":"ablate","site":"blocks.1.hook_resid_pre","to":"mean"}"#;
+    let plan = Plan { items: vec![serde_json::from_str(item).unwrap()], ..Plan::default() };
+    let ask = GridAsk {
+        plan: &plan,
+        answer: Answer::Top,
+        corrupt: vec![1],
+        noise: GridNoise::Drawn { sigma: 1.0, seed: 0 },
+        component: Component::Residual,
+        window: 1,
+        estimate: true,
+    };
+    let found = grid(engine, &ask, &vec![3, 14, 15, 92].into(), &mut |_, _| {}, &never).unwrap();
+    let estimate = found.estimate.unwrap();
+    assert!(estimate.log_prob[0].iter().all(|x| (x - found.corrupted.prob.ln()).abs() < 1e-6));
+}

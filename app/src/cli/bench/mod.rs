@@ -56,39 +56,46 @@ impl Bench {
             named.is_empty() && bench != "growth" || named.iter().any(|name| *name == bench)
         };
         let peers = Peers::read(self.peers.as_deref())?;
-        let mut rows = Vec::new();
-        if wanted("engine") {
-            rows.extend(engine::run(checkpoint.as_deref(), &peers)?);
-        }
-        if wanted("studies") {
-            rows.extend(studies::run(checkpoint.as_deref(), self.text.as_deref())?);
-        }
-        if wanted("memory") {
-            rows.extend(in_scratch(|folder| memory::run(checkpoint.as_deref(), folder))?);
-        }
-        if wanted("open") {
-            rows.extend(in_scratch(|folder| open::run(checkpoint.as_deref(), folder))?);
-        }
-        if wanted("growth") {
-            rows.extend(in_scratch(growth::run)?);
-        }
-        if wanted("frames") {
-            rows.extend(frames::run(checkpoint.as_deref())?);
-        }
         note(&format!(
             "{} {}, {} threads",
             std::env::consts::OS,
             std::env::consts::ARCH,
             std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
         ));
+        let (mut rows, mut failed) = (Vec::new(), None);
+        for part in BENCHES.into_iter().filter(|part| wanted(part)) {
+            match self.part(part, checkpoint.as_deref(), &peers) {
+                Ok(own) => {
+                    if !self.json {
+                        own.iter().for_each(|row| out(&format!("{}\n", row.line())));
+                    }
+                    rows.extend(own);
+                }
+                // The others are measured all the same.
+                Err(error) => {
+                    note(&format!("{part}: {error}"));
+                    failed = Some(error);
+                }
+            }
+        }
         if self.json {
             out(&format!("{}\n", json!(rows.iter().map(Row::json).collect::<Vec<_>>())));
-            return Ok(());
         }
-        for row in &rows {
-            out(&format!("{}\n", row.line()));
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn part(&self, part: &str, checkpoint: Option<&Path>, peers: &Peers) -> Result<Vec<Row>> {
+        match part {
+            "engine" => engine::run(checkpoint, peers),
+            "frames" => frames::run(checkpoint),
+            "studies" => studies::run(checkpoint, self.text.as_deref()),
+            "memory" => in_scratch(|folder| memory::run(checkpoint, folder)),
+            "open" => in_scratch(|folder| open::run(checkpoint, folder)),
+            _ if checkpoint.is_some() => {
+                Err(Error::Input("growth is measured on shapes of its own: leave the checkpoint out".into()))
+            }
+            _ => in_scratch(growth::run),
         }
-        Ok(())
     }
 }
 

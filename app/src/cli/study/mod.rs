@@ -8,7 +8,7 @@ use serde::Serialize;
 use sluice_core::checkpoint::write_atomic;
 use sluice_core::engine::{self, Engine, Opened};
 use sluice_core::model::Input;
-use sluice_core::study::{pieces, reading};
+use sluice_core::study::{pieces, pieces_at_most, reading};
 use sluice_core::worker::Answer;
 use sluice_core::{Error, Result};
 
@@ -64,7 +64,8 @@ fn every_five_seconds() -> impl FnMut(&str) {
 struct Reading {
     /// Checkpoint folder; left out = the bundled one
     checkpoint: Option<PathBuf>,
-    /// Text file; left out = validation text of the bundled checkpoint's world, or for others the bundled sample
+    /// Text file; left out = validation text of the bundled checkpoint's world, or for others the bundled sample, of which
+    /// as many pieces are taken as there are
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
     /// Pieces of text
@@ -87,8 +88,20 @@ impl Reading {
                 .map_err(|error| Error::Input(format!("{}: {error}", path.display())))
         });
         let enough = self.samples.saturating_mul(self.length);
-        let ids = reading(&engine, &checkpoint, text.transpose()?.as_deref(), enough)?;
-        Ok((engine, pieces(&ids, self.samples, self.length)?))
+        let text = text.transpose()?;
+        let ids = reading(&engine, &checkpoint, text.as_deref(), enough)?;
+        if text.is_some() {
+            return Ok((engine, pieces(&ids, self.samples, self.length)?));
+        }
+        let pieces = pieces_at_most(&ids, self.samples, self.length)?;
+        if pieces.len() < self.samples {
+            let len = pieces.first().map_or(0, |piece| piece.len());
+            note(&format!(
+                "the bundled sample gives {} pieces of {len} tokens; --text reads more",
+                pieces.len()
+            ));
+        }
+        Ok((engine, pieces))
     }
 }
 
