@@ -178,18 +178,16 @@ impl OracleRun {
         let at = |row: &[f32], place: usize| row.get(place).copied().unwrap_or(f32::NAN);
         let oracle = |place: usize| self.best.get(place).map_or(f32::NAN, |best| best.0);
         let cheap = self.ask.lanes.first().map_or("", |lane| lane.name());
-        let rows: [(String, Box<dyn Fn(usize) -> f32 + '_>); 4] = [
-            (format!("{cheap} everywhere"), Box::new(|place| at(first, place))),
-            ("big everywhere".into(), Box::new(|place| at(all_big, place))),
-            ("oracle".into(), Box::new(oracle)),
-            (format!("{cheap} less oracle"), Box::new(|place| at(first, place) - oracle(place))),
+        let gap = |place: usize| at(first, place) - oracle(place);
+        let rows: [(String, &dyn Fn(usize) -> f32); 4] = [
+            (format!("{cheap} everywhere"), &|place| at(first, place)),
+            ("big everywhere".into(), &|place| at(all_big, place)),
+            ("oracle".into(), &oracle),
+            (format!("{cheap} less oracle"), &gap),
         ];
         let mut values = Vec::with_capacity(rows.len() * self.shown.len());
         for (_, value) in &rows {
-            values.extend((0..self.shown.len()).map(|position| match self.place(position) {
-                Some(place) => value(place),
-                None => f32::NAN,
-            }));
+            values.extend((0..self.shown.len()).map(|position| self.place(position).map_or(f32::NAN, value)));
         }
         let max = values.iter().copied().filter(|x| x.is_finite()).fold(0f32, f32::max);
         let map = Map {

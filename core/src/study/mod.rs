@@ -21,5 +21,5 @@ pub use fcct::{FcctRun, iri_table};
 pub use grid::{Cells, Estimate, Grid, GridAsk, GridNoise, grid};
 pub use prune::{Candidate, Method, PruneAsk, Pruning, Removal, prune};
 pub use restore::{Batch, Case, Disturbance, Followed, Restorer};
-pub use routes::{MOST_PATTERNS, Oracle, RouteLosses, RouteTree, TokenRoute, oracle};
+pub use routes::{MOST_PATTERNS, Oracle, RouteLosses, RouteTree, TokenRoute, every_route};
 pub use trace::{PATCH_NOISE, TraceRun};

@@ -299,7 +299,7 @@ pub struct TokenRoute {
 }
 
 /// All routes of a prompt.
-pub fn oracle(
+pub fn every_route(
     engine: &mut Engine,
     plan: &Plan,
     tokens: &Input,

@@ -7,7 +7,7 @@ use sluice_core::metric;
 use sluice_core::model::Input;
 use sluice_core::plan::{Change, Item, Lane, LayerRoute, Plan, Route};
 use sluice_core::study::oracle::LossTable;
-use sluice_core::study::{RouteTree, oracle};
+use sluice_core::study::{RouteTree, every_route};
 
 use crate::support::{golden, logits, open};
 
@@ -79,7 +79,7 @@ fn the_oracle_is_the_least_of_its_routes_and_costs_a_part_of_them() {
     let engine = &mut open(&folder("bundled"));
     let ids: Vec<u32> = (0..64).map(|i| 3 + (i * 37) % 1000).collect();
     let lanes = [Lane::Small, Lane::Big];
-    let found = oracle(engine, &Plan::default(), &ids.into(), &lanes, &mut |_| {}, &never).unwrap();
+    let found = every_route(engine, &Plan::default(), &ids.into(), &lanes, &mut |_| {}, &never).unwrap();
     assert_eq!((found.patterns, found.tokens.len()), (256, 63));
     assert!(found.flops_layers_full >= 4 * found.flops_layers);
     for token in &found.tokens {
@@ -99,7 +99,7 @@ fn the_plans_own_routes_are_replaced_whole() {
     let routed = Plan { items: vec![serde_json::from_str(skip).unwrap()], ..Plan::default() };
     let lanes = [Lane::SkipFfn, Lane::Big];
     let mut all_big = |plan: &Plan| {
-        oracle(engine, plan, &prompt().into(), &lanes, &mut |_| {}, &never).unwrap().all_big.mean
+        every_route(engine, plan, &prompt().into(), &lanes, &mut |_| {}, &never).unwrap().all_big.mean
     };
     assert_eq!(all_big(&routed), all_big(&Plan::default()));
 }
@@ -113,7 +113,7 @@ fn patches_of_a_picture_are_not_scored() {
     let image = engine.see(&pixels.unwrap()).unwrap();
     let tokens = engine.about(image, &[5, 6, 7]).unwrap();
     let lanes = [Lane::SkipFfn, Lane::Big];
-    let found = oracle(engine, &Plan::default(), &tokens, &lanes, &mut |_| {}, &never).unwrap();
+    let found = every_route(engine, &Plan::default(), &tokens, &lanes, &mut |_| {}, &never).unwrap();
     let before_words =
         found.tokens.iter().all(|token| Some(tokens[token.position + 1]) != tokens.image().map(|i| i.token));
     assert!(before_words && (2..=3).contains(&found.tokens.len()), "{}", found.tokens.len());
@@ -124,7 +124,7 @@ fn too_many_routes_and_too_short_a_prompt_are_refused() {
     let engine = &mut open(&golden().join("llama"));
     let lanes = [Lane::Small, Lane::Big];
     let mut refuse = |lanes: &[Lane], ids: &[u32]| {
-        let found = oracle(engine, &Plan::default(), &ids.into(), lanes, &mut |_| {}, &never);
+        let found = every_route(engine, &Plan::default(), &ids.into(), lanes, &mut |_| {}, &never);
         assert!(found.is_err());
     };
     refuse(&lanes, &[1]);

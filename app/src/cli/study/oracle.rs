@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use sluice_core::Result;
 use sluice_core::engine::never;
 use sluice_core::plan::Lane;
-use sluice_core::study::oracle;
+use sluice_core::study::every_route;
 
 use super::super::{Input, Ready, out};
 use super::{every_five_seconds, write};
@@ -43,7 +43,7 @@ impl Oracle {
         };
         let mut say = every_five_seconds();
         let mut progress = |[done, all]: [usize; 2]| say(&format!("{done} of {all} routes"));
-        let found = oracle(&mut engine, &plan, &tokens, lanes, &mut progress, &never)?;
+        let found = every_route(&mut engine, &plan, &tokens, lanes, &mut progress, &never)?;
         if let Some(small) = &found.small {
             out(&format!("small: {small}\n"));
         }

@@ -145,7 +145,7 @@ fn multiply(x: &[&[f32]], panels: &[f32], span: usize, y: Vec<&mut [f32]>) {
 }
 
 /// Jobs of `size` multiply-adds together, on all cores where that is worth it. One call behind a pointer, as in
-/// [`super::rows`].
+/// `fused::pieces`.
 pub fn each<T: Send>(jobs: Vec<T>, size: usize, work: &(dyn Fn(T) + Sync)) {
     if jobs.len() == 1 || size < WORTH {
         jobs.into_iter().for_each(work);
