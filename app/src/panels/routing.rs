@@ -134,15 +134,20 @@ fn found(
     match &shown.plot {
         Plot::Lines(_) => figure::lines(ui, shown),
         _ => {
-            let paint = ui.add_enabled(current && findings.done, Button::new("Routes into the plan"));
-            if paint
-                .on_hover_text("every token takes its own best route at once: not what each was scored under")
-                .clicked()
-            {
-                commands.push(Command::Reroute(Box::new(findings.route.clone())));
+            if shown.detail == "map" {
+                into_plan(ui, current && findings.done, findings, commands);
             }
             figure::map(ui, shown, None);
         }
+    }
+}
+
+/// Every token takes its own best route.
+fn into_plan(ui: &mut Ui, ready: bool, findings: &RouteFindings, commands: &mut Vec<Command>) {
+    let paint = ui.add_enabled(ready, Button::new("Routes into the plan"));
+    let hint = "every token takes its own best route at once: not what each was scored under";
+    if paint.on_hover_text(hint).clicked() {
+        commands.push(Command::Reroute(Box::new(findings.route.clone())));
     }
 }
 

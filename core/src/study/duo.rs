@@ -177,18 +177,24 @@ impl OracleRun {
         let all_big = self.table.row(self.table.all_big());
         let at = |row: &[f32], place: usize| row.get(place).copied().unwrap_or(f32::NAN);
         let oracle = |place: usize| self.best.get(place).map_or(f32::NAN, |best| best.0);
-        let cheap = self.ask.lanes.first().map_or("", |lane| lane.name());
+        let cheap = match self.ask.lanes.first() {
+            Some(Lane::Small) => "all small",
+            Some(Lane::SkipFfn) => "all skipped",
+            _ => "all first",
+        };
         let gap = |place: usize| at(first, place) - oracle(place);
         let rows: [(String, &dyn Fn(usize) -> f32); 4] = [
-            (format!("{cheap} everywhere"), &|place| at(first, place)),
-            ("big everywhere".into(), &|place| at(all_big, place)),
+            (cheap.into(), &|place| at(first, place)),
+            ("all big".into(), &|place| at(all_big, place)),
             ("oracle".into(), &oracle),
-            (format!("{cheap} less oracle"), &gap),
+            ("gap".into(), &gap),
         ];
         let mut values = Vec::with_capacity(rows.len() * self.shown.len());
         for (_, value) in &rows {
             values.extend((0..self.shown.len()).map(|position| self.place(position).map_or(f32::NAN, value)));
         }
+        let text =
+            values.iter().map(|x| if x.is_nan() { String::new() } else { format!("{x:.2}") }).collect();
         let max = values.iter().copied().filter(|x| x.is_finite()).fold(0f32, f32::max);
         let map = Map {
             rows: Axis { name: "Loss".into(), labels: rows.iter().map(|(name, _)| name.clone()).collect() },
@@ -196,10 +202,10 @@ impl OracleRun {
             values: values.into(),
             scale: Scale::Sequential { min: 0.0, max: max.max(1e-3) },
             quantity: "nats".into(),
-            text: None,
+            text: Some(text),
         };
         let notes = vec![
-            "of the next token; the last row is the potential for loss reduction (Duo-LLM, section 3.2.2)"
+            "loss of the next token; gap, the first row less the oracle: the potential for loss reduction (Duo-LLM, 3.2.2)"
                 .into(),
         ];
         self.figure("difficulty", "Difficulty of tokens".into(), Plot::Map(map), notes)
