@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use eframe::egui::{Button, ComboBox, Ui};
+use eframe::egui::{Button, ComboBox, DragValue, Ui};
 use sluice_core::figure::{Figure, Plot};
 use sluice_core::plan::{Change, Lane, Plan};
 use sluice_core::worker::{RouteFindings, RouteStudy, Slot, View, ViewData};
@@ -45,6 +45,15 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
                 commands.push(Command::Fill(preset));
             }
         }
+        let layers = state.layers();
+        let big = &mut state.choices.big;
+        *big = (*big).min(layers);
+        for preset in [Preset::Exactly(*big), Preset::Ramp(*big)] {
+            if ui.button(preset.name()).on_hover_text(hint(preset)).clicked() {
+                commands.push(Command::Fill(preset));
+            }
+        }
+        ui.add(DragValue::new(big).range(0..=layers).suffix(" big"));
     });
     ui.horizontal_wrapped(|ui| controls(ui, state, commands));
     let findings = state.results.routes.clone();
@@ -100,6 +109,15 @@ fn controls(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
             crate::theme::warning(ui.ctx()),
             format!("{}; {}", failure.cause, failure.next_step),
         );
+    }
+}
+
+fn hint(preset: Preset) -> &'static str {
+    match preset {
+        Preset::Ramp(_) => {
+            "the budget falls along the prompt from one and a half times as many to half as many"
+        }
+        _ => "so many big layers for every token, drawn with a seed; the others small",
     }
 }
 

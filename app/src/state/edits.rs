@@ -61,10 +61,15 @@ pub enum Preset {
     LastBig,
     /// Big or small by a seeded coin per layer and token, as a Duo model is trained (Duo-LLM, section 2).
     Coin,
+    /// So many layers big for every token, drawn with a seed (Duo-LLM, section 3.2.1).
+    Exactly(usize),
+    /// The same with a budget that falls along the prompt, from one and a half times as many to half as many (figure 4c: 6 to
+    /// 2 of 12 beside a constant 4).
+    Ramp(usize),
 }
 
 impl Preset {
-    /// In the order shown.
+    /// Those without a number, in the order shown.
     pub const ALL: [Self; 6] =
         [Self::AllBig, Self::AllSmall, Self::EarlySmall, Self::LateSmall, Self::LastBig, Self::Coin];
 
@@ -77,6 +82,8 @@ impl Preset {
             Self::LateSmall => "Late small",
             Self::LastBig => "Last big",
             Self::Coin => "Coin toss",
+            Self::Exactly(_) => "Random layers",
+            Self::Ramp(_) => "Falling budget",
         }
     }
 
@@ -89,6 +96,8 @@ impl Preset {
             Self::LateSmall => layer >= layers / 2,
             Self::LastBig => position + 1 < len,
             Self::Coin => rng::bits(0, layer as u64, position as u64) >> 63 == 1,
+            Self::Exactly(budget) => !drawn(layer, position, layers, budget),
+            Self::Ramp(budget) => !drawn(layer, position, layers, falling(budget, position, len)),
         };
         let lane = |small: bool| if small { Lane::Small } else { Lane::Big };
         for layer in 0..layers {
@@ -97,6 +106,18 @@ impl Preset {
             route.set_layer(LayerRoute { layer, tokens, next });
         }
     }
+}
+
+/// Whether a layer is among the `budget` big ones of a token.
+fn drawn(layer: usize, position: usize, layers: usize, budget: usize) -> bool {
+    let lot = |layer: usize| (rng::bits(1, position as u64, layer as u64), layer);
+    (0..layers).filter(|&other| lot(other) < lot(layer)).count() < budget
+}
+
+/// From 3/2 of `budget` at the first token to 1/2 of it at the last, to the nearest whole number.
+fn falling(budget: usize, position: usize, len: usize) -> usize {
+    let way = position as f64 / len.saturating_sub(1).max(1) as f64;
+    (budget as f64 * (1.5 - way)).round().max(0.0) as usize
 }
 
 #[cfg(test)]
@@ -115,6 +136,19 @@ mod tests {
         };
         assert_eq!(Preset::ALL.map(count)[..5], [0, 24, 12, 12, 20]);
         assert!((1..24).contains(&count(Preset::Coin)));
+    }
+
+    #[test]
+    fn budgets_are_kept_token_by_token() {
+        let big = |preset: Preset, position: usize| {
+            let mut route = Route::default();
+            preset.fill(&mut route, 12, 9);
+            (0..12).filter(|&layer| route.lane(layer, position, 9) == Lane::Big).count()
+        };
+        assert!((0..9).all(|position| big(Preset::Exactly(4), position) == 4));
+        let ramp: Vec<usize> = (0..9).map(|position| big(Preset::Ramp(4), position)).collect();
+        assert_eq!((ramp[0], ramp[4], ramp[8]), (6, 4, 2));
+        assert!(ramp.is_sorted_by(|a, b| a >= b));
     }
 
     #[test]

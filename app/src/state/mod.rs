@@ -193,6 +193,8 @@ pub struct Choices {
     pub position: Option<usize>,
     /// Lane that the brush paints.
     pub lane: Lane,
+    /// Big layers of the presets with a budget.
+    pub big: usize,
     /// What the oracle is asked for, and what of its findings is shown.
     pub oracle: OracleChoice,
     /// What colours the token strip.
@@ -233,6 +235,7 @@ impl Default for Choices {
             neuron: None,
             position: None,
             lane: Lane::Small,
+            big: 4,
             oracle: OracleChoice::default(),
             colour: ChipColour::Plain,
             answer: Answer::Top,
