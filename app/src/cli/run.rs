@@ -45,8 +45,11 @@ impl Run {
         let spec = &engine.model.spec;
         let kept: usize = capture.iter().map(|site| site.elements(spec, tokens.len())).sum();
         let size = RunSize::new(spec, tokens.len()).with_elements(kept as u64);
-        // What is written is copied into the file's bytes first.
-        let size = if self.out.is_some() { size.with_all_logits().with_elements(kept as u64) } else { size };
+        let logits = tokens.len().min(spec.context) * spec.vocab;
+        let size = match self.out {
+            Some(_) => size.with_elements(logits as u64).with_written((kept + logits) as u64),
+            None => size,
+        };
         size.check()?;
         if size.bytes() > TOLD {
             note(&format!("this run takes about {} MiB beside the weights", size.bytes() >> 20));

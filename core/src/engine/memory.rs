@@ -76,6 +76,12 @@ impl<'a> RunSize<'a> {
         self
     }
 
+    /// Write values to a file when the pass is over: they, their bytes and the file's stand side by side.
+    pub fn with_written(mut self, elements: u64) -> Self {
+        self.bytes = self.bytes.max(12 * elements);
+        self
+    }
+
     /// The estimate.
     pub fn bytes(&self) -> u64 {
         self.bytes
