@@ -113,6 +113,10 @@ impl SluiceApp {
     fn change_plan(&mut self, ctx: &Context, command: Command) {
         let pressed = ctx.input(|input| input.pointer.press_start_time()).map(f64::to_bits);
         let (layers, len) = (self.state.layers(), self.state.results.tokens.len());
+        if matches!(command, Command::Fill(_) | Command::Paint(..) | Command::Reroute(_)) {
+            // What changes is the plan's map: show it.
+            self.state.choices.oracle.shown = None;
+        }
         let history = &mut self.state.history;
         let mut once = |change: &dyn Fn(&mut Plan)| history.change(None, change);
         match command {

@@ -8,7 +8,7 @@ use candle_core::{Device, Tensor};
 
 use super::edit::{Edit, Op, Rows};
 use super::{
-    AblateTo, Change, Injected, Item, Lane, LayerRoute, Noise, Part, Plan, Positions, Route, Source, Target,
+    AblateTo, Change, Injected, Item, Lane, LayerRoute, Noise, Plan, Positions, Route, Source, Target,
 };
 use crate::error::{Error, Result};
 use crate::model::{Ffn, Spec};
@@ -231,11 +231,7 @@ impl Schedule {
                 }
             }
             Change::Skip(skip) => {
-                let hook = match skip.sublayer.part {
-                    Part::Attn => Hook::AttnOut,
-                    Part::Ffn => Hook::MlpOut,
-                };
-                let target = Target::site(Site::block(skip.sublayer.layer, hook));
+                let target = Target::site(skip.sublayer.output());
                 self.push(target, spec, at(&skip.positions), strength, Op::Zero)?;
             }
             Change::Corrupt(corrupt) => {

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::Positions;
+use crate::site::{Hook, Site};
 
 /// Attention or FFN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -34,6 +35,22 @@ pub struct Skip {
     /// Where.
     #[serde(default)]
     pub positions: Positions,
+}
+
+impl Sublayer {
+    /// The one of this number, in the order of the pass: attention 0, FFN 0, attention 1 and so on.
+    pub fn of(number: usize) -> Self {
+        Self { layer: number / 2, part: if number.is_multiple_of(2) { Part::Attn } else { Part::Ffn } }
+    }
+
+    /// The site of what it adds to the stream.
+    pub fn output(self) -> Site {
+        let hook = match self.part {
+            Part::Attn => Hook::AttnOut,
+            Part::Ffn => Hook::MlpOut,
+        };
+        Site::block(self.layer, hook)
+    }
 }
 
 impl fmt::Display for Sublayer {

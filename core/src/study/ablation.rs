@@ -13,7 +13,6 @@ use crate::metric;
 use crate::model::{Input, Logits};
 use crate::plan::{Part, Plan, Sublayer};
 use crate::protocol::Answer;
-use crate::site::{Hook, Site};
 use crate::view;
 
 /// What leaving out each sublayer does.
@@ -89,13 +88,8 @@ pub fn ablate(
     for group in candidates.chunks(together) {
         let mut branches = Vec::with_capacity(group.len());
         for &candidate in group {
-            let Sublayer { layer, part } = sublayer(candidate);
-            let hook = match part {
-                Part::Attn => Hook::AttnOut,
-                Part::Ffn => Hook::MlpOut,
-            };
             // After everything else: what the plan adds there is left out too.
-            let schedule = Arc::new(schedule.zeroing(Site::block(layer, hook)));
+            let schedule = Arc::new(schedule.zeroing(Sublayer::of(candidate).output()));
             branches.push(engine.branch_at(&base, schedule, candidate, 0)?);
         }
         let output = engine.branches(&base, branches, logits)?.run(cancelled)?;
@@ -108,7 +102,7 @@ pub fn ablate(
                 .zip(&base_log_p)
                 .map(|(row, base)| metric::kl(base, &metric::log_softmax(row)))
                 .collect();
-            let Sublayer { layer, part } = sublayer(candidate);
+            let Sublayer { layer, part } = Sublayer::of(candidate);
             let last = rows.last().and_then(|row| row.get(answer as usize));
             sublayers.push(LeftOut {
                 layer,
@@ -130,8 +124,4 @@ pub fn ablate(
         flops_unembedding_full: per_row * (2 * layers * per_branch) as u64,
         seconds: begin.elapsed().as_secs_f64(),
     })
-}
-
-fn sublayer(number: usize) -> Sublayer {
-    Sublayer { layer: number / 2, part: if number.is_multiple_of(2) { Part::Attn } else { Part::Ffn } }
 }

@@ -37,14 +37,8 @@ impl OracleRun {
         let tree = RouteTree::new(engine, &ask.plan, tokens, &ask.lanes, cancelled)?;
         let shown = view::tokens(engine, tokens);
         let [_, all] = tree.progress();
-        let empty = || vec![Vec::new(); all];
         Ok(Self {
-            table: LossTable {
-                lanes: ask.lanes.clone(),
-                layers: engine.model.spec.n_layers(),
-                loss: empty(),
-                wrong: empty(),
-            },
+            table: LossTable::empty(&ask.lanes, engine.model.spec.n_layers(), all),
             best: vec![(f32::INFINITY, 0); tree.scored().len()],
             small: engine::small_label(engine, None),
             tree,
@@ -77,10 +71,7 @@ impl OracleRun {
                     }
                 }
             }
-            let slots = (self.table.loss.get_mut(pattern), self.table.wrong.get_mut(pattern));
-            if let (Some(loss), Some(wrong)) = slots {
-                (*loss, *wrong) = (done.loss, done.wrong);
-            }
+            self.table.put(pattern, done.loss, done.wrong);
         }
         Ok(())
     }

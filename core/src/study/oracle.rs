@@ -61,6 +61,19 @@ pub fn patterns(lanes: usize, layers: usize) -> Option<usize> {
 }
 
 impl LossTable {
+    /// A table of `patterns` patterns, none of them known yet.
+    pub fn empty(lanes: &[Lane], layers: usize, patterns: usize) -> Self {
+        let empty = || vec![Vec::new(); patterns];
+        Self { lanes: lanes.to_vec(), layers, loss: empty(), wrong: empty() }
+    }
+
+    /// Put down a pattern's losses, and those of wrong targets.
+    pub fn put(&mut self, pattern: usize, loss: Vec<f32>, wrong: Vec<f32>) {
+        if let (Some(own), Some(own_wrong)) = (self.loss.get_mut(pattern), self.wrong.get_mut(pattern)) {
+            (*own, *own_wrong) = (loss, wrong);
+        }
+    }
+
     /// The lane of a layer in a pattern.
     pub fn lane(&self, pattern: usize, layer: usize) -> Lane {
         self.lanes.get(self.digit(pattern, layer)).copied().unwrap_or(Lane::Big)

@@ -20,7 +20,6 @@ use crate::metric::{self, Distance};
 use crate::model::{Ask, Branch, Input, Logits, Pass, Work};
 use crate::plan::schedule::Schedule;
 use crate::plan::{Part, Sublayer};
-use crate::site::{Hook, Site};
 
 /// Sums that differ by less than this part of them are ties, broken by name.
 const TIE: f64 = 1e-6;
@@ -140,12 +139,12 @@ pub fn prune(
         pruner.remove(best, cancelled)?;
         let tokens = (ask.samples.len() * len) as f64;
         let candidate = |found: &Found| Candidate {
-            sublayer: sublayer(found.candidate),
+            sublayer: Sublayer::of(found.candidate),
             distance: found.sum / tokens,
             at_least: found.seen < ask.samples.len(),
         };
         let candidates: Vec<Candidate> = found.iter().map(candidate).collect();
-        let removed = sublayer(best);
+        let removed = Sublayer::of(best);
         let distance =
             candidates.iter().find(|one| one.sublayer == removed).map_or(f64::NAN, |one| one.distance);
         let step = Removal { removed, distance, candidates };
@@ -244,13 +243,9 @@ fn past(sum: f64) -> f64 {
     sum * (1.0 + TIE)
 }
 
-fn sublayer(number: usize) -> Sublayer {
-    Sublayer { layer: number / 2, part: if number.is_multiple_of(2) { Part::Attn } else { Part::Ffn } }
-}
-
 /// As FinerCut's code sorts them: the names of Llama's modules.
 fn name(candidate: usize) -> String {
-    let Sublayer { layer, part } = sublayer(candidate);
+    let Sublayer { layer, part } = Sublayer::of(candidate);
     match part {
         Part::Attn => format!("layers.{layer}.self_attn"),
         Part::Ffn => format!("layers.{layer}.mlp"),
@@ -325,12 +320,7 @@ impl<'a> Pruner<'a> {
 
     /// Without what is removed and a candidate.
     fn without(&self, candidate: usize) -> Arc<Schedule> {
-        let Sublayer { layer, part } = sublayer(candidate);
-        let hook = match part {
-            Part::Attn => Hook::AttnOut,
-            Part::Ffn => Hook::MlpOut,
-        };
-        Arc::new(self.schedule.zeroing(Site::block(layer, hook)))
+        Arc::new(self.schedule.zeroing(Sublayer::of(candidate).output()))
     }
 
     /// How far each candidate takes the output from the original.

@@ -312,19 +312,13 @@ pub fn every_route(
     }
     let begin = Instant::now();
     let mut tree = RouteTree::new(engine, plan, tokens, lanes, cancelled)?;
-    let empty = || vec![Vec::new(); tree.progress()[1]];
-    let (loss, wrong) = (empty(), empty());
-    let mut table = LossTable { lanes: lanes.to_vec(), layers: tree.layers, loss, wrong };
+    let mut table = LossTable::empty(lanes, tree.layers, tree.progress()[1]);
     while !tree.is_done() {
         if cancelled() {
             return Err(Error::Cancelled);
         }
         for done in tree.step(engine)? {
-            if let (Some(loss), Some(wrong)) =
-                (table.loss.get_mut(done.pattern), table.wrong.get_mut(done.pattern))
-            {
-                (*loss, *wrong) = (done.loss, done.wrong);
-            }
+            table.put(done.pattern, done.loss, done.wrong);
         }
         progress(tree.progress());
     }
