@@ -69,6 +69,14 @@ pub enum Hook {
     Ln2Scale,
     /// x / scale, before weight and bias.
     Ln2Normalized,
+    /// Experts: the router's logits.
+    RouterLogits,
+    /// Experts: scores of all of them before the choice.
+    ExpertWeights,
+    /// Experts: gate weights as they are used, 0 for those not chosen.
+    ExpertGates,
+    /// Experts: norms of the outputs of those chosen, before the gate weight; 0 for the others. Measured, not used.
+    ExpertNorms,
     /// Before the activation (gated: the gate).
     MlpPre,
     /// Gated FFNs: the up projection.
@@ -102,6 +110,8 @@ pub enum Shape {
     Square,
     /// `[T, d_mlp]`
     Mlp,
+    /// `[T, n_experts]`
+    Experts,
 }
 
 impl fmt::Display for Shape {
@@ -113,13 +123,14 @@ impl fmt::Display for Shape {
             Self::KvHeads => "[T, n_kv_heads, d_head]",
             Self::Square => "[n_heads, T, T]",
             Self::Mlp => "[T, d_mlp]",
+            Self::Experts => "[T, n_experts]",
         })
     }
 }
 
 impl Hook {
     /// All hooks in the order of the pass.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 29] = [
         Self::ResidPre,
         Self::Ln1Scale,
         Self::Ln1Normalized,
@@ -137,6 +148,10 @@ impl Hook {
         Self::ResidMid,
         Self::Ln2Scale,
         Self::Ln2Normalized,
+        Self::RouterLogits,
+        Self::ExpertWeights,
+        Self::ExpertGates,
+        Self::ExpertNorms,
         Self::MlpPre,
         Self::MlpPreLinear,
         Self::MlpGatePost,
@@ -167,6 +182,10 @@ impl Hook {
             Self::ResidMid => "hook_resid_mid",
             Self::Ln2Scale => "ln2.hook_scale",
             Self::Ln2Normalized => "ln2.hook_normalized",
+            Self::RouterLogits => "mlp.hook_router_logits",
+            Self::ExpertWeights => "mlp.hook_expert_weights",
+            Self::ExpertGates => "mlp.hook_expert_gates",
+            Self::ExpertNorms => "mlp.hook_expert_norms",
             Self::MlpPre => "mlp.hook_pre",
             Self::MlpPreLinear => "mlp.hook_pre_linear",
             Self::MlpGatePost => "mlp.hook_gate_post",
@@ -199,6 +218,9 @@ impl Hook {
             Self::K | Self::V | Self::RotK => Shape::KvHeads,
             Self::AttnScores | Self::Pattern => Shape::Square,
             Self::MlpPre | Self::MlpPreLinear | Self::MlpGatePost | Self::MlpPost => Shape::Mlp,
+            Self::RouterLogits | Self::ExpertWeights | Self::ExpertGates | Self::ExpertNorms => {
+                Shape::Experts
+            }
             _ => Shape::Model,
         }
     }
@@ -213,7 +235,11 @@ impl Hook {
             Self::Ln2PostScale | Self::Ln2PostNormalized => layer.ln2_post.is_some(),
             Self::RotQ | Self::RotK => layer.attn.rope.is_some(),
             Self::ResidMid => layer.residual != Residual::Parallel,
-            Self::MlpPreLinear | Self::MlpGatePost => layer.ffn.gated,
+            Self::RouterLogits | Self::ExpertWeights | Self::ExpertGates | Self::ExpertNorms => {
+                layer.experts.is_some()
+            }
+            Self::MlpPre | Self::MlpPost => layer.experts.is_none(),
+            Self::MlpPreLinear | Self::MlpGatePost => layer.ffn.gated && layer.experts.is_none(),
             _ => true,
         }
     }
@@ -266,6 +292,7 @@ impl Site {
             (Shape::KvHeads, Some(layer)) => layer.attn.kv_heads * layer.attn.d_head,
             (Shape::Square, Some(layer)) => layer.attn.heads * tokens,
             (Shape::Mlp, Some(layer)) => layer.ffn.d_mlp,
+            (Shape::Experts, Some(layer)) => layer.experts.map_or(0, |experts| experts.count),
             (Shape::Scalar, _) => 1,
             _ => spec.d_model,
         };

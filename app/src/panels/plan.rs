@@ -137,6 +137,7 @@ fn past_the_prompt(change: &Change) -> String {
                 format!("next tokens: not big in {next} layers")
             };
         }
+        Change::Experts(change) => &change.positions,
         Change::Threshold(change) => &change.positions,
         Change::Skip(change) => &change.positions,
         Change::Corrupt(change) => &change.positions,

@@ -59,8 +59,7 @@ impl Engine {
     pub fn rows_at_once(&self) -> usize {
         let widest = self.model.spec.layers.iter().map(|layer| {
             let attn = 2 * (layer.attn.heads + layer.attn.kv_heads) * layer.attn.d_head;
-            let ffn = (2 + usize::from(layer.ffn.gated)) * layer.ffn.d_mlp;
-            self.model.spec.d_model * attn.max(ffn)
+            self.model.spec.d_model * attn.max(layer.ffn_width())
         });
         (SUBLAYER / widest.max().unwrap_or(1).max(1)).clamp(16, 2048)
     }

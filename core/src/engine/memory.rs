@@ -25,7 +25,9 @@ impl<'a> RunSize<'a> {
             let (heads, kv_heads) = (attn.heads * attn.d_head, attn.kv_heads * attn.d_head);
             // Queries, keys and values; then what they are copied into, or what comes out of them.
             let attention = heads + 2 * kv_heads + heads.max(2 * kv_heads);
-            let ffn = (2 + usize::from(layer.ffn.gated)) * layer.ffn.d_mlp;
+            // What experts put out waits until all of them are done.
+            let outputs = layer.experts.map_or(0, |experts| 2 * experts.top_k * d_model);
+            let ffn = layer.ffn_width() + outputs;
             // The stream, what is read of it, and what is added to it.
             (3 * d_model + attention.max(ffn)) as u64
         });

@@ -31,6 +31,9 @@ pub fn label(engine: &Engine, sample: Option<&Path>) -> String {
     if engine.model.spec.is_duo() {
         return "the checkpoint's own small FFN".into();
     }
+    if engine.model.spec.has_experts() {
+        return "none: the FFNs of this checkpoint are experts".into();
+    }
     let text = match sample {
         _ if engine.tokenizer.is_none() => "seeded random ids".into(),
         Some(path) => path.display().to_string(),
@@ -45,6 +48,11 @@ pub fn label(engine: &Engine, sample: Option<&Path>) -> String {
 /// A small FFN per layer.
 pub(super) fn compute(engine: &Engine, sample: Option<&Path>, cancelled: Cancelled) -> Result<Vec<Ffn>> {
     let spec = std::sync::Arc::clone(&engine.model.spec);
+    if spec.has_experts() {
+        return Err(Error::Plan(
+            "this checkpoint has experts, and no small FFN beside them: route to skip_ffn, or change its experts".into(),
+        ));
+    }
     let tokens = tokens(engine, sample)?;
     let sites: BTreeSet<Site> = (0..spec.n_layers()).map(|layer| Site::block(layer, Hook::MlpPost)).collect();
     let mut sums: Vec<Vec<f64>> = spec.layers.iter().map(|layer| vec![0.0; layer.ffn.d_mlp]).collect();
@@ -72,14 +80,15 @@ pub(super) fn compute(engine: &Engine, sample: Option<&Path>, cancelled: Cancell
         }
     }
     let choose = |(layer, sums): (&crate::model::weights::LayerWeights, Vec<f64>)| {
-        let norms: Vec<f32> = layer.ffn.down.matrix.tensor()?.sqr()?.sum(0)?.sqrt()?.to_vec1()?;
+        let ffn = layer.dense().ok_or_else(|| Error::Internal("a surrogate of experts".into()))?;
+        let norms: Vec<f32> = ffn.down.matrix.tensor()?.sqr()?.sum(0)?.sqrt()?.to_vec1()?;
         let score: Vec<f32> =
             sums.iter().zip(&norms).map(|(sum, norm)| (*sum * f64::from(*norm)) as f32).collect();
         let count = (score.len() / SHARE).max(1);
         let mut neurons: Vec<u32> =
             metric::top_k(&score, count).into_iter().map(|(index, _)| index).collect();
         neurons.sort_unstable();
-        layer.ffn.select(&neurons)?.packed()
+        ffn.select(&neurons)?.packed()
     };
     engine.model.weights.layers.iter().zip(sums).map(choose).collect()
 }

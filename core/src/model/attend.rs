@@ -343,7 +343,7 @@ fn attend(spans: &[Span], masked: &Masked, q: &Tensor, keep: Keep) -> candle_cor
         let width = end.max(1);
         let mut weights = vec![0.0; rows.len() * end];
         span.score(arch, (head, heads), &q, weights.chunks_exact_mut(width).collect());
-        arch.dispatch(Weigh { masked, rows, weights: &mut weights, width, kept: kept_scores, keys });
+        arch.dispatch(Weigh { masked, head, rows, weights: &mut weights, width, kept: kept_scores, keys });
         for (kept, weights) in kept_pattern.chunks_mut(keys.max(1)).zip(weights.chunks(width)) {
             kept.iter_mut().zip(weights).for_each(|(kept, weight)| *kept = *weight);
         }
@@ -363,6 +363,7 @@ fn attend(spans: &[Span], masked: &Masked, q: &Tensor, keep: Keep) -> candle_cor
 /// Raw scores to weights, row by row. A struct, not a closure: see [`super::fused::jsd`].
 struct Weigh<'a> {
     masked: &'a Masked,
+    head: usize,
     rows: Range<usize>,
     weights: &'a mut [f32],
     width: usize,
@@ -381,7 +382,7 @@ impl WithSimd for Weigh<'_> {
             self.masked.fill(row, raw, kept);
         }
         for (row, weights) in self.rows.zip(self.weights.chunks_exact_mut(self.width)) {
-            self.masked.weigh(row, weights);
+            self.masked.weigh(self.head, row, weights);
         }
     }
 }

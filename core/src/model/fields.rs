@@ -67,6 +67,7 @@ pub const IRRELEVANT: &[&str] = &[
     "num_return_sequences",
     "output_attentions",
     "output_hidden_states",
+    "output_router_logits",
     "output_scores",
     "pad_token_id",
     "prefix",
@@ -81,6 +82,8 @@ pub const IRRELEVANT: &[&str] = &[
     "residual_dropout",
     "return_dict",
     "return_dict_in_generate",
+    "router_aux_loss_coef",
+    "router_jitter_noise",
     "sep_token_id",
     "sluice",
     "suppress_tokens",
@@ -118,6 +121,8 @@ const MAX_COUNT: usize = 1 << 24;
 const MAX_CONTEXT: usize = 1 << 31;
 /// Most blocks.
 pub const MAX_LAYERS: usize = 1 << 12;
+/// Most experts of a block.
+pub const MAX_EXPERTS: usize = 1 << 12;
 /// Most heads.
 pub const MAX_HEADS: usize = 1 << 14;
 
@@ -275,6 +280,14 @@ impl<'a> Fields<'a> {
             Some(list) if list.iter().all(|x| x.is_finite() && *x > 0.0) => Ok(Some(list)),
             _ => Err(self.bad(name, "must be a list of numbers above 0")),
         }
+    }
+
+    /// A list of whole numbers.
+    pub fn wholes(&self, name: &str) -> Result<Option<Vec<usize>>> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        let whole = |value: &Value| value.as_u64().and_then(|x| usize::try_from(x).ok());
+        let list = value.as_array().and_then(|list| list.iter().map(whole).collect());
+        list.map(Some).ok_or_else(|| self.bad(name, "must be a list of whole numbers"))
     }
 
     /// A list of strings.

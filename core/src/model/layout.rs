@@ -3,7 +3,7 @@
 //! One list serves loading, random initialisation, saving, parameter counts and memory estimates.
 
 use super::vision::{self, VisionRole};
-use super::{LayerSpec, NormSpec, QkNormOver, Spec};
+use super::{ExpertsSpec, FfnSpec, LayerSpec, NormSpec, QkNormOver, Spec};
 
 /// Tensor names of a family. Names inside a block are relative to [`Layout::block`].
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +36,10 @@ pub struct Layout {
     pub ffn_in: FfnIn,
     /// Out of the FFN.
     pub down: &'static str,
+    /// Experts in place of an FFN.
+    pub experts: ExpertsAt,
+    /// Scores of the key that is not there.
+    pub sinks: &'static str,
     /// Norm before the unembedding.
     pub ln_final: &'static str,
     /// Unembedding, with no prefix.
@@ -70,6 +74,40 @@ pub enum FfnIn {
     GatedStacked(&'static str),
 }
 
+/// Where a block of experts is stored.
+#[derive(Clone, Copy, Debug)]
+pub struct ExpertsAt {
+    /// The router.
+    pub router: &'static str,
+    /// What is added to the scores for the choice; the whole name.
+    pub correction: &'static str,
+    /// The experts.
+    pub each: EachExpert,
+    /// The shared expert's gate, up and down.
+    pub shared: [&'static str; 3],
+    /// What the shared expert's output is multiplied by.
+    pub shared_gate: &'static str,
+}
+
+/// How experts are stored.
+#[derive(Clone, Copy, Debug)]
+pub enum EachExpert {
+    /// One by one: what stands before the number, and gate, up and down behind it.
+    Single(&'static str, [&'static str; 3]),
+    /// In one tensor `[experts, d, 2 d_mlp]`, gate and up alternating, and one `[experts, d_mlp, d]`; whole names
+    /// (gpt-oss).
+    Stacked([&'static str; 2]),
+}
+
+/// Experts as the Qwen families name them.
+pub const EXPERTS: ExpertsAt = ExpertsAt {
+    router: "mlp.gate",
+    correction: "mlp.gate.e_score_correction_bias",
+    each: EachExpert::Single("mlp.experts", ["gate_proj", "up_proj", "down_proj"]),
+    shared: ["mlp.shared_expert.gate_proj", "mlp.shared_expert.up_proj", "mlp.shared_expert.down_proj"],
+    shared_gate: "mlp.shared_expert_gate",
+};
+
 /// Names of a plain Llama; other families change a few.
 pub const LLAMA: Layout = Layout {
     prefix: "model.",
@@ -86,6 +124,8 @@ pub const LLAMA: Layout = Layout {
     qk_norm: ["self_attn.q_norm", "self_attn.k_norm"],
     ffn_in: FfnIn::Gated(["mlp.gate_proj", "mlp.up_proj"]),
     down: "mlp.down_proj",
+    experts: EXPERTS,
+    sinks: "self_attn.sinks",
     ln_final: "norm",
     unembed: "lm_head",
     transposed: false,
@@ -144,6 +184,20 @@ pub enum Role {
     SmallGate,
     SmallUp,
     SmallDown,
+    ExpertRouter,
+    ExpertCorrection,
+    ExpertGate(usize),
+    ExpertUp(usize),
+    ExpertDown(usize),
+    /// All experts in one tensor.
+    ExpertsGateUp,
+    ExpertsDown,
+    SharedGate,
+    SharedUp,
+    SharedDown,
+    /// What the shared expert's output is multiplied by.
+    SharedShare,
+    Sinks,
     LnFinal,
     Unembed,
     /// Image tower and projector.
@@ -238,6 +292,12 @@ impl Declarer<'_> {
         self.list.push(Decl { slot: Slot { layer: self.layer, role, part }, name, prefixed, shape });
     }
 
+    /// A tensor of a block whose name ends with itself.
+    fn whole(&mut self, role: Role, part: WeightPart, name: &str, shape: Vec<usize>) {
+        let name = format!("{}.{}.{name}", self.layout.block, self.layer.unwrap_or(0));
+        self.list.push(Decl { slot: Slot { layer: self.layer, role, part }, name, prefixed: true, shape });
+    }
+
     fn weight(&mut self, role: Role, name: &str, shape: Vec<usize>) {
         self.push(role, WeightPart::Weight, name, true, shape);
     }
@@ -302,11 +362,26 @@ impl Declarer<'_> {
                 }
             }
         }
+        if attn.sinks {
+            self.whole(Role::Sinks, WeightPart::Bias, layout.sinks, vec![attn.heads]);
+        }
         self.linear(Role::Out, layout.out, d, q, attn.out_bias);
         self.norm(Role::Ln1Post, layout.ln1_post, layer.ln1_post, d);
         self.norm(Role::Ln2, layout.ln2, layer.ln2, d);
-        let ffn = &layer.ffn;
-        match layout.ffn_in {
+        match &layer.experts {
+            Some(experts) => self.experts(d, &layer.ffn, experts),
+            None => self.ffn(d, &layer.ffn),
+        }
+        self.norm(Role::Ln2Post, layout.ln2_post, layer.ln2_post, d);
+        if let Some(small) = layer.small {
+            self.linear(Role::SmallGate, "mlp_small.gate_proj", small.d_mlp, d, small.in_bias);
+            self.linear(Role::SmallUp, "mlp_small.up_proj", small.d_mlp, d, small.in_bias);
+            self.linear(Role::SmallDown, "mlp_small.down_proj", d, small.d_mlp, small.out_bias);
+        }
+    }
+
+    fn ffn(&mut self, d: usize, ffn: &FfnSpec) {
+        match self.layout.ffn_in {
             FfnIn::Up(up) => self.linear(Role::Up, up, ffn.d_mlp, d, ffn.in_bias),
             FfnIn::Gated([gate, up]) => {
                 self.linear(Role::Gate, gate, ffn.d_mlp, d, ffn.in_bias);
@@ -314,12 +389,46 @@ impl Declarer<'_> {
             }
             FfnIn::GatedStacked(name) => self.linear(Role::GateUp, name, 2 * ffn.d_mlp, d, ffn.in_bias),
         }
-        self.linear(Role::Down, layout.down, d, ffn.d_mlp, ffn.out_bias);
-        self.norm(Role::Ln2Post, layout.ln2_post, layer.ln2_post, d);
-        if let Some(small) = layer.small {
-            self.linear(Role::SmallGate, "mlp_small.gate_proj", small.d_mlp, d, small.in_bias);
-            self.linear(Role::SmallUp, "mlp_small.up_proj", small.d_mlp, d, small.in_bias);
-            self.linear(Role::SmallDown, "mlp_small.down_proj", d, small.d_mlp, small.out_bias);
+        self.linear(Role::Down, self.layout.down, d, ffn.d_mlp, ffn.out_bias);
+    }
+
+    fn experts(&mut self, d: usize, ffn: &FfnSpec, experts: &ExpertsSpec) {
+        let at = self.layout.experts;
+        let (count, width) = (experts.count, ffn.d_mlp);
+        self.linear(Role::ExpertRouter, at.router, count, d, experts.router_bias);
+        if experts.correction {
+            self.whole(Role::ExpertCorrection, WeightPart::Bias, at.correction, vec![count]);
+        }
+        match at.each {
+            EachExpert::Single(prefix, [gate, up, down]) => {
+                for expert in 0..count {
+                    let name = |part: &str| format!("{prefix}.{expert}.{part}");
+                    self.linear(Role::ExpertGate(expert), &name(gate), width, d, ffn.in_bias);
+                    self.linear(Role::ExpertUp(expert), &name(up), width, d, ffn.in_bias);
+                    self.linear(Role::ExpertDown(expert), &name(down), d, width, ffn.out_bias);
+                }
+            }
+            EachExpert::Stacked([gate_up, down]) => {
+                let both = [
+                    (Role::ExpertsGateUp, gate_up, d, 2 * width, ffn.in_bias),
+                    (Role::ExpertsDown, down, width, d, ffn.out_bias),
+                ];
+                for (role, name, input, output, bias) in both {
+                    self.whole(role, WeightPart::Weight, name, vec![count, input, output]);
+                    if bias {
+                        self.whole(role, WeightPart::Bias, &format!("{name}_bias"), vec![count, output]);
+                    }
+                }
+            }
+        }
+        if let Some(shared) = experts.shared {
+            let [gate, up, down] = at.shared;
+            self.linear(Role::SharedGate, gate, shared.d_mlp, d, false);
+            self.linear(Role::SharedUp, up, shared.d_mlp, d, false);
+            self.linear(Role::SharedDown, down, d, shared.d_mlp, false);
+            if shared.gated {
+                self.linear(Role::SharedShare, at.shared_gate, 1, d, false);
+            }
         }
     }
 }

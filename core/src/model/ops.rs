@@ -62,7 +62,7 @@ pub fn activate(x: &Tensor, act: Activation) -> Result<Tensor> {
 }
 
 /// 1 / (1 + e^-x)
-fn sigmoid(x: &Tensor) -> Result<Tensor> {
+pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
     Ok((x.neg()?.exp()? + 1.0)?.recip()?)
 }
 

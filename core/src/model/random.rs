@@ -34,7 +34,10 @@ pub fn initial(decl: &Decl, spec: &Spec, seed: u64, stream: u64) -> Result<Tenso
     if decl.slot.part == WeightPart::Bias {
         return weights::constant(&decl.shape, 0.0);
     }
-    let residual = matches!(decl.slot.role, Role::Out | Role::Down | Role::SmallDown);
+    let residual = matches!(
+        decl.slot.role,
+        Role::Out | Role::Down | Role::SmallDown | Role::ExpertDown(_) | Role::ExpertsDown | Role::SharedDown
+    );
     let std = if residual { 0.02 / (2.0 * spec.n_layers() as f32).sqrt() } else { 0.02 };
     let values: Vec<f32> = (0..decl.len()).map(|i| std * rng::normal(seed, stream, i)).collect();
     Ok(Tensor::from_vec(values, decl.shape.as_slice(), &Device::Cpu)?)

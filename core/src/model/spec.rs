@@ -102,10 +102,65 @@ pub struct LayerSpec {
     pub ln2_post: Option<NormSpec>,
     /// Attention.
     pub attn: AttnSpec,
-    /// The FFN; the big one of a Duo model.
+    /// The FFN; the big one of a Duo model; one expert of a block of experts.
     pub ffn: FfnSpec,
     /// The small FFN beside it, of a Duo model.
     pub small: Option<FfnSpec>,
+    /// Experts in place of one FFN.
+    pub experts: Option<ExpertsSpec>,
+}
+
+/// A mixture of experts: a router scores all of them for each token, the best few are computed, and their outputs are
+/// added up with gate weights.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ExpertsSpec {
+    /// How many there are, shared ones apart.
+    pub count: usize,
+    /// How many a token goes through.
+    pub top_k: usize,
+    /// Router logits to scores.
+    pub score: Score,
+    /// Gate weights of the chosen are divided by their sum.
+    pub renormalise: bool,
+    /// Factor on the gate weights (DeepSeek: `routed_scaling_factor`).
+    pub scale: f32,
+    /// The router has a bias.
+    pub router_bias: bool,
+    /// A stored number per expert is added to the score for the choice, not for the gate weight (DeepSeek-V3).
+    pub correction: bool,
+    /// Experts are chosen from the best of these groups only: groups, and how many are open. (1, 1) = no groups.
+    pub groups: (usize, usize),
+    /// An FFN that every token goes through beside its experts.
+    pub shared: Option<SharedSpec>,
+    /// Bounds inside the gated product.
+    pub clamp: Option<Clamp>,
+}
+
+/// Router logits to scores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Score {
+    /// Softmax over all experts.
+    Softmax,
+    /// Sigmoid of each.
+    Sigmoid,
+}
+
+/// The shared expert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SharedSpec {
+    /// Inner width.
+    pub d_mlp: usize,
+    /// Its output is multiplied by the sigmoid of a linear map of the token (Qwen2-MoE).
+    pub gated: bool,
+}
+
+/// gpt-oss: (clamp(up) + 1) * g sigmoid(alpha g) with g = min(gate, limit), up between -limit and limit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Clamp {
+    /// Slope of the sigmoid.
+    pub alpha: f32,
+    /// Bound.
+    pub limit: f32,
 }
 
 /// A normalisation.
@@ -167,6 +222,9 @@ pub struct AttnSpec {
     pub window: Option<usize>,
     /// scores = cap * tanh(scores / cap), before the mask.
     pub soft_cap: Option<f32>,
+    /// Each head has a learned score of a key that is not there: it takes its share of the softmax and adds nothing
+    /// (gpt-oss).
+    pub sinks: bool,
 }
 
 /// Norm of queries and keys.
@@ -303,8 +361,27 @@ impl Spec {
         self.routers.get(index).ok_or_else(|| Error::Internal(format!("no router {index}")))
     }
 
+    /// Whether any block has experts.
+    pub fn has_experts(&self) -> bool {
+        self.layers.iter().any(|layer| layer.experts.is_some())
+    }
+
     /// Whether every block has a small FFN of its own.
     pub fn is_duo(&self) -> bool {
         self.layers.iter().all(|layer| layer.small.is_some())
+    }
+}
+
+impl LayerSpec {
+    /// Values inside the FFN that one row takes, experts and shared ones together.
+    pub fn ffn_width(&self) -> usize {
+        let one = (2 + usize::from(self.ffn.gated)) * self.ffn.d_mlp;
+        match self.experts {
+            None => one,
+            Some(experts) => {
+                let shared = experts.shared.map_or(0, |shared| 3 * shared.d_mlp);
+                experts.top_k * one + shared
+            }
+        }
     }
 }

@@ -260,7 +260,8 @@ fn attention(
     };
     let raw = ops::attention_raw(&heads(q)?, &heads(k)?)?;
     let scale = 1.0 / (d_head as f32).sqrt();
-    let pattern = fused::pattern(&raw, &Masked { scale, cap: None, visible: Visible::clone(visible) })?;
+    let pattern =
+        fused::pattern(&raw, &Masked { scale, cap: None, visible: Visible::clone(visible), sinks: None })?;
     let mixed = ops::attention_mix(&pattern, &heads(v)?)?.reshape((rows, images, spec.width))?;
     layer.out.apply(&mixed.transpose(0, 1)?.contiguous()?.reshape((images * rows, spec.width))?)
 }

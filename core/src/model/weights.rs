@@ -6,9 +6,9 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 
 use super::fused::Packed;
-use super::layout::{FfnIn, Layout, Qkv, Role, Slot, WeightPart};
+use super::layout::{EachExpert, FfnIn, Layout, Qkv, Role, Slot, WeightPart};
 use super::vision::{self, VisionWeights};
-use super::{LayerSpec, NormSpec, QkNormOver, Spec, ops};
+use super::{ExpertsSpec, FfnSpec, LayerSpec, NormSpec, QkNormOver, Spec, ops};
 use crate::error::{Error, Result};
 
 /// All weights, f32.
@@ -55,12 +55,38 @@ pub struct LayerWeights {
     pub query_norm: NormWeights,
     /// Norm of keys.
     pub key_norm: NormWeights,
-    /// The FFN, the big one of a Duo model.
-    pub ffn: Ffn,
+    /// The FFN or the experts.
+    pub ffn: FfnWeights,
     /// The small FFN of a Duo model.
     pub small: Option<Ffn>,
     /// One `[lanes, d]` per entry of [`Spec::routers`].
     pub routers: Vec<Tensor>,
+    /// Scores of the key that is not there, one per head.
+    pub sinks: Option<Arc<[f32]>>,
+}
+
+/// What stands in a block's FFN sublayer.
+#[derive(Clone, Debug)]
+pub enum FfnWeights {
+    /// One FFN, the big one of a Duo model.
+    Dense(Ffn),
+    /// Experts.
+    Experts(Experts),
+}
+
+/// Weights of a block of experts.
+#[derive(Clone, Debug)]
+pub struct Experts {
+    /// `[experts, d]`
+    pub router: Linear,
+    /// Added to the scores for the choice, `[experts]`.
+    pub correction: Option<Vec<f32>>,
+    /// The experts.
+    pub each: Vec<Ffn>,
+    /// What every token goes through.
+    pub shared: Option<Ffn>,
+    /// Its share before the sigmoid, `[1, d]`.
+    pub shared_share: Option<Linear>,
 }
 
 /// A matrix `[out, in]`.
@@ -148,6 +174,10 @@ pub fn goes_packed(spec: &Spec, layout: &Layout, slot: Slot) -> bool {
             !layout.transposed
         }
         Role::SmallGate | Role::SmallUp | Role::SmallDown => !layout.transposed,
+        Role::ExpertRouter | Role::ExpertGate(_) | Role::ExpertUp(_) | Role::ExpertDown(_) => {
+            !layout.transposed
+        }
+        Role::SharedGate | Role::SharedUp | Role::SharedDown | Role::SharedShare => !layout.transposed,
         Role::Unembed => true,
         // One that is only looked up stays as it is.
         Role::Embed => spec.unembed.tied,
@@ -227,15 +257,9 @@ impl Taker {
             }
         };
         let (query_norm, key_norm) = self.qk_norms(spec)?;
-        let bias = spec.ffn.in_bias;
-        let (gate, up) = match layout.ffn_in {
-            FfnIn::Up(_) => (None, self.linear(Role::Up, bias)?),
-            FfnIn::Gated(_) => (Some(self.linear(Role::Gate, bias)?), self.linear(Role::Up, bias)?),
-            FfnIn::GatedStacked(_) => {
-                let fused = self.linear(Role::GateUp, bias)?;
-                let d_mlp = spec.ffn.d_mlp;
-                (Some(fused.rows(0, d_mlp)?), fused.rows(d_mlp, d_mlp)?)
-            }
+        let ffn = match &spec.experts {
+            Some(experts) => FfnWeights::Experts(self.experts(&spec.ffn, experts, layout)?),
+            None => FfnWeights::Dense(self.ffn(&spec.ffn, layout)?),
         };
         let small = match spec.small {
             Some(small) => Some(Ffn {
@@ -256,10 +280,88 @@ impl Taker {
             out: self.linear(Role::Out, attn.out_bias)?,
             query_norm,
             key_norm,
-            ffn: Ffn { gate, up, down: self.linear(Role::Down, spec.ffn.out_bias)? },
+            ffn,
             small,
             routers: (0..routers).map(|number| self.weight(Role::Router(number))).collect::<Result<_>>()?,
+            sinks: match attn.sinks {
+                true => Some(self.part(Role::Sinks, WeightPart::Bias)?.to_vec1::<f32>()?.into()),
+                false => None,
+            },
         })
+    }
+
+    fn ffn(&mut self, spec: &FfnSpec, layout: &Layout) -> Result<Ffn> {
+        let bias = spec.in_bias;
+        let (gate, up) = match layout.ffn_in {
+            FfnIn::Up(_) => (None, self.linear(Role::Up, bias)?),
+            FfnIn::Gated(_) => (Some(self.linear(Role::Gate, bias)?), self.linear(Role::Up, bias)?),
+            FfnIn::GatedStacked(_) => {
+                let fused = self.linear(Role::GateUp, bias)?;
+                (Some(fused.rows(0, spec.d_mlp)?), fused.rows(spec.d_mlp, spec.d_mlp)?)
+            }
+        };
+        Ok(Ffn { gate, up, down: self.linear(Role::Down, spec.out_bias)? })
+    }
+
+    fn experts(&mut self, ffn: &FfnSpec, experts: &ExpertsSpec, layout: &Layout) -> Result<Experts> {
+        let router = self.linear(Role::ExpertRouter, experts.router_bias)?;
+        let correction = match experts.correction {
+            true => Some(self.part(Role::ExpertCorrection, WeightPart::Bias)?.to_vec1()?),
+            false => None,
+        };
+        let each = match layout.experts.each {
+            EachExpert::Single(..) => (0..experts.count)
+                .map(|expert| {
+                    Ok(Ffn {
+                        gate: Some(self.linear(Role::ExpertGate(expert), ffn.in_bias)?),
+                        up: self.linear(Role::ExpertUp(expert), ffn.in_bias)?,
+                        down: self.linear(Role::ExpertDown(expert), ffn.out_bias)?,
+                    })
+                })
+                .collect::<Result<_>>()?,
+            EachExpert::Stacked(_) => self.stacked(ffn, experts.count)?,
+        };
+        let shared = match experts.shared {
+            Some(_) => Some(Ffn {
+                gate: Some(self.linear(Role::SharedGate, false)?),
+                up: self.linear(Role::SharedUp, false)?,
+                down: self.linear(Role::SharedDown, false)?,
+            }),
+            None => None,
+        };
+        let gated = experts.shared.is_some_and(|shared| shared.gated);
+        let shared_share = gated.then(|| self.linear(Role::SharedShare, false)).transpose()?;
+        Ok(Experts { router, correction, each, shared, shared_share })
+    }
+
+    /// Experts of one tensor `[experts, d, 2 d_mlp]` with gate and up alternating, and one `[experts, d_mlp, d]`.
+    fn stacked(&mut self, ffn: &FfnSpec, count: usize) -> Result<Vec<Ffn>> {
+        let mut both = |role: Role, bias: bool| -> Result<(Tensor, Option<Tensor>)> {
+            let bias = bias.then(|| self.part(role, WeightPart::Bias)).transpose()?;
+            Ok((self.weight(role)?, bias))
+        };
+        let (gate_up, gate_up_bias) = both(Role::ExpertsGateUp, ffn.in_bias)?;
+        let (down, down_bias) = both(Role::ExpertsDown, ffn.out_bias)?;
+        let of = |all: &Option<Tensor>, expert: usize| all.as_ref().map(|all| all.get(expert)).transpose();
+        let one = |expert: usize| -> Result<Ffn> {
+            let (_, d, _) = gate_up.dims3()?;
+            let matrix = gate_up.get(expert)?.reshape((d, ffn.d_mlp, 2))?;
+            let bias = of(&gate_up_bias, expert)?.map(|bias| bias.reshape((ffn.d_mlp, 2))).transpose()?;
+            let part = |part: usize| -> Result<Linear> {
+                let matrix = matrix.narrow(2, part, 1)?.squeeze(2)?.t()?.contiguous()?;
+                let bias = bias.as_ref().map(|bias| bias.narrow(1, part, 1)?.squeeze(1)?.contiguous());
+                Ok(Linear { matrix: Matrix::Plain(matrix), bias: bias.transpose()? })
+            };
+            Ok(Ffn {
+                gate: Some(part(0)?),
+                up: part(1)?,
+                down: Linear {
+                    matrix: Matrix::Plain(down.get(expert)?.t()?.contiguous()?),
+                    bias: of(&down_bias, expert)?,
+                },
+            })
+        };
+        (0..count).map(one).collect()
     }
 
     fn qk_norms(&mut self, spec: &LayerSpec) -> Result<(NormWeights, NormWeights)> {
@@ -355,14 +457,37 @@ impl Weights {
     }
 }
 
+impl Experts {
+    fn packed(self) -> Result<Self> {
+        Ok(Self {
+            router: self.router.packed()?,
+            correction: self.correction,
+            each: self.each.into_iter().map(Ffn::packed).collect::<Result<_>>()?,
+            shared: self.shared.map(Ffn::packed).transpose()?,
+            shared_share: self.shared_share.map(Linear::packed).transpose()?,
+        })
+    }
+}
+
 impl LayerWeights {
+    /// The block's one FFN, where it has one.
+    pub fn dense(&self) -> Option<&Ffn> {
+        match &self.ffn {
+            FfnWeights::Dense(ffn) => Some(ffn),
+            FfnWeights::Experts(_) => None,
+        }
+    }
+
     fn packed(self) -> Result<Self> {
         Ok(Self {
             query: self.query.packed()?,
             key: self.key.packed()?,
             value: self.value.packed()?,
             out: self.out.packed()?,
-            ffn: self.ffn.packed()?,
+            ffn: match self.ffn {
+                FfnWeights::Dense(ffn) => FfnWeights::Dense(ffn.packed()?),
+                FfnWeights::Experts(experts) => FfnWeights::Experts(experts.packed()?),
+            },
             small: self.small.map(Ffn::packed).transpose()?,
             ..self
         })

@@ -14,6 +14,7 @@ mod ablate;
 mod add;
 mod corrupt;
 mod edit;
+mod experts;
 mod iri;
 mod patch;
 mod positions;
@@ -26,6 +27,7 @@ mod threshold;
 pub use ablate::{Ablate, AblateTo};
 pub use add::Add;
 pub use corrupt::{Corrupt, Noise};
+pub use experts::Experts;
 pub use iri::{ATTN_LAMBDA, FFN_LAMBDA, Injected, Iri, SOURCES, TARGETS};
 pub use patch::Patch;
 pub use positions::Positions;
@@ -68,6 +70,8 @@ pub struct Item {
 pub enum Change {
     /// Send tokens through the big FFN, the small one, or past it.
     Route(Route),
+    /// Change which experts tokens go through.
+    Experts(Experts),
     /// Zero FFN activations under a threshold.
     Threshold(Threshold),
     /// Take out an attention or FFN sublayer.
@@ -185,18 +189,19 @@ impl Item {
 }
 
 impl Change {
-    /// Order of effects: routing, thresholds, sublayer removal, then corruption, patch, ablation and injection.
+    /// Order of effects: routing, experts, thresholds, sublayer removal, then corruption, patch, ablation and injection.
     pub fn rank(&self) -> u8 {
         match self {
             Self::Route(_) => 0,
-            Self::Threshold(_) => 1,
-            Self::Skip(_) => 2,
-            Self::Corrupt(_) => 3,
-            Self::Patch(_) => 4,
-            Self::Ablate(_) => 5,
-            Self::Scale(_) => 6,
-            Self::Add(_) => 7,
-            Self::Iri(_) => 8,
+            Self::Experts(_) => 1,
+            Self::Threshold(_) => 2,
+            Self::Skip(_) => 3,
+            Self::Corrupt(_) => 4,
+            Self::Patch(_) => 5,
+            Self::Ablate(_) => 6,
+            Self::Scale(_) => 7,
+            Self::Add(_) => 8,
+            Self::Iri(_) => 9,
         }
     }
 
@@ -204,6 +209,7 @@ impl Change {
     pub fn summary(&self) -> String {
         match self {
             Self::Route(change) => change.summary(),
+            Self::Experts(change) => change.summary(),
             Self::Threshold(change) => change.summary(),
             Self::Skip(change) => change.summary(),
             Self::Corrupt(change) => change.summary(),

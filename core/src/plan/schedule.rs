@@ -1,6 +1,6 @@
 //! A plan compiled for one prompt: per layer, which edits happen at which hook. The forward pass only looks up.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -29,6 +29,30 @@ pub struct Schedule {
     edits: HashMap<Site, Vec<Edit>>,
     layers: Vec<Option<Routing>>,
     small: Option<Arc<[Ffn]>>,
+    choices: BTreeMap<usize, Vec<Choice>>,
+}
+
+/// A rule about the experts of a block.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    rows: Rows,
+    /// How far the gate weights go from what they were.
+    pub strength: f32,
+    /// Cannot be chosen.
+    pub knock_out: Vec<usize>,
+    /// Always chosen.
+    pub force: Vec<usize>,
+    /// Experts per token.
+    pub k: Option<usize>,
+}
+
+impl Choice {
+    /// A rule for all rows.
+    #[cfg(test)]
+    pub fn new(knock_out: &[usize], force: &[usize], k: Option<usize>) -> Self {
+        let rows = Rows::Positions(Positions::All, 0);
+        Self { rows, strength: 1.0, knock_out: knock_out.into(), force: force.into(), k }
+    }
 }
 
 /// Routing of one layer: every map of the stack merged into one. Later maps win where they leave the big lane;
@@ -105,7 +129,7 @@ impl Schedule {
 
     /// Whether nothing is changed.
     pub fn is_empty(&self) -> bool {
-        self.edits.is_empty() && self.layers.is_empty()
+        self.edits.is_empty() && self.layers.is_empty() && self.choices.is_empty()
     }
 
     /// The first of the 2L sublayers that can compute something else than without a plan (2L = the unembedding); `None` =
@@ -118,8 +142,9 @@ impl Schedule {
         });
         let routed = self.layers.iter().enumerate().filter(|(_, routing)| routing.is_some());
         let routed = routed.map(|(layer, _)| Some(2 * layer + 1));
+        let chosen = self.choices.keys().map(|layer| Some(2 * layer + 1));
         // `None` is the least of options.
-        edited.chain(routed).min().unwrap_or(Some(2 * n_layers))
+        edited.chain(routed).chain(chosen).min().unwrap_or(Some(2 * n_layers))
     }
 
     /// The first of `len` positions whose row can be another than without a plan.
@@ -129,7 +154,8 @@ impl Schedule {
             let lane = |routing: &Routing| routing.route.lane(position, routing.prompt_len);
             self.layers.iter().flatten().any(|routing| lane(routing) != Lane::Big)
         };
-        (0..len).find(|&position| edited(position) || routed(position))
+        let chosen = |position| self.choices.values().flatten().any(|choice| choice.rows.contains(position));
+        (0..len).find(|&position| edited(position) || routed(position) || chosen(position))
     }
 
     /// Apply the edits of `site` to `x`, whose position axis holds `positions`.
@@ -165,6 +191,12 @@ impl Schedule {
         let lane = |&position: &usize| routing.route.lane(position, routing.prompt_len);
         let lanes: Vec<Lane> = positions.iter().map(lane).collect();
         lanes.iter().any(|&lane| lane != Lane::Big).then_some((lanes, routing.strength))
+    }
+
+    /// The rules about the experts of `layer` at a position, in their order.
+    pub fn choices(&self, layer: usize, position: usize) -> impl Iterator<Item = &Choice> {
+        let rules = self.choices.get(&layer).map(Vec::as_slice).unwrap_or_default();
+        rules.iter().filter(move |choice| choice.rows.contains(position))
     }
 
     /// The small FFN of `layer`.
@@ -215,6 +247,18 @@ impl Schedule {
         match &item.change {
             // Merged with the other maps before anything else.
             Change::Route(_) => {}
+            Change::Experts(experts) => {
+                for layer in experts.layers(spec)? {
+                    let choice = Choice {
+                        rows: at(&experts.positions),
+                        strength,
+                        knock_out: experts.knock_out.clone(),
+                        force: experts.force.clone(),
+                        k: experts.k,
+                    };
+                    self.choices.entry(layer).or_default().push(choice);
+                }
+            }
             Change::Threshold(threshold) => {
                 let one = threshold.layer.map(|layer| vec![layer]);
                 for index in one.unwrap_or_else(|| (0..spec.n_layers()).collect()) {
@@ -308,6 +352,11 @@ impl Schedule {
         if !Site::all(spec).contains(&site) {
             return Err(Error::Plan(format!("this model has no {site}")));
         }
+        if matches!(site, Site::Block { hook: Hook::ExpertNorms, .. }) {
+            return Err(Error::Plan(format!(
+                "{site} is measured, nothing reads it: change mlp.hook_expert_gates instead"
+            )));
+        }
         let width = unit_count(site, spec);
         if let Some(unit) = target.unit.filter(|&unit| unit >= width) {
             return Err(Error::Plan(format!(
@@ -374,6 +423,7 @@ fn unit_count(site: Site, spec: &Spec) -> usize {
         (Shape::Heads | Shape::Square, Some(layer)) => layer.attn.heads,
         (Shape::KvHeads, Some(layer)) => layer.attn.kv_heads,
         (Shape::Mlp, Some(layer)) => layer.ffn.d_mlp,
+        (Shape::Experts, Some(layer)) => layer.experts.map_or(1, |experts| experts.count),
         (Shape::Scalar, _) => 1,
         _ => spec.d_model,
     }
@@ -439,6 +489,6 @@ fn row(x: &Tensor, site: Site, position: Option<usize>) -> Result<Tensor> {
     Ok(x.get(position)?)
 }
 
-fn no_layer(layer: usize, spec: &Spec) -> Error {
+pub(super) fn no_layer(layer: usize, spec: &Spec) -> Error {
     Error::Plan(format!("this model has layers 0 to {}, not {layer}", spec.n_layers().saturating_sub(1)))
 }

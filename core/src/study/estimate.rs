@@ -59,7 +59,7 @@ fn graph(spec: &Spec, len: usize) -> u64 {
     let per_row = |layer: &crate::model::LayerSpec| {
         let (heads, kv_heads) =
             (layer.attn.heads * layer.attn.d_head, layer.attn.kv_heads * layer.attn.d_head);
-        10 * spec.d_model + 6 * heads + 6 * kv_heads + 4 * layer.ffn.d_mlp + 3 * layer.attn.heads * len
+        10 * spec.d_model + 6 * heads + 6 * kv_heads + 2 * layer.ffn_width() + 3 * layer.attn.heads * len
     };
     let kept: u64 = spec.layers.iter().map(|layer| (len * per_row(layer)) as u64).sum();
     let widest = spec.layers.iter().map(|layer| layer.ffn.d_mlp).max().unwrap_or(0).max(spec.vocab);

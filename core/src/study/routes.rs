@@ -94,9 +94,9 @@ impl RouteTree {
         let spec = &engine.model.spec;
         let rows = room(engine, len, lanes.len()) * lanes.len() * len;
         // Losses of all routes, streams that wait at every layer, the rows under way, and their logits with a copy.
-        let widest = spec.layers.iter().map(|layer| layer.ffn.d_mlp).max().unwrap_or(0);
+        let widest = spec.layers.iter().map(|layer| layer.ffn_width()).max().unwrap_or(0);
         let values = 2 * all * scored.len()
-            + rows * ((layers + 8) * spec.d_model + 3 * widest)
+            + rows * ((layers + 8) * spec.d_model + widest)
             + 2 * MOST_LOGITS.max(len * lanes.len() * spec.vocab);
         memory::check(&format!("{all} routes of {len} tokens"), 4 * values as u64)?;
         let (mut root, _) = engine.start(tokens, &schedule, Ask::default())?;

@@ -144,6 +144,10 @@ struct Here<'a> {
 }
 
 impl Here<'_> {
+    fn big(&self) -> Result<&Ffn> {
+        self.weights.dense().ok_or_else(|| Error::Internal("experts are not trained here".into()))
+    }
+
     fn small(&self) -> Result<&Ffn> {
         self.weights.small.as_ref().ok_or_else(|| Error::Internal("no small FFN".into()))
     }
@@ -152,7 +156,7 @@ impl Here<'_> {
     fn lane(&self, lane: Lane, rows: &Tensor) -> Result<Option<Tensor>> {
         let act = self.layer.ffn.act;
         match lane {
-            Lane::Big => plain_ffn(rows, &self.weights.ffn, act).map(Some),
+            Lane::Big => plain_ffn(rows, self.big()?, act).map(Some),
             Lane::Small => plain_ffn(rows, self.small()?, act).map(Some),
             Lane::SkipFfn | Lane::SkipLayer => Ok(None),
         }
@@ -241,7 +245,8 @@ fn attention(
     let q = stack(fused::rotate(&heads(&weights.query, spec.heads)?, rope)?, spec.heads)?;
     let k = stack(fused::rotate(&heads(&weights.key, spec.kv_heads)?, rope)?, spec.kv_heads)?;
     let v = stack(heads(&weights.value, spec.kv_heads)?, spec.kv_heads)?;
-    let masked = Masked { scale: spec.scale, cap: spec.soft_cap, visible: Visible::clone(visible) };
+    let masked =
+        Masked { scale: spec.scale, cap: spec.soft_cap, visible: Visible::clone(visible), sinks: None };
     let pattern = fused::pattern(&ops::attention_raw(&q, &k)?, &masked)?;
     let mixed = ops::attention_mix(&pattern, &v)?;
     let width = spec.heads * spec.d_head;

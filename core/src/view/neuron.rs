@@ -19,6 +19,11 @@ pub(super) fn compute(
     cancelled: Cancelled,
 ) -> Result<Neuron> {
     let (spec, weights) = engine.model.layer(layer)?;
+    let Some(ffn) = weights.dense() else {
+        return Err(Error::Input(format!(
+            "layer {layer} is made of experts: their neurons have no rows of their own"
+        )));
+    };
     if neuron >= spec.ffn.d_mlp {
         return Err(Error::Input(format!("layer {layer} has no neuron {neuron}")));
     }
@@ -34,7 +39,7 @@ pub(super) fn compute(
     ];
     let lines =
         Lines { x_name: "Token".into(), y_name: "activation".into(), x_labels: runs.labels(), series };
-    let direction = weights.ffn.down.matrix.column(neuron)?.unsqueeze(0)?;
+    let direction = ffn.down.matrix.column(neuron)?.unsqueeze(0)?;
     let scores: Vec<f32> = engine.model.direction_logits(&direction)?.flatten_all()?.to_vec1()?;
     let negated: Vec<f32> = scores.iter().map(|x| -x).collect();
     let list = |values: &[f32], sign: f32| {

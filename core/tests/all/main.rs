@@ -6,6 +6,7 @@
 mod bundled;
 mod checkpoints;
 mod configs;
+mod experts;
 mod fcct;
 mod fields;
 mod hostile;

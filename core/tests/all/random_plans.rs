@@ -13,7 +13,7 @@ use sluice_core::site::{Shape, Site};
 
 use crate::support::{bits, golden, open, run};
 
-/// Grouped queries, windows, parallel residuals, norms before and after, caps, rotary turns of all sorts, biases.
+/// Experts, sinks, grouped queries, windows, parallel residuals, norms before and after, caps, rotary turns of all sorts, biases.
 const MODELS: &[&str] = &[
     "gpt2",
     "gpt2-inverse-layer",
@@ -36,6 +36,12 @@ const MODELS: &[&str] = &[
     "stablelm-parallel",
     "starcoder2",
     "llava",
+    "mixtral",
+    "qwen2_moe",
+    "qwen3_moe",
+    "olmoe",
+    "dots1",
+    "gpt_oss",
 ];
 
 /// Numbers of one seed.
@@ -88,7 +94,7 @@ impl Draw {
         let (layer, at) = (self.below(layers), self.positions(len));
         let site = self.site(engine);
         let other: Vec<u32> = self.tokens(engine, len);
-        match self.below(10) {
+        match self.below(11) {
             0 => {
                 let part = self.pick(&["attn", "ffn"]);
                 format!(r#"{{"kind":"skip","layer":{layer},"part":"{part}","positions":{at}}}"#)
@@ -125,6 +131,16 @@ impl Draw {
                 format!(
                     r#"{{"kind":"add","site":"{site}","source":"base","from_position":{from},"scale":0.8,"keep_norm":{keep},"positions":{at}}}"#
                 )
+            }
+            9 => {
+                let experts = self.below(6);
+                let change = match self.below(3) {
+                    0 => format!(r#""knock_out":[{experts}]"#),
+                    1 => format!(r#""force":[{experts}]"#),
+                    _ => format!(r#""k":{}"#, 1 + experts),
+                };
+                let layer = if self.below(2) == 0 { format!(r#""layer":{layer},"#) } else { String::new() };
+                format!(r#"{{"kind":"experts",{layer}{change},"positions":{at}}}"#)
             }
             _ => {
                 let (attn, ffn) = (self.part(layers), self.part(layers));

@@ -15,12 +15,14 @@ import transformers
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoModelForImageTextToText
 
 HERE = pathlib.Path(__file__).parent / "configs"
-FAMILIES = ("gemma2 gemma3_text gpt2 gpt_neo gpt_neox llama llava mistral olmo2 opt phi phi3 qwen2 qwen3 "
-            "stablelm starcoder2").split()
+FAMILIES = ("dots1 gemma2 gemma3_text gpt2 gpt_neo gpt_neox gpt_oss llama llava mistral mixtral olmo2 olmoe opt phi phi3 "
+            "qwen2 qwen2_moe qwen3 qwen3_moe stablelm starcoder2").split()
+# What a class cannot be built without.
+REQUIRED = {"dots1": dict(n_routed_experts=128, num_experts_per_tok=6, n_shared_experts=2)}
 
 
 def fields(model_type):
-    config = CONFIG_MAPPING[model_type]()
+    config = CONFIG_MAPPING[model_type](**REQUIRED.get(model_type, {}))
     # Set by the library while it runs, never written to a file.
     defaults = {name: value for name, value in config.to_dict().items() if name != "transformers_version"}
     return {"defaults": defaults, "aliases": dict(config.attribute_map)}
@@ -33,7 +35,9 @@ def parameters(path):
         kind = AutoModelForImageTextToText if values["model_type"] == "llava" else AutoModelForCausalLM
         model = kind.from_config(config)
     model.tie_weights()
-    return sum(p.numel() for p in model.parameters())
+    # DeepSeek's corrections are stored like parameters.
+    stored = [b for name, b in model.named_buffers() if "correction" in name]
+    return sum(p.numel() for p in [*model.parameters(), *stored])
 
 
 if __name__ == "__main__":

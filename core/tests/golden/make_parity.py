@@ -37,6 +37,11 @@ LLAVA = dict(text_config=dict(LLAMA, model_type="llama"), image_token_index=3)
 GEMMA = dict(LLAMA, head_dim=16, query_pre_attn_scalar=24, sliding_window=6)
 
 
+EXPERTS = dict(LLAMA, moe_intermediate_size=20, num_experts=6, num_experts_per_tok=2)
+DOTS = dict(LLAMA, num_hidden_layers=3, head_dim=16, moe_intermediate_size=20, n_routed_experts=8, num_experts_per_tok=3,
+            n_shared_experts=2, first_k_dense_replace=1)
+
+
 def rope(kind, theta=10000.0, **more):
     return {"rope_parameters": {"rope_type": kind, "rope_theta": theta, **more}}
 
@@ -111,6 +116,16 @@ CASES = {
     "starcoder2": ("starcoder2", dict(LLAMA, sliding_window=6), {"old": True}),
     "starcoder2-no-bias": ("starcoder2", dict(LLAMA, use_bias=False, tie_word_embeddings=False), {}),
     "olmo2": ("olmo2", dict(LLAMA, attention_bias=False), {}),
+    "mixtral": ("mixtral", dict(LLAMA, num_local_experts=4, head_dim=12, sliding_window=6), {"old": True}),
+    "qwen2_moe": ("qwen2_moe", dict(EXPERTS, num_hidden_layers=3, shared_expert_intermediate_size=28,
+                                    mlp_only_layers=[1]), {}),
+    "qwen3_moe": ("qwen3_moe", dict(EXPERTS, num_hidden_layers=4, head_dim=16, norm_topk_prob=True, decoder_sparse_step=2,
+                                    num_experts_per_tok=3), {"old": True}),
+    "olmoe": ("olmoe", dict(LLAMA, num_experts=5, num_experts_per_tok=2, intermediate_size=20), {"old": True}),
+    "dots1": ("dots1", dict(DOTS, n_group=4, topk_group=2, norm_topk_prob=True, routed_scaling_factor=2.5), {}),
+    "dots1-one-group": ("dots1", dict(DOTS, sliding_window=5, max_window_layers=1), {}),
+    "gpt_oss": ("gpt_oss", dict(LLAMA, head_dim=12, num_local_experts=5, num_experts_per_tok=2, sliding_window=6,
+                                intermediate_size=20, swiglu_limit=1.5), {}),
     "stablelm": ("stablelm", dict(LLAMA, use_qkv_bias=True, **rope("default", partial_rotary_factor=0.25)), {"old": True}),
     "stablelm-parallel": ("stablelm", dict(LLAMA, use_parallel_residual=True, qk_layernorm=True,
                                            **rope("default", partial_rotary_factor=0.5)), {}),
@@ -119,7 +134,7 @@ CASES = {
 
 def randomise(model, generator):
     """Weights of a spread at which every term matters: norms off 1, biases off 0, attention off uniform."""
-    for name, p in model.named_parameters():
+    for name, p in [*model.named_parameters(), *((n, b) for n, b in model.named_buffers() if "correction" in n)]:
         noise = torch.randn(p.shape, generator=generator)
         if p.dim() == 1 and "norm" in name or "ln_" in name:
             scale = 0.3 * noise
@@ -128,6 +143,10 @@ def randomise(model, generator):
             p.data = 0.3 * noise
         elif "embed" in name or "wte" in name or "wpe" in name:
             p.data = 0.7 * noise
+        elif ".experts." in name and name.endswith("_bias"):
+            p.data = 0.3 * noise
+        elif p.dim() == 3 and ".experts." in name:  # [experts, out, in]; gpt-oss: [experts, in, out]
+            p.data = 1.3 * noise / p.shape[1 if model.config.model_type == "gpt_oss" else 2] ** 0.5
         else:
             fan_in = p.shape[0] if "c_" in name and "gpt2" in model.config.model_type else p[0].numel()
             p.data = 1.3 * noise / fan_in**0.5
@@ -290,6 +309,10 @@ class Recorder:
             self.out(b.self_attn_layer_norm, lambda o: self.put(f"{p}.hook_resid_mid", o))
 
         # FFN.
+        router = get(mlp, "gate", "router") if mlp is not None else None
+        if router is not None and get(mlp, "experts") is not None:
+            self.experts(p, mlp, router)
+            return
         root = b if kind == "opt" else mlp
         down = get(root, "c_proj", "dense_4h_to_h", "fc2", "down_proj")
         if kind == "phi3":
@@ -308,6 +331,26 @@ class Recorder:
             self.out(up, lambda o: self.put(f"{p}.mlp.hook_pre", o))
         self.inp(down, lambda x: self.put(f"{p}.mlp.hook_post", x))
         self.out(b.post_feedforward_layernorm if post_normed else down, lambda o: self.put(f"{p}.hook_mlp_out", o))
+
+    def experts(self, p, mlp, router):
+        scores = torch.sigmoid if self.kind == "dots1" else lambda x: x.softmax(-1)
+
+        def routed(m, i, o):
+            logits, weights, chosen = o
+            self.chosen = chosen
+            self.put(f"{p}.mlp.hook_router_logits", logits)
+            self.put(f"{p}.mlp.hook_expert_weights", scores(logits))
+            self.put(f"{p}.mlp.hook_expert_gates", torch.zeros_like(logits).scatter(1, chosen, weights))
+        self.hooks.append(router.register_forward_hook(routed))
+
+        def norms(m, args):
+            x, chosen = args[0], self.chosen
+            # Each of the chosen alone, with weight 1.
+            one = [m.forward(x, chosen[:, [j]], torch.ones_like(x[:, :1])).norm(dim=-1) for j in range(chosen.shape[1])]
+            count = self.sites[f"{p}.mlp.hook_router_logits"].shape[1]
+            self.put(f"{p}.mlp.hook_expert_norms", x.new_zeros(len(x), count).scatter(1, chosen, torch.stack(one, 1)))
+        self.hooks.append(mlp.experts.register_forward_pre_hook(norms))
+        self.out(mlp, lambda o: self.put(f"{p}.hook_mlp_out", o))
 
     def detach(self):
         for h in self.hooks:

@@ -62,9 +62,11 @@ fn spec(fields: &Fields) -> Result<Spec> {
             rope: None,
             window: None,
             soft_cap: None,
+            sinks: false,
         },
         ffn,
         small: None,
+        experts: None,
     };
     let (bos, eos) = special_ids(fields);
     Ok(Spec {

@@ -60,9 +60,11 @@ fn spec(fields: &Fields) -> Result<Spec> {
             rope: None,
             window: local.then_some(window),
             soft_cap: None,
+            sinks: false,
         },
         ffn,
         small: None,
+        experts: None,
     };
     let (bos, eos) = special_ids(fields);
     Ok(Spec {

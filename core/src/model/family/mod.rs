@@ -7,18 +7,24 @@ use super::layout::Layout;
 use super::*;
 use crate::error::{Error, Result};
 
+mod dots1;
 mod duo;
+mod experts;
 mod gemma;
 mod gpt2;
 mod gpt_neo;
 mod gpt_neox;
+mod gpt_oss;
 mod llama;
 mod llava;
+mod mixtral;
 mod olmo2;
+mod olmoe;
 mod opt;
 mod phi;
 mod phi3;
 mod qwen;
+mod qwen_moe;
 pub(crate) mod rope;
 mod stablelm;
 mod starcoder2;
@@ -35,20 +41,26 @@ pub struct Family {
 
 /// Every family that opens.
 pub const FAMILIES: &[Family] = &[
+    dots1::FAMILY,
     gemma::GEMMA2,
     gemma::GEMMA3,
     gpt2::FAMILY,
     gpt_neo::FAMILY,
     gpt_neox::FAMILY,
+    gpt_oss::FAMILY,
     llama::LLAMA_FAMILY,
     llama::MISTRAL,
     llava::FAMILY,
+    mixtral::FAMILY,
     olmo2::FAMILY,
+    olmoe::FAMILY,
     opt::FAMILY,
     phi::FAMILY,
     phi3::FAMILY,
     qwen::QWEN2,
     qwen::QWEN3,
+    qwen_moe::QWEN2_MOE,
+    qwen_moe::QWEN3_MOE,
     stablelm::FAMILY,
     starcoder2::FAMILY,
 ];
@@ -172,9 +184,13 @@ pub(crate) struct Common {
 impl Common {
     /// The fields, or the config class's values.
     pub(crate) fn read(fields: &Fields, class: &'static Class) -> Result<Self> {
+        Self::with_window(fields, class, fields.count_opt("sliding_window")?)
+    }
+
+    /// The same with the window that the file says.
+    pub(crate) fn with_window(fields: &Fields, class: &'static Class, window: Option<usize>) -> Result<Self> {
         let d_model = fields.count_or("hidden_size", class.d_model)?;
         let heads = fields.count_up_to_or("num_attention_heads", MAX_HEADS, class.heads)?;
-        let window = fields.count_opt("sliding_window")?;
         Ok(Self {
             d_model,
             heads,
@@ -207,9 +223,11 @@ impl Common {
                 rope: Some(rope.clone()),
                 window: None,
                 soft_cap: None,
+                sinks: false,
             },
             ffn: FfnSpec { d_mlp: self.d_mlp, gated: true, act, in_bias: false, out_bias: false },
             small: None,
+            experts: None,
         }
     }
 

@@ -55,6 +55,7 @@ fn spec(fields: &Fields) -> Result<Spec> {
             rope: None,
             window: None,
             soft_cap: None,
+            sinks: false,
         },
         ffn: FfnSpec {
             d_mlp: fields.count_or("ffn_dim", 3072)?,
@@ -64,6 +65,7 @@ fn spec(fields: &Fields) -> Result<Spec> {
             out_bias: bias,
         },
         small: None,
+        experts: None,
     };
     let (bos, eos) = special_ids(fields);
     Ok(Spec {

@@ -3,6 +3,8 @@
 //! [`pattern`] is [`softmax`] of [`scores`], bit for bit: both forms run the same code on the same numbers, so looking at
 //! the scores changes nothing.
 
+use std::sync::Arc;
+
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Shape, Tensor};
 
 use super::math::{exp, max, sum, sum2};
@@ -17,7 +19,12 @@ pub struct Masked {
     pub cap: Option<f32>,
     /// Keys that each query row sees; scores of others are -inf.
     pub visible: Visible,
+    /// Per head: the score of a key that is not there.
+    pub sinks: Sinks,
 }
+
+/// Per head, a score that takes part in the softmax and is then dropped; `None` = there is none.
+pub type Sinks = Option<Arc<[f32]>>;
 
 /// Scores after scale, cap and mask, `[heads, rows, keys]`.
 pub fn scores(raw: &Tensor, masked: &Masked) -> crate::Result<Tensor> {
@@ -25,8 +32,8 @@ pub fn scores(raw: &Tensor, masked: &Masked) -> crate::Result<Tensor> {
 }
 
 /// Softmax over the last dimension of `[heads, rows, keys]`.
-pub fn softmax(scores: &Tensor) -> crate::Result<Tensor> {
-    Ok(scores.contiguous()?.apply_op1(Softmax)?)
+pub fn softmax(scores: &Tensor, sinks: &Sinks) -> crate::Result<Tensor> {
+    Ok(scores.contiguous()?.apply_op1(Softmax(sinks.clone()))?)
 }
 
 /// [`softmax`] of [`scores`].
@@ -64,9 +71,9 @@ impl Masked {
         }
     }
 
-    /// Raw scores of row `index` to its pattern, in place: scale, cap, mask and softmax.
+    /// Raw scores of row `index` of a head to its pattern, in place: scale, cap, mask and softmax.
     #[inline(always)]
-    pub fn weigh(&self, index: usize, row: &mut [f32]) {
+    pub fn weigh(&self, head: usize, index: usize, row: &mut [f32]) {
         let seen = self.keys(index, row.len());
         // Past the last key a query sees every weight is 0, and 0 adds nothing to the sum.
         let (seen_or_before, after) = row.split_at_mut(seen.end);
@@ -74,7 +81,7 @@ impl Masked {
         for (key, x) in seen_or_before.iter_mut().enumerate() {
             *x = if key < seen.start { f32::NEG_INFINITY } else { self.score(*x) };
         }
-        soften(seen_or_before);
+        soften(seen_or_before, sink(&self.sinks, head));
     }
 
     /// Raw scores of row `index` to its scores: scale, cap and mask. What `raw` lacks at the end is hidden.
@@ -88,12 +95,19 @@ impl Masked {
     }
 }
 
-/// Softmax in place.
+/// The score that a head's missing key has.
 #[inline(always)]
-fn soften(row: &mut [f32]) {
-    let top = max(row);
+fn sink(sinks: &Sinks, head: usize) -> Option<f32> {
+    sinks.as_ref().and_then(|sinks| sinks.get(head).copied())
+}
+
+/// Softmax in place, beside a score that is dropped afterwards.
+#[inline(always)]
+fn soften(row: &mut [f32], sink: Option<f32>) {
+    let top = sink.map_or(max(row), |sink| max(row).max(sink));
     row.iter_mut().for_each(|x| *x = exp(*x - top));
     let total = sum(row, |x| x);
+    let total = sink.map_or(total, |sink| total + exp(sink - top));
     row.iter_mut().for_each(|x| *x /= total);
 }
 
@@ -144,7 +158,7 @@ impl CustomOp2 for ScoresGrad {
     }
 }
 
-struct Softmax;
+struct Softmax(Sinks);
 
 impl CustomOp1 for Softmax {
     fn name(&self) -> &'static str {
@@ -152,9 +166,9 @@ impl CustomOp1 for Softmax {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (x, (_, _, keys)) = (slice(storage, layout)?, layout.shape().dims3()?);
+        let (x, (_, queries, keys)) = (slice(storage, layout)?, layout.shape().dims3()?);
         let mut out = x.to_vec();
-        rows(&mut out, keys, |_, out| soften(out));
+        rows(&mut out, keys, |index, out| soften(out, sink(&self.0, index / queries.max(1))));
         Ok((CpuStorage::F32(out), layout.shape().clone()))
     }
 
@@ -198,11 +212,11 @@ impl CustomOp1 for Pattern {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (raw, (_, _, keys)) = (slice(storage, layout)?, layout.shape().dims3()?);
+        let (raw, (_, queries, keys)) = (slice(storage, layout)?, layout.shape().dims3()?);
         let mut out = vec![0f32; raw.len()];
         rows(&mut out, keys, |index, out| {
             out.copy_from_slice(row(raw, keys, index));
-            self.0.weigh(index, out);
+            self.0.weigh(index / queries.max(1), index, out);
         });
         Ok((CpuStorage::F32(out), layout.shape().clone()))
     }
@@ -221,7 +235,7 @@ mod tests {
 
     fn masked(cap: Option<f32>, window: Option<usize>, queries: std::ops::Range<usize>) -> Masked {
         let seen = |query: usize| window.map_or(0, |window| (query + 1).saturating_sub(window))..query + 1;
-        Masked { scale: 0.7, cap, visible: queries.map(seen).collect() }
+        Masked { scale: 0.7, cap, visible: queries.map(seen).collect(), sinks: None }
     }
 
     #[test]
@@ -237,16 +251,16 @@ mod tests {
             let same = |(a, b): (&f32, &f32)| a == b || (a - b).abs() < 1e-6;
             assert!(flat(&ours).iter().zip(&flat(&plain)).all(same));
             let expected = ops::softmax(&plain).unwrap();
-            assert!(worst(&softmax(&ours).unwrap(), &expected) < 1e-6);
+            assert!(worst(&softmax(&ours, &None).unwrap(), &expected) < 1e-6);
         }
     }
 
     #[test]
     fn fused_is_the_two_steps_bit_for_bit() {
-        for window in [None, Some(4)] {
+        for (window, sinks) in [(None, None), (Some(4), None), (Some(4), Some([0.3, 2.0].into()))] {
             let raw = values(&[2, 9, 70], 2);
-            let masked = masked(None, window, 61..70);
-            let steps = softmax(&scores(&raw, &masked).unwrap()).unwrap();
+            let masked = Masked { sinks, ..masked(None, window, 61..70) };
+            let steps = softmax(&scores(&raw, &masked).unwrap(), &masked.sinks).unwrap();
             assert_eq!(flat(&steps), flat(&pattern(&raw, &masked).unwrap()));
         }
     }
@@ -257,6 +271,19 @@ mod tests {
             let masked = masked(cap, Some(4), 2..7);
             check_gradient(&values(&[2, 5, 7], 3), |x| pattern(x, &masked));
         }
-        check_gradient(&values(&[2, 3, 7], 4), softmax);
+        let sinks: Sinks = Some([0.5, -1.0].into());
+        check_gradient(&values(&[2, 3, 7], 4), |x| softmax(x, &None));
+        check_gradient(&values(&[2, 3, 7], 4), |x| softmax(x, &sinks));
+    }
+
+    /// The softmax of scores with the sink's beside them, without it.
+    #[test]
+    fn a_sink_is_a_column_that_is_dropped() {
+        let x = values(&[2, 3, 7], 6);
+        let sinks = Tensor::new(&[0.5f32, -1.0], x.device()).unwrap();
+        let column = sinks.reshape((2, 1, 1)).unwrap().broadcast_as((2, 3, 1)).unwrap();
+        let wide = Tensor::cat(&[&x, &column.contiguous().unwrap()], 2).unwrap();
+        let expected = ops::softmax(&wide).unwrap().narrow(2, 0, 7).unwrap();
+        assert!(worst(&softmax(&x, &Some([0.5, -1.0].into())).unwrap(), &expected) < 1e-6);
     }
 }

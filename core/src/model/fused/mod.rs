@@ -14,6 +14,7 @@ mod affine;
 mod attention;
 mod divergence;
 mod math;
+mod mixture;
 mod norm;
 mod packed;
 mod product;
@@ -23,8 +24,9 @@ mod surprisal;
 
 pub use activation::{activate, gated};
 pub use affine::{add, affine, multiply};
-pub use attention::{Masked, pattern, scores, softmax};
+pub use attention::{Masked, Sinks, pattern, scores, softmax};
 pub use divergence::jsd;
+pub use mixture::{Chosen, mixture};
 pub use norm::{normalized, scale};
 pub use packed::{Packed, each};
 pub use product::{PANEL, Product};

@@ -4,16 +4,25 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 
-use super::super::weights::{Ffn, LayerWeights};
+use super::super::weights::{Ffn, FfnWeights, LayerWeights};
 use super::super::{Activation, FfnSpec, LayerSpec, Residual};
 use super::strand::{Lanes, select};
 use super::{Logits, Pass, fused, ops};
 use crate::error::{Error, Result};
 use crate::plan::Lane;
-use crate::site::{Hook, Site};
+use crate::site::{Hook, Shape, Site};
 
 /// Sites inside an FFN, which rows in other lanes have no value at.
-const FFN_INSIDE: [Hook; 4] = [Hook::MlpPre, Hook::MlpPreLinear, Hook::MlpGatePost, Hook::MlpPost];
+const FFN_INSIDE: [Hook; 8] = [
+    Hook::RouterLogits,
+    Hook::ExpertWeights,
+    Hook::ExpertGates,
+    Hook::ExpertNorms,
+    Hook::MlpPre,
+    Hook::MlpPreLinear,
+    Hook::MlpGatePost,
+    Hook::MlpPost,
+];
 
 impl Pass {
     /// The FFN of a block, from the stream before it to the stream after the block.
@@ -91,7 +100,7 @@ impl Pass {
         read: &Tensor,
     ) -> Result<Tensor> {
         let Some(Lanes { lanes, strength, schedule }) = self.lanes(layer)? else {
-            return self.big_ffn(layer, &spec.ffn, &weights.ffn, read);
+            return self.big_ffn(layer, spec, weights, read);
         };
         let rows_where = |wanted: &dyn Fn(Lane, f32) -> bool| -> Vec<u32> {
             let rows = lanes.iter().zip(&strength).zip(0..);
@@ -103,12 +112,10 @@ impl Pass {
         let parted_rows = rows_where(&|_, strength| strength != 1.0);
         let mut parts = vec![ops::zeros(1, read.dim(1)?)?];
         if big_rows.is_empty() {
-            self.nothing_big(layer, &spec.ffn, lanes.len())?;
+            self.nothing_big(layer, spec, lanes.len())?;
         } else {
             let own = select(read, &big_rows)?;
-            parts.push(
-                self.on_rows(layer, &big_rows, |pass| pass.big_ffn(layer, &spec.ffn, &weights.ffn, &own))?,
-            );
+            parts.push(self.on_rows(layer, &big_rows, |pass| pass.big_ffn(layer, spec, weights, &own))?);
         }
         if !small_rows.is_empty() {
             let small = schedule
@@ -146,19 +153,22 @@ impl Pass {
     }
 
     /// Note the cost of an FFN of inner width `d_mlp`.
-    fn count(&mut self, read: &Tensor, gated: bool, d_mlp: usize) -> Result<()> {
+    pub(super) fn count(&mut self, read: &Tensor, gated: bool, d_mlp: usize) -> Result<()> {
         let (rows, d_model) = read.dims2()?;
         self.out.work.layers += (2 * rows * d_model * d_mlp * (2 + usize::from(gated))) as u64;
         Ok(())
     }
 
     /// Captured sites of a big FFN that no row went through: NaN.
-    fn nothing_big(&mut self, layer: usize, spec: &FfnSpec, rows: usize) -> Result<()> {
-        for hook in FFN_INSIDE {
+    fn nothing_big(&mut self, layer: usize, spec: &LayerSpec, rows: usize) -> Result<()> {
+        for hook in FFN_INSIDE.into_iter().filter(|hook| hook.exists(spec)) {
             let site = Site::block(layer, hook);
-            let has = spec.gated || !matches!(hook, Hook::MlpPreLinear | Hook::MlpGatePost);
-            if has && self.ask.capture.contains(&site) {
-                self.out.captures.insert(site, (ops::zeros(rows, spec.d_mlp)? + f64::NAN)?);
+            let width = match (hook.shape(), &spec.experts) {
+                (Shape::Experts, Some(experts)) => experts.count,
+                _ => spec.ffn.d_mlp,
+            };
+            if self.ask.capture.contains(&site) {
+                self.out.captures.insert(site, (ops::zeros(rows, width)? + f64::NAN)?);
             }
         }
         Ok(())
@@ -186,8 +196,25 @@ impl Pass {
         Ok(out)
     }
 
-    /// The FFN with its sites.
-    fn big_ffn(&mut self, layer: usize, spec: &FfnSpec, ffn: &Ffn, read: &Tensor) -> Result<Tensor> {
+    /// The block's own FFN or experts, with their sites.
+    fn big_ffn(
+        &mut self,
+        layer: usize,
+        spec: &LayerSpec,
+        weights: &LayerWeights,
+        read: &Tensor,
+    ) -> Result<Tensor> {
+        match (&weights.ffn, &spec.experts) {
+            (FfnWeights::Dense(ffn), None) => self.dense_ffn(layer, &spec.ffn, ffn, read),
+            (FfnWeights::Experts(weights), Some(experts)) => {
+                self.expert_ffn(layer, &spec.ffn, experts, weights, read)
+            }
+            _ => Err(Error::Internal(format!("layer {layer} has weights of another kind than its spec"))),
+        }
+    }
+
+    /// One FFN with its sites.
+    fn dense_ffn(&mut self, layer: usize, spec: &FfnSpec, ffn: &Ffn, read: &Tensor) -> Result<Tensor> {
         self.count(read, spec.gated, spec.d_mlp)?;
         let post = match &ffn.gate {
             Some(gate) => {

@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::plan::schedule::Schedule;
 use crate::site::{Hook, Site};
 
+mod experts;
 mod ffn;
 mod strand;
 
@@ -439,7 +440,12 @@ impl Pass {
             self.cache.write(layer, keys - rows, &k, &v)?;
             Readers::of_cache(rows, keys)
         };
-        let masked = Masked { scale: attn.scale, cap: attn.soft_cap, visible: self.visible(attn.window) };
+        let masked = Masked {
+            scale: attn.scale,
+            cap: attn.soft_cap,
+            visible: self.visible(attn.window),
+            sinks: weights.sinks.clone(),
+        };
         let projections = 2 * (attn.heads + attn.kv_heads) * attn.d_head * self.model.spec.d_model;
         // Counted as if nobody changed scores or pattern.
         let pairs = readers.pairs(&masked.visible) * attn.heads * attn.d_head;
@@ -452,7 +458,7 @@ impl Pass {
                 false => readers.raw(&self.cache, layer, &q)?,
             };
             let scores = self.site(scores, fused::scores(&raw, &masked)?)?;
-            let pattern = self.site(pattern, fused::softmax(&scores)?)?;
+            let pattern = self.site(pattern, fused::softmax(&scores, &masked.sinks)?)?;
             match tracked {
                 true => ops::attention_mix(&pattern, &by_head(&v)?)?,
                 false => readers.mix(&self.cache, layer, &pattern)?,

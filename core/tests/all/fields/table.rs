@@ -23,16 +23,18 @@ pub struct Row {
     pub expect: Expect,
 }
 
-const ALL: &str = "gemma2 gemma3_text gpt2 gpt_neo gpt_neox llama mistral olmo2 opt phi phi3 qwen2 qwen3 stablelm \
-                   starcoder2";
+const ALL: &str = "dots1 gemma2 gemma3_text gpt2 gpt_neo gpt_neox gpt_oss llama mistral mixtral olmo2 olmoe opt phi \
+                   phi3 qwen2 qwen2_moe qwen3 qwen3_moe stablelm starcoder2";
 /// Classes that rotate whole heads and have one rotary object.
-const WHOLE: &str = "gemma2 llama mistral olmo2 qwen2 qwen3 starcoder2";
+const WHOLE: &str =
+    "dots1 gemma2 llama mistral mixtral olmo2 olmoe qwen2 qwen2_moe qwen3 qwen3_moe starcoder2";
 /// Classes that can rotate a part of each head.
 const PART: &str = "gpt_neox phi phi3 stablelm";
 /// Classes with a kind for each layer.
-const LAYERED: &str = "gemma2 gemma3_text qwen2 qwen3";
+const LAYERED: &str = "gemma2 gemma3_text gpt_oss qwen2 qwen3";
 /// Classes that read `hidden_act`.
-const HIDDEN_ACT: &str = "gpt_neox llama mistral olmo2 phi phi3 qwen2 qwen3 stablelm starcoder2";
+const HIDDEN_ACT: &str = "dots1 gpt_neox llama mistral mixtral olmo2 olmoe phi phi3 qwen2 qwen2_moe qwen3 qwen3_moe \
+                          stablelm starcoder2";
 /// A value that stands for a field left out.
 pub const ABSENT: &str = "left out";
 
@@ -70,7 +72,7 @@ pub fn rows() -> Vec<Row> {
     rows.extend([
         row(ALL, "hidden_size", json!({"hidden_size": 7680}), Honoured),
         row(ALL, "hidden_size", json!({"hidden_size": "wide"}), Refused("wide")),
-        row(ALL, "max_position_embeddings", json!({"max_position_embeddings": 777}), Honoured),
+        row(ALL, "max_position_embeddings", json!({"max_position_embeddings": 300_000}), Honoured),
         row(
             ALL,
             "num_hidden_layers",
@@ -87,14 +89,20 @@ pub fn rows() -> Vec<Row> {
         ),
         row(ALL, "num_attention_heads", json!({"num_attention_heads": 1 << 20}), Refused("1048576")),
     ]);
-    let grouped = "gemma2 gemma3_text llama mistral olmo2 phi phi3 qwen2 qwen3 stablelm starcoder2";
-    let sized =
-        "gemma2 gemma3_text gpt_neo gpt_neox llama mistral olmo2 phi phi3 qwen2 qwen3 stablelm starcoder2";
+    let grouped = "dots1 gemma2 gemma3_text gpt_oss llama mistral mixtral olmo2 olmoe phi phi3 qwen2 qwen2_moe qwen3 \
+                   qwen3_moe stablelm starcoder2";
+    let sized = "gemma2 gemma3_text gpt_neo gpt_neox gpt_oss llama mistral mixtral olmo2 olmoe phi phi3 qwen2 qwen3 stablelm \
+         starcoder2";
     rows.extend([
         row(grouped, "num_key_value_heads", json!({"num_key_value_heads": 1}), Honoured),
         row(grouped, "num_key_value_heads", json!({"num_key_value_heads": 5}), Refused("5")),
         row(sized, "intermediate_size", json!({"intermediate_size": 5000}), Honoured),
-        row("gemma2 gemma3_text llama mistral qwen3", "head_dim", json!({"head_dim": 64}), Honoured),
+        row(
+            "gemma2 gemma3_text gpt_oss llama mistral mixtral qwen3",
+            "head_dim",
+            json!({"head_dim": 96}),
+            Honoured,
+        ),
         row("gpt_neox stablelm", "head_dim", json!({"head_dim": 64}), Refused("64")),
         row(HIDDEN_ACT, "hidden_act", json!({"hidden_act": "relu"}), Honoured),
         row(HIDDEN_ACT, "hidden_act", json!({"hidden_act": "mish"}), Refused("mish")),
@@ -108,7 +116,7 @@ pub fn rows() -> Vec<Row> {
             Refused("mish"),
         ),
         row(
-            "gemma2 gemma3_text llama mistral olmo2 phi3 qwen2 qwen3",
+            "dots1 gemma2 gemma3_text gpt_oss llama mistral mixtral olmo2 olmoe phi3 qwen2 qwen2_moe qwen3 qwen3_moe",
             "rms_norm_eps",
             json!({"rms_norm_eps": 0.5}),
             Honoured,
@@ -124,13 +132,13 @@ pub fn rows() -> Vec<Row> {
             Honoured,
         ),
         row(
-            "gpt_neox llama mistral olmo2 phi phi3 qwen2 qwen3 stablelm",
+            "dots1 gpt_neox gpt_oss llama mistral mixtral olmo2 olmoe phi phi3 qwen2 qwen2_moe qwen3 qwen3_moe stablelm",
             "tie_word_embeddings",
             json!({"tie_word_embeddings": true}),
             Honoured,
         ),
         row(
-            "gemma2 gemma3_text llama olmo2 qwen3",
+            "dots1 gemma2 gemma3_text llama olmo2 olmoe qwen3 qwen3_moe",
             "attention_bias",
             json!({"attention_bias": true}),
             Honoured,
@@ -148,6 +156,7 @@ pub fn rows() -> Vec<Row> {
     rows.extend(gemma());
     rows.extend(older());
     rows.extend(llava());
+    rows.extend(experts());
     rows
 }
 
@@ -157,7 +166,7 @@ fn windows() -> Vec<Row> {
         "layer_types": full});
     let qwen = json!({"use_sliding_window": true, "sliding_window": 4096, "max_window_layers": 1,
         "layer_types": null});
-    let always = "gemma2 gemma3_text mistral phi3 starcoder2";
+    let always = "gemma2 gemma3_text gpt_oss mistral mixtral phi3 starcoder2";
     vec![
         row(always, "sliding_window", json!({"sliding_window": 77}), Honoured),
         row("mistral", "sliding_window", json!({"sliding_window": null}), Honoured),
@@ -203,8 +212,10 @@ fn windows() -> Vec<Row> {
 }
 
 fn ropes() -> Vec<Row> {
-    let flat = "gemma2 gpt_neox llama mistral olmo2 phi phi3 qwen2 qwen3 stablelm starcoder2";
-    let scaled = "gemma2 gpt_neox llama mistral olmo2 phi qwen2 qwen3 stablelm starcoder2";
+    let flat = "dots1 gemma2 gpt_neox gpt_oss llama mistral mixtral olmo2 olmoe phi phi3 qwen2 qwen2_moe qwen3 qwen3_moe \
+                stablelm starcoder2";
+    let scaled = "dots1 gemma2 gpt_neox llama mistral mixtral olmo2 olmoe phi qwen2 qwen2_moe qwen3 qwen3_moe stablelm \
+                  starcoder2";
     let llama3 = json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
         "original_max_position_embeddings": 512});
     let yarn = json!({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 512});
@@ -232,7 +243,8 @@ fn ropes() -> Vec<Row> {
     ];
     // The 4.x form.
     let old = rope(Value::Null);
-    let modern = "gemma2 gemma3_text llama mistral olmo2 phi phi3 qwen2 qwen3 stablelm starcoder2";
+    let modern = "dots1 gemma2 gemma3_text llama mistral mixtral olmo2 olmoe phi phi3 qwen2 qwen2_moe qwen3 qwen3_moe \
+                  stablelm starcoder2";
     let rotates = Neutral("the class rotates whole heads and does not read it");
     let renamed = Neutral("the class has another name for it");
     rows.extend([
@@ -497,5 +509,129 @@ fn llava() -> Vec<Row> {
             json!({"vision_feature_select_strategy": "mean"}),
             Refused("mean"),
         ),
+    ]
+}
+
+/// Families with experts.
+fn experts() -> Vec<Row> {
+    let qwen = "qwen2_moe qwen3_moe";
+    let windows = json!({"use_sliding_window": true, "sliding_window": 64, "max_window_layers": 3, "layer_types": null});
+    let two = json!({"num_hidden_layers": 2, "use_sliding_window": true, "sliding_window": 64,
+        "layer_types": ["full_attention", "full_attention"]});
+    let groups = json!({"n_group": 8, "topk_group": 4});
+    vec![
+        row("gpt_oss mixtral", "num_local_experts", json!({"num_local_experts": 16}), Honoured),
+        row("gpt_oss mixtral", "num_experts", json!({"num_experts": 16}), Honoured),
+        row("olmoe qwen2_moe", "num_experts", json!({"num_experts": 16}), Honoured),
+        row("olmoe", "num_local_experts", json!({"num_local_experts": 16}), Honoured),
+        row("qwen3_moe", "num_local_experts", json!({"num_local_experts": 16}), Honoured),
+        on(
+            "qwen3_moe",
+            "num_experts",
+            json!({"num_local_experts": ABSENT}),
+            json!({"num_experts": 16}),
+            Honoured,
+        ),
+        row("dots1", "n_routed_experts", json!({"n_routed_experts": 16}), Honoured),
+        row("dots1", "num_local_experts", json!({"num_local_experts": 16}), Honoured),
+        row("dots1", "n_shared_experts", json!({"n_shared_experts": 1}), Honoured),
+        row("dots1", "n_shared_experts", json!({"n_shared_experts": ABSENT}), Refused("required")),
+        row(
+            "dots1 gpt_oss mixtral olmoe qwen2_moe qwen3_moe",
+            "num_experts_per_tok",
+            json!({"num_experts_per_tok": 3}),
+            Honoured,
+        ),
+        row(
+            "dots1 gpt_oss mixtral olmoe qwen2_moe qwen3_moe",
+            "num_experts_per_tok",
+            json!({"num_experts_per_tok": 999}),
+            Refused("999"),
+        ),
+        row("dots1 olmoe qwen2_moe qwen3_moe", "norm_topk_prob", json!({"norm_topk_prob": true}), Honoured),
+        row(
+            "dots1 qwen2_moe qwen3_moe",
+            "moe_intermediate_size",
+            json!({"moe_intermediate_size": 64}),
+            Honoured,
+        ),
+        row(qwen, "decoder_sparse_step", json!({"decoder_sparse_step": 2}), Honoured),
+        row(qwen, "mlp_only_layers", json!({"mlp_only_layers": [3]}), Honoured),
+        row(qwen, "mlp_only_layers", json!({"mlp_only_layers": "some"}), Refused("some")),
+        on(
+            qwen,
+            "intermediate_size",
+            json!({"mlp_only_layers": [3]}),
+            json!({"intermediate_size": 5000}),
+            Honoured,
+        ),
+        on(
+            "dots1",
+            "intermediate_size",
+            json!({"first_k_dense_replace": 1}),
+            json!({"intermediate_size": 5000}),
+            Honoured,
+        ),
+        row("dots1", "first_k_dense_replace", json!({"first_k_dense_replace": 1}), Honoured),
+        row("dots1", "routed_scaling_factor", json!({"routed_scaling_factor": 2.5}), Honoured),
+        on("dots1", "n_group", groups.clone(), json!({"n_group": 4}), Honoured),
+        row("dots1", "n_group", json!({"n_group": 3}), Refused("3")),
+        on("dots1", "topk_group", groups.clone(), json!({"topk_group": 2}), Honoured),
+        on("dots1", "topk_group", groups, json!({"topk_group": 9}), Refused("9")),
+        row(
+            "qwen2_moe",
+            "shared_expert_intermediate_size",
+            json!({"shared_expert_intermediate_size": 64}),
+            Honoured,
+        ),
+        row("qwen2_moe", "qkv_bias", json!({"qkv_bias": false}), Honoured),
+        row(
+            qwen,
+            "use_sliding_window",
+            json!({"use_sliding_window": true, "sliding_window": 64,
+            "layer_types": null}),
+            Honoured,
+        ),
+        on(qwen, "sliding_window", windows.clone(), json!({"sliding_window": 77}), Honoured),
+        on("qwen2_moe", "max_window_layers", windows, json!({"max_window_layers": 1}), Honoured),
+        on(
+            "qwen2_moe",
+            "layer_types",
+            two.clone(),
+            json!({"layer_types": ["sliding_attention", "full_attention"]}),
+            Honoured,
+        ),
+        on(
+            "dots1",
+            "layer_types",
+            two,
+            json!({"layer_types": ["sliding_attention", "full_attention"]}),
+            Honoured,
+        ),
+        on(
+            "dots1",
+            "sliding_window",
+            json!({"max_window_layers": 2, "layer_types": null}),
+            json!({"sliding_window": 77}),
+            Honoured,
+        ),
+        on(
+            "dots1",
+            "max_window_layers",
+            json!({"layer_types": null}),
+            json!({"max_window_layers": 2}),
+            Honoured,
+        ),
+        row("olmoe", "clip_qkv", json!({"clip_qkv": 8.0}), Refused("8")),
+        row("gpt_oss", "attention_bias", json!({"attention_bias": false}), Honoured),
+        row("gpt_oss", "swiglu_alpha", json!({"swiglu_alpha": 1.5}), Honoured),
+        row("gpt_oss", "swiglu_limit", json!({"swiglu_limit": 5.0}), Honoured),
+        row(
+            "gpt_oss",
+            "hidden_act",
+            json!({"hidden_act": "relu"}),
+            Neutral("the class writes its products out and does not read it"),
+        ),
+        on("gpt_oss", "rope_theta", rope(Value::Null), json!({"rope_theta": 500.0}), Honoured),
     ]
 }

@@ -1,0 +1,103 @@
+//! Which experts tokens go through, in blocks that have experts.
+//!
+//! Scores stay as they are: who is knocked out cannot be chosen, and the next best takes the place with a score of its
+//! own. Gate weights are then made of the scores of the chosen as the model does. To drop an expert's part without
+//! anybody in its place, ablate `mlp.hook_expert_gates`.
+
+use serde::{Deserialize, Serialize};
+
+use super::Positions;
+use crate::error::{Error, Result};
+use crate::model::Spec;
+
+/// Change the choice of experts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Experts {
+    /// Block index from 0; left out = every block that has experts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer: Option<usize>,
+    /// Cannot be chosen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub knock_out: Vec<usize>,
+    /// Always chosen, in place of the least of the others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub force: Vec<usize>,
+    /// Experts per token; left out = as many as the model takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub k: Option<usize>,
+    /// Where.
+    #[serde(default)]
+    pub positions: Positions,
+}
+
+impl Experts {
+    /// The blocks that it changes; refused where it does not fit them.
+    pub fn layers(&self, spec: &Spec) -> Result<Vec<usize>> {
+        let of_experts: Vec<usize> = (0..spec.n_layers()).filter(|&layer| has_experts(spec, layer)).collect();
+        let layers = match self.layer {
+            None if of_experts.is_empty() => {
+                return Err(Error::Plan("this model has no experts".into()));
+            }
+            None => of_experts,
+            Some(layer) if of_experts.contains(&layer) => vec![layer],
+            Some(layer) if layer < spec.n_layers() => {
+                return Err(Error::Plan(format!("block {layer} has no experts")));
+            }
+            Some(layer) => return Err(super::schedule::no_layer(layer, spec)),
+        };
+        for &layer in &layers {
+            if let Some(experts) = spec.layers.get(layer).and_then(|layer| layer.experts) {
+                self.fits(layer, experts.count, experts.top_k)?;
+            }
+        }
+        Ok(layers)
+    }
+
+    fn fits(&self, layer: usize, count: usize, top_k: usize) -> Result<()> {
+        let refuse = |cause: String| Err(Error::Plan(cause));
+        if let Some(expert) = self.knock_out.iter().chain(&self.force).find(|&&expert| expert >= count) {
+            return refuse(format!(
+                "block {layer} has experts 0 to {}, not {expert}",
+                count.saturating_sub(1)
+            ));
+        }
+        let k = self.k.unwrap_or(top_k);
+        if k == 0 || k > count {
+            return refuse(format!("k is {k}, block {layer} has {count} experts"));
+        }
+        if let Some(both) = self.force.iter().find(|expert| self.knock_out.contains(expert)) {
+            return refuse(format!("expert {both} cannot be both knocked out and forced"));
+        }
+        let distinct = |list: &[usize]| list.iter().collect::<std::collections::BTreeSet<_>>().len();
+        let (out, forced) = (distinct(&self.knock_out), distinct(&self.force));
+        if forced > k {
+            return refuse(format!("{forced} experts are forced where a token goes through {k}"));
+        }
+        if count - out < k {
+            return refuse(format!(
+                "{out} of {count} experts knocked out leave fewer than the {k} of a token"
+            ));
+        }
+        Ok(())
+    }
+
+    /// One line for the plan stack.
+    pub fn summary(&self) -> String {
+        let list = |ids: &[usize]| ids.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+        let mut parts = Vec::new();
+        if !self.knock_out.is_empty() {
+            parts.push(format!("knock out {}", list(&self.knock_out)));
+        }
+        if !self.force.is_empty() {
+            parts.push(format!("force {}", list(&self.force)));
+        }
+        parts.extend(self.k.map(|k| format!("k = {k}")));
+        let what = if parts.is_empty() { "as chosen".into() } else { parts.join(", ") };
+        let layer = self.layer.map_or_else(|| "every block".into(), |layer| format!("block {layer}"));
+        format!("experts of {layer}: {what}{}", self.positions.summary())
+    }
+}
+
+fn has_experts(spec: &Spec, layer: usize) -> bool {
+    spec.layers.get(layer).is_some_and(|layer| layer.experts.is_some())
+}
