@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use eframe::egui::{ColorImage, Key, KeyboardShortcut, Modifiers, ThemePreference};
 use sluice_core::figure::{Figure, Format};
-use sluice_core::plan::{Item, Lane, Route, Sublayer};
+use sluice_core::plan::{Item, Lane, Positions, Route, Sublayer};
 use sluice_core::worker::{Answer, Fcct, RouteStudy, Slot, Trace};
 
 use crate::errands::Dialog;
 use crate::state::edits::Preset;
-use crate::state::{Mark, Tab};
+use crate::state::{ExpertChange, Mark, Tab};
 
 /// One user action.
 #[derive(Clone, Debug)]
@@ -86,6 +86,10 @@ pub enum Command {
     Fcct(Option<Box<Fcct>>),
     /// Run every route; none = as the routing panel says.
     Oracle(Option<Box<RouteStudy>>),
+    /// Knock an expert of a block out or force it at some positions, or take that back.
+    Choose(usize, Positions, usize, ExpertChange),
+    /// Experts that every token goes through in a block; none = as the model has it.
+    ExpertsPerToken(usize, Option<usize>),
     /// Replace the plan's routing map.
     Reroute(Box<Route>),
     /// Continue the prompt.
@@ -176,6 +180,7 @@ pub const ACTIONS: &[Action] = &[
     action(Menu::View, "Inject", "add a vector and watch the answer", ctrl(Key::Num7), || Command::Show(Tab::Inject)),
     action(Menu::View, "Text", "continuations with and without the plan", ctrl(Key::Num8), || Command::Show(Tab::Text)),
     action(Menu::View, "FCCT", "which tokens and layers an answer about an object comes from", ctrl(Key::Num9), || Command::Show(Tab::Fcct)),
+    action(Menu::View, "Experts", "whom tokens go through, in models with experts", None, || Command::Show(Tab::Experts)),
     action(Menu::View, "IRI", "inject what the layers of the highest recovery rates wrote", None, || Command::Show(Tab::Iri)),
     action(Menu::View, "Reset layout", "every panel back where it was at first", None, || Command::ResetLayout),
     action(Menu::View, "Dark theme", "", None, || Command::Theme(ThemePreference::Dark)),

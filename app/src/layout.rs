@@ -53,6 +53,7 @@ impl Behavior<Tab> for Panes<'_> {
             ui.set_min_size(ui.available_size());
             match tab {
                 Tab::Routing => panels::routing::ui(ui, state, commands),
+                Tab::Experts => panels::experts::ui(ui, state, commands),
                 Tab::Pruning => panels::pruning::ui(ui, state, commands),
                 Tab::Activations => panels::activations::ui(ui, state, commands),
                 Tab::Attention => panels::attention::ui(ui, state, commands),

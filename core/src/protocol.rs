@@ -102,6 +102,42 @@ pub enum Side {
     Plan,
 }
 
+/// What is shown of experts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ExpertShow {
+    /// Gate weights, expert x token.
+    #[default]
+    Gates,
+    /// Router logits.
+    Logits,
+    /// Norms of the outputs.
+    Norms,
+    /// Load, mean gate weight and saliency by expert.
+    Load,
+    /// Who is chosen with whom.
+    Together,
+    /// All blocks: entropy of the router and the chosen, layer x token.
+    Blocks,
+}
+
+impl ExpertShow {
+    /// In the order shown.
+    pub const ALL: [Self; 6] =
+        [Self::Gates, Self::Logits, Self::Norms, Self::Load, Self::Together, Self::Blocks];
+
+    /// Button text.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gates => "gates",
+            Self::Logits => "router logits",
+            Self::Norms => "output norms",
+            Self::Load => "load and saliency",
+            Self::Together => "chosen together",
+            Self::Blocks => "all blocks",
+        }
+    }
+}
+
 /// A view that the worker computes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum View {
@@ -149,6 +185,15 @@ pub enum View {
     Lens {
         /// Which run.
         side: Side,
+    },
+    /// Experts of a block, or of all blocks.
+    Experts {
+        /// Block index.
+        layer: usize,
+        /// Which run.
+        side: Side,
+        /// What of them.
+        show: ExpertShow,
     },
     /// Routing map of the plan, layer x token, with the `next` column.
     Routing,
@@ -395,7 +440,7 @@ pub enum ViewData {
     Neuron(Neuron),
     /// [`View::Verdict`]
     Verdict(Verdict),
-    /// [`View::Attention`], [`View::Lens`], [`View::Routing`], [`View::Ladder`]
+    /// [`View::Attention`], [`View::Lens`], [`View::Experts`], [`View::Routing`], [`View::Ladder`]
     Figure(Arc<Figure>),
 }
 

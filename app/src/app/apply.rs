@@ -1,7 +1,7 @@
 //! What each command does.
 
 use eframe::egui::Context;
-use sluice_core::plan::{Change, Plan};
+use sluice_core::plan::{Change, Plan, Positions};
 use sluice_core::worker::{Fcct, Generate, Request, RouteStudy, Slot, Study, Target, Trace, View};
 
 use super::SluiceApp;
@@ -9,7 +9,7 @@ use crate::command::Command;
 use crate::errands::{Dialog, Found, PictureSource};
 use crate::layout::Layout;
 use crate::panels::prompt::PROMPT;
-use crate::state::edits::{reroute, route_of, toggle};
+use crate::state::edits::{choose, reroute, route_of, rule_experts, toggle};
 use crate::state::{Asked, State, Tab, figure_of};
 use crate::theme;
 
@@ -122,6 +122,14 @@ impl SluiceApp {
         match command {
             Command::Toggle(sublayer) => once(&|plan| toggle(plan, sublayer)),
             Command::Fill(preset) => once(&|plan| reroute(plan, |route| preset.fill(route, layers, len))),
+            Command::Choose(layer, ref positions, expert, change) => {
+                once(&|plan| rule_experts(plan, layer, positions, |rule| choose(rule, expert, change)));
+            }
+            Command::ExpertsPerToken(layer, k) => {
+                history.change(pressed, |plan| {
+                    rule_experts(plan, layer, &Positions::All, |rule| rule.k = k);
+                });
+            }
             Command::Reroute(ref new) => once(&|plan| reroute(plan, |route| *route = (**new).clone())),
             Command::Add(item) => once(&|plan| plan.items.push((*item).clone())),
             Command::AddAll(items) => once(&|plan| plan.items.extend(items.iter().cloned())),

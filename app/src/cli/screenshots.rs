@@ -10,7 +10,7 @@ use image::{ExtendedColorType, ImageEncoder as _};
 use sluice::app::SluiceApp;
 use sluice::command::Command;
 use sluice::state::edits::Preset;
-use sluice::state::{ChipColour, Mark, Settings, State, Tab};
+use sluice::state::{ChipColour, ExpertChange, Mark, Settings, State, Tab};
 use sluice_core::checkpoint::write_atomic;
 use sluice_core::plan::{Add, Change, Iri, Lane, Part, Positions, Source, Sublayer};
 use sluice_core::site::{Hook, Site};
@@ -58,6 +58,7 @@ const SHOTS: &[Shot] = &[
         |_| vec![Command::Clear, Command::Show(Tab::Routing), Command::Oracle(None)],
         |state| state.results.routes.as_ref().is_some_and(|findings| findings.done),
     ),
+    shot("experts", experts, always),
     shot("pruning", pruning, always),
     shot(
         "activations",
@@ -93,6 +94,15 @@ fn skips(state: &State) -> Vec<Command> {
     let paint = |position| Command::Paint(layer, Some(position), Lane::SkipLayer);
     let next = Command::Paint(layer, None, Lane::SkipFfn);
     (0..len.min(4)).map(paint).chain([next]).collect()
+}
+
+/// Where there are experts, the first one forced for the last token.
+fn experts(state: &State) -> Vec<Command> {
+    let block =
+        state.card.as_ref().and_then(|card| card.spec.layers.iter().position(|l| l.experts.is_some()));
+    let last = Positions::At(vec![state.results.tokens.len().saturating_sub(1)]);
+    let force = block.map(|layer| Command::Choose(layer, last, 0, ExpertChange::Force));
+    [Command::Clear, Command::Show(Tab::Experts)].into_iter().chain(force).collect()
 }
 
 fn pruning(state: &State) -> Vec<Command> {

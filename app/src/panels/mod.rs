@@ -2,6 +2,7 @@
 
 pub mod activations;
 pub mod attention;
+pub mod experts;
 pub mod fcct;
 pub mod inject;
 pub mod iri;

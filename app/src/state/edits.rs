@@ -1,7 +1,11 @@
 //! Changes of a plan that panels make: take a sublayer out, paint the routing map, fill it from a preset.
 
-use sluice_core::plan::{Change, Item, Lane, LayerRoute, Part, Plan, Positions, Route, Skip, Sublayer};
+use sluice_core::plan::{
+    Change, Experts, Item, Lane, LayerRoute, Part, Plan, Positions, Route, Skip, Sublayer,
+};
 use sluice_core::rng;
+
+use super::ExpertChange;
 
 /// Take a sublayer out, or put it back.
 pub fn toggle(plan: &mut Plan, sublayer: Sublayer) {
@@ -41,6 +45,49 @@ pub fn route_of(item: &Item) -> Option<&Route> {
 /// Whether an item takes a sublayer out everywhere.
 pub fn skips(item: &Item, sublayer: Sublayer) -> bool {
     matches!(&item.change, Change::Skip(skip) if skip.sublayer == sublayer && skip.positions == Positions::All)
+}
+
+/// The rule about a block's experts at some positions.
+pub fn expert_rule<'a>(plan: &'a Plan, layer: usize, positions: &Positions) -> Option<&'a Experts> {
+    plan.items.iter().find_map(|item| rule_of(item, layer, positions))
+}
+
+fn rule_of<'a>(item: &'a Item, layer: usize, positions: &Positions) -> Option<&'a Experts> {
+    match &item.change {
+        Change::Experts(rule) if rule.layer == Some(layer) && rule.positions == *positions => Some(rule),
+        _ => None,
+    }
+}
+
+/// Change the rule about a block's experts at some positions, and switch it on; an empty one leaves the plan.
+pub fn rule_experts(plan: &mut Plan, layer: usize, positions: &Positions, change: impl FnOnce(&mut Experts)) {
+    let known = plan.items.iter().position(|item| rule_of(item, layer, positions).is_some());
+    let index = known.unwrap_or_else(|| {
+        let rule = Experts { layer: Some(layer), positions: positions.clone(), ..Experts::default() };
+        plan.items.push(Change::Experts(rule).into());
+        plan.items.len() - 1
+    });
+    let Some(item) = plan.items.get_mut(index) else { return };
+    item.on = true;
+    let Change::Experts(rule) = &mut item.change else { return };
+    change(rule);
+    if rule.knock_out.is_empty() && rule.force.is_empty() && rule.k.is_none() {
+        plan.items.remove(index);
+    }
+}
+
+/// Knock an expert out or force it, or take that back.
+pub fn choose(rule: &mut Experts, expert: usize, change: ExpertChange) {
+    let (list, other) = match change {
+        ExpertChange::KnockOut => (&mut rule.knock_out, &mut rule.force),
+        ExpertChange::Force => (&mut rule.force, &mut rule.knock_out),
+    };
+    other.retain(|&known| known != expert);
+    match list.iter().position(|&known| known == expert) {
+        Some(index) => drop(list.remove(index)),
+        None => list.push(expert),
+    }
+    list.sort_unstable();
 }
 
 /// Both sublayers of a layer.

@@ -32,6 +32,7 @@ const MAX_RECENT: usize = 8;
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Tab {
     Routing,
+    Experts,
     Pruning,
     Activations,
     Attention,
@@ -45,8 +46,9 @@ pub enum Tab {
 
 impl Tab {
     /// In the order shown.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Routing,
+        Self::Experts,
         Self::Pruning,
         Self::Activations,
         Self::Attention,
@@ -62,6 +64,7 @@ impl Tab {
     pub fn name(self) -> &'static str {
         match self {
             Self::Routing => "Routing",
+            Self::Experts => "Experts",
             Self::Pruning => "Pruning",
             Self::Activations => "Activations",
             Self::Attention => "Attention",
@@ -137,6 +140,42 @@ pub struct OracleChoice {
     pub shown: Option<usize>,
 }
 
+/// What the expert panel lets a person choose.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ExpertChoice {
+    /// The block.
+    pub layer: usize,
+    /// What is shown of it.
+    pub show: ExpertShow,
+    /// What a click does.
+    pub change: ExpertChange,
+    /// For every token, else for the one that is clicked.
+    pub everywhere: bool,
+}
+
+/// What a click on an expert does; a second click takes it back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExpertChange {
+    /// It cannot be chosen.
+    #[default]
+    KnockOut,
+    /// It is always chosen.
+    Force,
+}
+
+impl ExpertChange {
+    /// In the order shown.
+    pub const ALL: [Self; 2] = [Self::KnockOut, Self::Force];
+
+    /// Button text.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::KnockOut => "knocks it out",
+            Self::Force => "forces it",
+        }
+    }
+}
+
 /// Cheaper lanes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Cheap {
@@ -195,6 +234,8 @@ pub struct Choices {
     pub lane: Lane,
     /// Big layers of the presets with a budget.
     pub big: usize,
+    /// What the expert panel shows and does.
+    pub experts: ExpertChoice,
     /// What the oracle is asked for, and what of its findings is shown.
     pub oracle: OracleChoice,
     /// What colours the token strip.
@@ -236,6 +277,7 @@ impl Default for Choices {
             position: None,
             lane: Lane::Small,
             big: 4,
+            experts: ExpertChoice::default(),
             oracle: OracleChoice::default(),
             colour: ChipColour::Plain,
             answer: Answer::Top,
@@ -411,6 +453,12 @@ impl State {
         let (layer, side) = (choices.layer, choices.side);
         Some(match tab {
             Tab::Routing => View::Routing,
+            Tab::Experts => {
+                let layer = choices.experts.layer;
+                // Nothing to ask of a block without experts.
+                self.card.as_ref()?.spec.layers.get(layer)?.experts?;
+                View::Experts { layer, side, show: choices.experts.show }
+            }
             Tab::Pruning => View::Ladder,
             Tab::Activations => {
                 View::Activations { layer, hook: choices.hook, side, sort: choices.sort, top: choices.rows }

@@ -235,3 +235,33 @@ fn a_picture_is_read_and_what_is_none_says_so() {
         assert!(said.lines().count() == 1 && said.contains("o such file"), "{said}");
     }
 }
+
+#[test]
+fn experts_are_studied_over_ids_and_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let ids: Vec<String> = (0..32).map(|i| (3 + i * 7 % 90).to_string()).collect();
+    fs::write(folder.path().join("ids.txt"), ids.join(", ")).unwrap();
+    let checkpoint = golden("mixtral").canonicalize().unwrap();
+    let checkpoint = checkpoint.to_str().unwrap();
+    let study = |more: &[&str]| {
+        let mut arguments = vec!["study", "experts", checkpoint, "--out", "found"];
+        arguments.extend(more);
+        sluice(folder.path(), &arguments)
+    };
+    let read = ["--text", "ids.txt", "--samples", "2", "--length", "16", "--knock-out"];
+    let output = study(&read);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("rank correlation"));
+    let found: Value =
+        serde_json::from_str(&fs::read_to_string(folder.path().join("found/findings.json")).unwrap())
+            .unwrap();
+    assert_eq!(found["blocks"].as_array().unwrap().len(), 2);
+    assert_eq!(found["blocks"][0]["experts"].as_array().unwrap().len(), 4);
+    assert!(found["blocks"][0]["experts"][0]["kl"].as_f64().unwrap() >= 0.0);
+    fs::write(folder.path().join("words.txt"), "once upon").unwrap();
+    let refused = study(&["--text", "words.txt"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("\"once\" is not a token id"), "{}", text(&refused.stderr));
+    let dense = sluice(folder.path(), &["study", "experts", "--samples", "1", "--out", "found"]);
+    assert!(text(&dense.stderr).contains("no experts"), "{}", text(&dense.stderr));
+}

@@ -3,6 +3,7 @@
 #![allow(missing_docs, reason = "tests")]
 
 mod cli;
+mod experts;
 mod images;
 mod main_job;
 mod panels;

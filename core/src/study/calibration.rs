@@ -9,7 +9,7 @@ use crate::train::world::{Split, World};
 /// Tokens of a study at most.
 const MOST: usize = 1 << 22;
 
-/// Ids of a text; without one those of validation text of the checkpoint's own world, where it has one, `enough` of them,
+/// Ids of a text (of a checkpoint without a tokenizer: ids between commas or spaces); without one those of validation text of the checkpoint's own world, where it has one, `enough` of them,
 /// or of the bundled sample.
 pub fn reading(
     engine: &Engine,
@@ -21,7 +21,7 @@ pub fn reading(
         return Err(Error::Input(format!("a study reads {MOST} tokens at most, not {enough}")));
     }
     if let Some(text) = text {
-        return engine.encode(text);
+        return if engine.tokenizer.is_some() { engine.encode(text) } else { ids(text) };
     }
     let Some(world) = World::of(checkpoint) else {
         return engine.encode(include_str!("../../../assets/sample.txt"));
@@ -38,6 +38,18 @@ pub fn reading(
         }
     }
     Ok(ids)
+}
+
+/// Written ids.
+fn ids(text: &str) -> Result<Vec<u32>> {
+    let parts = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|part| !part.is_empty());
+    let id = |part: &str| {
+        part.parse().map_err(|_| {
+            let part: String = part.chars().take(20).collect();
+            Error::Input(format!("this checkpoint has no tokenizer, and \"{part}\" is not a token id"))
+        })
+    };
+    parts.map(id).collect()
 }
 
 /// At most `samples` pieces of at most `len` tokens: as many as there are, or one that is shorter.

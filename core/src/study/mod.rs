@@ -5,6 +5,7 @@ mod ablation;
 mod calibration;
 mod duo;
 mod estimate;
+mod experts;
 mod fcct;
 mod grid;
 pub mod oracle;
@@ -17,6 +18,9 @@ pub use ablation::{Ablation, LeftOut, ablate};
 pub use calibration::{pieces, pieces_at_most, reading};
 pub use duo::OracleRun;
 pub use estimate::estimate;
+pub use experts::{
+    Agreement, BlockUse, EXPERT_SITES, ExpertFindings, ExpertUse, block_use, entropy, experts,
+};
 pub use fcct::{FcctRun, iri_table};
 pub use grid::{Cells, Estimate, Grid, GridAsk, GridNoise, grid};
 pub use prune::{Candidate, Method, PruneAsk, Pruning, Removal, prune};

@@ -13,6 +13,7 @@ use crate::protocol::{Answer, Patch, Side, Token, View, ViewData};
 
 mod activations;
 mod attention;
+mod experts;
 mod ladder;
 mod lens;
 mod neuron;
@@ -88,6 +89,9 @@ pub fn compute(engine: &mut Engine, runs: &Runs, view: &View, cancelled: Cancell
             attention::compute(engine, runs, *layer, *head, *side, cancelled).map(ViewData::Figure)
         }
         View::Lens { side } => lens::compute(engine, runs, *side, cancelled).map(ViewData::Figure),
+        View::Experts { layer, side, show } => {
+            experts::compute(engine, runs, *layer, *side, *show, cancelled).map(ViewData::Figure)
+        }
         View::Routing => Ok(ViewData::Figure(routing::compute(engine, runs))),
         View::Ladder => Ok(ViewData::Figure(ladder::compute(engine, runs))),
         View::Verdict { answer } => verdict::compute(engine, runs, answer, cancelled).map(ViewData::Verdict),

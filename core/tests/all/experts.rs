@@ -2,10 +2,12 @@
 
 use candle_core::Tensor;
 use sluice_core::engine::{Engine, never};
+use sluice_core::metric;
 use sluice_core::model::{Ask, Logits};
 use sluice_core::plan::schedule::Schedule;
 use sluice_core::plan::{Experts, Item, Plan, Positions};
 use sluice_core::site::{Hook, Site};
+use sluice_core::study::experts;
 
 use crate::support::{bits, golden, logits, open, run};
 
@@ -166,6 +168,70 @@ fn the_choice_follows_the_routers_logits() {
             assert!(rows[0][count - 1] > 0.0 && rows[0][0] == 0.0, "{family}: {:?}", rows[0]);
         }
     });
+}
+
+/// The study against plain passes and plain arithmetic.
+#[test]
+fn the_study_counts_and_knocks_out_as_plain_passes_do() {
+    for family in ["mixtral", "qwen2_moe", "gpt_oss"] {
+        let engine = &mut open(&golden().join(family));
+        let tokens = tokens();
+        let samples = [tokens.as_slice().into(), [7u32, 7, 80, 2, 51, 12, 9, 33].as_slice().into()];
+        let found = experts(engine, &samples, true, &mut |_, _| {}, &never).unwrap();
+        assert_eq!(found.tokens, 16);
+        assert!(found.flops_layers < found.flops_layers_full);
+        for block in &found.blocks {
+            let k = blocks(engine).iter().find(|(layer, ..)| *layer == block.layer).unwrap().2;
+            assert_eq!(block.experts.iter().map(|e| e.tokens).sum::<u64>(), 16 * k as u64, "{family}");
+            assert!(block.balance <= 1.0 + 1e-9 && block.entropy >= 0.0);
+            for expert in &block.experts {
+                // Over its own tokens, by hand.
+                let (mut own, mut product, mut kl) = (0, 0.0, 0.0);
+                let out = Experts {
+                    layer: Some(block.layer),
+                    knock_out: vec![expert.expert],
+                    ..Experts::default()
+                };
+                for sample in &samples {
+                    let [gates, norms] = [Hook::ExpertGates, Hook::ExpertNorms].map(|hook| {
+                        let site = Site::block(block.layer, hook);
+                        let ask = Ask { capture: [site].into(), ..Ask::default() };
+                        let captures = run(engine, sample, &Schedule::none(), ask).captures;
+                        captures[&site].to_vec2::<f32>().unwrap()
+                    });
+                    for (gates, norms) in gates.iter().zip(&norms) {
+                        if gates[expert.expert] != 0.0 {
+                            own += 1;
+                            product += f64::from(gates[expert.expert]) * f64::from(norms[expert.expert]);
+                        }
+                    }
+                    let vocab = engine.model.spec.vocab;
+                    let base = logits(engine, sample, &Plan::default());
+                    let after = logits(engine, sample, &plan(out.clone()));
+                    kl += base
+                        .chunks(vocab)
+                        .zip(after.chunks(vocab))
+                        .map(|(a, b)| metric::kl(&metric::log_softmax(a), &metric::log_softmax(b)))
+                        .sum::<f64>();
+                }
+                assert_eq!(expert.tokens, own);
+                if own > 0 {
+                    assert!((expert.saliency - product / own as f64).abs() < 1e-9, "{family}");
+                    let itself = block.together[expert.expert][expert.expert];
+                    assert!((itself - 1.0).abs() < 1e-12);
+                }
+                assert!((expert.kl.unwrap() - kl / 16.0).abs() < 1e-12, "{family}: {:?} {kl}", expert.kl);
+            }
+        }
+    }
+    let dense = experts(
+        &mut open(&golden().join("llama")),
+        &[tokens().as_slice().into()],
+        false,
+        &mut |_, _| {},
+        &never,
+    );
+    assert!(dense.unwrap_err().to_string().contains("no experts"));
 }
 
 #[test]

@@ -15,6 +15,7 @@ use sluice_core::{Error, Result};
 use super::{checkpoint, note};
 
 mod ablate;
+mod experts;
 mod oracle;
 mod prune;
 mod trace;
@@ -33,6 +34,8 @@ enum Kind {
     Ablate(ablate::Ablate),
     /// Run every route of big and small FFNs over the layers, and see which foresees each token best
     Oracle(oracle::Oracle),
+    /// What the experts of a model do over a text, and what becomes of the output without them
+    Experts(experts::Experts),
     /// Remove the sublayers that the output misses least, one after the other
     Prune(prune::Prune),
 }
@@ -43,6 +46,7 @@ impl Study {
             Kind::Trace(trace) => trace.run(),
             Kind::Ablate(ablate) => ablate.run(),
             Kind::Oracle(oracle) => oracle.run(),
+            Kind::Experts(experts) => experts.run(),
             Kind::Prune(prune) => prune.run(),
         }
     }

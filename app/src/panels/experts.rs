@@ -1,0 +1,111 @@
+//! Experts: whom the tokens go through, and what changes when somebody is knocked out, forced, or k is another.
+
+use eframe::egui::{Button, DragValue, Ui};
+use sluice_core::plan::Positions;
+use sluice_core::worker::{ExpertShow, ViewData};
+
+use super::{position_picker, side_picker};
+use crate::command::Command;
+use crate::state::edits::expert_rule;
+use crate::state::{ExpertChange, State, Tab};
+use crate::widgets::{figure, states};
+
+/// Draw a block's experts and the controls that change their choice.
+pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
+    let Some(spec) = state.card.as_ref().map(|card| std::sync::Arc::clone(&card.spec)) else { return };
+    let blocks: Vec<usize> =
+        (0..spec.n_layers()).filter(|&l| spec.layers.get(l).is_some_and(|l| l.experts.is_some())).collect();
+    let Some(first) = blocks.first().copied() else {
+        return states::empty(
+            ui,
+            "This checkpoint has no experts.",
+            "Open a Mixtral, Qwen-MoE, OLMoE, dots1 or gpt-oss checkpoint to see whom its routers choose.",
+        );
+    };
+    if !blocks.contains(&state.choices.experts.layer) {
+        state.choices.experts.layer = first;
+    }
+    ui.horizontal_wrapped(|ui| {
+        let choice = &mut state.choices.experts;
+        let label = ui.label("Layer");
+        let mut index = blocks.iter().position(|&layer| layer == choice.layer).unwrap_or(0);
+        let shown = blocks.clone();
+        let picker = DragValue::new(&mut index).range(0..=blocks.len().saturating_sub(1)).speed(0.05);
+        let picker = picker.custom_formatter(move |index, _| {
+            shown.get(index as usize).map_or_else(String::new, usize::to_string)
+        });
+        let typed = blocks.clone();
+        let picker = picker.custom_parser(move |text| {
+            let layer: usize = text.trim().parse().ok()?;
+            typed.iter().position(|&known| known == layer).map(|index| index as f64)
+        });
+        ui.add(picker).labelled_by(label.id);
+        choice.layer = blocks.get(index).copied().unwrap_or(first);
+        for show in ExpertShow::ALL {
+            ui.selectable_value(&mut choice.show, show, show.name());
+        }
+        ui.separator();
+        side_picker(ui, &mut state.choices.side);
+    });
+    ui.horizontal_wrapped(|ui| controls(ui, state, commands));
+    let view = state.view(Tab::Experts);
+    let Some(ViewData::Figure(figure)) = view.as_ref().and_then(|view| state.data(view)) else {
+        return states::pending(ui, state, "Experts");
+    };
+    figure::head(ui, figure, commands);
+    let choice = state.choices.experts;
+    match choice.show {
+        ExpertShow::Load => figure::lines(ui, figure),
+        ExpertShow::Blocks => {
+            if let Some(cell) = figure::map(ui, figure, None).clicked {
+                state.choices.experts.layer = blocks.get(cell.row).copied().unwrap_or(first);
+                state.choices.experts.show = ExpertShow::Gates;
+            }
+        }
+        ExpertShow::Together => drop(figure::map(ui, figure, None)),
+        ExpertShow::Gates | ExpertShow::Logits | ExpertShow::Norms => {
+            let exact = view.as_ref().is_some_and(|view| state.is_exact(view));
+            if let Some(cell) = figure::map(ui, figure, None).clicked.filter(|_| exact) {
+                let positions =
+                    if choice.everywhere { Positions::All } else { Positions::At(vec![cell.col]) };
+                commands.push(Command::Choose(choice.layer, positions, cell.row, choice.change));
+            }
+        }
+    }
+}
+
+fn controls(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
+    let layer = state.choices.experts.layer;
+    let experts = state.card.as_ref().and_then(|card| card.spec.layers.get(layer)?.experts);
+    let Some(experts) = experts else { return };
+    ui.label("A click on an expert");
+    let choice = &mut state.choices.experts;
+    for change in ExpertChange::ALL {
+        ui.selectable_value(&mut choice.change, change, change.name());
+    }
+    ui.checkbox(&mut choice.everywhere, "for every token")
+        .on_hover_text("else for the token that is clicked");
+    ui.separator();
+    let label = ui.label("Experts a token");
+    let rule = expert_rule(state.history.plan(), layer, &Positions::All);
+    let now = rule.and_then(|rule| rule.k).unwrap_or(experts.top_k);
+    let mut k = now;
+    let picker = ui.add(DragValue::new(&mut k).range(1..=experts.count).speed(0.05)).labelled_by(label.id);
+    if picker.changed() && k != now {
+        commands.push(Command::ExpertsPerToken(layer, (k != experts.top_k).then_some(k)));
+    }
+    if now != experts.top_k && ui.add(Button::new("As trained").small()).clicked() {
+        commands.push(Command::ExpertsPerToken(layer, None));
+    }
+    ui.separator();
+    let mut position = state.choices.position;
+    position_picker(ui, state, "After", "the last token", &mut position);
+    state.choices.position = position;
+    if let Some(ViewData::Next(next)) = state.data(&state.next_view()) {
+        let top = |side: fn(&sluice_core::worker::NextRow) -> f32| {
+            let best = next.rows.iter().max_by(|a, b| side(a).total_cmp(&side(b)));
+            best.map_or_else(String::new, |row| format!("{} {:.1} %", row.token.text, 100.0 * side(row)))
+        };
+        ui.label(format!("{} → {}, KL {:.4} nats", top(|row| row.base), top(|row| row.plan), next.kl));
+    }
+}
