@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use eframe::egui::{ColorImage, Key, KeyboardShortcut, Modifiers, ThemePreference};
 use sluice_core::figure::{Figure, Format};
-use sluice_core::plan::{Item, Lane, Positions, Route, Sublayer};
-use sluice_core::worker::{Answer, Fcct, RouteStudy, Slot, Trace};
+use sluice_core::plan::{Item, Lane, Positions, Route, Router, Sublayer};
+use sluice_core::worker::{Answer, Fcct, RouteStudy, RouterStudy, Slot, Trace};
 
 use crate::errands::Dialog;
 use crate::state::edits::Preset;
@@ -90,6 +90,10 @@ pub enum Command {
     Choose(usize, Positions, usize, ExpertChange),
     /// Experts that every token goes through in a block; none = as the model has it.
     ExpertsPerToken(usize, Option<usize>),
+    /// Route by a learned router; none = by none.
+    RouteBy(Option<Box<Router>>),
+    /// Train a router; none = as the routing panel says.
+    TrainRouter(Option<Box<RouterStudy>>),
     /// Replace the plan's routing map.
     Reroute(Box<Route>),
     /// Continue the prompt.
@@ -191,6 +195,7 @@ pub const ACTIONS: &[Action] = &[
     action(Menu::Run, "Run trace", "with the marked tokens corrupted", ctrl(Key::T), || Command::Trace(None)),
     action(Menu::Run, "Run FCCT", "with the picture or the marked context corrupted", None, || Command::Fcct(None)),
     action(Menu::Run, "Run oracle", "every route of big and small FFNs for this prompt", None, || Command::Oracle(None)),
+    action(Menu::Run, "Train a router", "as the routing panel says", None, || Command::TrainRouter(None)),
     action(Menu::Run, "Compute again", "what is on screen", Some(KeyboardShortcut::new(Modifiers::NONE, Key::F5)), || Command::Recompute),
     action(Menu::Run, "Stop all jobs", "", ctrl(Key::Period), || Command::CancelAll),
 ];

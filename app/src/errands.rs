@@ -32,6 +32,8 @@ pub enum Found {
     ExportFolder(PathBuf),
     /// A sample text for surrogate small FFNs was chosen.
     Sample(PathBuf),
+    /// A text file to train a router on.
+    RouterText(PathBuf),
     /// A picture file was chosen.
     PictureFile(PathBuf),
     /// A picture was read, or could not be.
@@ -57,6 +59,8 @@ pub enum Dialog {
     ExportFolder,
     /// A text file for surrogate small FFNs.
     Sample,
+    /// A text file to train a router on.
+    RouterText,
     /// A plan file to read.
     OpenPlan,
     /// A picture for the prompt.
@@ -134,6 +138,7 @@ impl Errands {
                 Dialog::Checkpoint => files.set_title("Open a checkpoint folder").pick_folder(),
                 Dialog::ExportFolder => files.set_title("Folder for exported figures").pick_folder(),
                 Dialog::Sample => files.set_title("Text for surrogate small FFNs").pick_file(),
+                Dialog::RouterText => files.set_title("Text to train a router on").pick_file(),
                 Dialog::OpenPlan => files.set_title("Open a plan").add_filter("plan", &["json"]).pick_file(),
                 Dialog::Picture => files
                     .set_title("Open an image")
@@ -146,6 +151,7 @@ impl Errands {
                     Dialog::Picture => "drop the picture's file on the window",
                     Dialog::OpenPlan => "drop the plan's file on the window",
                     Dialog::ExportFolder => "figures go to the folder that the status line names",
+                    Dialog::RouterText => "sluice study router --text reads any file",
                     Dialog::Sample => {
                         "name the text as \"sample\" in a plan file, and drop that on the window"
                     }
@@ -157,6 +163,7 @@ impl Errands {
                 Dialog::Checkpoint => Found::Checkpoint(path),
                 Dialog::ExportFolder => Found::ExportFolder(path),
                 Dialog::Sample => Found::Sample(path),
+                Dialog::RouterText => Found::RouterText(path),
                 Dialog::Picture => Found::PictureFile(path),
                 Dialog::OpenPlan => read_plan(&path).map_or_else(failed, |plan| Found::Plan(Box::new(plan))),
             })

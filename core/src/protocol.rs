@@ -8,7 +8,7 @@
 //! | [`Request::Open`] | [`Event::Progress`], then [`Event::Opened`] |
 //! | [`Request::Scene`] | [`Event::Tokens`], one [`Event::View`] per view asked, [`Event::SceneDone`] |
 //! | [`Request::Generate`] | [`Event::Text`], each with all the text so far |
-//! | [`Request::Study`] | [`Event::Progress`], [`Event::Study`], [`Event::Fcct`] or [`Event::Routes`], each with all the findings so far |
+//! | [`Request::Study`] | [`Event::Progress`], [`Event::Study`], [`Event::Fcct`], [`Event::Routes`] or [`Event::Router`], each with all the findings so far |
 //! | any | [`Event::Failed`] |
 
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ pub use crate::checkpoint::Picture;
 use crate::checkpoint::Preprocessor;
 use crate::figure::Figure;
 use crate::model::Spec;
-use crate::plan::{Lane, Plan, Route};
+use crate::plan::{Lane, Plan, Route, Router};
 use crate::site::Hook;
 
 /// Number of a request, counted up by the front end's handle; results carry it.
@@ -230,6 +230,8 @@ pub enum Study {
     Fcct(Fcct),
     /// Every route of FFN lanes.
     Routes(RouteStudy),
+    /// A router to be trained.
+    Router(RouterStudy),
 }
 
 /// A causal trace: corrupt some tokens, restore one component at one layer and token at a time, and measure how
@@ -287,6 +289,21 @@ pub struct RouteStudy {
     pub budget: Option<usize>,
 }
 
+/// A router to be trained on the open checkpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouterStudy {
+    /// Text file; none = text of the checkpoint's own world, or the bundled sample.
+    pub text: Option<PathBuf>,
+    /// Shares of big, small and skip in percent.
+    pub percent: [u8; 3],
+    /// Updates.
+    pub steps: u64,
+    /// Tokens of each.
+    pub length: usize,
+    /// The file it is written to.
+    pub save: PathBuf,
+}
+
 /// The token that a trace follows and the next-token table always lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Answer {
@@ -332,6 +349,8 @@ pub enum Event {
     Fcct(RequestId, Arc<FcctFindings>),
     /// An oracle's findings, whole so far.
     Routes(RequestId, Arc<RouteFindings>),
+    /// How a router's training goes.
+    Router(RequestId, Arc<RouterFindings>),
     /// A request ended with an error.
     Failed(RequestId, Slot, Failure),
     /// A request was cancelled by the person.
@@ -584,8 +603,33 @@ pub struct RouteFindings {
     pub route: Route,
     /// The routes as a map; at the end also the difficulty of the tokens, losses by budget, and their controls.
     pub figures: Arc<[Arc<Figure>]>,
+    /// At the end, by position: the loss of the token there with every FFN in the first lane, and what of it the oracle saves.
+    /// NaN for what nothing foresees.
+    pub difficulty: Option<[Arc<[f32]>; 2]>,
     /// All routes are done.
     pub done: bool,
+}
+
+/// How a router's training goes.
+#[derive(Clone, Debug)]
+pub struct RouterFindings {
+    /// Loss and shares by step.
+    pub figure: Arc<Figure>,
+    /// As a plan names it, once it is saved.
+    pub router: Router,
+    /// Shares of its lanes with hard choices on text that was held back; empty until it is done.
+    pub shares: Vec<f32>,
+    /// Nats per token there: of the router, and with every FFN big.
+    pub hard: Option<[f32; 2]>,
+    /// It is trained, measured and saved.
+    pub done: bool,
+}
+
+impl RouterStudy {
+    /// What [`Progress::label`] calls it.
+    pub const JOB: &str = "training a router";
+    /// Tokens read of a text without a limit of its own.
+    pub const TOKENS: usize = 1 << 15;
 }
 
 impl RouteStudy {
@@ -625,6 +669,29 @@ impl std::fmt::Display for Words {
             Self::Text(text) => f.write_str(text),
             Self::Tokens(ids) => f.write_str(&ids.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")),
         }
+    }
+}
+
+impl Study {
+    /// The prompt and the plan that it is about.
+    pub fn about(&self) -> crate::error::Result<(&Prompt, &Plan)> {
+        match self {
+            Self::Trace(ask) => Ok((&ask.prompt, &ask.plan)),
+            Self::Fcct(ask) => Ok((&ask.prompt, &ask.plan)),
+            Self::Routes(ask) => Ok((&ask.prompt, &ask.plan)),
+            Self::Router(_) => Err(crate::error::Error::Internal("a router is about no prompt".into())),
+        }
+    }
+
+    /// With its plan's routing maps cut to the prompt.
+    pub(crate) fn fitted(mut self, len: usize) -> Self {
+        match &mut self {
+            Self::Trace(ask) => ask.plan = ask.plan.fitted(len),
+            Self::Fcct(ask) => ask.plan = ask.plan.fitted(len),
+            Self::Routes(ask) => ask.plan = ask.plan.fitted(len),
+            Self::Router(_) => {}
+        }
+        self
     }
 }
 

@@ -2,14 +2,16 @@
 
 use eframe::egui::Context;
 use sluice_core::plan::{Change, Plan, Positions};
-use sluice_core::worker::{Fcct, Generate, Request, RouteStudy, Slot, Study, Target, Trace, View};
+use sluice_core::worker::{
+    Fcct, Generate, Request, RouteStudy, RouterStudy, Slot, Study, Target, Trace, View,
+};
 
 use super::SluiceApp;
 use crate::command::Command;
 use crate::errands::{Dialog, Found, PictureSource};
 use crate::layout::Layout;
 use crate::panels::prompt::PROMPT;
-use crate::state::edits::{choose, reroute, route_of, rule_experts, toggle};
+use crate::state::edits::{choose, reroute, route_by, route_of, rule_experts, toggle};
 use crate::state::{Asked, State, Tab, figure_of};
 use crate::theme;
 
@@ -54,6 +56,7 @@ impl SluiceApp {
             }
             Command::Trace(trace) => self.trace(trace.map(|trace| *trace)),
             Command::Oracle(ask) => self.oracle(ask.map(|ask| *ask)),
+            Command::TrainRouter(ask) => self.train_router(ask.map(|ask| *ask)),
             Command::Fcct(fcct) => self.fcct(fcct.map(|fcct| *fcct)),
             Command::Generate => self.generate(),
             Command::Cancel(slot) => self.worker.cancel(slot),
@@ -113,9 +116,13 @@ impl SluiceApp {
     fn change_plan(&mut self, ctx: &Context, command: Command) {
         let pressed = ctx.input(|input| input.pointer.press_start_time()).map(f64::to_bits);
         let (layers, len) = (self.state.layers(), self.state.results.tokens.len());
-        if matches!(command, Command::Fill(_) | Command::Paint(..) | Command::Reroute(_)) {
+        if matches!(
+            command,
+            Command::Fill(_) | Command::Paint(..) | Command::Reroute(_) | Command::RouteBy(_)
+        ) {
             // What changes is the plan's map: show it.
             self.state.choices.oracle.shown = None;
+            self.state.choices.router.shown = false;
         }
         let history = &mut self.state.history;
         let mut once = |change: &dyn Fn(&mut Plan)| history.change(None, change);
@@ -130,6 +137,7 @@ impl SluiceApp {
                     rule_experts(plan, layer, &Positions::All, |rule| rule.k = k);
                 });
             }
+            Command::RouteBy(ref router) => once(&|plan| route_by(plan, router.as_deref())),
             Command::Reroute(ref new) => once(&|plan| reroute(plan, |route| *route = (**new).clone())),
             Command::Add(item) => once(&|plan| plan.items.push((*item).clone())),
             Command::AddAll(items) => once(&|plan| plan.items.extend(items.iter().cloned())),
@@ -172,11 +180,12 @@ impl SluiceApp {
                 self.state.history.change(None, |plan| {
                     for item in &mut plan.items {
                         if let Change::Route(route) = &mut item.change {
-                            route.sample = Some(path.clone());
+                            route.surrogate.sample = Some(path.clone());
                         }
                     }
                 });
             }
+            Found::RouterText(path) => self.state.choices.router.text = Some(path),
             Found::PictureFile(path) => self.read_picture(PictureSource::File(path)),
             Found::Picture(fetched) => self.take_picture(*fetched),
             Found::Gallery(gallery) => self.state.gallery = gallery,
@@ -241,9 +250,24 @@ impl SluiceApp {
                 self.state.results.none_awaited();
                 self.state.results.routing = true;
                 self.state.choices.oracle.shown = Some(0);
+                self.state.choices.router.shown = false;
                 self.study = self.worker.send(Request::Study(Study::Routes(ask)));
             }
             None => self.state.status = "type a prompt of two tokens or more first".into(),
+        }
+    }
+
+    fn train_router(&mut self, ask: Option<RouterStudy>) {
+        self.layout.show(Tab::Routing);
+        match ask.or_else(|| crate::panels::router::request(&self.state)) {
+            Some(ask) => {
+                self.state.results.router = None;
+                self.state.results.none_awaited();
+                self.state.choices.router.open = true;
+                self.state.choices.router.shown = true;
+                self.study = self.worker.send(Request::Study(Study::Router(ask)));
+            }
+            None => self.state.status = "give two lanes or more a share first".into(),
         }
     }
 

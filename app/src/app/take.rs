@@ -87,6 +87,13 @@ impl SluiceApp {
                 results.routing = false;
                 self.succeeded(Slot::Study);
             }
+            Event::Router(id, findings) if id == self.study => {
+                if findings.done {
+                    results.progress.remove(&Slot::Study);
+                }
+                results.router = Some(findings);
+                self.succeeded(Slot::Study);
+            }
             Event::Failed(id, slot, failure) => self.failed(id, slot, failure),
             Event::Cancelled(_, slot) => {
                 results.progress.remove(&slot);
@@ -110,7 +117,8 @@ impl SluiceApp {
             | Event::Text(..)
             | Event::Study(..)
             | Event::Fcct(..)
-            | Event::Routes(..) => {}
+            | Event::Routes(..)
+            | Event::Router(..) => {}
         }
     }
 

@@ -234,7 +234,8 @@ impl Tour {
             return;
         }
         let Some(picture) = self.picture.lock().unwrap_or_else(PoisonError::into_inner).take() else {
-            self.rest += usize::from((shot.ready)(&self.app.state));
+            self.rest +=
+                usize::from((shot.ready)(&self.app.state) || self.app.state.results.failure.is_some());
             if self.rest > REST && !self.asked {
                 self.asked = true;
                 let slot = Arc::clone(&self.picture);

@@ -14,6 +14,7 @@ pub mod picture;
 pub mod plan;
 pub mod prompt;
 pub mod pruning;
+pub mod router;
 pub mod routing;
 pub mod status;
 pub mod strip;

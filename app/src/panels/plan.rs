@@ -76,13 +76,26 @@ fn entry(ui: &mut Ui, state: &State, index: usize, item: &Item, commands: &mut V
         && route.needs_small()
         && let Some(card) = &state.card
     {
-        let text = match &route.sample {
+        let surrogate = &route.surrogate;
+        let text = match &surrogate.sample {
             Some(path) if !card.spec.is_duo() => format!("surrogate chosen on {}", path.display()),
             _ => card.small_ffn.clone(),
         };
         ui.label(RichText::new(format!("small FFN: {text}")).small().weak());
-        if !card.spec.is_duo() && ui.small_button("Choose sample text…").clicked() {
-            commands.push(Command::Ask(Dialog::Sample));
+        if !card.spec.is_duo() {
+            let mut percent = 100.0 * surrogate.share();
+            let slider = Slider::new(&mut percent, 0.5..=100.0).logarithmic(true).max_decimals(2);
+            let size = ui.add(slider.suffix(" %").text("surrogate size"));
+            if size
+                .on_hover_text("share of the FFN's neurons that small stands for; not in the paper")
+                .changed()
+                && let Change::Route(route) = &mut edited.change
+            {
+                route.surrogate.share = Some(percent / 100.0);
+            }
+            if ui.small_button("Choose sample text…").clicked() {
+                commands.push(Command::Ask(Dialog::Sample));
+            }
         }
     }
     ui.label(RichText::new(past_the_prompt(&item.change)).small().weak());
@@ -138,6 +151,7 @@ fn past_the_prompt(change: &Change) -> String {
             };
         }
         Change::Experts(change) => &change.positions,
+        Change::Router(_) => &Positions::All,
         Change::Threshold(change) => &change.positions,
         Change::Skip(change) => &change.positions,
         Change::Corrupt(change) => &change.positions,

@@ -60,14 +60,11 @@ fn words(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
         });
         let label =
             ui.label("Colour").on_hover_text("from dark blue at 0 to yellow at the largest of the prompt");
-        let names =
-            [(ChipColour::Plain, "none"), (ChipColour::Surprisal, "surprisal"), (ChipColour::Kl, "KL")];
-        let chosen =
-            names.iter().find(|(colour, _)| *colour == state.choices.colour).map_or("", |(_, name)| name);
+        let chosen = state.choices.colour.name();
         let combo =
             ComboBox::from_id_salt("chip-colour").width(90.0).selected_text(chosen).show_ui(ui, |ui| {
-                for (colour, name) in names {
-                    ui.selectable_value(&mut state.choices.colour, colour, name);
+                for colour in ChipColour::ALL {
+                    ui.selectable_value(&mut state.choices.colour, colour, colour.name());
                 }
             });
         combo.response.labelled_by(label.id).on_hover_text("what colours the tokens");

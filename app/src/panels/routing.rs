@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use eframe::egui::{Button, ComboBox, DragValue, Ui};
 use sluice_core::figure::{Figure, Plot};
-use sluice_core::plan::{Change, Lane, Plan};
+use sluice_core::plan::{Change, Lane, Plan, Route};
 use sluice_core::worker::{RouteFindings, RouteStudy, Slot, View, ViewData};
 
 use crate::command::Command;
 use crate::state::State;
 use crate::state::edits::Preset;
-use crate::state::{Cheap, OracleChoice};
+use crate::state::{Brush, Cheap, OracleChoice};
 use crate::widgets::{figure, states};
 
 /// The oracle as the panel asks for it; none where the prompt has no token to foresee.
@@ -27,7 +27,12 @@ pub fn request(state: &State) -> Option<RouteStudy> {
 /// The plan that routes are tried under: without its own.
 fn plan(state: &State) -> Plan {
     let mut plan = state.history.plan().clone();
-    plan.items.retain(|item| !matches!(item.change, Change::Route(_)));
+    let surrogate = plan.surrogate();
+    plan.items.retain(|item| !matches!(item.change, Change::Route(_) | Change::Router(_)));
+    if !surrogate.is_default() {
+        // A map that routes nothing still says what small stands for.
+        plan.items.push(Change::Route(Route { layers: Vec::new(), surrogate }).into());
+    }
     plan
 }
 
@@ -38,6 +43,15 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
         for lane in Lane::ALL {
             ui.selectable_value(&mut state.choices.lane, lane, lane.name());
         }
+        let label = ui.label("paints");
+        let brush = &mut state.choices.brush;
+        let combo =
+            ComboBox::from_id_salt("brush").width(60.0).selected_text(brush.name()).show_ui(ui, |ui| {
+                for shape in Brush::ALL {
+                    ui.selectable_value(brush, shape, shape.name());
+                }
+            });
+        combo.response.labelled_by(label.id);
         ui.separator();
         ui.label("Fill");
         for preset in Preset::ALL {
@@ -54,17 +68,37 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
             }
         }
         ui.add(DragValue::new(big).range(0..=layers).suffix(" big"));
+        let random = Preset::Chance(state.choices.chance);
+        if ui.button(random.name()).on_hover_text(hint(random)).clicked() {
+            commands.push(Command::Fill(random));
+        }
+        ui.add(DragValue::new(&mut state.choices.chance).range(0..=100).suffix(" % big"));
     });
+    super::router::ui(ui, state, commands);
     ui.horizontal_wrapped(|ui| controls(ui, state, commands));
     let findings = state.results.routes.clone();
-    if let Some(findings) = &findings {
+    let trained = state.results.router.clone();
+    if findings.is_some() || trained.is_some() {
         ui.horizontal_wrapped(|ui| {
-            let shown = &mut state.choices.oracle.shown;
-            ui.selectable_value(shown, None, "Plan");
-            for (index, figure) in findings.figures.iter().enumerate() {
-                ui.selectable_value(shown, Some(index), tab(figure));
+            let (shown, router) = (&mut state.choices.oracle.shown, &mut state.choices.router.shown);
+            let mut choose = |index: Option<usize>, name: &str, of_router: bool| {
+                let on = *router == of_router && (of_router || *shown == index);
+                if ui.selectable_label(on, name).clicked() {
+                    (*shown, *router) = (index, of_router);
+                }
+            };
+            choose(None, "Plan", false);
+            for (index, figure) in findings.iter().flat_map(|findings| findings.figures.iter().enumerate()) {
+                choose(Some(index), tab(figure), false);
+            }
+            if trained.is_some() {
+                choose(None, "Router", true);
             }
         });
+    }
+    if let Some(figure) = super::router::figure(state) {
+        figure::head(ui, &figure, commands);
+        return figure::lines(ui, &figure);
     }
     let shown = state.choices.oracle.shown.and_then(|index| findings.as_ref()?.figures.get(index).cloned());
     match (shown, findings) {
@@ -77,9 +111,14 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
 fn controls(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     let layers = state.layers();
     let label = ui.label("Oracle");
+    let experts = state.card.as_ref().is_some_and(|card| card.spec.has_experts());
     let choice = &mut state.choices.oracle;
+    if experts {
+        // No small FFN stands beside experts.
+        choice.cheap = Cheap::Skip;
+    }
     let lanes = ComboBox::from_id_salt("oracle-lanes").selected_text(choice.cheap.name()).show_ui(ui, |ui| {
-        for cheap in Cheap::ALL {
+        for cheap in Cheap::ALL.into_iter().filter(|cheap| !experts || *cheap == Cheap::Skip) {
             ui.selectable_value(&mut choice.cheap, cheap, cheap.name());
         }
     });
@@ -117,6 +156,7 @@ fn hint(preset: Preset) -> &'static str {
         Preset::Ramp(_) => {
             "the budget falls along the prompt from one and a half times as many to half as many"
         }
+        Preset::Chance(_) => "each cell big with this chance, drawn with a seed; the others small",
         _ => "so many big layers for every token, drawn with a seed; the others small",
     }
 }
@@ -178,10 +218,17 @@ fn painted(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
     // While the map of a new prompt is on its way, strokes would meet the columns of the old one.
     let current = map.cols.labels.len() == tokens + 1;
     for cell in figure::map(ui, figure, None).stroke.into_iter().filter(|_| current) {
-        // The last column stands for everything past the prompt.
-        let position = (cell.col < tokens).then_some(cell.col);
-        if state.lane(cell.row, position) != state.choices.lane {
-            commands.push(Command::Paint(cell.row, position, state.choices.lane));
+        let (rows, cols) = match state.choices.brush {
+            Brush::Cell => (cell.row..cell.row + 1, cell.col..cell.col + 1),
+            Brush::Layer => (cell.row..cell.row + 1, 0..tokens + 1),
+            Brush::Token => (0..state.layers(), cell.col..cell.col + 1),
+        };
+        for (row, col) in rows.flat_map(|row| cols.clone().map(move |col| (row, col))) {
+            // The last column stands for everything past the prompt.
+            let position = (col < tokens).then_some(col);
+            if state.lane(row, position) != state.choices.lane {
+                commands.push(Command::Paint(row, position, state.choices.lane));
+            }
         }
     }
 }

@@ -64,7 +64,7 @@ pub fn ui(ui: &mut Ui, state: &State, commands: &mut Vec<Command>, hovered: &mut
     let chips = Chips {
         state,
         strip,
-        colours: Colours::new(state.choices.colour, strip),
+        colours: Colours::new(state, strip),
         size: vec2(advance, height),
         unfolded,
         tracing: state.visible.contains(&Tab::Trace),
@@ -254,9 +254,16 @@ struct Colours<'a> {
 }
 
 impl<'a> Colours<'a> {
-    fn new(choice: ChipColour, strip: Option<&'a Strip>) -> Self {
-        let values: &[f32] = match (choice, strip) {
+    fn new(state: &'a State, strip: Option<&'a Strip>) -> Self {
+        // Of the prompt on screen only.
+        let len = state.results.tokens.len();
+        let found = state.results.routes.as_ref().and_then(|findings| findings.difficulty.as_ref());
+        let found = found.filter(|[loss, _]| loss.len() == len);
+        let values: &[f32] = match (state.choices.colour, strip) {
+            (ChipColour::Difficulty, _) => found.map_or(&[], |[loss, _]| loss),
+            (ChipColour::Gap, _) => found.map_or(&[], |[_, gap]| gap),
             (ChipColour::Surprisal, Some(strip)) => &strip.surprisal_base,
+            (ChipColour::Loss, Some(strip)) => &strip.surprisal_plan,
             (ChipColour::Kl, Some(strip)) => &strip.kl,
             _ => &[],
         };

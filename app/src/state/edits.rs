@@ -1,7 +1,7 @@
 //! Changes of a plan that panels make: take a sublayer out, paint the routing map, fill it from a preset.
 
 use sluice_core::plan::{
-    Change, Experts, Item, Lane, LayerRoute, Part, Plan, Positions, Route, Skip, Sublayer,
+    Change, Experts, Item, Lane, LayerRoute, Part, Plan, Positions, Route, Router, Skip, Sublayer,
 };
 use sluice_core::rng;
 
@@ -32,9 +32,15 @@ pub fn reroute(plan: &mut Plan, change: impl FnOnce(&mut Route)) {
     item.on = true;
     let Change::Route(route) = &mut item.change else { return };
     change(route);
-    if route.layers.is_empty() && route.sample.is_none() {
+    if route.layers.is_empty() && route.surrogate.is_default() {
         plan.items.remove(index);
     }
+}
+
+/// Let one learned router route, or none.
+pub fn route_by(plan: &mut Plan, router: Option<&Router>) {
+    plan.items.retain(|item| !matches!(item.change, Change::Router(_)));
+    plan.items.extend(router.map(|router| Change::Router(router.clone()).into()));
 }
 
 /// The routing map of an item.
@@ -108,6 +114,8 @@ pub enum Preset {
     LastBig,
     /// Big or small by a seeded coin per layer and token, as a Duo model is trained (Duo-LLM, section 2).
     Coin,
+    /// Big with this chance in percent, by a seeded draw per layer and token.
+    Chance(u8),
     /// So many layers big for every token, drawn with a seed (Duo-LLM, section 3.2.1).
     Exactly(usize),
     /// The same with a budget that falls along the prompt, from one and a half times as many to half as many (figure 4c: 6 to
@@ -129,6 +137,7 @@ impl Preset {
             Self::LateSmall => "Late small",
             Self::LastBig => "Last big",
             Self::Coin => "Coin toss",
+            Self::Chance(_) => "Random cells",
             Self::Exactly(_) => "Random layers",
             Self::Ramp(_) => "Falling budget",
         }
@@ -143,6 +152,9 @@ impl Preset {
             Self::LateSmall => layer >= layers / 2,
             Self::LastBig => position + 1 < len,
             Self::Coin => rng::bits(0, layer as u64, position as u64) >> 63 == 1,
+            Self::Chance(percent) => {
+                rng::uniform(2, layer as u64, position as u64) * 100.0 >= f64::from(percent)
+            }
             Self::Exactly(budget) => !drawn(layer, position, layers, budget),
             Self::Ramp(budget) => !drawn(layer, position, layers, falling(budget, position, len)),
         };

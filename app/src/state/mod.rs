@@ -86,8 +86,32 @@ pub enum ChipColour {
     Plain,
     /// -ln p(token) in the unmodified model.
     Surprisal,
+    /// -ln p(token) under the plan: the loss, live.
+    Loss,
     /// KL(base || plan) after the token.
     Kl,
+    /// Difficulty (Duo-LLM, 3.2.2): its loss with every FFN in the oracle's cheapest lane.
+    Difficulty,
+    /// Relative difficulty: what the oracle saves of that.
+    Gap,
+}
+
+impl ChipColour {
+    /// In the order shown.
+    pub const ALL: [Self; 6] =
+        [Self::Plain, Self::Surprisal, Self::Loss, Self::Kl, Self::Difficulty, Self::Gap];
+
+    /// In the list.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "none",
+            Self::Surprisal => "surprisal",
+            Self::Loss => "loss, plan",
+            Self::Kl => "KL",
+            Self::Difficulty => "small loss",
+            Self::Gap => "small − oracle",
+        }
+    }
 }
 
 /// Settings of the inject control.
@@ -176,6 +200,53 @@ impl ExpertChange {
     }
 }
 
+/// What a touch of the brush paints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Brush {
+    /// The cell.
+    #[default]
+    Cell,
+    /// Its whole layer.
+    Layer,
+    /// Its whole token.
+    Token,
+}
+
+impl Brush {
+    /// In the order shown.
+    pub const ALL: [Self; 3] = [Self::Cell, Self::Layer, Self::Token];
+
+    /// Button text.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cell => "cells",
+            Self::Layer => "layers",
+            Self::Token => "tokens",
+        }
+    }
+}
+
+/// What the routing panel lets a person choose about a router to be trained.
+#[derive(Clone, Debug)]
+pub struct RouterChoice {
+    /// The controls are on screen.
+    pub open: bool,
+    /// Its curve is shown instead of a map.
+    pub shown: bool,
+    /// Shares of the big and the small FFNs in percent; the rest is skipped.
+    pub percent: [u8; 2],
+    /// Updates.
+    pub steps: u64,
+    /// Text file; none = the checkpoint's own text.
+    pub text: Option<PathBuf>,
+}
+
+impl Default for RouterChoice {
+    fn default() -> Self {
+        Self { open: false, shown: false, percent: [50, 50], steps: 200, text: None }
+    }
+}
+
 /// Cheaper lanes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Cheap {
@@ -232,6 +303,12 @@ pub struct Choices {
     pub position: Option<usize>,
     /// Lane that the brush paints.
     pub lane: Lane,
+    /// What a touch of the brush paints.
+    pub brush: Brush,
+    /// Percent of big cells of the random preset.
+    pub chance: u8,
+    /// What a router is trained for.
+    pub router: RouterChoice,
     /// Big layers of the presets with a budget.
     pub big: usize,
     /// What the expert panel shows and does.
@@ -276,6 +353,9 @@ impl Default for Choices {
             neuron: None,
             position: None,
             lane: Lane::Small,
+            brush: Brush::Cell,
+            chance: 50,
+            router: RouterChoice::default(),
             big: 4,
             experts: ExpertChoice::default(),
             oracle: OracleChoice::default(),
@@ -320,6 +400,8 @@ pub struct Results {
     pub routes: Option<Arc<RouteFindings>>,
     /// An oracle was asked for and has found nothing yet.
     pub routing: bool,
+    /// How the newest router's training goes.
+    pub router: Option<Arc<RouterFindings>>,
     /// Jobs under way.
     pub progress: HashMap<Slot, Progress>,
     /// The newest failure, shown once.

@@ -1,6 +1,6 @@
 //! Runs and their caches: the same tokens and weights, under one plan or another.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::model::{
     Ask, Captures, Ffn, ImageRows, Input, KvCache, Logits, Model, Output, Pass, Spec, Work, vision,
 };
 use crate::plan::schedule::{Resolve, Schedule};
-use crate::plan::{Plan, Source};
+use crate::plan::{Lane, Plan, Router, RouterMatrices, Source, Surrogate};
 use crate::protocol::{Card, Picture};
 use crate::site::Site;
 
@@ -40,8 +40,10 @@ pub struct Engine {
     pub preprocessor: Option<Preprocessor>,
     /// Told about work that no request asked for by name: what, steps done, steps in all.
     pub report: Report,
-    /// Small FFNs with the text they were chosen on.
-    small: Option<(Option<PathBuf>, Arc<[Ffn]>)>,
+    /// Small FFNs, and how they were chosen.
+    small: Option<(Surrogate, Arc<[Ffn]>)>,
+    /// What the neurons of each layer are worth, and the text that says so.
+    worths: Option<(Option<PathBuf>, Vec<Vec<f32>>)>,
     base: Option<Arc<Run>>,
 }
 
@@ -61,6 +63,8 @@ pub struct Run {
     pub last: Vec<f32>,
     /// What it cost.
     pub work: Work,
+    /// The lanes that a learned router chose, layer by layer; empty without one.
+    pub lanes: BTreeMap<usize, Vec<Lane>>,
 }
 
 /// Why a checkpoint takes no picture.
@@ -101,7 +105,15 @@ pub fn never() -> bool {
 impl Engine {
     /// An engine over a model.
     pub fn new(model: Arc<Model>, tokenizer: Option<Arc<Tokenizer>>) -> Self {
-        Self { model, tokenizer, preprocessor: None, report: Box::new(|_, _, _| {}), small: None, base: None }
+        Self {
+            model,
+            tokenizer,
+            preprocessor: None,
+            report: Box::new(|_, _, _| {}),
+            small: None,
+            worths: None,
+            base: None,
+        }
     }
 
     /// Ids of a text, with BOS as the tokenizer does.
@@ -235,7 +247,15 @@ impl Engine {
             Some(logits) => logits.flatten_all()?.to_vec1()?,
             None => Vec::new(),
         };
-        Ok(Run { tokens: tokens.clone(), schedule, cache, boundaries, last, work: output.work })
+        Ok(Run {
+            tokens: tokens.clone(),
+            schedule,
+            cache,
+            boundaries,
+            last,
+            work: output.work,
+            lanes: output.lanes,
+        })
     }
 
     /// A whole pass over `tokens`.
@@ -310,21 +330,27 @@ impl Engine {
         Ok(pass.run(cancelled)?.logits.ok_or_else(missing)?.to_vec2()?)
     }
 
-    /// The small FFN of every layer: the checkpoint's own, or a labelled surrogate chosen on a text file (left out: the
-    /// bundled text), computed on first use.
-    pub fn small(&mut self, sample: Option<&Path>, cancelled: Cancelled) -> Result<Arc<[Ffn]>> {
+    /// The small FFN of every layer: the checkpoint's own, or a labelled surrogate, computed on first use.
+    pub fn small(&mut self, surrogate: &Surrogate, cancelled: Cancelled) -> Result<Arc<[Ffn]>> {
         let own = self.model.spec.is_duo();
-        if let Some((chosen_on, small)) = &self.small
-            && (own || chosen_on.as_deref() == sample)
+        if let Some((known, small)) = &self.small
+            && (own || known == surrogate)
         {
             return Ok(Arc::clone(small));
         }
         let small: Arc<[Ffn]> = if own {
             self.model.weights.layers.iter().filter_map(|layer| layer.small.clone()).collect()
         } else {
-            surrogate::compute(self, sample, cancelled)?.into()
+            let known = self.worths.take().filter(|(sample, _)| *sample == surrogate.sample);
+            let worths = match known {
+                Some((_, worths)) => worths,
+                None => surrogate::worths(self, surrogate.sample.as_deref(), cancelled)?,
+            };
+            let small = surrogate::choose(self, &worths, surrogate.share());
+            self.worths = Some((surrogate.sample.clone(), worths));
+            small?.into()
         };
-        self.small = Some((sample.map(Path::to_owned), Arc::clone(&small)));
+        self.small = Some((surrogate.clone(), Arc::clone(&small)));
         Ok(small)
     }
 }
@@ -371,8 +397,13 @@ impl Resolve for Resolver<'_> {
         output.captures.remove(&site).ok_or_else(missing)
     }
 
-    fn small(&mut self, sample: Option<&Path>) -> Result<Arc<[Ffn]>> {
-        self.engine.small(sample, self.cancelled)
+    fn small(&mut self, surrogate: &Surrogate) -> Result<Arc<[Ffn]>> {
+        self.engine.small(surrogate, self.cancelled)
+    }
+
+    fn router(&mut self, router: &Router) -> Result<Arc<RouterMatrices>> {
+        let model = &self.engine.model;
+        router.matrices(&model.spec, &model.weights.layers)
     }
 }
 

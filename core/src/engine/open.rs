@@ -11,6 +11,7 @@ use crate::model::fused::{PANEL, Packed};
 use crate::model::layout::{Decl, Layout, Role, declare, parameters};
 use crate::model::weights::{self, Matrix};
 use crate::model::{Model, Spec, family};
+use crate::plan::Surrogate;
 use crate::protocol::{Card, Words};
 
 /// An engine and its model card.
@@ -122,7 +123,7 @@ pub fn open(
         dtype: "f32",
         tokenizer: engine.tokenizer.as_ref().map_or("none", |tokenizer| tokenizer.kind()).into(),
         warnings,
-        small_ffn: super::surrogate::label(&engine, None),
+        small_ffn: super::surrogate::label(&engine, &Surrogate::default()),
         sample_prompt: sample_prompt(&engine, checkpoint),
         preprocessor: engine.preprocessor.clone(),
         spec: Arc::clone(&model.spec),

@@ -1,7 +1,7 @@
 //! A stand-in for the small FFN on checkpoints that have none. Not in the Duo-LLM paper: every panel and plan that
 //! uses it says so.
 //!
-//! Per layer: the 1/16 of FFN neurons with the largest mean |activation| x column norm of `W_down` over
+//! Per layer: a share of the FFN neurons, those with the largest mean |activation| x column norm of `W_down` over
 //! [`SURROGATE_TOKENS`] tokens of a named text.
 
 use std::collections::BTreeSet;
@@ -12,7 +12,9 @@ use std::path::Path;
 use super::{Cancelled, Engine, RunSize};
 use crate::error::{Error, Result};
 use crate::metric;
+use crate::model::weights::LayerWeights;
 use crate::model::{Ask, Ffn, Logits};
+use crate::plan::Surrogate;
 use crate::plan::schedule::Schedule;
 use crate::rng;
 use crate::site::{Hook, Site};
@@ -20,33 +22,38 @@ use crate::site::{Hook, Site};
 /// Tokens that activations are averaged over.
 pub const SURROGATE_TOKENS: usize = 512;
 
-/// A surrogate keeps one neuron in this many.
-const SHARE: usize = 16;
-
 /// Text read at most for [`SURROGATE_TOKENS`] tokens, bytes.
 const MOST_TEXT: u64 = 64 << 10;
 
-/// What "small FFN" means for this engine where the plan names the text file `sample`, or none.
-pub fn label(engine: &Engine, sample: Option<&Path>) -> String {
+/// What "small FFN" means for this engine.
+pub fn label(engine: &Engine, surrogate: &Surrogate) -> String {
     if engine.model.spec.is_duo() {
         return "the checkpoint's own small FFN".into();
     }
     if engine.model.spec.has_experts() {
         return "none: the FFNs of this checkpoint are experts".into();
     }
-    let text = match sample {
+    let text = match &surrogate.sample {
         _ if engine.tokenizer.is_none() => "seeded random ids".into(),
         Some(path) => path.display().to_string(),
         None => "the bundled sample text".into(),
     };
     format!(
-        "surrogate: the 1/{SHARE} of neurons with the largest mean |activation| × column norm of W_down over \
-         {SURROGATE_TOKENS} tokens of {text}"
+        "surrogate, not in the paper: the {} of neurons with the largest mean |activation| × column norm of W_down over \
+         {SURROGATE_TOKENS} tokens of {text}",
+        share_name(surrogate.share())
     )
 }
 
-/// A small FFN per layer.
-pub(super) fn compute(engine: &Engine, sample: Option<&Path>, cancelled: Cancelled) -> Result<Vec<Ffn>> {
+/// `1/16`, or percent where it is no such part.
+fn share_name(share: f32) -> String {
+    let parts = (1.0 / share).round();
+    let whole = (share * parts - 1.0).abs() < 1e-4 && parts > 1.0;
+    if whole { format!("1/{parts}") } else { format!("{:.1} %", 100.0 * share) }
+}
+
+/// What each neuron of each layer is worth on a text.
+pub(super) fn worths(engine: &Engine, sample: Option<&Path>, cancelled: Cancelled) -> Result<Vec<Vec<f32>>> {
     let spec = std::sync::Arc::clone(&engine.model.spec);
     if spec.has_experts() {
         return Err(Error::Plan(
@@ -79,18 +86,30 @@ pub(super) fn compute(engine: &Engine, sample: Option<&Path>, cancelled: Cancell
             sums.iter_mut().zip(sum).for_each(|(total, part)| *total += f64::from(part));
         }
     }
-    let choose = |(layer, sums): (&crate::model::weights::LayerWeights, Vec<f64>)| {
+    let worth = |(layer, sums): (&LayerWeights, Vec<f64>)| -> Result<Vec<f32>> {
         let ffn = layer.dense().ok_or_else(|| Error::Internal("a surrogate of experts".into()))?;
         let norms: Vec<f32> = ffn.down.matrix.tensor()?.sqr()?.sum(0)?.sqrt()?.to_vec1()?;
-        let score: Vec<f32> =
-            sums.iter().zip(&norms).map(|(sum, norm)| (*sum * f64::from(*norm)) as f32).collect();
-        let count = (score.len() / SHARE).max(1);
+        Ok(sums.iter().zip(&norms).map(|(sum, norm)| (*sum * f64::from(*norm)) as f32).collect())
+    };
+    engine.model.weights.layers.iter().zip(sums).map(worth).collect()
+}
+
+/// A small FFN per layer: the neurons that are worth most.
+pub(super) fn choose(engine: &Engine, worths: &[Vec<f32>], share: f32) -> Result<Vec<Ffn>> {
+    if !(share > 0.0 && share <= 1.0) {
+        return Err(Error::Plan(format!(
+            "a surrogate keeps a share of the neurons above 0 and up to 1, not {share}"
+        )));
+    }
+    let choose = |(layer, worths): (&LayerWeights, &Vec<f32>)| {
+        let ffn = layer.dense().ok_or_else(|| Error::Internal("a surrogate of experts".into()))?;
+        let count = ((worths.len() as f64 * f64::from(share)).round() as usize).clamp(1, worths.len().max(1));
         let mut neurons: Vec<u32> =
-            metric::top_k(&score, count).into_iter().map(|(index, _)| index).collect();
+            metric::top_k(worths, count).into_iter().map(|(index, _)| index).collect();
         neurons.sort_unstable();
         ffn.select(&neurons)?.packed()
     };
-    engine.model.weights.layers.iter().zip(sums).map(choose).collect()
+    engine.model.weights.layers.iter().zip(worths).map(choose).collect()
 }
 
 fn tokens(engine: &Engine, sample: Option<&Path>) -> Result<Vec<u32>> {

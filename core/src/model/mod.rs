@@ -20,7 +20,7 @@ pub mod weights;
 
 pub use cache::KvCache;
 pub use input::{ImageRows, Input};
-pub use pass::{Ask, Branch, Captures, Logits, Output, Pass, Work};
+pub use pass::{Ask, Branch, Captures, Logits, Mixture, Output, Pass, Work};
 pub use random::{initial, random_tensors};
 pub use spec::*;
 pub use vision::VisionSpec;

@@ -19,6 +19,7 @@ mod iri;
 mod patch;
 mod positions;
 mod route;
+mod router;
 mod scale;
 pub mod schedule;
 mod skip;
@@ -31,7 +32,8 @@ pub use experts::Experts;
 pub use iri::{ATTN_LAMBDA, FFN_LAMBDA, Injected, Iri, SOURCES, TARGETS};
 pub use patch::Patch;
 pub use positions::Positions;
-pub use route::{Lane, LayerRoute, Route};
+pub use route::{Lane, LayerRoute, Route, Surrogate};
+pub use router::{Router, RouterMatrices};
 pub use scale::Scale;
 pub use skip::{Part, Skip, Sublayer};
 pub use threshold::Threshold;
@@ -70,6 +72,8 @@ pub struct Item {
 pub enum Change {
     /// Send tokens through the big FFN, the small one, or past it.
     Route(Route),
+    /// Send tokens where a learned router finds best.
+    Router(Router),
     /// Change which experts tokens go through.
     Experts(Experts),
     /// Zero FFN activations under a threshold.
@@ -173,6 +177,26 @@ impl Plan {
         items
     }
 
+    /// The plan with routing maps cut to a prompt of `len` tokens: a prompt being edited grows shorter than its map.
+    pub fn fitted(&self, len: usize) -> Self {
+        let mut plan = self.clone();
+        for item in &mut plan.items {
+            if let Change::Route(route) = &mut item.change {
+                route.layers.iter_mut().for_each(|layer| layer.tokens.truncate(len));
+            }
+        }
+        plan
+    }
+
+    /// How surrogate small FFNs are chosen: as the first routing map that is on says.
+    pub fn surrogate(&self) -> Surrogate {
+        let routes = self.active().into_iter().filter_map(|item| match &item.change {
+            Change::Route(route) => Some(route.surrogate.clone()),
+            _ => None,
+        });
+        routes.into_iter().next().unwrap_or_default()
+    }
+
     /// One line: what is on, or `no plan`.
     pub fn summary(&self) -> String {
         let parts: Vec<String> = self.active().iter().map(|item| item.summary()).collect();
@@ -192,7 +216,7 @@ impl Change {
     /// Order of effects: routing, experts, thresholds, sublayer removal, then corruption, patch, ablation and injection.
     pub fn rank(&self) -> u8 {
         match self {
-            Self::Route(_) => 0,
+            Self::Route(_) | Self::Router(_) => 0,
             Self::Experts(_) => 1,
             Self::Threshold(_) => 2,
             Self::Skip(_) => 3,
@@ -209,6 +233,7 @@ impl Change {
     pub fn summary(&self) -> String {
         match self {
             Self::Route(change) => change.summary(),
+            Self::Router(change) => change.summary(),
             Self::Experts(change) => change.summary(),
             Self::Threshold(change) => change.summary(),
             Self::Skip(change) => change.summary(),

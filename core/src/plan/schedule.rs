@@ -1,14 +1,14 @@
 //! A plan compiled for one prompt: per layer, which edits happen at which hook. The forward pass only looks up.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 
 use super::edit::{Edit, Op, Rows};
 use super::{
-    AblateTo, Change, Injected, Item, Lane, LayerRoute, Noise, Plan, Positions, Route, Source, Target,
+    AblateTo, Change, Injected, Item, Lane, LayerRoute, Noise, Plan, Positions, Route, Router,
+    RouterMatrices, Source, Surrogate, Target,
 };
 use crate::error::{Error, Result};
 use crate::model::{Ffn, Spec};
@@ -18,9 +18,10 @@ use crate::site::{Hook, Shape, Site};
 pub trait Resolve {
     /// The whole value of `site` in the run that `source` names, position axis as in the site's shape.
     fn site(&mut self, source: &Source, site: Site) -> Result<Tensor>;
-    /// A small FFN per layer: the checkpoint's own, or the labelled surrogate chosen on the text file `sample` (left
-    /// out: the bundled text).
-    fn small(&mut self, sample: Option<&Path>) -> Result<Arc<[Ffn]>>;
+    /// A small FFN per layer: the checkpoint's own, or the labelled surrogate.
+    fn small(&mut self, surrogate: &Surrogate) -> Result<Arc<[Ffn]>>;
+    /// A learned router.
+    fn router(&mut self, router: &Router) -> Result<Arc<RouterMatrices>>;
 }
 
 /// A compiled plan. Cloning shares the tensors.
@@ -30,6 +31,8 @@ pub struct Schedule {
     layers: Vec<Option<Routing>>,
     small: Option<Arc<[Ffn]>>,
     choices: BTreeMap<usize, Vec<Choice>>,
+    /// A learned router with its strength; painted lanes lie over what it chooses.
+    router: Option<(Arc<RouterMatrices>, f32)>,
 }
 
 /// A rule about the experts of a block.
@@ -78,6 +81,13 @@ impl Schedule {
             if let Change::Route(route) = &item.change {
                 schedule.route(route, item.strength, spec, prompt_len, resolve)?;
             }
+            if let Change::Router(router) = &item.change {
+                let matrices = resolve.router(router)?;
+                if matrices.lanes.contains(&Lane::Small) && schedule.small.is_none() {
+                    schedule.small = Some(resolve.small(&plan.surrogate())?);
+                }
+                schedule.router = Some((matrices, item.strength));
+            }
         }
         schedule.skip_attention(prompt_len);
         for item in items {
@@ -107,7 +117,7 @@ impl Schedule {
     /// This schedule, with every position through one lane at `layer` instead of what a routing map says there. `small` has
     /// the small FFNs.
     pub fn through(&self, layer: usize, lane: Lane, n_layers: usize, small: Option<&Arc<[Ffn]>>) -> Self {
-        let mut schedule = self.clone();
+        let mut schedule = Self { router: None, ..self.clone() };
         schedule.layers.resize(n_layers, None);
         if let Some(slot) = schedule.layers.get_mut(layer) {
             let route = LayerRoute { layer, tokens: Vec::new(), next: lane };
@@ -129,7 +139,7 @@ impl Schedule {
 
     /// Whether nothing is changed.
     pub fn is_empty(&self) -> bool {
-        self.edits.is_empty() && self.layers.is_empty() && self.choices.is_empty()
+        self.edits.is_empty() && self.layers.is_empty() && self.choices.is_empty() && self.router.is_none()
     }
 
     /// The first of the 2L sublayers that can compute something else than without a plan (2L = the unembedding); `None` =
@@ -144,7 +154,8 @@ impl Schedule {
         let routed = routed.map(|(layer, _)| Some(2 * layer + 1));
         let chosen = self.choices.keys().map(|layer| Some(2 * layer + 1));
         // `None` is the least of options.
-        edited.chain(routed).chain(chosen).min().unwrap_or(Some(2 * n_layers))
+        let learned = self.router.iter().map(|_| Some(1));
+        edited.chain(routed).chain(chosen).chain(learned).min().unwrap_or(Some(2 * n_layers))
     }
 
     /// The first of `len` positions whose row can be another than without a plan.
@@ -155,6 +166,9 @@ impl Schedule {
             self.layers.iter().flatten().any(|routing| lane(routing) != Lane::Big)
         };
         let chosen = |position| self.choices.values().flatten().any(|choice| choice.rows.contains(position));
+        if self.router.is_some() && len > 0 {
+            return Some(0);
+        }
         (0..len).find(|&position| edited(position) || routed(position) || chosen(position))
     }
 
@@ -193,6 +207,11 @@ impl Schedule {
         lanes.iter().any(|&lane| lane != Lane::Big).then_some((lanes, routing.strength))
     }
 
+    /// The learned router, and its strength.
+    pub fn router(&self) -> Option<&(Arc<RouterMatrices>, f32)> {
+        self.router.as_ref()
+    }
+
     /// The rules about the experts of `layer` at a position, in their order.
     pub fn choices(&self, layer: usize, position: usize) -> impl Iterator<Item = &Choice> {
         let rules = self.choices.get(&layer).map(Vec::as_slice).unwrap_or_default();
@@ -214,10 +233,16 @@ impl Schedule {
         resolve: &mut dyn Resolve,
     ) -> Result<()> {
         if route.needs_small() && self.small.is_none() {
-            self.small = Some(resolve.small(route.sample.as_deref())?);
+            self.small = Some(resolve.small(&route.surrogate)?);
         }
         self.layers.resize(spec.n_layers(), None);
         for layer in &route.layers {
+            let (painted, layer_index) = (layer.tokens.len(), layer.layer);
+            if painted > prompt_len {
+                return Err(Error::Plan(format!(
+                    "the routing map has lanes for {painted} tokens at layer {layer_index}, the prompt has {prompt_len}"
+                )));
+            }
             let slot = self.layers.get_mut(layer.layer).ok_or_else(|| no_layer(layer.layer, spec))?;
             let known = slot.get_or_insert_with(|| {
                 let route = LayerRoute { layer: layer.layer, ..LayerRoute::default() };
@@ -246,7 +271,7 @@ impl Schedule {
         let at = |positions: &Positions| Rows::Positions(positions.clone(), prompt_len);
         match &item.change {
             // Merged with the other maps before anything else.
-            Change::Route(_) => {}
+            Change::Route(_) | Change::Router(_) => {}
             Change::Experts(experts) => {
                 for layer in experts.layers(spec)? {
                     let choice = Choice {

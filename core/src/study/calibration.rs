@@ -1,6 +1,5 @@
 //! Text in pieces of one length, for studies that need many tokens.
 
-use crate::checkpoint::Checkpoint;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::model::Input;
@@ -9,11 +8,11 @@ use crate::train::world::{Split, World};
 /// Tokens of a study at most.
 const MOST: usize = 1 << 22;
 
-/// Ids of a text (of a checkpoint without a tokenizer: ids between commas or spaces); without one those of validation text of the checkpoint's own world, where it has one, `enough` of them,
-/// or of the bundled sample.
+/// Ids of a text (of a checkpoint without a tokenizer: ids between commas or spaces); without one those of validation text
+/// of the checkpoint's own world, where it has one, `enough` of them, or of the bundled sample.
 pub fn reading(
     engine: &Engine,
-    checkpoint: &Checkpoint,
+    world: Option<&World>,
     text: Option<&str>,
     enough: usize,
 ) -> Result<Vec<u32>> {
@@ -23,7 +22,7 @@ pub fn reading(
     if let Some(text) = text {
         return if engine.tokenizer.is_some() { engine.encode(text) } else { ids(text) };
     }
-    let Some(world) = World::of(checkpoint) else {
+    let Some(world) = world else {
         return engine.encode(include_str!("../../../assets/sample.txt"));
     };
     let mut ids = Vec::new();

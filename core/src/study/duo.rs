@@ -40,7 +40,7 @@ impl OracleRun {
         Ok(Self {
             table: LossTable::empty(&ask.lanes, engine.model.spec.n_layers(), all),
             best: vec![(f32::INFINITY, 0); tree.scored().len()],
-            small: engine::small_label(engine, None),
+            small: engine::small_label(engine, &ask.plan.surrogate()),
             tree,
             shown,
             ask,
@@ -92,8 +92,22 @@ impl OracleRun {
             ask: self.ask.clone(),
             route: self.route(),
             figures: figures.into_iter().map(Arc::new).collect(),
+            difficulty: self.is_done().then(|| self.by_token()),
             done: self.is_done(),
         }
+    }
+
+    /// Loss of every token in the first lane, and what the oracle saves of it.
+    fn by_token(&self) -> [Arc<[f32]>; 2] {
+        let first = self.table.row(0);
+        // A token is foreseen at the position before it.
+        let place = |position: usize| position.checked_sub(1).and_then(|before| self.place(before));
+        let loss = |place: usize| first.get(place).copied().unwrap_or(f32::NAN);
+        let gap = |place: usize| loss(place) - self.best.get(place).map_or(f32::NAN, |best| best.0);
+        let all = |of: &dyn Fn(usize) -> f32| {
+            (0..self.shown.len()).map(|position| place(position).map_or(f32::NAN, of)).collect()
+        };
+        [all(&loss), all(&gap)]
     }
 
     /// The place of a token among those that are scored.

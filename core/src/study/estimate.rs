@@ -55,7 +55,7 @@ pub fn estimate(
 }
 
 /// Values that a backward pass keeps, and their gradients; and the largest matrix, unpacked.
-fn graph(spec: &Spec, len: usize) -> u64 {
+pub(super) fn graph(spec: &Spec, len: usize) -> u64 {
     let per_row = |layer: &crate::model::LayerSpec| {
         let (heads, kv_heads) =
             (layer.attn.heads * layer.attn.d_head, layer.attn.kv_heads * layer.attn.d_head);

@@ -11,6 +11,7 @@ mod grid;
 pub mod oracle;
 mod prune;
 mod restore;
+mod router;
 mod routes;
 mod trace;
 
@@ -25,5 +26,6 @@ pub use fcct::{FcctRun, iri_table};
 pub use grid::{Cells, Estimate, Grid, GridAsk, GridNoise, grid};
 pub use prune::{Candidate, Method, PruneAsk, Pruning, Removal, prune};
 pub use restore::{Batch, Case, Disturbance, Followed, Restorer};
+pub use router::RouterRun;
 pub use routes::{MOST_PATTERNS, Oracle, RouteLosses, RouteTree, TokenRoute, every_route};
 pub use trace::{PATCH_NOISE, TraceRun};

@@ -83,10 +83,13 @@ impl RouteTree {
                 lanes.len()
             ))
         })?;
-        let small: Option<Arc<[Ffn]>> =
-            if lanes.contains(&Lane::Small) { Some(engine.small(None, cancelled)?) } else { None };
+        let small: Option<Arc<[Ffn]>> = if lanes.contains(&Lane::Small) {
+            Some(engine.small(&plan.surrogate(), cancelled)?)
+        } else {
+            None
+        };
         let mut unrouted = plan.clone();
-        unrouted.items.retain(|item| !matches!(item.change, Change::Route(_)));
+        unrouted.items.retain(|item| !matches!(item.change, Change::Route(_) | Change::Router(_)));
         let schedule = engine.schedule(&unrouted, tokens, cancelled)?;
         let through = |layer, lane: &Lane| Arc::new(schedule.through(layer, *lane, layers, small.as_ref()));
         let schedules =
@@ -308,7 +311,7 @@ pub fn every_route(
     cancelled: Cancelled,
 ) -> Result<Oracle> {
     if lanes.contains(&Lane::Small) {
-        engine.small(None, cancelled)?;
+        engine.small(&plan.surrogate(), cancelled)?;
     }
     let begin = Instant::now();
     let mut tree = RouteTree::new(engine, plan, tokens, lanes, cancelled)?;
@@ -351,7 +354,7 @@ pub fn every_route(
     };
     Ok(Oracle {
         lanes: lanes.to_vec(),
-        small: lanes.contains(&Lane::Small).then(|| engine::small_label(engine, None)),
+        small: lanes.contains(&Lane::Small).then(|| engine::small_label(engine, &plan.surrogate())),
         reading: "every token of the sequence takes the same route",
         layers: table.layers,
         patterns,

@@ -31,16 +31,17 @@ const WARM_UP: u64 = 100;
 const TOWER_RATE: f32 = 2e-3;
 const RATE: f32 = 1e-3;
 const DECAY: f32 = 0.05;
-const CLIP: f32 = 1.0;
+/// Largest norm of a step's gradient.
+pub const CLIP: f32 = 1.0;
 /// Of the routers: linear maps on frozen features.
-const ROUTER_RATE: f32 = 1e-2;
+pub const ROUTER_RATE: f32 = 1e-2;
 /// Shares of the run that train the tower alone and the routers alone, as divisors.
 const TOWER_SHARE: u64 = 8;
 const ROUTER_SHARE: u64 = 12;
 /// tau at the end of stage 3; it rises from 1 (the paper gives no schedule).
 pub const LAST_TAU: f64 = 8.0;
 /// Weight of the squared budget terms (the paper gives none).
-const BUDGET: f64 = 10.0;
+pub const BUDGET: f64 = 10.0;
 /// The per-patch loss falls all the way until it is dropped after this share of stage 1.
 const PATCHES_UNTIL: f64 = 0.6;
 /// Pictures have as many objects as there may be after this share of stage 1.

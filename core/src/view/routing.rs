@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{Runs, map, numbers};
 use crate::engine::{self, Engine};
-use crate::figure::{Class, Figure, Plot, Scale};
-use crate::plan::{Change, Lane, Route};
+use crate::figure::{Class, Figure, Map, Plot, Scale};
+use crate::plan::{Change, Lane, Plan, Route};
 
 pub(super) fn compute(engine: &Engine, runs: &Runs) -> Arc<Figure> {
     let routes: Vec<&Route> = runs
@@ -14,11 +14,14 @@ pub(super) fn compute(engine: &Engine, runs: &Runs) -> Arc<Figure> {
         .into_iter()
         .filter_map(|item| if let Change::Route(route) = &item.change { Some(route) } else { None })
         .collect();
-    let sample = routes.iter().find(|route| route.needs_small()).and_then(|route| route.sample.as_deref());
     let layers = engine.model.spec.n_layers();
     let len = runs.tokens.len();
     // Where several maps are stacked, the last one that leaves the big lane counts.
     let lane = |layer: usize, position: usize| {
+        // A learned router's choice has the painted lanes in it.
+        if let Some(chosen) = runs.plan.lanes.get(&layer).and_then(|lanes| lanes.get(position)) {
+            return *chosen;
+        }
         let lanes = routes.iter().rev().map(|route| route.lane(layer, position, len));
         lanes.into_iter().find(|&lane| lane != Lane::Big).unwrap_or_default()
     };
@@ -35,11 +38,45 @@ pub(super) fn compute(engine: &Engine, runs: &Runs) -> Arc<Figure> {
         Scale::Classes(classes()),
         "lane of the token",
     );
-    let notes = vec![
-        format!("small FFN: {}", engine::small_label(engine, sample)),
+    let mut notes = vec![
+        format!("small FFN: {}", engine::small_label(engine, &runs.source.surrogate())),
         "skip layer, our reading: the token reads no attention, its keys and values are still written".into(),
     ];
+    if let Some(share) = flops(engine, &map, len, &runs.source) {
+        notes.push(format!("FFN FLOPs over the prompt: {:.1} % of all big", 100.0 * share));
+    }
+    let painted = routes.iter().flat_map(|route| &route.layers).map(|layer| layer.tokens.len()).max();
+    if let Some(painted) = painted.filter(|&painted| painted > len) {
+        notes.push(format!(
+            "painted for {painted} tokens, the prompt has {len}: the lanes past it are left out"
+        ));
+    }
+    if !runs.plan.lanes.is_empty() {
+        notes.push("lanes of a learned router; it routes generated tokens too, one by one".into());
+    }
     runs.figure(["routing-map", ""], "Routing map", Plot::Map(map), notes)
+}
+
+/// What the FFNs of the prompt's tokens cost, as a share of what they cost all big.
+fn flops(engine: &Engine, map: &Map, len: usize, plan: &Plan) -> Option<f64> {
+    let spec = &engine.model.spec;
+    let (mut cost, mut full) = (0.0, 0.0);
+    for (layer, row) in spec.layers.iter().zip(map.values.chunks(len + 1)) {
+        let big = layer.ffn_width() as f64;
+        let small = match &layer.small {
+            Some(small) => ((2 + usize::from(small.gated)) * small.d_mlp) as f64,
+            None => big * f64::from(plan.surrogate().share()),
+        };
+        for &lane in row.iter().take(len) {
+            full += big;
+            cost += match Lane::ALL.get(lane as usize) {
+                Some(Lane::Big) => big,
+                Some(Lane::Small) => small,
+                _ => 0.0,
+            };
+        }
+    }
+    (cost < full).then_some(cost / full)
 }
 
 /// The lanes as classes, in the order of [`Lane::ALL`].

@@ -101,6 +101,7 @@ fn drift(engine: &mut Engine, runs: &Runs, cancelled: Cancelled) -> Result<Optio
             boundaries: Arc::clone(&runs.plan.boundaries),
             last: Vec::new(),
             work: crate::model::Work::default(),
+            lanes: runs.plan.lanes.clone(),
         };
         for layer in targets {
             let was = norm(engine, &before, layer, hook, cancelled)?;

@@ -1,13 +1,14 @@
 //! The worker thread's loop: which request is served next, and what is kept between them.
 
 use std::cell::Cell;
+use std::io::Read as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
-use super::jobs::{Generating, Studying};
+use super::jobs::{Generating, StudyRun, Studying};
 use super::{Board, SLICE, Waiting};
 use crate::checkpoint::Checkpoint;
 use crate::engine::{self, Engine};
@@ -16,7 +17,8 @@ use crate::figure::Provenance;
 use crate::model::{ImageRows, Input};
 use crate::plan::Plan;
 use crate::protocol::*;
-use crate::study::{FcctRun, OracleRun, TraceRun};
+use crate::study::{FcctRun, OracleRun, RouterRun, TraceRun, reading};
+use crate::train::world::World;
 use crate::view::{self, Runs};
 
 /// What the thread keeps.
@@ -29,6 +31,8 @@ pub(super) struct Desk {
     pictures: Vec<(u64, Arc<ImageRows>)>,
     generating: Option<Generating>,
     studying: Option<Studying>,
+    /// What the open checkpoint was trained on, where it is known.
+    world: Option<World>,
 }
 
 /// Runs with the views computed of them.
@@ -37,6 +41,8 @@ struct Shown {
     views: Vec<(View, Arc<ViewData>)>,
 }
 
+/// Bytes read of a text file.
+const MOST_TEXT: u64 = 4 << 20;
 /// Scenes kept.
 const MOST_SCENES: usize = 8;
 /// Views kept of a scene, newest last.
@@ -80,7 +86,7 @@ fn serve(board: &Arc<Board>, desk: &mut Desk) -> bool {
         return true;
     }
     if let Some(mut job) = desk.studying.take() {
-        if let Some((engine, _)) = &desk.open {
+        if let Some((engine, _)) = &mut desk.open {
             let done = guarded(board, Slot::Study, job.id, || {
                 slice(board, Slot::Study, job.id, || job.step(engine))?;
                 board.post(Event::Progress(job.id, Slot::Study, job.progress()));
@@ -136,42 +142,53 @@ fn start(
     match request {
         Request::Open(target) => open(board, desk, id, &target),
         Request::Scene(scene) => show(board, desk, id, &scene, waited),
-        Request::Generate(generate) => {
+        Request::Generate(mut generate) => {
             let (engine, card) = opened(&mut desk.open)?;
             let tokens = tokens(engine, &mut desk.pictures, &generate.prompt)?;
+            generate.plan = generate.plan.fitted(tokens.len());
             let provenance = provenance(card, &generate.prompt, &generate.plan);
             let cancelled = || board.stale(Slot::Generate, id);
             desk.generating = Some(Generating::new(engine, id, &generate, tokens, provenance, &cancelled)?);
             Ok(())
         }
-        Request::Study(Study::Trace(trace)) => {
+        Request::Study(Study::Router(ask)) => {
             let (engine, card) = opened(&mut desk.open)?;
-            let tokens = tokens(engine, &mut desk.pictures, &trace.prompt)?;
-            let provenance = provenance(card, &trace.prompt, &trace.plan);
+            let text = ask.text.as_deref().map(text_of).transpose()?;
+            let ids = reading(engine, desk.world.as_ref(), text.as_deref(), RouterStudy::TOKENS)?;
+            let named = |path: &std::path::PathBuf| path.display().to_string();
+            let about =
+                Words::Text(ask.text.as_ref().map_or_else(|| "the checkpoint's own text".into(), named));
+            let provenance = provenance(card, &about.into(), &Plan::default());
             let cancelled = || board.stale(Slot::Study, id);
-            let run = TraceRun::new(engine, trace, &tokens, provenance, &cancelled)?;
+            let run = RouterRun::new(engine, ask, &ids, provenance, &cancelled)?;
             desk.studying = Some(Studying::new(id, run.into()));
             Ok(())
         }
-        Request::Study(Study::Fcct(fcct)) => {
+        Request::Study(study) => {
             let (engine, card) = opened(&mut desk.open)?;
-            let tokens = tokens(engine, &mut desk.pictures, &fcct.prompt)?;
-            let provenance = provenance(card, &fcct.prompt, &fcct.plan);
+            let (prompt, plan) = study.about()?;
+            let tokens = tokens(engine, &mut desk.pictures, prompt)?;
+            let from = provenance(card, prompt, plan);
+            let study = study.fitted(tokens.len());
             let cancelled = || board.stale(Slot::Study, id);
-            let run = FcctRun::new(engine, fcct, &tokens, provenance, &cancelled)?;
-            desk.studying = Some(Studying::new(id, run.into()));
-            Ok(())
-        }
-        Request::Study(Study::Routes(ask)) => {
-            let (engine, card) = opened(&mut desk.open)?;
-            let tokens = tokens(engine, &mut desk.pictures, &ask.prompt)?;
-            let provenance = provenance(card, &ask.prompt, &ask.plan);
-            let cancelled = || board.stale(Slot::Study, id);
-            let run = OracleRun::new(engine, ask, &tokens, provenance, &cancelled)?;
-            desk.studying = Some(Studying::new(id, run.into()));
+            let run: StudyRun = match study {
+                Study::Trace(ask) => TraceRun::new(engine, ask, &tokens, from, &cancelled)?.into(),
+                Study::Fcct(ask) => FcctRun::new(engine, ask, &tokens, from, &cancelled)?.into(),
+                Study::Routes(ask) => OracleRun::new(engine, ask, &tokens, from, &cancelled)?.into(),
+                Study::Router(_) => return Err(Error::Internal("a router is about no prompt".into())),
+            };
+            desk.studying = Some(Studying::new(id, run));
             Ok(())
         }
     }
+}
+
+/// A text file, up to as much as any study reads.
+fn text_of(path: &std::path::Path) -> Result<String> {
+    let fail = |error: std::io::Error| Error::Input(format!("{}: {error}", path.display()));
+    let mut bytes = Vec::new();
+    std::fs::File::open(path).map_err(fail)?.take(MOST_TEXT).read_to_end(&mut bytes).map_err(fail)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn opened(open: &mut Option<(Engine, Arc<Card>)>) -> Result<(&mut Engine, &Arc<Card>)> {
@@ -195,7 +212,8 @@ fn open(board: &Arc<Board>, desk: &mut Desk, id: RequestId, target: &Target) -> 
     let card = Arc::new(opened.card);
     let mut engine = opened.engine;
     engine.report = surrogate_progress(Arc::clone(board));
-    *desk = Desk { open: Some((engine, Arc::clone(&card))), ..Desk::default() };
+    let world = World::of(&checkpoint);
+    *desk = Desk { open: Some((engine, Arc::clone(&card))), world, ..Desk::default() };
     board.post(Event::Opened(id, card));
     Ok(())
 }
@@ -296,7 +314,7 @@ fn show(board: &Board, desk: &mut Desk, id: RequestId, scene: &Scene, waited: Du
             let plan = if scene.plan.active().is_empty() {
                 Arc::clone(&base)
             } else {
-                let schedule = engine.schedule(&scene.plan, &ids, &cancelled)?;
+                let schedule = engine.schedule(&scene.plan.fitted(ids.len()), &ids, &cancelled)?;
                 let run = engine.run_after(&base, schedule, &cancelled)?;
                 rows += run.work.rows;
                 Arc::new(run)

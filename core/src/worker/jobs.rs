@@ -8,8 +8,10 @@ use crate::error::Result;
 use crate::figure::{Cell, Figure, Plot, Provenance, Table};
 use crate::model::Input;
 use crate::plan::Plan;
-use crate::protocol::{Continuation, Event, Fcct, Generate, Progress, RequestId, RouteStudy, Trace};
-use crate::study::{FcctRun, OracleRun, TraceRun};
+use crate::protocol::{
+    Continuation, Event, Fcct, Generate, Progress, RequestId, RouteStudy, RouterStudy, Trace,
+};
+use crate::study::{FcctRun, OracleRun, RouterRun, TraceRun};
 
 /// A continuation under the plan beside the unmodified model's.
 pub(super) struct Generating {
@@ -130,6 +132,7 @@ pub(super) enum StudyRun {
     Trace(Box<TraceRun>),
     Fcct(Box<FcctRun>),
     Routes(Box<OracleRun>),
+    Router(Box<RouterRun>),
 }
 
 impl From<TraceRun> for StudyRun {
@@ -150,17 +153,24 @@ impl From<OracleRun> for StudyRun {
     }
 }
 
+impl From<RouterRun> for StudyRun {
+    fn from(run: RouterRun) -> Self {
+        Self::Router(Box::new(run))
+    }
+}
+
 impl Studying {
     pub(super) fn new(id: RequestId, run: StudyRun) -> Self {
         Self { id, run, begin: Instant::now() }
     }
 
     /// One sublayer. True once every cell is there.
-    pub(super) fn step(&mut self, engine: &Engine) -> Result<bool> {
+    pub(super) fn step(&mut self, engine: &mut Engine) -> Result<bool> {
         match &mut self.run {
             StudyRun::Trace(run) => run.step(engine)?,
             StudyRun::Fcct(run) => run.step(engine)?,
             StudyRun::Routes(run) => run.step(engine)?,
+            StudyRun::Router(run) => run.step(engine)?,
         }
         Ok(self.is_done())
     }
@@ -170,6 +180,7 @@ impl Studying {
             StudyRun::Trace(run) => run.is_done(),
             StudyRun::Fcct(run) => run.is_done(),
             StudyRun::Routes(run) => run.is_done(),
+            StudyRun::Router(run) => run.is_done(),
         }
     }
 
@@ -178,6 +189,7 @@ impl Studying {
             StudyRun::Trace(run) => Event::Study(self.id, Arc::new(run.findings(engine))),
             StudyRun::Fcct(run) => Event::Fcct(self.id, Arc::new(run.findings(engine))),
             StudyRun::Routes(run) => Event::Routes(self.id, Arc::new(run.findings())),
+            StudyRun::Router(run) => Event::Router(self.id, Arc::new(run.findings())),
         }
     }
 
@@ -186,6 +198,7 @@ impl Studying {
             StudyRun::Trace(run) => (Trace::JOB, run.progress()),
             StudyRun::Fcct(run) => (Fcct::JOB, run.progress()),
             StudyRun::Routes(run) => (RouteStudy::JOB, run.progress()),
+            StudyRun::Router(run) => (RouterStudy::JOB, run.progress()),
         };
         Progress::new(label.into(), done as u64, total as u64, self.begin)
     }

@@ -151,6 +151,7 @@ fn origin(event: &Event) -> Option<(Slot, RequestId)> {
         Event::Study(id, _) => Some((Slot::Study, id)),
         Event::Fcct(id, _) => Some((Slot::Study, id)),
         Event::Routes(id, _) => Some((Slot::Study, id)),
+        Event::Router(id, _) => Some((Slot::Study, id)),
         Event::Opened(..) | Event::Cancelled(..) => None,
     }
 }
@@ -169,6 +170,7 @@ fn topic(event: &Event) -> (u8, Option<Slot>, Option<&View>) {
         Event::Cancelled(_, slot) => (8, Some(*slot), None),
         Event::Fcct(..) => (9, None, None),
         Event::Routes(..) => (10, None, None),
+        Event::Router(..) => (11, None, None),
     }
 }
 

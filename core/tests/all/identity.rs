@@ -222,7 +222,7 @@ fn the_documented_plans_work() {
         .collect();
     let kinds: std::collections::BTreeSet<&str> =
         examples.iter().map(|json| json.split('"').nth(3).unwrap()).collect();
-    assert_eq!(kinds.len(), 10, "{kinds:?}");
+    assert_eq!(kinds.len(), 11, "{kinds:?}");
     for json in examples {
         // Examples name deeper layers than the tiny fixtures have.
         let json = json.replace("blocks.2.", "blocks.1.").replace("\"layer\": 3", "\"layer\": 1");
@@ -230,9 +230,10 @@ fn the_documented_plans_work() {
         let check = |engine: &mut Engine| {
             assert!(engine.schedule(&plan(vec![item(&json)]), &prompt().into(), &never).is_ok(), "{json}");
         };
-        match json.contains("experts") {
-            true => [open(&golden().join("mixtral"))].iter_mut().for_each(check),
-            false => each(check),
+        match (json.contains("experts"), json.contains("\"router\"")) {
+            (true, _) => check(&mut open(&golden().join("mixtral"))),
+            (_, true) => check(&mut open(&golden().join("../../../assets/bundled"))),
+            _ => each(check),
         }
     }
 }
@@ -265,7 +266,7 @@ fn switched_off_decodes_as_the_untouched_model() {
 fn decoding_under_every_kind_equals_prefill() {
     each(|engine| {
         for json in KINDS.iter().filter(|json| !json.contains("hook_z")) {
-            let plan = plan(vec![item(json)]);
+            let plan = plan(vec![item(json)]).fitted(3);
             let tokens = prompt();
             let schedule = engine.schedule(&plan, &tokens[..3].into(), &never).unwrap();
             let ask = Ask { logits: Logits::All, ..Ask::default() };

@@ -16,6 +16,7 @@ mod iri;
 mod parity;
 mod prune;
 mod random_plans;
+mod routers;
 mod routes;
 mod stories;
 mod studies;

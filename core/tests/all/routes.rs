@@ -24,7 +24,7 @@ fn routed(table: &LossTable, pattern: usize, len: usize, mut items: Vec<Item>) -
         let lane = table.lane(pattern, layer);
         LayerRoute { layer, tokens: vec![lane; len], next: lane }
     });
-    items.push(Change::Route(Route { layers: layers.collect(), sample: None }).into());
+    items.push(Change::Route(Route { layers: layers.collect(), ..Route::default() }).into());
     Plan { items, ..Plan::default() }
 }
 

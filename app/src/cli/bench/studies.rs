@@ -7,6 +7,7 @@ use sluice_core::engine::{self, Opened, never};
 use sluice_core::model::Input;
 use sluice_core::plan::{Lane, Plan};
 use sluice_core::study::{Method, PruneAsk, Pruning, every_route, pieces_at_most, prune, reading};
+use sluice_core::train::world::World;
 use sluice_core::{Result, metric};
 
 use super::super::checkpoint;
@@ -31,7 +32,7 @@ pub fn run(path: Option<&Path>, text: Option<&Path>) -> Result<Vec<Row>> {
         None => None,
     };
     let length = LENGTH.min(engine.model.spec.context);
-    let ids = reading(&engine, &checkpoint, text.as_deref(), SAMPLES * length)?;
+    let ids = reading(&engine, World::of(&checkpoint).as_ref(), text.as_deref(), SAMPLES * length)?;
     let mut rows = vec![pruned(&engine, &pieces_at_most(&ids, SAMPLES, length)?)?];
     if engine.model.spec.n_layers() <= 12 {
         let tokens: Input = ids.iter().take(ROUTED).copied().collect::<Vec<_>>().into();

@@ -9,6 +9,7 @@ use sluice_core::checkpoint::write_atomic;
 use sluice_core::engine::{self, Engine, Opened};
 use sluice_core::model::Input;
 use sluice_core::study::{pieces, pieces_at_most, reading};
+use sluice_core::train::world::World;
 use sluice_core::worker::Answer;
 use sluice_core::{Error, Result};
 
@@ -18,6 +19,7 @@ mod ablate;
 mod experts;
 mod oracle;
 mod prune;
+mod router;
 mod trace;
 
 #[derive(Args)]
@@ -38,6 +40,8 @@ enum Kind {
     Experts(experts::Experts),
     /// Remove the sublayers that the output misses least, one after the other
     Prune(prune::Prune),
+    /// Train a router between big FFNs, small ones and none on a text
+    Router(router::Router),
 }
 
 impl Study {
@@ -48,6 +52,7 @@ impl Study {
             Kind::Oracle(oracle) => oracle.run(),
             Kind::Experts(experts) => experts.run(),
             Kind::Prune(prune) => prune.run(),
+            Kind::Router(router) => router.run(),
         }
     }
 }
@@ -93,7 +98,7 @@ impl Reading {
         });
         let enough = self.samples.saturating_mul(self.length);
         let text = text.transpose()?;
-        let ids = reading(&engine, &checkpoint, text.as_deref(), enough)?;
+        let ids = reading(&engine, World::of(&checkpoint).as_ref(), text.as_deref(), enough)?;
         if text.is_some() {
             return Ok((engine, pieces(&ids, self.samples, self.length)?));
         }

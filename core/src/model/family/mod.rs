@@ -29,6 +29,8 @@ pub(crate) mod rope;
 mod stablelm;
 mod starcoder2;
 
+pub(crate) use duo::router;
+
 /// A family of checkpoints.
 pub struct Family {
     /// `model_type` of config.json.

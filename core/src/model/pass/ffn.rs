@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use super::super::weights::{Ffn, FfnWeights, LayerWeights};
 use super::super::{Activation, FfnSpec, LayerSpec, Residual};
 use super::strand::{Lanes, select};
-use super::{Logits, Pass, fused, ops};
+use super::{Logits, Mixture, Pass, fused, ops};
 use crate::error::{Error, Result};
 use crate::plan::Lane;
 use crate::site::{Hook, Shape, Site};
@@ -52,9 +52,9 @@ impl Pass {
         };
         let inside = |hook: Hook| hook.in_ffn() && hook > Hook::Ln2Normalized;
         let out = self.unless_zero(layer, Hook::MlpOut, inside, &read, |pass, read| {
-            let raw = pass.routed_ffn(layer, spec, weights, read)?;
-            let post = [Hook::Ln2PostScale, Hook::Ln2PostNormalized];
-            pass.post_ffn(layer, spec, weights, raw, post)
+            let lanes = pass.lanes(layer, read)?;
+            let raw = pass.routed_ffn(layer, spec, weights, read, lanes.as_ref())?;
+            pass.post_ffn(layer, spec, weights, raw, lanes.as_ref())
         })?;
         let out = self.hook(layer, Hook::MlpOut, out)?;
         let mut x = match parallel {
@@ -75,17 +75,18 @@ impl Pass {
         spec: &LayerSpec,
         weights: &LayerWeights,
         raw: Tensor,
-        hooks: [Hook; 2],
+        lanes: Option<&Lanes>,
     ) -> Result<Tensor> {
         if spec.ln2_post.is_none() {
             return Ok(raw);
         }
+        let hooks = [Hook::Ln2PostScale, Hook::Ln2PostNormalized];
         let normed = self.block_norm(layer, spec.ln2_post.as_ref(), &weights.ln2_post, &raw, hooks)?;
         let skips = |lane: &Lane| matches!(lane, Lane::SkipFfn | Lane::SkipLayer);
         let mut out = normed;
-        if let Some(Lanes { lanes, strength, .. }) = self.lanes(layer)? {
+        if let Some(Lanes { lanes, strength, .. }) = lanes {
             let share = |(lane, strength): (&Lane, &f32)| if skips(lane) { 1.0 - strength } else { 1.0 };
-            let keep: Vec<f32> = lanes.iter().zip(&strength).map(share).collect();
+            let keep: Vec<f32> = lanes.iter().zip(strength).map(share).collect();
             out = out.broadcast_mul(&Tensor::from_vec(keep, (lanes.len(), 1), &Device::Cpu)?)?;
         }
         Ok(out)
@@ -98,12 +99,16 @@ impl Pass {
         spec: &LayerSpec,
         weights: &LayerWeights,
         read: &Tensor,
+        lanes: Option<&Lanes>,
     ) -> Result<Tensor> {
-        let Some(Lanes { lanes, strength, schedule }) = self.lanes(layer)? else {
+        if let Some(mixture) = self.ask.mixture.clone() {
+            return self.mixed_ffn(layer, spec, weights, read, &mixture);
+        }
+        let Some(Lanes { lanes, strength, schedule }) = lanes else {
             return self.big_ffn(layer, spec, weights, read);
         };
         let rows_where = |wanted: &dyn Fn(Lane, f32) -> bool| -> Vec<u32> {
-            let rows = lanes.iter().zip(&strength).zip(0..);
+            let rows = lanes.iter().zip(strength).zip(0..);
             rows.filter(|((lane, strength), _)| wanted(**lane, **strength)).map(|(_, row)| row).collect()
         };
         // Rows that go only part of the way into another lane need the big FFN as well.
@@ -150,6 +155,38 @@ impl Pass {
             Err(_) => row,
         };
         select(&Tensor::cat(&[&routed, &parted], 0)?, &(0..lanes.len() as u32).map(place).collect::<Vec<_>>())
+    }
+
+    /// Every lane's output times its share.
+    fn mixed_ffn(
+        &mut self,
+        layer: usize,
+        spec: &LayerSpec,
+        weights: &LayerWeights,
+        read: &Tensor,
+        mixture: &Mixture,
+    ) -> Result<Tensor> {
+        let missing = || Error::Internal(format!("layer {layer} has nothing to mix"));
+        let router = mixture.routers.get(layer).ok_or_else(missing)?;
+        let shares = ops::softmax(&(ops::linear(read, router, None)? * mixture.tau)?)?;
+        let mut sum = ops::zeros(read.dim(0)?, read.dim(1)?)?;
+        for (index, lane) in mixture.lanes.iter().enumerate() {
+            let out = match lane {
+                Lane::Big => self.big_ffn(layer, spec, weights, read)?,
+                Lane::Small => {
+                    let small = mixture.small.get(layer).ok_or_else(missing)?;
+                    plain_ffn(read, small, spec.small.as_ref().unwrap_or(&spec.ffn).act)?
+                }
+                Lane::SkipFfn | Lane::SkipLayer => continue,
+            };
+            sum = (sum + out.broadcast_mul(&shares.narrow(1, index, 1)?)?)?;
+        }
+        let mean = (shares.mean(0)? / self.model.spec.n_layers() as f64)?;
+        self.out.shares = Some(match self.out.shares.take() {
+            Some(so_far) => (so_far + mean)?,
+            None => mean,
+        });
+        Ok(sum)
     }
 
     /// Note the cost of an FFN of inner width `d_mlp`.

@@ -14,8 +14,9 @@ use super::attend::{Keep, Readers};
 use super::fused::{self, Masked, Visible};
 use super::ops::{self, RopeTable};
 use super::weights::{LayerWeights, NormWeights};
-use super::{ImageRows, KvCache, LayerSpec, Model, NormSpec, QkNormOver, Residual};
+use super::{Ffn, ImageRows, KvCache, LayerSpec, Model, NormSpec, QkNormOver, Residual};
 use crate::error::{Error, Result};
+use crate::plan::Lane;
 use crate::plan::schedule::Schedule;
 use crate::site::{Hook, Site};
 
@@ -53,6 +54,21 @@ pub struct Ask {
     pub boundaries: usize,
     /// Added to sites: variables of zeros, whose gradient is then the site's. Attention is done in its plain form.
     pub probes: BTreeMap<Site, Var>,
+    /// Every FFN is a mixture of lanes, for training a router. Attention is done in its plain form.
+    pub mixture: Option<Mixture>,
+}
+
+/// Softmax(tau h) of a router's lanes, mixed (Duo-LLM, section 2, stage 3).
+#[derive(Clone, Debug)]
+pub struct Mixture {
+    /// What it mixes.
+    pub lanes: Vec<Lane>,
+    /// One `[lanes, d]` per block.
+    pub routers: Vec<Tensor>,
+    /// One per block, where a lane is small.
+    pub small: Arc<[Ffn]>,
+    /// Rises to make the mixture hard.
+    pub tau: f64,
 }
 
 /// A forward pass under way.
@@ -112,6 +128,10 @@ pub struct Output {
     pub of_branches: Vec<Vec<Tensor>>,
     /// What it cost.
     pub work: Work,
+    /// Lanes of the rows of a pass over one sequence, layer by layer, where a learned router chooses.
+    pub lanes: BTreeMap<usize, Vec<Lane>>,
+    /// With [`Ask::mixture`]: mean share of every lane over layers and rows, `[lanes]`.
+    pub shares: Option<Tensor>,
 }
 
 impl Pass {
@@ -451,7 +471,7 @@ impl Pass {
         let pairs = readers.pairs(&masked.visible) * attn.heads * attn.d_head;
         self.out.work.layers += (2 * (rows * projections + 2 * pairs)) as u64;
         let [scores, pattern] = [Hook::AttnScores, Hook::Pattern].map(|hook| Site::block(layer, hook));
-        let tracked = !self.ask.probes.is_empty();
+        let tracked = !self.ask.probes.is_empty() || self.ask.mixture.is_some();
         let mixed = if tracked || self.edits(scores) || self.edits(pattern) {
             let raw = match tracked {
                 true => ops::attention_raw(&by_head(&q)?, &by_head(&k)?)?,

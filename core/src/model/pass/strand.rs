@@ -7,8 +7,9 @@ use candle_core::{Device, Tensor};
 
 use super::{Pass, ops};
 use crate::error::{Error, Result};
-use crate::plan::Lane;
+use crate::metric;
 use crate::plan::schedule::Schedule;
+use crate::plan::{Lane, RouterMatrices};
 use crate::site::{Hook, Shape, Site};
 
 /// Another way on from a run: from some position and sublayer on its rows differ.
@@ -157,10 +158,31 @@ impl Pass {
         select(&out, &places)
     }
 
-    /// Where each row's FFN goes; `None` where all of them are big.
-    pub(super) fn lanes(&self, layer: usize) -> Result<Option<Lanes>> {
-        let routed: Vec<_> =
-            self.strands.iter().map(|strand| strand.schedule.lanes(layer, &strand.positions)).collect();
+    /// Where each row's FFN goes, which reads `read` `[rows, d]`; `None` where all of them are big.
+    pub(super) fn lanes(&mut self, layer: usize, read: &Tensor) -> Result<Option<Lanes>> {
+        let mut routed = Vec::with_capacity(self.strands.len());
+        let mut first = 0;
+        for strand in &self.strands {
+            let rows = strand.positions.len();
+            let painted = strand.schedule.lanes(layer, &strand.positions);
+            routed.push(match strand.schedule.router() {
+                None => painted,
+                Some((router, strength)) => {
+                    let mut lanes = learned(router, layer, &read.narrow(0, first, rows)?)?;
+                    let painted = painted.map(|(lanes, _)| lanes).unwrap_or_default();
+                    for (lane, painted) in lanes.iter_mut().zip(painted) {
+                        *lane = if painted == Lane::Big { *lane } else { painted };
+                    }
+                    Some((lanes, *strength))
+                }
+            });
+            first += rows;
+        }
+        if let ([Strand { schedule, .. }], [Some((lanes, _))]) = (self.strands.as_slice(), routed.as_slice())
+            && schedule.router().is_some()
+        {
+            self.out.lanes.insert(layer, lanes.clone());
+        }
         if routed.iter().all(Option::is_none) {
             return Ok(None);
         }
@@ -233,6 +255,20 @@ impl Pass {
         spans.sort_unstable_by_key(|(number, _)| *number);
         select(&x, &spans.into_iter().flat_map(|(_, rows)| rows).collect::<Vec<_>>())
     }
+}
+
+/// The lanes that a router finds best for rows `[rows, d]`; the first of equals.
+fn learned(router: &RouterMatrices, layer: usize, read: &Tensor) -> Result<Vec<Lane>> {
+    let matrix = router.layers.get(layer);
+    let matrix = matrix.ok_or_else(|| Error::Internal(format!("a router without layer {layer}")))?;
+    let (rows, matrix) = (read.to_vec2::<f32>()?, matrix.to_vec2::<f32>()?);
+    // Row by row, so that what a row becomes never depends on the rows beside it.
+    let best = |row: &Vec<f32>| {
+        let score = |lane: &Vec<f32>| lane.iter().zip(row).map(|(w, x)| w * x).sum::<f32>();
+        let scores: Vec<f32> = matrix.iter().map(score).collect();
+        metric::top_k(&scores, 1).first().and_then(|(best, _)| router.lanes.get(*best as usize).copied())
+    };
+    Ok(rows.iter().map(|row| best(row).unwrap_or(Lane::Big)).collect())
 }
 
 /// Rows of `x` by index.

@@ -1,0 +1,71 @@
+//! `sluice study router`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use sluice_core::checkpoint::TensorFile;
+use sluice_core::engine::never;
+use sluice_core::figure::Provenance;
+use sluice_core::study::RouterRun;
+use sluice_core::worker::RouterStudy;
+use sluice_core::{Error, Result};
+
+use super::super::{note, out};
+use super::{Reading, every_five_seconds};
+
+#[derive(Args)]
+pub struct Router {
+    #[command(flatten)]
+    reading: Reading,
+    /// Share of the tokens and layers that are to go through the big FFNs, percent
+    #[arg(long, default_value_t = 50)]
+    big: u8,
+    /// Through the small ones
+    #[arg(long, default_value_t = 50)]
+    small: u8,
+    /// Past the FFN
+    #[arg(long, default_value_t = 0)]
+    skip: u8,
+    /// Updates
+    #[arg(long, default_value_t = 200)]
+    steps: u64,
+    /// File for the router: a plan of kind router reads it
+    #[arg(long)]
+    out: PathBuf,
+}
+
+impl Router {
+    pub fn run(&self) -> Result<()> {
+        let (mut engine, samples) = self.reading.open()?;
+        let length = samples.first().map_or(0, |sample| sample.len());
+        let ids: Vec<u32> = samples.iter().flat_map(|sample| sample.iter().copied()).collect();
+        let ask = RouterStudy {
+            text: None,
+            percent: [self.big, self.small, self.skip],
+            steps: self.steps,
+            length,
+            save: self.out.clone(),
+        };
+        let mut run = RouterRun::new(&mut engine, ask, &ids, Provenance::default(), &never)?;
+        let mut say = every_five_seconds();
+        while !run.is_done() {
+            run.step(&mut engine)?;
+            let (done, all) = run.progress();
+            say(&format!("step {done} of {all}"));
+        }
+        let findings = run.findings();
+        for line in &findings.figure.notes {
+            out(&format!("{line}\n"));
+        }
+        // What was written can be read.
+        let file = TensorFile::open(&self.out)?;
+        if file.tensors().is_empty() {
+            return Err(Error::Internal("an empty router".into()));
+        }
+        note(&format!(
+            "route by it: {{\"kind\": \"router\", \"name\": {:?}, \"file\": {:?}}}",
+            findings.router.name, self.out
+        ));
+        Ok(())
+    }
+}
