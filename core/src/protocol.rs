@@ -287,6 +287,34 @@ pub struct RouteStudy {
     pub lanes: Vec<Lane>,
     /// Only routes with so many big layers; none = any.
     pub budget: Option<usize>,
+    /// How the routes are gone through.
+    pub search: Search,
+}
+
+/// How the routes of an oracle are gone through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Search {
+    /// Every route; the whole sequence takes the scored one.
+    #[default]
+    Every,
+    /// Token after token takes its best route and keeps it.
+    Greedy,
+    /// Good routes are changed in one layer at a time; of any budget.
+    Beam,
+}
+
+impl Search {
+    /// In the order shown.
+    pub const ALL: [Self; 3] = [Self::Every, Self::Greedy, Self::Beam];
+
+    /// In the list.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Every => "every route",
+            Self::Greedy => "token by token",
+            Self::Beam => "beam",
+        }
+    }
 }
 
 /// A router to be trained on the open checkpoint.

@@ -48,6 +48,7 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
         side_picker(ui, &mut state.choices.side);
     });
     ui.horizontal_wrapped(|ui| controls(ui, state, commands));
+    ui.horizontal_wrapped(|ui| outcome(ui, state));
     let view = state.view(Tab::Experts);
     let Some(ViewData::Figure(figure)) = view.as_ref().and_then(|view| state.data(view)) else {
         return states::pending(ui, state, "Experts");
@@ -97,7 +98,10 @@ fn controls(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     if now != experts.top_k && ui.add(Button::new("As trained").small()).clicked() {
         commands.push(Command::ExpertsPerToken(layer, None));
     }
-    ui.separator();
+}
+
+/// What follows a token, without and with the plan.
+fn outcome(ui: &mut Ui, state: &mut State) {
     let mut position = state.choices.position;
     position_picker(ui, state, "After", "the last token", &mut position);
     state.choices.position = position;

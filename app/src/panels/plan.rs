@@ -32,7 +32,7 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     ui.separator();
     ui.label(
         RichText::new(
-            "applied in this order: routing, thresholds, removal, corruption, patches, ablation, scaling, injection",
+            "applied in this order: routing, experts, thresholds, removal, corruption, patches, ablation, scaling, injection",
         )
         .small()
         .weak(),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use eframe::egui::{Button, ComboBox, DragValue, Ui};
 use sluice_core::figure::{Figure, Plot};
 use sluice_core::plan::{Change, Lane, Plan, Route};
-use sluice_core::worker::{RouteFindings, RouteStudy, Slot, View, ViewData};
+use sluice_core::study::MOST_PATTERNS;
+use sluice_core::worker::{RouteFindings, RouteStudy, Search, Slot, View, ViewData};
 
 use crate::command::Command;
 use crate::state::State;
@@ -15,12 +16,13 @@ use crate::widgets::{figure, states};
 
 /// The oracle as the panel asks for it; none where the prompt has no token to foresee.
 pub fn request(state: &State) -> Option<RouteStudy> {
-    let OracleChoice { cheap, budget, .. } = state.choices.oracle;
+    let OracleChoice { cheap, budget, search, .. } = state.choices.oracle;
     Some(RouteStudy {
         prompt: state.request_prompt().ok().filter(|_| state.results.tokens.len() > 1)?,
         plan: plan(state),
         lanes: cheap.lanes(),
-        budget: budget.filter(|&budget| budget <= state.layers()),
+        budget: budget.filter(|&budget| budget <= state.layers() && search != Search::Beam),
+        search,
     })
 }
 
@@ -135,6 +137,20 @@ fn controls(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
             }
         });
     budgets.response.labelled_by(label.id);
+    let label = ui.label("Search");
+    let searches =
+        ComboBox::from_id_salt("oracle-search").selected_text(choice.search.name()).show_ui(ui, |ui| {
+            for search in Search::ALL {
+                ui.selectable_value(&mut choice.search, search, search.name());
+            }
+        });
+    searches.response.labelled_by(label.id).on_hover_text(
+        "every route, with the whole sequence on the scored one; or each token keeps the route it took; or, for deep models, a \
+         beam that changes good routes in one layer at a time",
+    );
+    if let Some(size) = size(state) {
+        ui.label(size);
+    }
     let ready = state.results.tokens.len() > 1;
     if ui.add_enabled(ready, Button::new("Run oracle")).clicked() {
         commands.push(Command::Oracle(request(state).map(Box::new)));
@@ -149,6 +165,27 @@ fn controls(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
             format!("{}; {}", failure.cause, failure.next_step),
         );
     }
+}
+
+/// How many routes an oracle would go through, and how long at the pace of the last computation.
+fn size(state: &State) -> Option<String> {
+    let choice = state.choices.oracle;
+    let (lanes, layers) = (choice.cheap.lanes().len() as f64, state.layers() as f64);
+    let routes = match choice.search {
+        Search::Beam => return Some("up to 4096 routes".into()),
+        _ => lanes.powf(layers),
+    };
+    if routes > MOST_PATTERNS as f64 {
+        return Some(format!("{routes:.1e} routes are too many: search with a beam"));
+    }
+    // As a tree, the routes cost as much as so many passes through all layers; logits come with every route.
+    let card = state.card.as_ref()?;
+    let passes = (lanes / (lanes - 1.0)) * routes / layers.max(1.0);
+    let unembedding = (card.spec.vocab * card.spec.d_model) as f64 * routes;
+    let cost = passes * card.parameters as f64 + unembedding;
+    let done = state.results.recomputed.filter(|done| done.share > 0.2)?;
+    let pace = f64::from(done.share) * card.parameters as f64 / f64::from(done.millis).max(0.1);
+    Some(format!("{routes:.0} routes, about {:.1} s", cost / pace / 1000.0))
 }
 
 fn hint(preset: Preset) -> &'static str {
@@ -166,6 +203,8 @@ fn tab(figure: &Figure) -> &str {
     match figure.detail.as_str() {
         "map" => "Oracle",
         "difficulty" => "Difficulty",
+        "along" => "Along",
+        "choice" => "Choice",
         "budgets" => "Budgets",
         "controls" => "Controls",
         "best-of" => "Best of K",

@@ -160,6 +160,8 @@ pub struct OracleChoice {
     pub cheap: Cheap,
     /// Only routes with so many big layers.
     pub budget: Option<usize>,
+    /// How the routes are gone through.
+    pub search: Search,
     /// Which of its figures is shown; none = the plan's map.
     pub shown: Option<usize>,
 }

@@ -341,7 +341,7 @@ fn the_oracle_fills_its_map_and_its_routes_go_into_the_plan() {
     window.settle();
     let found = window.state().results.routes.clone().unwrap();
     let names: Vec<&str> = found.figures.iter().map(|figure| figure.detail.as_str()).collect();
-    assert_eq!(names, ["map", "difficulty", "budgets", "controls", "best-of"]);
+    assert_eq!(names, ["map", "difficulty", "along", "choice", "budgets", "controls", "best-of"]);
     let Plot::Map(map) = &found.figures[0].plot else { panic!("no map") };
     let tokens = window.state().results.tokens.len();
     let missing = map.values.iter().filter(|value| value.is_nan()).count();
@@ -361,4 +361,91 @@ fn the_oracle_fills_its_map_and_its_routes_go_into_the_plan() {
     assert!(window.harness.query_by_label_contains("of an earlier plan").is_none());
     window.click("Undo");
     assert_eq!(bits(&window.next()), before);
+}
+
+#[test]
+fn a_learned_router_routes_and_its_map_is_shown() {
+    let mut window = Window::bundled();
+    let before = bits(&window.next());
+    window.click_role(Role::ComboBox, "Learned router");
+    window.click_role(Role::Button, "big50_small50");
+    assert!(
+        matches!(&window.state().history.plan().items[0].change, Change::Router(router) if router.file.is_none())
+    );
+    assert_ne!(bits(&window.next()), before);
+    let figure = window.state().figure(Tab::Routing).unwrap();
+    assert!(figure.notes.iter().any(|note| note.contains("learned router")), "{:?}", figure.notes);
+    let Plot::Map(map) = &figure.plot else { panic!("no map") };
+    assert!(map.values.contains(&0.0) && map.values.contains(&1.0));
+    assert!(figure.notes.iter().any(|note| note.contains("FFN FLOPs over the prompt")));
+}
+
+#[test]
+fn a_router_is_trained_in_the_window_saved_and_routed_by() {
+    let mut window = Window::bundled();
+    let ask = {
+        let state = &mut window.harness.state_mut().as_mut().unwrap().state;
+        (state.choices.router.percent, state.choices.router.steps) = ([40, 60], 12);
+        sluice::panels::router::request(state).unwrap()
+    };
+    assert!(ask.save.starts_with(window.folder.path()), "{}", ask.save.display());
+    window.click("Train a router…");
+    window.click("Train");
+    window.until("the router", |state| state.results.router.as_ref().is_some_and(|router| router.done));
+    window.settle();
+    assert!(ask.save.is_file());
+    assert!(window.harness.query_by_label_contains("hard choices on").is_some());
+    window.click_role(Role::ComboBox, "Learned router");
+    window.click_role(Role::Button, "big40_small60 (trained here)");
+    let routed =
+        |change: &Change| matches!(change, Change::Router(router) if router.file.as_ref() == Some(&ask.save));
+    assert!(routed(&window.state().history.plan().items[0].change));
+    assert!(window.state().results.failure.is_none());
+}
+
+#[test]
+fn the_brush_paints_whole_layers_and_tokens() {
+    let mut window = Window::bundled();
+    for (brush, lanes) in [("layers", [(0, 5), (0, 1)]), ("tokens", [(5, 1), (7, 1)])] {
+        window.harness.state_mut().as_mut().unwrap().state.choices.brush =
+            sluice::state::Brush::ALL.into_iter().find(|shape| shape.name() == brush).unwrap();
+        let map = window.harness.get_by_role_and_label(Role::Image, "Routing map map").rect();
+        let cols = window.state().results.tokens.len() + 1;
+        let at = map.left_top() + eframe::egui::vec2(1.5 * map.width() / cols as f32, 6.0);
+        window.harness.drag_at(at);
+        window.harness.drop_at(at);
+        window.settle();
+        for (layer, position) in lanes {
+            assert_eq!(window.state().lane(layer, Some(position)), Lane::Small, "{brush} {layer} {position}");
+        }
+        assert_eq!(window.state().lane(3, Some(5)), Lane::Big);
+        window.click("Undo");
+        assert!(window.state().history.plan().items.is_empty());
+    }
+}
+
+#[test]
+fn difficulty_colours_the_strip_and_a_greedy_oracle_fills_its_map() {
+    let mut window = Window::bundled();
+    window.click("Run oracle");
+    window.until("the oracle", |state| state.results.routes.as_ref().is_some_and(|routes| routes.done));
+    let [loss, gap] = window.state().results.routes.as_ref().unwrap().difficulty.clone().unwrap();
+    assert_eq!(loss.len(), window.state().results.tokens.len());
+    assert!(loss[0].is_nan() && loss[1..].iter().all(|x| x.is_finite()));
+    assert!(gap[1..].iter().zip(&loss[1..]).all(|(gap, loss)| *gap >= -1e-6 && gap <= loss));
+    for search in ["token by token", "beam"] {
+        let state = &mut window.harness.state_mut().as_mut().unwrap().state;
+        state.choices.oracle.search =
+            sluice_core::worker::Search::ALL.into_iter().find(|one| one.name() == search).unwrap();
+        window.click("Run oracle");
+        window.until(search, |state| state.results.routes.as_ref().is_some_and(|routes| routes.done));
+        let routes = window.state().results.routes.clone().unwrap();
+        assert_eq!((routes.figures.len(), routes.difficulty.is_some()), (1, false), "{search}");
+        let Plot::Map(map) = &routes.figures[0].plot else { panic!("no map") };
+        let cols = map.cols.labels.len();
+        assert!(
+            map.values.iter().enumerate().all(|(i, x)| x.is_finite() == (i % cols + 1 < cols)),
+            "{search}"
+        );
+    }
 }

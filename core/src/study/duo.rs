@@ -3,23 +3,40 @@
 
 use std::sync::Arc;
 
+use super::beam::BeamRun;
+use super::greedy::GreedyRun;
 use super::oracle::{self, Budget, LossTable};
+use super::rivals::{Rivals, rivals};
 use super::routes::RouteTree;
 use crate::engine::{self, Cancelled, Engine};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::figure::{Axis, Figure, Lines, Map, Plot, Provenance, Scale, Series};
 use crate::model::Input;
 use crate::plan::{Lane, LayerRoute, Route};
-use crate::protocol::{RouteFindings, RouteStudy, Token};
+use crate::protocol::{RouteFindings, RouteStudy, Search, Token};
 use crate::view;
+
+/// Routes of a beam's round, and routes in all.
+const BEAM: (usize, usize) = (8, 4096);
+
+/// A search under way.
+enum Under {
+    Every(Box<RouteTree>),
+    Greedy(Box<GreedyRun>),
+    Beam(Box<BeamRun>),
+}
 
 /// An oracle under way.
 pub struct OracleRun {
     ask: RouteStudy,
-    tree: RouteTree,
+    search: Under,
     table: LossTable,
+    scored: Vec<usize>,
+    /// Beside every route: what the checkpoint's routers and coins make of the prompt.
+    rivals: Option<Rivals>,
     /// By scored token: the least loss so far among routes of the budget, and the route.
     best: Vec<(f32, usize)>,
+    tokens: Input,
     shown: Arc<[Token]>,
     small: String,
     provenance: Provenance,
@@ -34,44 +51,100 @@ impl OracleRun {
         provenance: Provenance,
         cancelled: Cancelled,
     ) -> Result<Self> {
-        let tree = RouteTree::new(engine, &ask.plan, tokens, &ask.lanes, cancelled)?;
+        let (plan, lanes) = (&ask.plan, ask.lanes.as_slice());
+        let layers = engine.model.spec.n_layers();
+        let (search, table, scored) = match ask.search {
+            Search::Every => {
+                let tree = RouteTree::new(engine, plan, tokens, lanes, cancelled)?;
+                let table = LossTable::empty(lanes, layers, tree.progress()[1]);
+                let scored = tree.scored().to_vec();
+                (Under::Every(Box::new(tree)), table, scored)
+            }
+            Search::Greedy => {
+                let run = GreedyRun::new(engine, plan, tokens, lanes, ask.budget, cancelled)?;
+                let (table, scored) = (run.table().clone(), run.scored().to_vec());
+                (Under::Greedy(Box::new(run)), table, scored)
+            }
+            Search::Beam if ask.budget.is_some() => {
+                return Err(Error::Input(
+                    "a beam goes through routes of any budget: choose any budget".into(),
+                ));
+            }
+            Search::Beam => {
+                let run = BeamRun::new(engine, plan, tokens, lanes, BEAM, cancelled)?;
+                let (table, scored) = (run.table().clone(), run.scored().to_vec());
+                (Under::Beam(Box::new(run)), table, scored)
+            }
+        };
         let shown = view::tokens(engine, tokens);
-        let [_, all] = tree.progress();
         Ok(Self {
-            table: LossTable::empty(&ask.lanes, engine.model.spec.n_layers(), all),
-            best: vec![(f32::INFINITY, 0); tree.scored().len()],
+            best: vec![(f32::INFINITY, 0); scored.len()],
             small: engine::small_label(engine, &ask.plan.surrogate()),
-            tree,
+            tokens: tokens.clone(),
+            rivals: None,
+            search,
+            table,
+            scored,
             shown,
             ask,
             provenance,
         })
     }
 
-    /// Routes done and routes in all.
+    /// Routes or tokens done, and how many in all.
     pub fn progress(&self) -> (usize, usize) {
-        let [done, all] = self.tree.progress();
-        (done, all)
+        match &self.search {
+            Under::Every(tree) => {
+                let [done, all] = tree.progress();
+                (done, all)
+            }
+            Under::Greedy(run) => run.progress(),
+            Under::Beam(run) => run.progress(),
+        }
     }
 
-    /// Whether all routes are done.
+    /// Whether it has come to its end.
     pub fn is_done(&self) -> bool {
-        self.tree.is_done()
+        match &self.search {
+            Under::Every(tree) => tree.is_done() && self.rivals.is_some(),
+            Under::Greedy(run) => run.is_done(),
+            Under::Beam(run) => run.is_done(),
+        }
     }
 
     /// One sublayer of some routes.
-    pub fn step(&mut self, engine: &Engine) -> Result<()> {
-        for done in self.tree.step(engine)? {
-            let pattern = done.pattern;
-            if self.ask.budget.is_none_or(|budget| self.table.big(pattern) == budget) {
-                for (best, &loss) in self.best.iter_mut().zip(&done.loss) {
-                    // By number where equal, so that the order in which routes are done does not matter.
-                    if loss < best.0 || loss == best.0 && pattern < best.1 {
-                        *best = (loss, pattern);
+    pub fn step(&mut self, engine: &mut Engine) -> Result<()> {
+        match &mut self.search {
+            Under::Every(tree) if tree.is_done() => {
+                let (plan, lanes) = (&self.ask.plan, &self.ask.lanes);
+                self.rivals = Some(rivals(engine, plan, &self.tokens, lanes, &engine::never)?);
+            }
+            Under::Every(tree) => {
+                for done in tree.step(engine)? {
+                    let pattern = done.pattern;
+                    if self.ask.budget.is_none_or(|budget| self.table.big(pattern) == budget) {
+                        for (best, &loss) in self.best.iter_mut().zip(&done.loss) {
+                            // By number where equal, so that the order in which routes are done does not matter.
+                            if loss < best.0 || loss == best.0 && pattern < best.1 {
+                                *best = (loss, pattern);
+                            }
+                        }
                     }
+                    self.table.put(pattern, done.loss, done.wrong);
                 }
             }
-            self.table.put(pattern, done.loss, done.wrong);
+            Under::Greedy(run) => {
+                run.step(engine)?;
+                for (best, &(pattern, loss)) in self.best.iter_mut().zip(&run.chosen) {
+                    *best = (loss, pattern);
+                }
+            }
+            Under::Beam(run) => {
+                run.step(engine, &engine::never)?;
+                for (best, (pattern, loss)) in self.best.iter_mut().zip(run.least()) {
+                    *best = (loss, pattern);
+                }
+            }
         }
         Ok(())
     }
@@ -79,10 +152,12 @@ impl OracleRun {
     /// The findings so far.
     pub fn findings(&self) -> RouteFindings {
         let mut figures = vec![self.map()];
-        if self.is_done() {
+        if self.is_done() && self.ask.search == Search::Every {
             let budgets: Vec<Budget> = (0..=self.table.layers).map(|big| self.table.budget(big)).collect();
             figures.extend([
                 self.difficulty(),
+                self.along(),
+                self.choice(),
                 self.budgets(&budgets),
                 self.controls(&budgets),
                 self.best_of(),
@@ -92,7 +167,7 @@ impl OracleRun {
             ask: self.ask.clone(),
             route: self.route(),
             figures: figures.into_iter().map(Arc::new).collect(),
-            difficulty: self.is_done().then(|| self.by_token()),
+            difficulty: (self.is_done() && self.ask.search == Search::Every).then(|| self.by_token()),
             done: self.is_done(),
         }
     }
@@ -112,7 +187,7 @@ impl OracleRun {
 
     /// The place of a token among those that are scored.
     fn place(&self, position: usize) -> Option<usize> {
-        self.tree.scored().binary_search(&position).ok()
+        self.scored.binary_search(&position).ok()
     }
 
     /// The best route of a token, where there is one so far.
@@ -152,22 +227,40 @@ impl OracleRun {
             text: None,
         };
         let (done, all) = self.progress();
-        let mut notes = vec![
-            format!("{done} of {all} routes; every token of the sequence takes the same route while one is scored"),
+        let mut notes = vec![match self.ask.search {
+            Search::Every => {
+                format!(
+                    "{done} of {all} routes; every token of the sequence takes the same route while one is scored"
+                )
+            }
+            Search::Greedy => format!("{done} of {all} tokens; each takes its best route and keeps it"),
+            Search::Beam => format!(
+                "{done} routes tried, at most {all}; every token of the sequence takes the same route while one is scored"
+            ),
+        }];
+        notes.push(
             "the paper does not say which route the context takes: this is our reading; the last token has no next one"
                 .into(),
-        ];
+        );
         if self.ask.lanes.contains(&Lane::Small) {
             notes.push(format!("small FFN: {}", self.small));
         }
         if self.is_done() {
-            let big = oracle::average(self.table.row(self.table.all_big()));
             let least: Vec<f32> = self.best.iter().map(|best| best.0).collect();
-            let oracle = oracle::average(&least);
-            notes.push(format!(
-                "{oracle:.4} nats per token by the oracle, {big:.4} with every FFN big; the least of many routes is small \
-                 by itself: see the controls"
-            ));
+            let found = oracle::average(&least);
+            notes.push(match self.ask.search {
+                Search::Every => {
+                    let big = oracle::average(self.table.row(self.table.all_big()));
+                    format!(
+                        "{found:.4} nats per token by the oracle, {big:.4} with every FFN big; the least of many routes is \
+                         small by itself: see the controls"
+                    )
+                }
+                Search::Greedy => format!("{found:.4} nats per token, token by token"),
+                Search::Beam => {
+                    format!("{found:.4} nats per token by the routes tried: an upper bound of the oracle's loss")
+                }
+            });
         }
         let which = match self.ask.budget {
             Some(budget) => format!("of {budget} big layers"),
@@ -216,6 +309,48 @@ impl OracleRun {
         self.figure("difficulty", "Difficulty of tokens".into(), Plot::Map(map), notes)
     }
 
+    /// The same along the prompt (Duo-LLM, figure 5).
+    fn along(&self) -> Figure {
+        let all_big = self.table.row(self.table.all_big());
+        let at = |row: &[f32], place: usize| row.get(place).copied().unwrap_or(f32::NAN);
+        let series = |name: &str, of: &dyn Fn(usize) -> f32| Series {
+            name: name.into(),
+            y: (0..self.shown.len()).map(|position| self.place(position).map_or(f32::NAN, of)).collect(),
+        };
+        let first = match self.ask.lanes.first() {
+            Some(Lane::SkipFfn) => "all skipped",
+            _ => "all small",
+        };
+        let series = vec![
+            series(first, &|place| at(self.table.row(0), place)),
+            series("all big", &|place| at(all_big, place)),
+            series("oracle", &|place| self.best.get(place).map_or(f32::NAN, |best| best.0)),
+        ];
+        let labels = self.shown.iter().map(|token| token.text.clone()).collect();
+        let notes = vec!["loss of the token after the one on the axis".into()];
+        self.curves("along", "Loss along the prompt", ["token", "nats"], (labels, series), notes)
+    }
+
+    /// How often the oracle of each budget takes each layer's big FFN (Duo-LLM, figure 2).
+    fn choice(&self) -> Figure {
+        let layers = self.table.layers;
+        let by_budget: Vec<Vec<f64>> = (0..=layers).map(|big| self.table.choice(big)).collect();
+        let values = (0..layers).flat_map(|layer| {
+            by_budget.iter().map(move |shares| shares.get(layer).copied().unwrap_or(f64::NAN))
+        });
+        let numbers = |count: usize| (0..count).map(|number| number.to_string()).collect();
+        let map = Map {
+            rows: Axis { name: "Layer".into(), labels: numbers(layers) },
+            cols: Axis { name: "Big layers of the budget".into(), labels: numbers(layers + 1) },
+            values: values.map(|share| share as f32).collect(),
+            scale: Scale::Attention,
+            quantity: "share of tokens".into(),
+            text: None,
+        };
+        let notes = vec!["share of the prompt's tokens whose best route of the budget is big there".into()];
+        self.figure("choice", "Where the oracle is big".into(), Plot::Map(map), notes)
+    }
+
     /// Nats per token by number of big layers (Duo-LLM, figure 4b).
     fn budgets(&self, budgets: &[Budget]) -> Figure {
         let series = |name: &str, of: &dyn Fn(&Budget) -> f64| Series {
@@ -229,11 +364,23 @@ impl OracleRun {
             series("best of 100, by token", &|budget| budget.random_by_token),
             series("best of 100, by mean", &|budget| budget.random_by_mean),
         ];
-        let notes = vec![
+        let (mut series, mut routed) = (series, Vec::new());
+        if let Some(rivals) = &self.rivals {
+            let y = rivals.coins.iter().map(|loss| *loss as f32).collect();
+            series.push(Series { name: "coins".into(), y });
+            routed.extend(rivals.routers.iter().map(|router| {
+                format!(
+                    "router {}: {:.4} nats per token at {:.2} big layers",
+                    router.name, router.loss, router.big
+                )
+            }));
+        }
+        let mut notes = vec![
             "all scored tokens of the prompt; the paper does not say whether the best of 100 random routes is by token or by mean: \
              both"
                 .into(),
         ];
+        notes.extend(routed);
         let labels = budgets.iter().map(|budget| budget.big.to_string()).collect();
         self.curves(
             "budgets",

@@ -5,7 +5,7 @@
 //! times, and there is one per lane but the last; the router reads what the FFN reads.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor, Var};
@@ -75,6 +75,7 @@ impl RouterRun {
                 ids.len()
             )));
         }
+        writable(&ask.save)?;
         let held = pieces.pop().unwrap_or_else(|| ids.into());
         RunSize::new(&spec, len).with_elements(graph(&spec, len)).with_all_logits().check()?;
         let small: Arc<[Ffn]> = if lanes.contains(&Lane::Small) {
@@ -264,6 +265,15 @@ impl RouterRun {
             done: self.is_done(),
         }
     }
+}
+
+/// What cannot be saved is not begun.
+fn writable(path: &Path) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
+    let probe = folder.join(format!(".{}.sluice-probe", std::process::id()));
+    write_atomic(&probe, b"")?;
+    std::fs::remove_file(&probe).map_err(|error| Error::write(&probe, error))
 }
 
 impl RouterStudy {

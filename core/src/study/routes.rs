@@ -1,5 +1,6 @@
 //! Every route of FFN lanes over the layers, as a tree: routes that agree up to a layer share all that comes before it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -7,6 +8,7 @@ use candle_core::Tensor;
 use serde::Serialize;
 
 use super::oracle::{self, Budget, LossTable};
+use super::rivals::{Routed, rivals};
 use crate::engine::{self, Cancelled, Engine, memory};
 use crate::error::{Error, Result};
 use crate::model::{Ask, Branch, Ffn, Input, Logits, Pass, Work, fused};
@@ -43,6 +45,8 @@ pub struct RouteTree {
     /// The deepest last.
     waiting: Vec<Group>,
     under_way: Option<(Group, Pass)>,
+    /// The beginnings of the routes that are wanted, by the number of layers that they decide less one; none = all routes.
+    wanted: Option<Vec<HashSet<usize>>>,
     /// Routes done, and routes in all.
     done: [usize; 2],
     /// What it cost so far.
@@ -68,21 +72,52 @@ impl RouteTree {
         lanes: &[Lane],
         cancelled: Cancelled,
     ) -> Result<Self> {
-        let (layers, len) = (engine.model.spec.n_layers(), tokens.len());
-        let patch = tokens.image().map(|image| image.token);
-        let next = tokens.iter().skip(1).copied();
-        let scored: Vec<usize> =
-            (0..).zip(next).filter(|(_, next)| Some(*next) != patch).map(|(position, _)| position).collect();
-        if scored.is_empty() || lanes.is_empty() {
-            return Err(Error::Input("a loss needs a next token: the prompt must have two tokens".into()));
-        }
+        let layers = engine.model.spec.n_layers();
         let all = oracle::patterns(lanes.len(), layers).filter(|&all| all <= MOST_PATTERNS);
         let all = all.ok_or_else(|| {
             Error::Input(format!(
-                "{} lanes over {layers} layers are more than {MOST_PATTERNS} routes",
+                "{} lanes over {layers} layers are more than {MOST_PATTERNS} routes: search them with a beam",
                 lanes.len()
             ))
         })?;
+        Self::over(engine, plan, tokens, lanes, (all, None), cancelled)
+    }
+
+    /// Some routes, by their numbers.
+    pub fn of(
+        engine: &mut Engine,
+        plan: &Plan,
+        tokens: &Input,
+        lanes: &[Lane],
+        patterns: &[usize],
+        cancelled: Cancelled,
+    ) -> Result<Self> {
+        let layers = engine.model.spec.n_layers();
+        if oracle::patterns(lanes.len(), layers).is_none() || patterns.len() > MOST_PATTERNS {
+            return Err(Error::Input(format!("routes over {layers} layers cannot be numbered")));
+        }
+        let beginnings = |depth: usize| {
+            let base = lanes.len().pow(depth as u32);
+            patterns.iter().map(|pattern| pattern % base).collect()
+        };
+        let wanted: Vec<HashSet<usize>> = (1..=layers).map(beginnings).collect();
+        let count = patterns.iter().collect::<HashSet<_>>().len();
+        Self::over(engine, plan, tokens, lanes, (count, Some(wanted)), cancelled)
+    }
+
+    fn over(
+        engine: &mut Engine,
+        plan: &Plan,
+        tokens: &Input,
+        lanes: &[Lane],
+        (all, wanted): (usize, Option<Vec<HashSet<usize>>>),
+        cancelled: Cancelled,
+    ) -> Result<Self> {
+        let (layers, len) = (engine.model.spec.n_layers(), tokens.len());
+        let scored = scored(tokens);
+        if scored.is_empty() || lanes.is_empty() {
+            return Err(Error::Input("a loss needs a next token: the prompt must have two tokens".into()));
+        }
         let small: Option<Arc<[Ffn]>> = if lanes.contains(&Lane::Small) {
             Some(engine.small(&plan.surrogate(), cancelled)?)
         } else {
@@ -133,6 +168,7 @@ impl RouteTree {
             scored,
             waiting: vec![Group { layer: 0, patterns: vec![0], x }],
             under_way: None,
+            wanted,
             done: [0, all],
             work,
         })
@@ -210,10 +246,14 @@ impl RouteTree {
         let schedules = self.schedules.get(layer).map_or(&[][..], Vec::as_slice);
         for (digit, schedule) in schedules.iter().enumerate() {
             for (place, pattern) in group.patterns.iter().enumerate() {
+                let next = pattern + digit * weight;
+                if self.wanted.as_ref().is_some_and(|of| of.get(layer).is_none_or(|of| !of.contains(&next))) {
+                    continue;
+                }
                 let x = group.x.narrow(0, place * self.len, self.len)?;
                 let schedule = Arc::clone(schedule);
                 branches.push(Branch { schedule, sublayer, start: 0, end: self.len, x });
-                patterns.push(pattern + digit * weight);
+                patterns.push(next);
             }
         }
         let ask = Ask { logits: Logits::All, ..Ask::default() };
@@ -243,8 +283,42 @@ impl RouteTree {
     }
 }
 
+/// A plan without its own routing.
+pub(super) struct Unrouted {
+    /// As it is.
+    pub schedule: Arc<Schedule>,
+    /// Through one lane, by layer and lane.
+    pub through: Vec<Vec<Arc<Schedule>>>,
+}
+
+/// Compile a plan without its own routing.
+pub(super) fn through(
+    engine: &mut Engine,
+    plan: &Plan,
+    tokens: &Input,
+    lanes: &[Lane],
+    cancelled: Cancelled,
+) -> Result<Unrouted> {
+    let layers = engine.model.spec.n_layers();
+    let small: Option<Arc<[Ffn]>> =
+        if lanes.contains(&Lane::Small) { Some(engine.small(&plan.surrogate(), cancelled)?) } else { None };
+    let mut unrouted = plan.clone();
+    unrouted.items.retain(|item| !matches!(item.change, Change::Route(_) | Change::Router(_)));
+    let schedule = engine.schedule(&unrouted, tokens, cancelled)?;
+    let one = |layer, lane: &Lane| Arc::new(schedule.through(layer, *lane, layers, small.as_ref()));
+    let through = (0..layers).map(|layer| lanes.iter().map(|lane| one(layer, lane)).collect()).collect();
+    Ok(Unrouted { through, schedule })
+}
+
+/// Positions whose next token is a word: not the last one, nor those before a patch of a picture.
+pub(super) fn scored(tokens: &Input) -> Vec<usize> {
+    let patch = tokens.image().map(|image| image.token);
+    let next = tokens.iter().skip(1).copied();
+    (0..).zip(next).filter(|(_, next)| Some(*next) != patch).map(|(position, _)| position).collect()
+}
+
 /// Routes that may be decided beside each other.
-fn room(engine: &Engine, len: usize, lanes: usize) -> usize {
+pub(super) fn room(engine: &Engine, len: usize, lanes: usize) -> usize {
     let rows = engine.rows_at_once().min(MOST_LOGITS / engine.model.spec.vocab.max(1));
     (rows / (len * lanes).max(1)).max(1)
 }
@@ -274,6 +348,12 @@ pub struct Oracle {
     pub by_budget: Vec<Budget>,
     /// Best of K random routes: K and nats per token.
     pub best_of: Vec<(usize, f64)>,
+    /// How often the oracle of a budget takes each layer's big FFN, by budget and layer.
+    pub choice: Vec<Vec<f64>>,
+    /// The checkpoint's own routers.
+    pub routers: Vec<Routed>,
+    /// Every token and layer by itself big with the chance that makes the budget, by number of big layers.
+    pub coins: Vec<f64>,
     /// Floating-point operations in the blocks.
     pub flops_layers: u64,
     /// The same in the unembedding.
@@ -335,6 +415,7 @@ pub fn every_route(
             .work
             .layers;
     }
+    let other = rivals(engine, plan, tokens, lanes, cancelled)?;
     let patterns = table.loss.len();
     let (first, last) = (table.row(0), table.row(table.all_big()));
     let every: Vec<usize> = (0..patterns).collect();
@@ -364,6 +445,9 @@ pub fn every_route(
         oracle: oracle::mean(&oracle::least(&table.loss)),
         by_budget: (0..=table.layers).map(|big| table.budget(big)).collect(),
         best_of: table.best_of(),
+        choice: (0..=table.layers).map(|big| table.choice(big)).collect(),
+        routers: other.routers,
+        coins: other.coins,
         flops_layers: tree.work.layers,
         flops_unembedding: tree.work.unembedding,
         // Every lane stands at every layer in an equal share of the routes.

@@ -7,6 +7,7 @@ use sluice_core::metric;
 use sluice_core::model::Input;
 use sluice_core::plan::{Change, Item, Lane, LayerRoute, Plan, Route};
 use sluice_core::study::oracle::LossTable;
+use sluice_core::study::{BeamRun, GreedyRun};
 use sluice_core::study::{RouteTree, every_route};
 
 use crate::support::{golden, logits, open};
@@ -130,4 +131,93 @@ fn too_many_routes_and_too_short_a_prompt_are_refused() {
     refuse(&lanes, &[1]);
     refuse(&[], &[1, 2]);
     refuse(&vec![Lane::Big; 2000], &[1, 2, 3]);
+}
+
+/// Against whole passes: every route of every token, with the routes of the tokens before it painted.
+#[test]
+fn the_greedy_oracle_keeps_what_it_chose() {
+    for (model, budget) in [("llama", None), ("gpt_neox", Some(1)), ("gemma2", None)] {
+        let engine = &mut open(&golden().join(model));
+        let tokens: Input = prompt().into();
+        let lanes = [Lane::SkipFfn, Lane::Small, Lane::Big];
+        let mut run = GreedyRun::new(engine, &Plan::default(), &tokens, &lanes, budget, &never).unwrap();
+        while !run.is_done() {
+            run.step(engine).unwrap();
+        }
+        let table = run.table().clone();
+        let vocab = engine.model.spec.vocab;
+        let mut kept: Vec<usize> = Vec::new();
+        for position in 0..tokens.len() - 1 {
+            let mut found = Vec::new();
+            for pattern in (0..9).filter(|&p| budget.is_none_or(|budget| table.big(p) == budget)) {
+                let routes: Vec<usize> = kept.iter().copied().chain([pattern]).collect();
+                let layers = (0..2).map(|layer| {
+                    let tokens = routes.iter().map(|&route| table.lane(route, layer)).collect();
+                    LayerRoute { layer, tokens, next: Lane::Big }
+                });
+                let route = Route { layers: layers.collect(), ..Route::default() };
+                let plan = Plan { items: vec![Change::Route(route).into()], ..Plan::default() };
+                let rows = logits(engine, &tokens, &plan);
+                let row = &rows[position * vocab..(position + 1) * vocab];
+                found.push((pattern, metric::surprisal(row, tokens[position + 1])));
+            }
+            let &(chosen, loss) = run.chosen.get(position).unwrap();
+            let own = found.iter().find(|(pattern, _)| *pattern == chosen).unwrap().1;
+            assert!((own - loss).abs() < 2e-6 * (1.0 + loss.abs()), "{model} {position}: {own} {loss}");
+            assert!(found.iter().all(|(_, other)| *other >= loss - 1e-5), "{model} {position}");
+            kept.push(chosen);
+        }
+    }
+}
+
+#[test]
+fn a_beam_finds_routes_whose_losses_are_exact_and_no_better_than_all() {
+    let engine = &mut open(&folder("bundled"));
+    let tokens: Input = prompt().into();
+    let lanes = [Lane::Small, Lane::Big];
+    let plan = Plan::default();
+    let all = every_route(engine, &plan, &tokens, &lanes, &mut |_| {}, &never).unwrap();
+    let mut oracles = Vec::new();
+    for width in [1, 4, 256] {
+        let mut run = BeamRun::new(engine, &plan, &tokens, &lanes, (width, 4096), &never).unwrap();
+        while !run.is_done() {
+            run.step(engine, &never).unwrap();
+        }
+        let found = run.findings();
+        assert!(found.tried <= 256 && found.oracle >= all.oracle.mean - 1e-9, "{width}");
+        for ((pattern, loss), token) in run.least().into_iter().zip(&all.tokens) {
+            assert!(loss >= token.loss - 2e-6 * (1.0 + loss), "{width}");
+            let painted = logits(engine, &tokens, &routed(run.table(), pattern, tokens.len(), Vec::new()));
+            let vocab = engine.model.spec.vocab;
+            let row = &painted[token.position * vocab..(token.position + 1) * vocab];
+            let exact = metric::surprisal(row, tokens[token.position + 1]);
+            assert!((exact - loss).abs() < 2e-6 * (1.0 + exact.abs()), "{width}");
+        }
+        oracles.push(found.oracle);
+    }
+    assert!(oracles[2] <= oracles[0] + 1e-9 && oracles[1] <= oracles[0] + 1e-9, "{oracles:?}");
+    assert!((oracles[2] - all.oracle.mean).abs() < 1e-6, "a beam as wide as all routes finds the best");
+}
+
+#[test]
+fn coins_of_the_whole_budget_are_all_big() {
+    let engine = &mut open(&folder("bundled"));
+    let tokens: Input = prompt().into();
+    let lanes = [Lane::Small, Lane::Big];
+    let found = every_route(engine, &Plan::default(), &tokens, &lanes, &mut |_| {}, &never).unwrap();
+    assert_eq!(found.coins.len(), 9);
+    assert!((found.coins[8] - found.all_big.mean).abs() < 1e-5);
+    assert!((found.coins[0] - found.all_first.mean).abs() < 1e-5);
+    // Those over big and small only.
+    let two =
+        engine.model.spec.routers.iter().filter(|router| !router.lanes.contains(&Lane::SkipFfn)).count();
+    assert!(two > 0 && found.routers.len() == two);
+    assert!(found.routers.iter().all(|router| router.loss.is_finite() && router.big <= 8.0));
+    assert!(
+        found
+            .choice
+            .iter()
+            .enumerate()
+            .all(|(big, shares)| { (shares.iter().sum::<f64>() - big as f64).abs() < 1e-9 })
+    );
 }

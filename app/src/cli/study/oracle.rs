@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use sluice_core::Result;
-use sluice_core::engine::never;
-use sluice_core::plan::Lane;
-use sluice_core::study::every_route;
+use sluice_core::engine::{Engine, never};
+use sluice_core::model::Input as Tokens;
+use sluice_core::plan::{Lane, Plan};
+use sluice_core::study::{BeamRun, GreedyRun, every_route};
 
 use super::super::{Input, Ready, out};
 use super::{every_five_seconds, write};
@@ -18,9 +19,31 @@ pub struct Oracle {
     /// What the FFN of a layer can be
     #[arg(long, value_enum, default_value = "small")]
     lanes: Lanes,
+    /// How the routes are gone through
+    #[arg(long, value_enum, default_value = "every")]
+    search: Search,
+    /// Only routes with so many big layers, of the greedy search
+    #[arg(long)]
+    big: Option<usize>,
+    /// Routes that a beam keeps from round to round
+    #[arg(long, default_value_t = 8)]
+    beam: usize,
+    /// Routes that a beam runs at most
+    #[arg(long, default_value_t = 4096)]
+    most: usize,
     /// Folder for findings.json
     #[arg(long)]
     out: PathBuf,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Search {
+    /// Every route; the whole sequence takes the scored one
+    Every,
+    /// Token after token takes its best route and keeps it
+    Greedy,
+    /// Change good routes in one layer at a time: for models too deep to try every route
+    Beam,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -41,6 +64,11 @@ impl Oracle {
             Lanes::Skip => &[Lane::SkipFfn, Lane::Big],
             Lanes::Both => &[Lane::SkipFfn, Lane::Small, Lane::Big],
         };
+        match self.search {
+            Search::Every => {}
+            Search::Greedy => return self.greedy(&mut engine, &plan, &tokens, lanes),
+            Search::Beam => return self.beam(&mut engine, &plan, &tokens, lanes),
+        }
         let mut say = every_five_seconds();
         let mut progress = |[done, all]: [usize; 2]| say(&format!("{done} of {all} routes"));
         let found = every_route(&mut engine, &plan, &tokens, lanes, &mut progress, &never)?;
@@ -59,6 +87,9 @@ impl Oracle {
                 budget.fixed_pattern
             ));
         }
+        for router in &found.routers {
+            out(&format!("router {:<24} {:.2} big layers   {:.4}\n", router.name, router.big, router.loss));
+        }
         out(&format!(
             "all big {:.4}, oracle over all {} routes {:.4} nats per token ({})\n{:.3} s, 1/{:.1} of the layer FLOPs of \
              full passes\n",
@@ -68,6 +99,38 @@ impl Oracle {
             found.reading,
             found.seconds,
             found.flops_layers_full as f64 / found.flops_layers as f64,
+        ));
+        write(&self.out, &found)
+    }
+
+    fn greedy(&self, engine: &mut Engine, plan: &Plan, tokens: &Tokens, lanes: &[Lane]) -> Result<()> {
+        let mut run = GreedyRun::new(engine, plan, tokens, lanes, self.big, &never)?;
+        let mut say = every_five_seconds();
+        while !run.is_done() {
+            run.step(engine)?;
+            let (done, all) = run.progress();
+            say(&format!("{done} of {all} tokens"));
+        }
+        let found = run.findings();
+        out(&format!(
+            "{:.4} nats per token, {:.2} big layers each ({})\n",
+            found.loss, found.big, found.reading
+        ));
+        write(&self.out, &found)
+    }
+
+    fn beam(&self, engine: &mut Engine, plan: &Plan, tokens: &Tokens, lanes: &[Lane]) -> Result<()> {
+        let mut run = BeamRun::new(engine, plan, tokens, lanes, (self.beam, self.most), &never)?;
+        let mut say = every_five_seconds();
+        while !run.is_done() {
+            run.step(engine, &never)?;
+            let (done, all) = run.progress();
+            say(&format!("{done} routes of at most {all}"));
+        }
+        let found = run.findings();
+        out(&format!(
+            "{:.4} nats per token over {} routes that were tried: an upper bound of the oracle's loss\n",
+            found.oracle, found.tried
         ));
         write(&self.out, &found)
     }

@@ -1,0 +1,219 @@
+//! The sequential reading of the oracle: token after token takes the route that foresees its next one best, and what was
+//! chosen before stays (its keys and values are those of its own route). Another experiment than the table of
+//! [`super::oracle`], where the whole sequence takes the scored route; the paper does not say which one it ran.
+
+use std::sync::Arc;
+
+use candle_core::Tensor;
+use serde::Serialize;
+
+use super::oracle::{self, LossTable};
+use super::routes::{MOST_PATTERNS, Unrouted, room, scored, through};
+use crate::engine::{Cancelled, Engine};
+use crate::error::{Error, Result};
+use crate::model::{Ask, Branch, Input, KvCache, Logits, Pass, fused};
+use crate::plan::schedule::Schedule;
+use crate::plan::{Lane, Plan};
+
+/// The search, on its way.
+pub struct GreedyRun {
+    tokens: Input,
+    /// Spells routes.
+    table: LossTable,
+    budget: Option<usize>,
+    unrouted: Arc<Schedule>,
+    schedules: Vec<Vec<Arc<Schedule>>>,
+    cache: Arc<KvCache>,
+    scored: Vec<usize>,
+    position: usize,
+    level: Level,
+    /// By scored token: its route and loss.
+    pub chosen: Vec<(usize, f32)>,
+}
+
+/// Routes of one token that are decided up to a layer.
+struct Level {
+    layer: usize,
+    patterns: Vec<usize>,
+    /// Their streams before that layer's FFN, `[patterns, d]`; none before the token was embedded.
+    x: Option<Tensor>,
+}
+
+/// What the search found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Greedy {
+    /// Which context a scored token has.
+    pub reading: &'static str,
+    /// Nats per token.
+    pub loss: f64,
+    /// Big layers of a token in the mean.
+    pub big: f64,
+    /// The route of every scored token, a letter per layer.
+    pub routes: Vec<String>,
+}
+
+impl GreedyRun {
+    /// Begin, under a plan whose own routing is replaced. `lanes`: the big one last.
+    pub fn new(
+        engine: &mut Engine,
+        plan: &Plan,
+        tokens: &Input,
+        lanes: &[Lane],
+        budget: Option<usize>,
+        cancelled: Cancelled,
+    ) -> Result<Self> {
+        let layers = engine.model.spec.n_layers();
+        let scored = scored(tokens);
+        let few = oracle::patterns(lanes.len(), layers).is_some_and(|all| all <= MOST_PATTERNS);
+        if !few || scored.is_empty() || lanes.is_empty() || tokens.image().is_some() {
+            return Err(Error::Input(format!(
+                "a greedy oracle needs two tokens of text or more, and at most {MOST_PATTERNS} routes"
+            )));
+        }
+        let Unrouted { schedule: unrouted, through: schedules } =
+            through(engine, plan, tokens, lanes, cancelled)?;
+        Ok(Self {
+            table: LossTable { lanes: lanes.to_vec(), layers, loss: Vec::new(), wrong: Vec::new() },
+            cache: Arc::new(KvCache::new(&engine.model.spec, tokens.len())?),
+            tokens: tokens.clone(),
+            budget,
+            unrouted,
+            schedules,
+            scored,
+            position: 0,
+            level: Level { layer: 0, patterns: vec![0], x: None },
+            chosen: Vec::new(),
+        })
+    }
+
+    /// Tokens done, and tokens in all.
+    pub fn progress(&self) -> (usize, usize) {
+        (self.position, self.scored.len())
+    }
+
+    /// Whether every token has its route.
+    pub fn is_done(&self) -> bool {
+        self.position >= self.scored.len()
+    }
+
+    /// Positions that are scored.
+    pub fn scored(&self) -> &[usize] {
+        &self.scored
+    }
+
+    /// The routes as numbers of this table.
+    pub fn table(&self) -> &LossTable {
+        &self.table
+    }
+
+    /// What was found.
+    pub fn findings(&self) -> Greedy {
+        let count = self.chosen.len().max(1) as f64;
+        let big: usize = self.chosen.iter().map(|(route, _)| self.table.big(*route)).sum();
+        Greedy {
+            reading: "every token keeps its own route",
+            loss: self.chosen.iter().map(|(_, loss)| f64::from(*loss)).sum::<f64>() / count,
+            big: big as f64 / count,
+            routes: self.chosen.iter().map(|(route, _)| self.table.spell(*route)).collect(),
+        }
+    }
+
+    /// One layer of one token, for all its routes.
+    pub fn step(&mut self, engine: &Engine) -> Result<()> {
+        if self.is_done() {
+            return Ok(());
+        }
+        let Some(x) = self.level.x.take() else { return self.embed(engine) };
+        let (layer, layers) = (self.level.layer, self.table.layers);
+        let lanes = self.table.lanes.len();
+        let (weight, last) = (lanes.pow(layer as u32), layer + 1 == layers);
+        let sublayer = engine.entry(2 * layer + 1);
+        let mut patterns = Vec::with_capacity(self.level.patterns.len() * lanes);
+        let mut branches = Vec::with_capacity(patterns.capacity());
+        for (digit, schedule) in self.schedules.get(layer).into_iter().flatten().enumerate() {
+            for (row, pattern) in self.level.patterns.iter().enumerate() {
+                let next = pattern + digit * weight;
+                if !self.may(next, layer) {
+                    continue;
+                }
+                let (start, x) = (self.position, x.narrow(0, row, 1)?);
+                branches.push(Branch { schedule: Arc::clone(schedule), sublayer, start, end: start + 1, x });
+                patterns.push(next);
+            }
+        }
+        let (mut streams, mut losses) = (Vec::new(), Vec::new());
+        let target = self.tokens.get(self.position + 1).copied().unwrap_or(0);
+        while !branches.is_empty() {
+            let rest = branches.split_off(room(engine, 1, 1).min(branches.len()));
+            let some = std::mem::replace(&mut branches, rest);
+            let count = some.len();
+            let ask = Ask { logits: Logits::All, ..Ask::default() };
+            let mut pass = Pass::of_branches(Arc::clone(&engine.model), Arc::clone(&self.cache), some, ask)?;
+            if !last {
+                pass.stop_before(engine.entry(2 * layer + 3));
+            }
+            while !pass.is_done() {
+                pass.step()?;
+            }
+            if last {
+                let logits = pass.finish().logits;
+                let logits = logits.ok_or_else(|| Error::Internal("a pass without logits".into()))?;
+                losses.extend(fused::surprisal(&logits, &vec![target; count])?.to_vec1::<f32>()?);
+            } else {
+                streams.push(pass.into_stream()?.0);
+            }
+        }
+        if !last {
+            self.level = Level { layer: layer + 1, patterns, x: Some(Tensor::cat(&streams, 0)?) };
+            return Ok(());
+        }
+        let best =
+            patterns.iter().copied().zip(losses).min_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
+        let best = best.ok_or_else(|| Error::Input("no route has so many big layers".into()))?;
+        self.commit(engine, best)
+    }
+
+    /// Whether a beginning can still become a route of the budget.
+    fn may(&self, pattern: usize, layer: usize) -> bool {
+        let Some(budget) = self.budget else { return true };
+        let big = (0..=layer).filter(|&l| self.table.lane(pattern, l) == Lane::Big).count();
+        big <= budget && big + (self.table.layers - layer - 1) >= budget
+    }
+
+    /// The stream of the next token before the first FFN: the same for all routes.
+    fn embed(&mut self, engine: &Engine) -> Result<()> {
+        let mut pass = self.one(engine, Arc::clone(&self.unrouted), Logits::None)?;
+        pass.stop_before(engine.entry(1));
+        while !pass.is_done() {
+            pass.step()?;
+        }
+        self.level = Level { layer: 0, patterns: vec![0], x: Some(pass.into_stream()?.0) };
+        Ok(())
+    }
+
+    /// The token once more through its route: its keys and values stay.
+    fn commit(&mut self, engine: &Engine, (route, loss): (usize, f32)) -> Result<()> {
+        let mut schedule = (*self.unrouted).clone();
+        for (layer, lanes) in self.schedules.iter().enumerate() {
+            let digit = self.table.lanes.iter().position(|&lane| lane == self.table.lane(route, layer));
+            if let Some(own) = digit.and_then(|digit| lanes.get(digit)) {
+                // A schedule through one lane has room for all layers.
+                schedule = if layer == 0 { (**own).clone() } else { schedule.with_lanes_of(layer, own) };
+            }
+        }
+        let mut pass = self.one(engine, Arc::new(schedule), Logits::None)?;
+        while !pass.is_done() {
+            pass.step()?;
+        }
+        self.chosen.push((route, loss));
+        self.position += 1;
+        self.level = Level { layer: 0, patterns: vec![0], x: None };
+        Ok(())
+    }
+
+    fn one(&self, engine: &Engine, schedule: Arc<Schedule>, logits: Logits) -> Result<Pass> {
+        let token = self.tokens.get(self.position..self.position + 1).unwrap_or_default();
+        let ask = Ask { logits, ..Ask::default() };
+        Pass::new(Arc::clone(&engine.model), schedule, Arc::clone(&self.cache), token, self.position, ask)
+    }
+}
