@@ -21,7 +21,7 @@ pub use crate::checkpoint::Picture;
 use crate::checkpoint::Preprocessor;
 use crate::figure::Figure;
 use crate::model::Spec;
-use crate::plan::{Lane, Plan, Route, Router};
+use crate::plan::{Lane, Plan, Route, Router, Surrogate};
 use crate::site::Hook;
 
 /// Number of a request, counted up by the front end's handle; results carry it.
@@ -328,8 +328,12 @@ pub struct RouterStudy {
     pub steps: u64,
     /// Tokens of each.
     pub length: usize,
-    /// The file it is written to.
-    pub save: PathBuf,
+    /// What stands for the small FFNs of a checkpoint that has none.
+    pub surrogate: Surrogate,
+    /// The folder that it is written to.
+    pub folder: PathBuf,
+    /// The file's name; none = by its budgets and its content.
+    pub file: Option<String>,
 }
 
 /// The token that a trace follows and the next-token table always lists.
@@ -425,6 +429,8 @@ pub struct Recomputed {
 pub struct Card {
     /// Folder name, or `bundled`.
     pub name: String,
+    /// Where it is; none = compiled in.
+    pub folder: Option<PathBuf>,
     /// Content fingerprint.
     pub fingerprint: String,
     /// The architecture.

@@ -54,6 +54,13 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
         }
     });
     let view = state.view(Tab::Activations);
+    if view.is_none() {
+        return states::empty(
+            ui,
+            "The FFN of this layer is made of experts.",
+            "The Experts panel shows whom its tokens go through; other layers may have neurons.",
+        );
+    }
     let Some(ViewData::Activations(found)) = view.as_ref().and_then(|view| state.data(view)) else {
         return states::pending(ui, state, "Activations");
     };

@@ -1,6 +1,7 @@
 //! The plan stack: switch, scale, reorder and remove interventions.
 
 use eframe::egui::{Button, CollapsingHeader, Response, RichText, Role, Slider, TextEdit, Ui, WidgetInfo};
+use sluice_core::engine::describe_small;
 use sluice_core::plan::{Change, Item, Plan};
 
 use crate::command::Command;
@@ -76,11 +77,9 @@ fn entry(ui: &mut Ui, state: &State, index: usize, item: &Item, commands: &mut V
         && route.needs_small()
         && let Some(card) = &state.card
     {
-        let surrogate = &route.surrogate;
-        let text = match &surrogate.sample {
-            Some(path) if !card.spec.is_duo() => format!("surrogate chosen on {}", path.display()),
-            _ => card.small_ffn.clone(),
-        };
+        // Of the whole plan: all its maps share one.
+        let surrogate = state.history.plan().surrogate();
+        let text = describe_small(&card.spec, !state.ids_only(), &surrogate);
         ui.label(RichText::new(format!("small FFN: {text}")).small().weak());
         if !card.spec.is_duo() {
             let mut percent = 100.0 * surrogate.share();

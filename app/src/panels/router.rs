@@ -20,24 +20,22 @@ pub fn request(state: &State) -> Option<RouterStudy> {
     let choice = &state.choices.router;
     let [big, small] = choice.percent;
     let skip = 100u8.checked_sub(big)?.checked_sub(small)?;
-    let text = choice.text.clone();
-    let mut ask = RouterStudy {
-        text,
+    let ask = RouterStudy {
+        text: choice.text.clone(),
         percent: [big, small, skip],
         steps: choice.steps,
         length: LENGTH,
-        save: PathBuf::new(),
+        surrogate: state.history.plan().surrogate(),
+        folder: beside(state),
+        file: None,
     };
-    ask.lanes().ok()?;
-    ask.save = beside(state, &format!("router-{}.safetensors", ask.name()));
-    Some(ask)
+    ask.lanes().is_ok().then_some(ask)
 }
 
-/// A file in the open checkpoint's folder; of the one that ships with Sluice, among the exports.
-fn beside(state: &State, name: &str) -> PathBuf {
-    let bundled = state.card.as_ref().is_none_or(|card| card.name == "bundled");
-    let folder = state.settings.recent.first().filter(|folder| !bundled && folder.is_dir());
-    folder.unwrap_or(&state.settings.export_folder).join(name)
+/// A folder in the open checkpoint's; of the one that ships with Sluice, among the exports.
+fn beside(state: &State) -> PathBuf {
+    let own = state.card.as_ref().and_then(|card| card.folder.as_ref());
+    own.unwrap_or(&state.settings.export_folder).join("routers")
 }
 
 /// The curve of the newest training, where it is to be shown.

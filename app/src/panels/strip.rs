@@ -256,9 +256,10 @@ struct Colours<'a> {
 impl<'a> Colours<'a> {
     fn new(state: &'a State, strip: Option<&'a Strip>) -> Self {
         // Of the prompt on screen only.
-        let len = state.results.tokens.len();
-        let found = state.results.routes.as_ref().and_then(|findings| findings.difficulty.as_ref());
-        let found = found.filter(|[loss, _]| loss.len() == len);
+        let asked = state.request_prompt().ok();
+        let routes =
+            state.results.routes.as_ref().filter(|findings| Some(&findings.ask.prompt) == asked.as_ref());
+        let found = routes.and_then(|findings| findings.difficulty.as_ref());
         let values: &[f32] = match (state.choices.colour, strip) {
             (ChipColour::Difficulty, _) => found.map_or(&[], |[loss, _]| loss),
             (ChipColour::Gap, _) => found.map_or(&[], |[_, gap]| gap),

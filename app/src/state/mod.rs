@@ -108,8 +108,8 @@ impl ChipColour {
             Self::Surprisal => "surprisal",
             Self::Loss => "loss, plan",
             Self::Kl => "KL",
-            Self::Difficulty => "small loss",
-            Self::Gap => "small − oracle",
+            Self::Difficulty => "cheapest lane",
+            Self::Gap => "oracle saves",
         }
     }
 }
@@ -545,6 +545,8 @@ impl State {
             }
             Tab::Pruning => View::Ladder,
             Tab::Activations => {
+                // Experts have no row of neurons.
+                self.card.as_ref()?.spec.layers.get(layer).filter(|layer| layer.experts.is_none())?;
                 View::Activations { layer, hook: choices.hook, side, sort: choices.sort, top: choices.rows }
             }
             Tab::Attention => View::Attention { layer, head: choices.head, side },

@@ -28,7 +28,7 @@ pub use boundaries::Boundaries;
 pub use decode::{Decoder, Sampler};
 pub use memory::{RunSize, available_bytes, budget, keep_freed_blocks, peak_since, reset_peak, set_budget};
 pub use open::{Opened, bundled, open};
-pub use surrogate::{SURROGATE_TOKENS, label as small_label};
+pub use surrogate::{SURROGATE_TOKENS, describe as describe_small, label as small_label};
 
 /// A model with its tokenizer and what is kept between runs. Lives on one thread.
 pub struct Engine {

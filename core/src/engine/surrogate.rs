@@ -13,7 +13,7 @@ use super::{Cancelled, Engine, RunSize};
 use crate::error::{Error, Result};
 use crate::metric;
 use crate::model::weights::LayerWeights;
-use crate::model::{Ask, Ffn, Logits};
+use crate::model::{Ask, Ffn, Logits, Spec};
 use crate::plan::Surrogate;
 use crate::plan::schedule::Schedule;
 use crate::rng;
@@ -27,14 +27,19 @@ const MOST_TEXT: u64 = 64 << 10;
 
 /// What "small FFN" means for this engine.
 pub fn label(engine: &Engine, surrogate: &Surrogate) -> String {
-    if engine.model.spec.is_duo() {
+    describe(&engine.model.spec, engine.tokenizer.is_some(), surrogate)
+}
+
+/// What "small FFN" means for a model with or without a tokenizer.
+pub fn describe(spec: &Spec, tokenizer: bool, surrogate: &Surrogate) -> String {
+    if spec.is_duo() {
         return "the checkpoint's own small FFN".into();
     }
-    if engine.model.spec.has_experts() {
+    if spec.has_experts() {
         return "none: the FFNs of this checkpoint are experts".into();
     }
     let text = match &surrogate.sample {
-        _ if engine.tokenizer.is_none() => "seeded random ids".into(),
+        _ if !tokenizer => "seeded random ids".into(),
         Some(path) => path.display().to_string(),
         None => "the bundled sample text".into(),
     };

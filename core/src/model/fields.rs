@@ -123,6 +123,8 @@ const MAX_CONTEXT: usize = 1 << 31;
 pub const MAX_LAYERS: usize = 1 << 12;
 /// Most experts of a block.
 pub const MAX_EXPERTS: usize = 1 << 12;
+/// Most experts of all blocks: each has names and shapes of its own.
+pub const MAX_EXPERTS_IN_ALL: usize = 1 << 17;
 /// Most heads.
 pub const MAX_HEADS: usize = 1 << 14;
 

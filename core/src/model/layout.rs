@@ -270,7 +270,7 @@ pub fn declare(spec: &Spec, layout: &Layout) -> Vec<Decl> {
 
 /// Parameters of a model, tied ones counted once.
 pub fn parameters(spec: &Spec, layout: &Layout) -> u64 {
-    declare(spec, layout).iter().map(Decl::len).sum()
+    declare(spec, layout).iter().map(Decl::len).fold(0, u64::saturating_add)
 }
 
 struct Declarer<'a> {

@@ -54,31 +54,16 @@ impl Experts {
     }
 
     fn fits(&self, layer: usize, count: usize, top_k: usize) -> Result<()> {
-        let refuse = |cause: String| Err(Error::Plan(cause));
         if let Some(expert) = self.knock_out.iter().chain(&self.force).find(|&&expert| expert >= count) {
-            return refuse(format!(
-                "block {layer} has experts 0 to {}, not {expert}",
-                count.saturating_sub(1)
-            ));
-        }
-        let k = self.k.unwrap_or(top_k);
-        if k == 0 || k > count {
-            return refuse(format!("k is {k}, block {layer} has {count} experts"));
+            let last = count.saturating_sub(1);
+            return Err(Error::Plan(format!("block {layer} has experts 0 to {last}, not {expert}")));
         }
         if let Some(both) = self.force.iter().find(|expert| self.knock_out.contains(expert)) {
-            return refuse(format!("expert {both} cannot be both knocked out and forced"));
+            return Err(Error::Plan(format!("expert {both} cannot be both knocked out and forced")));
         }
-        let distinct = |list: &[usize]| list.iter().collect::<std::collections::BTreeSet<_>>().len();
-        let (out, forced) = (distinct(&self.knock_out), distinct(&self.force));
-        if forced > k {
-            return refuse(format!("{forced} experts are forced where a token goes through {k}"));
-        }
-        if count - out < k {
-            return refuse(format!(
-                "{out} of {count} experts knocked out leave fewer than the {k} of a token"
-            ));
-        }
-        Ok(())
+        let mut rules = Rules::new(count, top_k);
+        rules.add(&self.knock_out, &self.force, self.k);
+        rules.check(layer)
     }
 
     /// One line for the plan stack.
@@ -100,4 +85,57 @@ impl Experts {
 
 fn has_experts(spec: &Spec, layer: usize) -> bool {
     spec.layers.get(layer).is_some_and(|layer| layer.experts.is_some())
+}
+
+/// What several rules together say about the experts of one token; of two that disagree the later one counts.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Experts per token.
+    pub k: usize,
+    /// Who cannot be chosen.
+    pub out: Vec<bool>,
+    /// Who is always chosen.
+    pub forced: Vec<bool>,
+}
+
+impl Rules {
+    /// No rules, for `count` experts of which a token takes `top_k`.
+    pub fn new(count: usize, top_k: usize) -> Self {
+        Self { k: top_k, out: vec![false; count], forced: vec![false; count] }
+    }
+
+    /// One more.
+    pub fn add(&mut self, knock_out: &[usize], force: &[usize], k: Option<usize>) {
+        self.k = k.unwrap_or(self.k);
+        for (experts, out) in [(knock_out, true), (force, false)] {
+            for &expert in experts {
+                if let (Some(is_out), Some(forced)) = (self.out.get_mut(expert), self.forced.get_mut(expert))
+                {
+                    (*is_out, *forced) = (out, !out);
+                }
+            }
+        }
+    }
+
+    /// Refuse what no choice can keep.
+    pub fn check(&self, layer: usize) -> Result<()> {
+        let (k, count) = (self.k, self.out.len());
+        let of = |marks: &[bool]| marks.iter().filter(|mark| **mark).count();
+        let (out, forced) = (of(&self.out), of(&self.forced));
+        let refuse = |cause: String| Err(Error::Plan(cause));
+        if k == 0 || k > count {
+            return refuse(format!("k is {k}, block {layer} has {count} experts"));
+        }
+        if forced > k {
+            return refuse(format!(
+                "{forced} experts of block {layer} are forced where a token goes through {k}"
+            ));
+        }
+        if count - out < k {
+            return refuse(format!(
+                "{out} of {count} experts knocked out leave fewer than the {k} of a token in block {layer}"
+            ));
+        }
+        Ok(())
+    }
 }

@@ -28,7 +28,7 @@ mod threshold;
 pub use ablate::{Ablate, AblateTo};
 pub use add::Add;
 pub use corrupt::{Corrupt, Noise};
-pub use experts::Experts;
+pub use experts::{Experts, Rules};
 pub use iri::{ATTN_LAMBDA, FFN_LAMBDA, Injected, Iri, SOURCES, TARGETS};
 pub use patch::Patch;
 pub use positions::Positions;
@@ -188,13 +188,21 @@ impl Plan {
         plan
     }
 
-    /// How surrogate small FFNs are chosen: as the first routing map that is on says.
+    /// The plan without routing maps and routers.
+    pub fn unrouted(&self) -> Self {
+        let mut plan = self.clone();
+        plan.items.retain(|item| !matches!(item.change, Change::Route(_) | Change::Router(_)));
+        plan
+    }
+
+    /// How surrogate small FFNs are chosen, of the whole plan: as the first routing map that is on says, of those that say
+    /// something.
     pub fn surrogate(&self) -> Surrogate {
-        let routes = self.active().into_iter().filter_map(|item| match &item.change {
-            Change::Route(route) => Some(route.surrogate.clone()),
+        let said = self.active().into_iter().find_map(|item| match &item.change {
+            Change::Route(route) if !route.surrogate.is_default() => Some(route.surrogate.clone()),
             _ => None,
         });
-        routes.into_iter().next().unwrap_or_default()
+        said.unwrap_or_default()
     }
 
     /// One line: what is on, or `no plan`.

@@ -8,7 +8,7 @@ use candle_core::{Device, Tensor};
 use super::edit::{Edit, Op, Rows};
 use super::{
     AblateTo, Change, Injected, Item, Lane, LayerRoute, Noise, Plan, Positions, Route, Router,
-    RouterMatrices, Source, Surrogate, Target,
+    RouterMatrices, Rules, Source, Surrogate, Target,
 };
 use crate::error::{Error, Result};
 use crate::model::{Ffn, Spec};
@@ -49,15 +49,6 @@ pub struct Choice {
     pub k: Option<usize>,
 }
 
-impl Choice {
-    /// A rule for all rows.
-    #[cfg(test)]
-    pub fn new(knock_out: &[usize], force: &[usize], k: Option<usize>) -> Self {
-        let rows = Rows::Positions(Positions::All, 0);
-        Self { rows, strength: 1.0, knock_out: knock_out.into(), force: force.into(), k }
-    }
-}
-
 /// Routing of one layer: every map of the stack merged into one. Later maps win where they leave the big lane;
 /// strengths are not mixed, the last one counts.
 #[derive(Clone, Debug)]
@@ -79,7 +70,8 @@ impl Schedule {
         let items = plan.active();
         for item in &items {
             if let Change::Route(route) = &item.change {
-                schedule.route(route, item.strength, spec, prompt_len, resolve)?;
+                let surrogate = plan.surrogate();
+                schedule.route(route, &surrogate, item.strength, spec, prompt_len, resolve)?;
             }
             if let Change::Router(router) = &item.change {
                 let matrices = resolve.router(router)?;
@@ -93,6 +85,7 @@ impl Schedule {
         for item in items {
             schedule.add(item, spec, prompt_len, resolve)?;
         }
+        schedule.check_choices(spec, prompt_len)?;
         Ok(schedule)
     }
 
@@ -223,17 +216,39 @@ impl Schedule {
         self.small.as_ref()?.get(layer)
     }
 
+    /// Rules that are fine one by one may leave a token no choice together.
+    fn check_choices(&self, spec: &Spec, prompt_len: usize) -> Result<()> {
+        for (&layer, choices) in &self.choices {
+            let Some(experts) = spec.layers.get(layer).and_then(|layer| layer.experts) else { continue };
+            if choices.len() > 1 && choices.iter().any(|choice| choice.strength != 1.0) {
+                return Err(Error::Plan(format!(
+                    "experts of block {layer}: a rule with a strength other than 1 goes with no other rule"
+                )));
+            }
+            // Position `prompt_len` stands for what is generated.
+            for position in 0..=prompt_len {
+                let mut rules = Rules::new(experts.count, experts.top_k);
+                for choice in self.choices(layer, position) {
+                    rules.add(&choice.knock_out, &choice.force, choice.k);
+                }
+                rules.check(layer)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Lay a routing map over those before it.
     fn route(
         &mut self,
         route: &Route,
+        surrogate: &Surrogate,
         strength: f32,
         spec: &Spec,
         prompt_len: usize,
         resolve: &mut dyn Resolve,
     ) -> Result<()> {
         if route.needs_small() && self.small.is_none() {
-            self.small = Some(resolve.small(&route.surrogate)?);
+            self.small = Some(resolve.small(surrogate)?);
         }
         self.layers.resize(spec.n_layers(), None);
         for layer in &route.layers {
@@ -286,7 +301,20 @@ impl Schedule {
             }
             Change::Threshold(threshold) => {
                 let one = threshold.layer.map(|layer| vec![layer]);
-                for index in one.unwrap_or_else(|| (0..spec.n_layers()).collect()) {
+                // Experts have no row of activations to threshold.
+                let dense = || {
+                    let layers = spec.layers.iter().enumerate();
+                    let dense: Vec<usize> =
+                        layers.filter(|(_, layer)| layer.experts.is_none()).map(|(index, _)| index).collect();
+                    dense
+                };
+                let layers = one.unwrap_or_else(dense);
+                if layers.is_empty() {
+                    return Err(Error::Plan(
+                        "every FFN of this model is made of experts: none to threshold".into(),
+                    ));
+                }
+                for index in layers {
                     let layer = spec.layers.get(index).ok_or_else(|| no_layer(index, spec))?;
                     let hook = if layer.ffn.gated { Hook::MlpGatePost } else { Hook::MlpPost };
                     let target = Target::site(Site::block(index, hook));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::beam::BeamRun;
 use super::greedy::GreedyRun;
 use super::oracle::{self, Budget, LossTable};
-use super::rivals::{Rivals, rivals};
+use super::rivals::RivalsRun;
 use super::routes::RouteTree;
 use crate::engine::{self, Cancelled, Engine};
 use crate::error::{Error, Result};
@@ -33,10 +33,9 @@ pub struct OracleRun {
     table: LossTable,
     scored: Vec<usize>,
     /// Beside every route: what the checkpoint's routers and coins make of the prompt.
-    rivals: Option<Rivals>,
+    rivals: Option<RivalsRun>,
     /// By scored token: the least loss so far among routes of the budget, and the route.
     best: Vec<(f32, usize)>,
-    tokens: Input,
     shown: Arc<[Token]>,
     small: String,
     provenance: Provenance,
@@ -76,12 +75,13 @@ impl OracleRun {
                 (Under::Beam(Box::new(run)), table, scored)
             }
         };
+        let every = ask.search == Search::Every;
+        let rivals = every.then(|| RivalsRun::new(engine, plan, tokens, lanes));
         let shown = view::tokens(engine, tokens);
         Ok(Self {
             best: vec![(f32::INFINITY, 0); scored.len()],
             small: engine::small_label(engine, &ask.plan.surrogate()),
-            tokens: tokens.clone(),
-            rivals: None,
+            rivals,
             search,
             table,
             scored,
@@ -106,7 +106,7 @@ impl OracleRun {
     /// Whether it has come to its end.
     pub fn is_done(&self) -> bool {
         match &self.search {
-            Under::Every(tree) => tree.is_done() && self.rivals.is_some(),
+            Under::Every(tree) => tree.is_done() && self.rivals.as_ref().is_none_or(RivalsRun::is_done),
             Under::Greedy(run) => run.is_done(),
             Under::Beam(run) => run.is_done(),
         }
@@ -116,8 +116,9 @@ impl OracleRun {
     pub fn step(&mut self, engine: &mut Engine) -> Result<()> {
         match &mut self.search {
             Under::Every(tree) if tree.is_done() => {
-                let (plan, lanes) = (&self.ask.plan, &self.ask.lanes);
-                self.rivals = Some(rivals(engine, plan, &self.tokens, lanes, &engine::never)?);
+                if let Some(rivals) = &mut self.rivals {
+                    rivals.step(engine)?;
+                }
             }
             Under::Every(tree) => {
                 for done in tree.step(engine)? {
@@ -197,7 +198,7 @@ impl OracleRun {
     }
 
     fn route(&self) -> Route {
-        let mut route = Route::default();
+        let mut route = Route { surrogate: self.ask.plan.surrogate(), ..Route::default() };
         for layer in 0..self.table.layers {
             let lane =
                 |position| self.of(position).map_or(Lane::Big, |pattern| self.table.lane(pattern, layer));
@@ -365,7 +366,7 @@ impl OracleRun {
             series("best of 100, by mean", &|budget| budget.random_by_mean),
         ];
         let (mut series, mut routed) = (series, Vec::new());
-        if let Some(rivals) = &self.rivals {
+        if let Some(RivalsRun { found: rivals, .. }) = &self.rivals {
             let y = rivals.coins.iter().map(|loss| *loss as f32).collect();
             series.push(Series { name: "coins".into(), y });
             routed.extend(rivals.routers.iter().map(|router| {

@@ -158,7 +158,7 @@ impl Tally {
             layer: self.layer,
             tokens: self.tokens,
             entropy: share(self.entropy, tokens),
-            balance: entropy(self.each.iter().map(|sums| sums[0])) / (count as f64).ln(),
+            balance: share(entropy(self.each.iter().map(|sums| sums[0])), (count as f64).ln()),
             experts,
             together: self.together.chunks(count.max(1)).enumerate().map(row).collect(),
         }
@@ -193,6 +193,14 @@ pub fn experts(
         spec.layers.iter().enumerate().filter_map(|(l, layer)| Some((l, layer.experts?.count))).collect();
     if blocks.is_empty() {
         return Err(Error::Input("this checkpoint has no experts".into()));
+    }
+    let taken = |layer: usize| spec.layers.get(layer).and_then(|layer| layer.experts).map(|e| e.top_k);
+    if let Some((layer, count)) =
+        blocks.iter().find(|(layer, count)| knock_out && taken(*layer) == Some(*count))
+    {
+        return Err(Error::Input(format!(
+            "a token goes through all {count} experts of block {layer}: none can be knocked out"
+        )));
     }
     let sites = blocks.iter().flat_map(|&(layer, _)| EXPERT_SITES.map(|hook| Site::block(layer, hook)));
     let capture: std::collections::BTreeSet<Site> = sites.collect();

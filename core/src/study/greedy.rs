@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::oracle::{self, LossTable};
 use super::routes::{MOST_PATTERNS, Unrouted, room, scored, through};
-use crate::engine::{Cancelled, Engine};
+use crate::engine::{Cancelled, Engine, memory};
 use crate::error::{Error, Result};
 use crate::model::{Ask, Branch, Input, KvCache, Logits, Pass, fused};
 use crate::plan::schedule::Schedule;
@@ -35,8 +35,21 @@ pub struct GreedyRun {
 struct Level {
     layer: usize,
     patterns: Vec<usize>,
-    /// Their streams before that layer's FFN, `[patterns, d]`; none before the token was embedded.
+    /// Their streams before that layer's FFN, `[patterns, d]`; none before the token was embedded, or once they are branches.
     x: Option<Tensor>,
+    /// Routes with this layer decided, and branches of those that were not run yet.
+    next: Vec<usize>,
+    pending: Vec<Branch>,
+    /// What those that were run came to: streams, or at the last layer losses.
+    streams: Vec<Tensor>,
+    losses: Vec<f32>,
+}
+
+impl Level {
+    fn new(layer: usize, patterns: Vec<usize>, x: Option<Tensor>) -> Self {
+        let (next, pending, streams, losses) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { layer, patterns, x, next, pending, streams, losses }
+    }
 }
 
 /// What the search found.
@@ -70,6 +83,11 @@ impl GreedyRun {
                 "a greedy oracle needs two tokens of text or more, and at most {MOST_PATTERNS} routes"
             )));
         }
+        // Streams of all routes with a copy, and the rows under way.
+        let spec = &engine.model.spec;
+        let all = oracle::patterns(lanes.len(), layers).unwrap_or(MOST_PATTERNS);
+        let values = 3 * all * spec.d_model + room(engine, 1, 1) * (8 * spec.d_model + 2 * spec.vocab);
+        memory::check(&format!("{all} routes of a token"), 4 * values as u64)?;
         let Unrouted { schedule: unrouted, through: schedules } =
             through(engine, plan, tokens, lanes, cancelled)?;
         Ok(Self {
@@ -81,7 +99,7 @@ impl GreedyRun {
             schedules,
             scored,
             position: 0,
-            level: Level { layer: 0, patterns: vec![0], x: None },
+            level: Level::new(0, vec![0], None),
             chosen: Vec::new(),
         })
     }
@@ -118,18 +136,55 @@ impl GreedyRun {
         }
     }
 
-    /// One layer of one token, for all its routes.
+    /// Some routes of one token through a layer.
     pub fn step(&mut self, engine: &Engine) -> Result<()> {
         if self.is_done() {
             return Ok(());
         }
-        let Some(x) = self.level.x.take() else { return self.embed(engine) };
-        let (layer, layers) = (self.level.layer, self.table.layers);
-        let lanes = self.table.lanes.len();
-        let (weight, last) = (lanes.pow(layer as u32), layer + 1 == layers);
+        if self.level.pending.is_empty() {
+            let Some(x) = self.level.x.take() else { return self.embed(engine) };
+            self.branch(engine, &x)?;
+        }
+        let (layer, last) = (self.level.layer, self.level.layer + 1 == self.table.layers);
+        let some = self.level.pending.split_off(self.level.pending.len().saturating_sub(room(engine, 1, 1)));
+        let count = some.len();
+        let ask = Ask { logits: Logits::All, ..Ask::default() };
+        let mut pass = Pass::of_branches(Arc::clone(&engine.model), Arc::clone(&self.cache), some, ask)?;
+        if !last {
+            pass.stop_before(engine.entry(2 * layer + 3));
+        }
+        while !pass.is_done() {
+            pass.step()?;
+        }
+        if last {
+            let logits = pass.finish().logits;
+            let logits = logits.ok_or_else(|| Error::Internal("a pass without logits".into()))?;
+            let target = self.tokens.get(self.position + 1).copied().unwrap_or(0);
+            let losses: Vec<f32> = fused::surprisal(&logits, &vec![target; count])?.to_vec1()?;
+            self.level.losses.splice(0..0, losses);
+        } else {
+            self.level.streams.insert(0, pass.into_stream()?.0);
+        }
+        if !self.level.pending.is_empty() {
+            return Ok(());
+        }
+        let next = std::mem::take(&mut self.level.next);
+        if !last {
+            let x = Tensor::cat(&self.level.streams, 0)?;
+            self.level = Level::new(layer + 1, next, Some(x));
+            return Ok(());
+        }
+        let losses = std::mem::take(&mut self.level.losses);
+        let best = next.into_iter().zip(losses).min_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
+        let best = best.ok_or_else(|| Error::Input("no route has so many big layers".into()))?;
+        self.commit(engine, best)
+    }
+
+    /// Decide a layer in every way that is left. The streams are those of the level.
+    fn branch(&mut self, engine: &Engine, x: &Tensor) -> Result<()> {
+        let layer = self.level.layer;
+        let weight = self.table.lanes.len().pow(layer as u32);
         let sublayer = engine.entry(2 * layer + 1);
-        let mut patterns = Vec::with_capacity(self.level.patterns.len() * lanes);
-        let mut branches = Vec::with_capacity(patterns.capacity());
         for (digit, schedule) in self.schedules.get(layer).into_iter().flatten().enumerate() {
             for (row, pattern) in self.level.patterns.iter().enumerate() {
                 let next = pattern + digit * weight;
@@ -137,40 +192,12 @@ impl GreedyRun {
                     continue;
                 }
                 let (start, x) = (self.position, x.narrow(0, row, 1)?);
-                branches.push(Branch { schedule: Arc::clone(schedule), sublayer, start, end: start + 1, x });
-                patterns.push(next);
+                let branch = Branch { schedule: Arc::clone(schedule), sublayer, start, end: start + 1, x };
+                self.level.pending.push(branch);
+                self.level.next.push(next);
             }
         }
-        let (mut streams, mut losses) = (Vec::new(), Vec::new());
-        let target = self.tokens.get(self.position + 1).copied().unwrap_or(0);
-        while !branches.is_empty() {
-            let rest = branches.split_off(room(engine, 1, 1).min(branches.len()));
-            let some = std::mem::replace(&mut branches, rest);
-            let count = some.len();
-            let ask = Ask { logits: Logits::All, ..Ask::default() };
-            let mut pass = Pass::of_branches(Arc::clone(&engine.model), Arc::clone(&self.cache), some, ask)?;
-            if !last {
-                pass.stop_before(engine.entry(2 * layer + 3));
-            }
-            while !pass.is_done() {
-                pass.step()?;
-            }
-            if last {
-                let logits = pass.finish().logits;
-                let logits = logits.ok_or_else(|| Error::Internal("a pass without logits".into()))?;
-                losses.extend(fused::surprisal(&logits, &vec![target; count])?.to_vec1::<f32>()?);
-            } else {
-                streams.push(pass.into_stream()?.0);
-            }
-        }
-        if !last {
-            self.level = Level { layer: layer + 1, patterns, x: Some(Tensor::cat(&streams, 0)?) };
-            return Ok(());
-        }
-        let best =
-            patterns.iter().copied().zip(losses).min_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
-        let best = best.ok_or_else(|| Error::Input("no route has so many big layers".into()))?;
-        self.commit(engine, best)
+        Ok(())
     }
 
     /// Whether a beginning can still become a route of the budget.
@@ -187,7 +214,7 @@ impl GreedyRun {
         while !pass.is_done() {
             pass.step()?;
         }
-        self.level = Level { layer: 0, patterns: vec![0], x: Some(pass.into_stream()?.0) };
+        self.level = Level::new(0, vec![0], Some(pass.into_stream()?.0));
         Ok(())
     }
 
@@ -207,7 +234,7 @@ impl GreedyRun {
         }
         self.chosen.push((route, loss));
         self.position += 1;
-        self.level = Level { layer: 0, patterns: vec![0], x: None };
+        self.level = Level::new(0, vec![0], None);
         Ok(())
     }
 

@@ -2,11 +2,12 @@
 
 use serde::Serialize;
 
+use super::foresight::{Foreseen, Foresight};
 use super::oracle;
 use super::routes::scored;
-use crate::engine::{Cancelled, Engine};
-use crate::error::{Error, Result};
-use crate::model::{Ask, Input, Logits, fused};
+use crate::engine::{self, Engine};
+use crate::error::Result;
+use crate::model::Input;
 use crate::plan::{Change, Lane, LayerRoute, Plan, Route, Router};
 use crate::rng;
 
@@ -30,67 +31,91 @@ pub struct Rivals {
     pub coins: Vec<f64>,
 }
 
-/// Run them on a prompt, under a plan whose own routing they replace. `lanes`: the big one last.
-pub fn rivals(
-    engine: &mut Engine,
-    plan: &Plan,
-    tokens: &Input,
-    lanes: &[Lane],
-    cancelled: Cancelled,
-) -> Result<Rivals> {
-    let layers = engine.model.spec.n_layers();
-    let mut found = Rivals::default();
-    let names: Vec<String> = engine
-        .model
-        .spec
-        .routers
-        .iter()
-        .filter(|router| router.lanes.iter().all(|lane| lanes.contains(lane)))
-        .map(|router| router.name.clone())
-        .collect();
-    for name in names {
-        let change = Change::Router(Router { name: name.clone(), file: None });
-        let (loss, big) = under(engine, plan, change, tokens, cancelled)?;
-        found.routers.push(Routed { name, big, loss });
-    }
-    let Some(&first) = lanes.first() else { return Ok(found) };
-    for budget in 0..=layers {
-        let mut route = Route { surrogate: plan.surrogate(), ..Route::default() };
-        for layer in 0..layers {
-            let big = |position: usize| {
-                rng::uniform(31 + budget as u64, layer as u64, position as u64) * (layers as f64)
-                    < budget as f64
-            };
-            let lane = |position| if big(position) { Lane::Big } else { first };
-            route.set_layer(LayerRoute {
-                layer,
-                tokens: (0..tokens.len()).map(lane).collect(),
-                next: Lane::Big,
-            });
-        }
-        found.coins.push(under(engine, plan, Change::Route(route), tokens, cancelled)?.0);
-    }
-    Ok(found)
+/// Their passes, on their way.
+pub struct RivalsRun {
+    /// Without routing of its own.
+    plan: Plan,
+    tokens: Input,
+    /// The next one last; a router has a name.
+    waiting: Vec<(Option<String>, Change)>,
+    under_way: Option<(Option<String>, Foresight)>,
+    /// What was found so far.
+    pub found: Rivals,
 }
 
-/// Nats per scored token, and big layers of a token in the mean where a router chose.
-fn under(
-    engine: &mut Engine,
-    plan: &Plan,
-    routing: Change,
-    tokens: &Input,
-    cancelled: Cancelled,
-) -> Result<(f64, f64)> {
-    let mut plan = plan.clone();
-    plan.items.retain(|item| !matches!(item.change, Change::Route(_) | Change::Router(_)));
-    plan.items.push(routing.into());
-    let schedule = engine.schedule(&plan, tokens, cancelled)?;
-    let ask = Ask { logits: Logits::All, ..Ask::default() };
-    let (output, _) = engine.pass(tokens, &schedule, ask, cancelled)?;
-    let logits = output.logits.ok_or_else(|| Error::Internal("a pass without logits".into()))?;
-    let next: Vec<u32> = tokens.iter().skip(1).copied().collect();
-    let losses: Vec<f32> = fused::surprisal(&logits.narrow(0, 0, next.len())?, &next)?.to_vec1()?;
-    let own: Vec<f32> = scored(tokens).iter().filter_map(|&position| losses.get(position).copied()).collect();
-    let big = output.lanes.values().flatten().filter(|lane| **lane == Lane::Big).count();
-    Ok((oracle::average(&own), big as f64 / tokens.len().max(1) as f64))
+impl RivalsRun {
+    /// Under a plan whose own routing they replace. `lanes`: the big one last.
+    pub fn new(engine: &Engine, plan: &Plan, tokens: &Input, lanes: &[Lane]) -> Self {
+        let (spec, layers) = (&engine.model.spec, engine.model.spec.n_layers());
+        let among = spec.routers.iter().filter(|router| router.lanes.iter().all(|lane| lanes.contains(lane)));
+        let mut waiting: Vec<(Option<String>, Change)> = among
+            .map(|router| {
+                let change = Change::Router(Router { name: router.name.clone(), file: None });
+                (Some(router.name.clone()), change)
+            })
+            .collect();
+        if let Some(&first) = lanes.first() {
+            let coins = |budget| Change::Route(coins(plan, layers, tokens.len(), budget, first));
+            waiting.extend((0..=layers).map(|budget| (None, coins(budget))));
+        }
+        waiting.reverse();
+        Self {
+            plan: plan.unrouted(),
+            tokens: tokens.clone(),
+            waiting,
+            under_way: None,
+            found: Rivals::default(),
+        }
+    }
+
+    /// Whether all were run.
+    pub fn is_done(&self) -> bool {
+        self.waiting.is_empty() && self.under_way.is_none()
+    }
+
+    /// One sublayer of one of them.
+    pub fn step(&mut self, engine: &mut Engine) -> Result<()> {
+        let (name, mut pass) = match (self.under_way.take(), self.waiting.pop()) {
+            (Some(under_way), next) => {
+                self.waiting.extend(next);
+                under_way
+            }
+            (None, Some((name, change))) => {
+                let mut plan = self.plan.clone();
+                plan.items.push(change.into());
+                let schedule = engine.schedule(&plan, &self.tokens, &engine::never)?;
+                (name, Foresight::new(engine, &self.tokens, &schedule)?)
+            }
+            (None, None) => return Ok(()),
+        };
+        if !pass.step()? {
+            self.under_way = Some((name, pass));
+            return Ok(());
+        }
+        let Foreseen { losses, lanes } = pass.finish()?;
+        let scored = scored(&self.tokens);
+        let own: Vec<f32> = scored.iter().filter_map(|&position| losses.get(position).copied()).collect();
+        let loss = oracle::average(&own);
+        match name {
+            None => self.found.coins.push(loss),
+            Some(name) => {
+                let big = lanes.values().flatten().filter(|lane| **lane == Lane::Big).count();
+                let big = big as f64 / self.tokens.len().max(1) as f64;
+                self.found.routers.push(Routed { name, big, loss });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Every token and layer big by itself, with the chance that makes the budget.
+fn coins(plan: &Plan, layers: usize, len: usize, budget: usize, first: Lane) -> Route {
+    let mut route = Route { surrogate: plan.surrogate(), ..Route::default() };
+    for layer in 0..layers {
+        let draw = |position: usize| rng::uniform(31 + budget as u64, layer as u64, position as u64);
+        let big = |position| draw(position) * (layers as f64) < budget as f64;
+        let tokens = (0..len).map(|position| if big(position) { Lane::Big } else { first });
+        route.set_layer(LayerRoute { layer, tokens: tokens.collect(), next: Lane::Big });
+    }
+    route
 }

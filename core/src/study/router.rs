@@ -11,14 +11,17 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor, Var};
 
 use super::estimate::graph;
+use super::foresight::{Foreseen, Foresight};
+use super::oracle;
 use crate::checkpoint::{SaveDtype, safetensors_bytes, write_atomic};
 use crate::engine::{self, Cancelled, Engine, RunSize};
 use crate::error::{Error, Result};
 use crate::figure::{Figure, Lines, Plot, Provenance, Series};
 use crate::model::{Ask, Ffn, Input, Logits, Mixture, Pass, fused};
 use crate::plan::schedule::Schedule;
-use crate::plan::{Change, Lane, Plan, Router, Surrogate};
+use crate::plan::{Change, Lane, Plan, Route, Router};
 use crate::protocol::{RouterFindings, RouterStudy};
+use crate::rng;
 use crate::train::adamw::AdamW;
 use crate::train::run::{BUDGET, CLIP, LAST_TAU, ROUTER_RATE};
 
@@ -47,6 +50,9 @@ pub struct RouterRun {
     held: Input,
     optimiser: AdamW,
     under_way: Option<Pass>,
+    /// At the end: passes over what was held back, routed and all big.
+    measured: Vec<(Vec<f32>, Vec<Lane>)>,
+    measuring: Option<Foresight>,
     curve: Vec<Step>,
     /// Shares of the lanes and nats per token with hard routing on what was held back, and nats with every FFN big.
     hard: Option<(Vec<f32>, f32, f32)>,
@@ -75,11 +81,11 @@ impl RouterRun {
                 ids.len()
             )));
         }
-        writable(&ask.save)?;
+        writable(&ask.folder)?;
         let held = pieces.pop().unwrap_or_else(|| ids.into());
         RunSize::new(&spec, len).with_elements(graph(&spec, len)).with_all_logits().check()?;
         let small: Arc<[Ffn]> = if lanes.contains(&Lane::Small) {
-            engine.small(&Surrogate::default(), cancelled)?
+            engine.small(&ask.surrogate, cancelled)?
         } else {
             Arc::default()
         };
@@ -91,7 +97,7 @@ impl RouterRun {
         }
         Ok(Self {
             optimiser: AdamW::new(vars, 0.0),
-            small_label: engine::small_label(engine, &Surrogate::default()),
+            small_label: engine::small_label(engine, &ask.surrogate),
             small,
             name,
             lanes,
@@ -100,6 +106,8 @@ impl RouterRun {
             held,
             ask,
             under_way: None,
+            measured: Vec::new(),
+            measuring: None,
             curve: Vec::new(),
             hard: None,
             saved: None,
@@ -173,34 +181,59 @@ impl RouterRun {
         Ok(())
     }
 
-    /// Save the router, and measure it with hard choices on the piece that was held back.
+    /// Save the router, and measure it with hard choices on the piece that was held back: one sublayer.
     fn finish(&mut self, engine: &mut Engine) -> Result<()> {
+        let mut pass = match self.measuring.take() {
+            Some(pass) => pass,
+            None => {
+                let schedule = match self.measured.len() {
+                    0 => {
+                        self.save()?;
+                        let mut plan =
+                            Plan { items: vec![Change::Router(self.router()).into()], ..Plan::default() };
+                        let surrogate = self.ask.surrogate.clone();
+                        plan.items.push(Change::Route(Route { surrogate, ..Route::default() }).into());
+                        engine.schedule(&plan, &self.held, &engine::never)?
+                    }
+                    _ => Schedule::none(),
+                };
+                Foresight::new(engine, &self.held, &schedule)?
+            }
+        };
+        if !pass.step()? {
+            self.measuring = Some(pass);
+            return Ok(());
+        }
+        let Foreseen { losses, lanes } = pass.finish()?;
+        self.measured.push((losses, lanes.into_values().flatten().collect()));
+        if let [(hard, chosen), (big, _)] = self.measured.as_slice() {
+            let share = |lane: &Lane| {
+                chosen.iter().filter(|own| *own == lane).count() as f32 / chosen.len().max(1) as f32
+            };
+            let mean = |losses: &[f32]| oracle::average(losses) as f32;
+            self.hard = Some((self.lanes.iter().map(share).collect(), mean(hard), mean(big)));
+        }
+        Ok(())
+    }
+
+    /// Under the name that was asked for, else under one that tells routers of one budget apart.
+    fn save(&mut self) -> Result<()> {
         let bytes = safetensors_bytes(&self.optimiser.weights(), SaveDtype::F32)?;
-        write_atomic(&self.ask.save, &bytes)?;
-        let router = self.router();
-        self.saved = Some(self.ask.save.clone());
-        let plan = Plan { items: vec![Change::Router(router).into()], ..Plan::default() };
-        let schedule = engine.schedule(&plan, &self.held, &engine::never)?;
-        let targets: Vec<u32> = self.held.iter().skip(1).copied().collect();
-        let ask = || Ask { logits: Logits::All, ..Ask::default() };
-        let loss = |schedule: &Arc<Schedule>| -> Result<(f32, Vec<Lane>)> {
-            let (output, _) = engine.pass(&self.held, schedule, ask(), &engine::never)?;
-            let logits = output.logits.ok_or_else(|| Error::Internal("a pass without logits".into()))?;
-            let mean = fused::surprisal(&logits.narrow(0, 0, targets.len())?, &targets)?.mean_all()?;
-            Ok((mean.to_scalar()?, output.lanes.into_values().flatten().collect()))
-        };
-        let (hard, chosen) = loss(&schedule)?;
-        let (big, _) = loss(&Schedule::none())?;
-        let share = |lane: &Lane| {
-            chosen.iter().filter(|own| *own == lane).count() as f32 / chosen.len().max(1) as f32
-        };
-        self.hard = Some((self.lanes.iter().map(share).collect(), hard, big));
+        let file = self.ask.file.clone().unwrap_or_else(|| {
+            let words =
+                bytes.chunks(8).map(|word| word.iter().fold(0u64, |sum, &byte| sum << 8 | u64::from(byte)));
+            let print = words.fold(0, |hash, word| rng::bits(hash, word, 0)) >> 32;
+            format!("{}-{print:08x}.safetensors", self.name)
+        });
+        let path = self.ask.folder.join(file);
+        write_atomic(&path, &bytes)?;
+        self.saved = Some(path);
         Ok(())
     }
 
     /// As a plan names it.
     fn router(&self) -> Router {
-        Router { name: self.name.clone(), file: Some(self.ask.save.clone()) }
+        Router { name: self.name.clone(), file: self.saved.clone() }
     }
 
     /// The findings so far.
@@ -268,8 +301,7 @@ impl RouterRun {
 }
 
 /// What cannot be saved is not begun.
-fn writable(path: &Path) -> Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+fn writable(folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
     let probe = folder.join(format!(".{}.sluice-probe", std::process::id()));
     write_atomic(&probe, b"")?;

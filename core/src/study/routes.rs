@@ -8,12 +8,12 @@ use candle_core::Tensor;
 use serde::Serialize;
 
 use super::oracle::{self, Budget, LossTable};
-use super::rivals::{Routed, rivals};
+use super::rivals::{RivalsRun, Routed};
 use crate::engine::{self, Cancelled, Engine, memory};
 use crate::error::{Error, Result};
 use crate::model::{Ask, Branch, Ffn, Input, Logits, Pass, Work, fused};
 use crate::plan::schedule::Schedule;
-use crate::plan::{Change, Lane, Plan};
+use crate::plan::{Lane, Plan};
 use crate::statistics::Mean;
 
 /// Most patterns that are enumerated.
@@ -118,17 +118,7 @@ impl RouteTree {
         if scored.is_empty() || lanes.is_empty() {
             return Err(Error::Input("a loss needs a next token: the prompt must have two tokens".into()));
         }
-        let small: Option<Arc<[Ffn]>> = if lanes.contains(&Lane::Small) {
-            Some(engine.small(&plan.surrogate(), cancelled)?)
-        } else {
-            None
-        };
-        let mut unrouted = plan.clone();
-        unrouted.items.retain(|item| !matches!(item.change, Change::Route(_) | Change::Router(_)));
-        let schedule = engine.schedule(&unrouted, tokens, cancelled)?;
-        let through = |layer, lane: &Lane| Arc::new(schedule.through(layer, *lane, layers, small.as_ref()));
-        let schedules =
-            (0..layers).map(|layer| lanes.iter().map(|lane| through(layer, lane)).collect()).collect();
+        let Unrouted { schedule, through: schedules } = through(engine, plan, tokens, lanes, cancelled)?;
         let spec = &engine.model.spec;
         let rows = room(engine, len, lanes.len()) * lanes.len() * len;
         // Losses of all routes, streams that wait at every layer, the rows under way, and their logits with a copy.
@@ -302,9 +292,7 @@ pub(super) fn through(
     let layers = engine.model.spec.n_layers();
     let small: Option<Arc<[Ffn]>> =
         if lanes.contains(&Lane::Small) { Some(engine.small(&plan.surrogate(), cancelled)?) } else { None };
-    let mut unrouted = plan.clone();
-    unrouted.items.retain(|item| !matches!(item.change, Change::Route(_) | Change::Router(_)));
-    let schedule = engine.schedule(&unrouted, tokens, cancelled)?;
+    let schedule = engine.schedule(&plan.unrouted(), tokens, cancelled)?;
     let one = |layer, lane: &Lane| Arc::new(schedule.through(layer, *lane, layers, small.as_ref()));
     let through = (0..layers).map(|layer| lanes.iter().map(|lane| one(layer, lane)).collect()).collect();
     Ok(Unrouted { through, schedule })
@@ -415,7 +403,14 @@ pub fn every_route(
             .work
             .layers;
     }
-    let other = rivals(engine, plan, tokens, lanes, cancelled)?;
+    let mut other = RivalsRun::new(engine, plan, tokens, lanes);
+    while !other.is_done() {
+        if cancelled() {
+            return Err(Error::Cancelled);
+        }
+        other.step(engine)?;
+    }
+    let other = other.found;
     let patterns = table.loss.len();
     let (first, last) = (table.row(0), table.row(table.all_big()));
     let every: Vec<usize> = (0..patterns).collect();

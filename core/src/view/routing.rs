@@ -26,9 +26,11 @@ pub(super) fn compute(engine: &Engine, runs: &Runs) -> Arc<Figure> {
         lanes.into_iter().find(|&lane| lane != Lane::Big).unwrap_or_default()
     };
     let index = |lane: Lane| Lane::ALL.iter().position(|&known| known == lane).unwrap_or(0) as f32;
-    // Position `len` stands for everything past the prompt.
-    let values =
-        (0..layers).flat_map(|layer| (0..=len).map(move |p| (layer, p))).map(|(l, p)| index(lane(l, p)));
+    let routed = !runs.plan.lanes.is_empty();
+    // Position `len` stands for everything past the prompt; a router decides there token by token.
+    let values = (0..layers)
+        .flat_map(|layer| (0..=len).map(move |p| (layer, p)))
+        .map(|(l, p)| if routed && p == len { f32::NAN } else { index(lane(l, p)) });
     let labels: Vec<String> = runs.labels().iter().cloned().chain(["next".to_owned()]).collect();
     let map = map(
         "Layer",
@@ -43,7 +45,7 @@ pub(super) fn compute(engine: &Engine, runs: &Runs) -> Arc<Figure> {
         "skip layer, our reading: the token reads no attention, its keys and values are still written".into(),
     ];
     if let Some(share) = flops(engine, &map, len, &runs.source) {
-        notes.push(format!("FFN FLOPs over the prompt: {:.1} % of all big", 100.0 * share));
+        notes.push(format!("FFN FLOPs over the prompt, by lanes: {:.1} % of all big", 100.0 * share));
     }
     let painted = routes.iter().flat_map(|route| &route.layers).map(|layer| layer.tokens.len()).max();
     if let Some(painted) = painted.filter(|&painted| painted > len) {

@@ -248,9 +248,21 @@ fn what_does_not_fit_is_refused_with_the_reason() {
         (r#"{"kind":"experts","layer":7,"k":1}"#, "layers 0 to 1, not 7"),
         (r#"{"kind":"experts","knock_out":[4]}"#, "experts 0 to 3, not 4"),
         (r#"{"kind":"experts","knock_out":[0,1,2]}"#, "3 of 4 experts knocked out leave fewer than the 2"),
-        (r#"{"kind":"experts","force":[0,1,2]}"#, "3 experts are forced where a token goes through 2"),
+        (
+            r#"{"kind":"experts","force":[0,1,2]}"#,
+            "3 experts of block 0 are forced where a token goes through 2",
+        ),
+        (
+            r#"{"kind":"experts","knock_out":[0,1]},{"kind":"experts","layer":1,"knock_out":[2],"positions":{"at":[3]}}"#,
+            "3 of 4 experts knocked out leave fewer than the 2 of a token in block 1",
+        ),
+        (
+            r#"{"kind":"experts","knock_out":[0],"strength":0.5},{"kind":"experts","k":1}"#,
+            "goes with no other rule",
+        ),
         (r#"{"kind":"experts","force":[1],"knock_out":[1]}"#, "expert 1 cannot be both"),
         (r#"{"kind":"ablate","site":"blocks.0.mlp.hook_expert_norms"}"#, "is measured, nothing reads it"),
+        (r#"{"kind":"threshold","value":0.1}"#, "none to threshold"),
         (r#"{"kind":"ablate","site":"blocks.0.mlp.hook_post"}"#, "no blocks.0.mlp.hook_post"),
         (
             r#"{"kind":"route","layers":[{"layer":0,"tokens":["small"]}]}"#,

@@ -157,9 +157,9 @@ impl Draw {
             let json = self.item(engine, tokens.len());
             let mut item: Item = serde_json::from_str(&json).unwrap();
             item.strength = self.pick(&[1.0, 1.0, 0.5]);
-            let alone = Plan { items: vec![item.clone()], ..Plan::default() };
-            // Sites that have no mean or take no noise are refused: another one then.
-            if engine.schedule(&alone, tokens, &never).is_ok() {
+            let so_far = Plan { items: items.iter().chain([&item]).cloned().collect(), ..Plan::default() };
+            // Sites that have no mean or take no noise are refused, rules that go with no others too: another one then.
+            if engine.schedule(&so_far, tokens, &never).is_ok() {
                 names.push(json);
                 items.push(item);
             }

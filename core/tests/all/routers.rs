@@ -104,10 +104,55 @@ fn a_hard_mixture_is_hard_routing() {
     assert!((shares.iter().sum::<f32>() - 1.0).abs() < 1e-5);
 }
 
+/// The same where the FFN's output is normed: each lane by itself.
+#[test]
+fn a_hard_mixture_is_hard_routing_behind_a_norm() {
+    let folder = tempfile::tempdir().unwrap();
+    for case in ["gemma2", "olmo2", "gpt2"] {
+        let engine = &mut open(&golden().join(case));
+        let (layers, d) = (engine.model.spec.n_layers(), engine.model.spec.d_model);
+        let name = "big40_small30_skip30";
+        let matrix = |layer: usize| {
+            let values: Vec<f32> = (0..3 * d as u64).map(|i| rng::normal(3, layer as u64, i)).collect();
+            Tensor::from_vec(values, (3, d), &Device::Cpu).unwrap()
+        };
+        let tensors: BTreeMap<String, Tensor> =
+            (0..layers).map(|layer| (Router::tensor(name, layer), matrix(layer))).collect();
+        let path = folder.path().join(case);
+        write_atomic(&path, &safetensors_bytes(&tensors, SaveDtype::F32).unwrap()).unwrap();
+        let tokens: Vec<u32> = (0..9).map(|i| 3 + (rng::bits(8, 0, i) % 90) as u32).collect();
+        let hard =
+            logits(engine, &tokens, &plan(Change::Router(Router { name: name.into(), file: Some(path) })));
+        let mixture = Mixture {
+            lanes: vec![Lane::Big, Lane::Small, Lane::SkipFfn],
+            routers: (0..layers).map(matrix).collect(),
+            small: engine.small(&Surrogate::default(), &never).unwrap(),
+            tau: 1e6,
+        };
+        let ask = Ask { logits: Logits::All, mixture: Some(mixture), ..Ask::default() };
+        let output = engine.pass(&tokens.as_slice().into(), &Schedule::none(), ask, &never).unwrap().0;
+        let mixed: Vec<f32> = output.logits.unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        let worst = hard.iter().zip(&mixed).fold(0f32, |worst, (a, b)| worst.max((a - b).abs()));
+        assert!(worst < 1e-4, "{case}: {worst}");
+    }
+}
+
+fn study(percent: [u8; 3], steps: u64, length: usize, save: &std::path::Path) -> RouterStudy {
+    RouterStudy {
+        text: None,
+        percent,
+        steps,
+        length,
+        surrogate: Surrogate::default(),
+        folder: save.parent().unwrap().into(),
+        file: Some(save.file_name().unwrap().to_string_lossy().into_owned()),
+    }
+}
+
 fn training(engine: &mut Engine, percent: [u8; 3], steps: u64, save: &std::path::Path) -> RouterRun {
     let text = include_str!("../../../assets/sample.txt");
     let ids = engine.encode(text).unwrap();
-    let ask = RouterStudy { text: None, percent, steps, length: 48, save: save.into() };
+    let ask = study(percent, steps, 48, save);
     let mut run = RouterRun::new(engine, ask, &ids, Provenance::default(), &never).unwrap();
     while !run.is_done() {
         run.step(engine).unwrap();
@@ -139,7 +184,7 @@ fn routers_train_on_other_checkpoints_too() {
     for (case, percent) in [("gpt2", [60, 40, 0]), ("gemma2", [50, 0, 50]), ("mixtral", [50, 0, 50])] {
         let engine = &mut open(&golden().join(case));
         let save = folder.path().join(case);
-        let ask = RouterStudy { text: None, percent, steps: 3, length: 16, save };
+        let ask = study(percent, 3, 16, &save);
         let mut run = RouterRun::new(engine, ask, &ids, Provenance::default(), &never).unwrap();
         while !run.is_done() {
             run.step(engine).unwrap();
@@ -178,7 +223,7 @@ fn routers_that_do_not_fit_are_refused_with_the_reason() {
     let gone = cause(Router { name: "big50_small50".into(), file: Some(folder.path().join("none")) });
     assert!(gone.contains("none"), "{gone}");
     for percent in [[50, 40, 0], [100, 0, 0], [90, 20, 0]] {
-        let ask = RouterStudy { text: None, percent, steps: 1, length: 8, save: folder.path().join("x") };
+        let ask = study(percent, 1, 8, &folder.path().join("x"));
         assert!(ask.lanes().is_err(), "{percent:?}");
     }
 }

@@ -10,7 +10,7 @@ use sluice_core::checkpoint::Checkpoint;
 use sluice_core::engine::{self, Decoder, Engine, Opened, Run, Sampler, never};
 use sluice_core::model::{Ask, Input, Logits, fused};
 use sluice_core::plan::schedule::Schedule;
-use sluice_core::plan::{Change, Part, Plan, Positions, Skip, Sublayer};
+use sluice_core::plan::{Change, Lane, Part, Plan, Positions, Route, Skip, Sublayer};
 use sluice_core::site::Site;
 use sluice_core::study::{Grid, GridAsk, GridNoise, ablate, grid};
 use sluice_core::worker::{Answer, Component};
@@ -135,9 +135,19 @@ fn toggles(engine: &mut Engine) -> Result<Vec<Row>> {
     let all = (base.work.layers + base.work.unembedding) as f64;
     let layers = engine.model.spec.n_layers();
     let mut rows = Vec::new();
+    let mut toggles = Vec::new();
     for layer in [0, layers / 2, layers.saturating_sub(1)] {
         let skip = Skip { sublayer: Sublayer { layer, part: Part::Attn }, positions: Positions::All };
-        let plan = Plan { items: vec![Change::Skip(skip).into()], ..Plan::default() };
+        toggles.push((format!("toggle attention {layer}"), Change::Skip(skip)));
+    }
+    // One cell of the routing map.
+    for (layer, position) in [(0, 0), (layers / 2, LEN / 2), (layers.saturating_sub(1), LEN - 1)] {
+        let mut route = Route::default();
+        route.set(layer, Some(position), Lane::Small);
+        toggles.push((format!("paint layer {layer}, token {position}"), Change::Route(route)));
+    }
+    for (what, change) in toggles {
+        let plan = Plan { items: vec![change.into()], ..Plan::default() };
         let schedule = engine.schedule(&plan, &tokens, &never)?;
         let (time, ratio) = paired(
             REPEATS,
@@ -149,7 +159,7 @@ fn toggles(engine: &mut Engine) -> Result<Vec<Row>> {
         let mut figures = spread(time);
         figures.extend([("share of the operations", share), ("of a full pass", ratio)]);
         rows.push(Row {
-            what: format!("toggle attention {layer}, {LEN} tokens, last row"),
+            what: format!("{what}, {LEN} tokens, last row"),
             figures,
             unit: "ms",
             target: Some(("share + 0.10 of a full pass".into(), ratio <= share + 0.10)),

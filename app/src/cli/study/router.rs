@@ -1,11 +1,12 @@
 //! `sluice study router`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use sluice_core::checkpoint::TensorFile;
 use sluice_core::engine::never;
 use sluice_core::figure::Provenance;
+use sluice_core::plan::Surrogate;
 use sluice_core::study::RouterRun;
 use sluice_core::worker::RouterStudy;
 use sluice_core::{Error, Result};
@@ -39,12 +40,17 @@ impl Router {
         let (mut engine, samples) = self.reading.open()?;
         let length = samples.first().map_or(0, |sample| sample.len());
         let ids: Vec<u32> = samples.iter().flat_map(|sample| sample.iter().copied()).collect();
+        let file = self.out.file_name().ok_or_else(|| Error::write(&self.out, "not a file name"))?;
+        let folder = self.out.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
         let ask = RouterStudy {
             text: None,
             percent: [self.big, self.small, self.skip],
             steps: self.steps,
             length,
-            save: self.out.clone(),
+            surrogate: Surrogate::default(),
+            folder: folder.to_owned(),
+            file: Some(file.to_string_lossy().into_owned()),
         };
         let mut run = RouterRun::new(&mut engine, ask, &ids, Provenance::default(), &never)?;
         let mut say = every_five_seconds();

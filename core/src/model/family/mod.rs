@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::fields::{Fields, MAX_HEADS, MAX_LAYERS};
+use super::fields::{Fields, MAX_EXPERTS_IN_ALL, MAX_HEADS, MAX_LAYERS};
 use super::layout::Layout;
 use super::*;
 use crate::error::{Error, Result};
@@ -242,6 +242,14 @@ impl Common {
         norm: NormSpec,
     ) -> Result<Spec> {
         let (bos, eos) = special_ids(fields);
+        let experts: usize =
+            layers.iter().filter_map(|layer| layer.experts).map(|experts| experts.count).sum();
+        if experts > MAX_EXPERTS_IN_ALL {
+            return Err(fields.bad(
+                "num_hidden_layers",
+                format!("{experts} experts in all are more than {MAX_EXPERTS_IN_ALL}"),
+            ));
+        }
         let rope = layers.first().and_then(|layer| layer.attn.rope.as_ref());
         Ok(Spec {
             model_type: model_type.into(),

@@ -8,11 +8,37 @@ use super::ffn::plain_ffn;
 use super::strand::select;
 use super::{Pass, fused, ops};
 use crate::error::Result;
-use crate::plan::schedule::Choice;
+use crate::metric;
+use crate::plan::Rules;
 use crate::site::{Hook, Site};
 
-/// Keeps a sum of scores that are all 0 from dividing by 0, as transformers' DeepSeek routers do.
-const TINY: f64 = 1e-20;
+/// Keep a sum of scores that are all 0 from dividing by 0: sigmoids as in transformers' DeepSeek routers, a softmax, whose
+/// scores may be small by right, by as little as there is.
+const TINY: [f64; 2] = [1e-20, f32::MIN_POSITIVE as f64];
+
+/// Outputs of experts that are not added up yet.
+#[derive(Default)]
+struct Outputs {
+    chosen: Vec<(u32, u32)>,
+    rows: Vec<Tensor>,
+}
+
+impl Outputs {
+    fn push(&mut self, expert: u32, rows: Vec<u32>, y: Tensor) {
+        self.chosen.extend(rows.into_iter().map(|row| (row, expert)));
+        self.rows.push(y);
+    }
+
+    /// Their sum with gate weights, on top of what there is.
+    fn add(&mut self, sum: Option<Tensor>, gates: &Tensor) -> Result<Tensor> {
+        let Self { chosen, rows } = std::mem::take(self);
+        let own = fused::mixture(&Tensor::cat(&rows, 0)?, gates, &chosen.into())?;
+        match sum {
+            Some(sum) => fused::add(&sum, &own),
+            None => Ok(own),
+        }
+    }
+}
 
 impl Pass {
     /// Each row through its experts and the shared one. `read` `[rows, d]`.
@@ -35,7 +61,11 @@ impl Pass {
         let gates = self.gates(layer, spec, experts.correction.as_deref(), &scores)?;
         let gates = self.hook(layer, Hook::ExpertGates, gates)?;
         let used: Vec<Vec<f32>> = gates.to_vec2()?;
-        let (mut chosen, mut outputs) = (Vec::new(), Vec::new());
+        let mut waiting = Outputs::default();
+        let mut norms =
+            vec![0f32; if self.looks_at(Site::block(layer, Hook::ExpertNorms)) { used.len() } else { 0 }];
+        norms.resize(norms.len() * spec.count, 0.0);
+        let mut out: Option<Tensor> = None;
         for (expert, weights) in (0..).zip(&experts.each) {
             let uses = |gates: &Vec<f32>| gates.get(expert as usize).is_some_and(|&gate| gate != 0.0);
             let own: Vec<u32> =
@@ -45,29 +75,31 @@ impl Pass {
             }
             let own_read = select(read, &own)?;
             self.count(&own_read, ffn.gated, ffn.d_mlp)?;
-            outputs.push(match spec.clamp {
+            let y = match spec.clamp {
                 Some(clamp) => clamped_ffn(&own_read, weights, clamp)?,
                 None => plain_ffn(&own_read, weights, ffn.act)?,
-            });
-            chosen.extend(own.into_iter().map(|row| (row, expert)));
-        }
-        let outputs = match outputs.is_empty() {
-            true => ops::zeros(0, d)?,
-            false => Tensor::cat(&outputs, 0)?,
-        };
-        if self.looks_at(Site::block(layer, Hook::ExpertNorms)) {
-            let mut norms = vec![0f32; rows * spec.count];
-            for (&(row, expert), y) in chosen.iter().zip(outputs.to_vec2::<f32>()?) {
-                if let Some(slot) = norms.get_mut(row as usize * spec.count + expert as usize) {
-                    *slot = y.iter().map(|y| y * y).sum::<f32>().sqrt();
+            };
+            if !norms.is_empty() {
+                for (&row, y) in own.iter().zip(y.to_vec2::<f32>()?) {
+                    if let Some(slot) = norms.get_mut(row as usize * spec.count + expert as usize) {
+                        *slot = y.iter().map(|y| y * y).sum::<f32>().sqrt();
+                    }
                 }
             }
+            waiting.push(expert, own, y);
+            // As many as the model itself would hold; more experts a token are added up in parts, in the same order.
+            if waiting.chosen.len() >= rows * spec.top_k {
+                out = Some(waiting.add(out, &gates)?);
+            }
+        }
+        if !norms.is_empty() {
             let norms = Tensor::from_vec(norms, (rows, spec.count), &Device::Cpu)?;
             self.hook(layer, Hook::ExpertNorms, norms)?;
         }
-        let out = match chosen.is_empty() {
-            true => ops::zeros(rows, d)?,
-            false => fused::mixture(&outputs, &gates, &chosen.into())?,
+        let out = match (waiting.chosen.is_empty(), out) {
+            (true, Some(out)) => out,
+            (true, None) => ops::zeros(rows, d)?,
+            (false, out) => waiting.add(out, &gates)?,
         };
         let (Some(shared), Some(shared_spec)) = (&experts.shared, spec.shared) else { return Ok(out) };
         self.count(read, true, shared_spec.d_mlp)?;
@@ -83,103 +115,83 @@ impl Pass {
         correction: Option<&[f32]>,
         scores: &Tensor,
     ) -> Result<Tensor> {
-        let rules: Vec<Vec<&Choice>> = self
+        let values: Vec<Vec<f32>> = scores.to_vec2()?;
+        let positions = self
             .strands
             .iter()
-            .flat_map(|strand| {
-                strand.positions.iter().map(|&position| strand.schedule.choices(layer, position).collect())
-            })
+            .flat_map(|strand| strand.positions.iter().map(move |p| (&strand.schedule, *p)));
+        let (mut own, mut ruled) = (Vec::new(), Vec::new());
+        let mut strengths = Vec::with_capacity(values.len());
+        for (scores, (schedule, position)) in values.iter().zip(positions) {
+            let preference = Preference::new(scores, correction, spec.groups);
+            let mut rules = Rules::new(spec.count, spec.top_k);
+            own.extend(preference.choose(&rules).into_iter().map(f32::from));
+            let mut strength = 0.0;
+            for choice in schedule.choices(layer, position) {
+                rules.add(&choice.knock_out, &choice.force, choice.k);
+                // With more than one rule every strength is 1.
+                strength = choice.strength;
+            }
+            ruled.extend(preference.choose(&rules).into_iter().map(f32::from));
+            strengths.push(strength);
+        }
+        let mask = |mask: Vec<f32>| Tensor::from_vec(mask, scores.shape(), &Device::Cpu);
+        let gates = weigh(scores, &mask(own)?, spec)?;
+        if strengths.iter().all(|&strength| strength == 0.0) {
+            return Ok(gates);
+        }
+        between(&gates, &weigh(scores, &mask(ruled)?, spec)?, strengths)
+    }
+}
+
+/// What experts are chosen by: first whether their group is open, then the corrected score. A group counts as much as its
+/// two best experts (DeepSeek-V3).
+struct Preference(Vec<(bool, f32)>);
+
+impl Preference {
+    fn new(scores: &[f32], correction: Option<&[f32]>, (groups, open): (usize, usize)) -> Self {
+        let correction = correction.unwrap_or_default().iter().chain(std::iter::repeat(&0.0));
+        let scores: Vec<f32> = scores.iter().zip(correction).map(|(score, by)| score + by).collect();
+        if open >= groups {
+            return Self(scores.into_iter().map(|score| (true, score)).collect());
+        }
+        let size = (scores.len() / groups).max(1);
+        let worth = |group: &[f32]| {
+            let mut best = group.to_vec();
+            best.sort_unstable_by(|a, b| b.total_cmp(a));
+            best.iter().take(2).sum::<f32>()
+        };
+        let worths: Vec<f32> = scores.chunks(size).map(worth).collect();
+        let opened: Vec<u32> = metric::top_k(&worths, open).into_iter().map(|(group, _)| group).collect();
+        let is_open = |expert: usize| opened.contains(&((expert / size) as u32));
+        Self(scores.into_iter().enumerate().map(|(expert, score)| (is_open(expert), score)).collect())
+    }
+
+    /// The `k` most preferred, the first of equals, under the rules of a plan.
+    fn choose(&self, rules: &Rules) -> Vec<bool> {
+        let marks = rules.out.iter().zip(&rules.forced);
+        let mut order: Vec<(bool, bool, f32, usize)> = (self.0.iter().zip(marks).enumerate())
+            .filter(|(_, (_, (out, _)))| !**out)
+            .map(|(expert, ((open, score), (_, forced)))| (*forced, *open, *score, expert))
             .collect();
-        let values: Vec<Vec<f32>> = scores.to_vec2()?;
-        let preferences: Vec<Vec<f32>> =
-            values.iter().map(|scores| preference(scores, correction, spec.groups)).collect();
-        // After so many of each row's rules.
-        let after = |count: usize| -> Result<Tensor> {
-            let mut mask = Vec::with_capacity(values.len() * spec.count);
-            for (preference, rules) in preferences.iter().zip(&rules) {
-                let rules = rules.get(..count).unwrap_or(rules);
-                mask.extend(choose(preference, spec.top_k, rules).into_iter().map(f32::from));
+        order.sort_by(|a, b| (b.0, b.1).cmp(&(a.0, a.1)).then(b.2.total_cmp(&a.2)));
+        let mut chosen = vec![false; self.0.len()];
+        for (.., expert) in order.into_iter().take(rules.k) {
+            if let Some(slot) = chosen.get_mut(expert) {
+                *slot = true;
             }
-            weigh(scores, &Tensor::from_vec(mask, scores.shape(), &Device::Cpu)?, spec)
-        };
-        let mut gates = after(0)?;
-        for count in 1..=rules.iter().map(Vec::len).max().unwrap_or(0) {
-            let strength: Vec<f32> =
-                rules.iter().map(|rules| rules.get(count - 1).map_or(0.0, |rule| rule.strength)).collect();
-            gates = between(&gates, &after(count)?, strength)?;
         }
-        Ok(gates)
+        chosen
     }
-}
-
-/// What experts are chosen by: the scores, corrected, -inf outside of the open groups. A group counts as much as its two
-/// best experts (DeepSeek-V3).
-fn preference(scores: &[f32], correction: Option<&[f32]>, (groups, open): (usize, usize)) -> Vec<f32> {
-    let mut preference = scores.to_vec();
-    for (preference, correction) in preference.iter_mut().zip(correction.unwrap_or_default()) {
-        *preference += correction;
-    }
-    if open >= groups {
-        return preference;
-    }
-    let size = (preference.len() / groups).max(1);
-    let worth = |group: &[f32]| {
-        let mut best = group.to_vec();
-        best.sort_unstable_by(|a, b| b.total_cmp(a));
-        best.iter().take(2).sum::<f32>()
-    };
-    let worths: Vec<f32> = preference.chunks(size).map(worth).collect();
-    let mut order: Vec<usize> = (0..worths.len()).collect();
-    order.sort_by(|&a, &b| worths.get(b).partial_cmp(&worths.get(a)).unwrap_or(std::cmp::Ordering::Equal));
-    for &closed in order.iter().skip(open) {
-        preference.iter_mut().skip(closed * size).take(size).for_each(|x| *x = f32::NEG_INFINITY);
-    }
-    preference
-}
-
-/// Which experts a token goes through: the `k` most preferred, the first of equals, under the rules of a plan.
-fn choose(preference: &[f32], mut k: usize, rules: &[&Choice]) -> Vec<bool> {
-    let mut out = vec![false; preference.len()];
-    let mut forced = vec![false; preference.len()];
-    for rule in rules {
-        k = rule.k.unwrap_or(k);
-        let mark = |expert: &usize, of: &mut Vec<bool>, on: bool| {
-            if let Some(slot) = of.get_mut(*expert) {
-                *slot = on;
-            }
-        };
-        // The last rule counts.
-        for expert in &rule.knock_out {
-            mark(expert, &mut out, true);
-            mark(expert, &mut forced, false);
-        }
-        for expert in &rule.force {
-            mark(expert, &mut out, false);
-            mark(expert, &mut forced, true);
-        }
-    }
-    let mut order: Vec<(bool, f32, usize)> = preference
-        .iter()
-        .zip(out.iter().zip(&forced))
-        .enumerate()
-        .filter(|(_, (_, (out, _)))| !**out)
-        .map(|(expert, (preference, (_, forced)))| (*forced, *preference, expert))
-        .collect();
-    order.sort_by(|a, b| b.0.cmp(&a.0).then(b.1.total_cmp(&a.1)));
-    let mut chosen = vec![false; preference.len()];
-    for (_, _, expert) in order.into_iter().take(k) {
-        if let Some(slot) = chosen.get_mut(expert) {
-            *slot = true;
-        }
-    }
-    chosen
 }
 
 /// Scores to gate weights where `mask` is 1.
 fn weigh(scores: &Tensor, mask: &Tensor, spec: &ExpertsSpec) -> Result<Tensor> {
     let mut gates = (scores * mask)?;
     if spec.renormalise {
-        gates = gates.broadcast_div(&(gates.sum_keepdim(1)? + TINY)?)?;
+        let [sigmoid, softmax] = TINY;
+        let tiny = if spec.score == Score::Sigmoid { sigmoid } else { softmax };
+        gates = gates.broadcast_div(&(gates.sum_keepdim(1)? + tiny)?)?;
     }
     Ok(if spec.scale == 1.0 { gates } else { (gates * f64::from(spec.scale))? })
 }
@@ -224,31 +236,37 @@ mod tests {
         (0..chosen.len()).filter(|&expert| chosen[expert]).collect()
     }
 
-    fn rule(knock_out: &[usize], force: &[usize], k: Option<usize>) -> Choice {
-        Choice::new(knock_out, force, k)
+    fn chosen(preference: &[f32], k: usize, rules: &[(&[usize], &[usize], Option<usize>)]) -> Vec<usize> {
+        let mut all = Rules::new(preference.len(), k);
+        rules.iter().for_each(|(out, force, k)| all.add(out, force, *k));
+        ids(&Preference::new(preference, None, (1, 1)).choose(&all))
     }
 
     #[test]
     fn the_next_best_take_the_places_of_those_knocked_out() {
         let preference = [0.1, 0.4, 0.3, 0.2];
-        let chosen = |rules: &[&Choice]| ids(&choose(&preference, 2, rules));
+        let chosen = |rules: &[(&[usize], &[usize], Option<usize>)]| chosen(&preference, 2, rules);
         assert_eq!(chosen(&[]), [1, 2]);
-        assert_eq!(chosen(&[&rule(&[1], &[], None)]), [2, 3]);
-        assert_eq!(chosen(&[&rule(&[0], &[], None)]), [1, 2]);
-        assert_eq!(chosen(&[&rule(&[], &[0], None)]), [0, 1]);
-        assert_eq!(chosen(&[&rule(&[], &[1, 2], None)]), [1, 2]);
-        assert_eq!(chosen(&[&rule(&[], &[], Some(3))]), [1, 2, 3]);
-        assert_eq!(chosen(&[&rule(&[1], &[], None), &rule(&[], &[1], Some(1))]), [1]);
-        assert_eq!(ids(&choose(&[0.5; 4], 2, &[])), [0, 1]);
+        assert_eq!(chosen(&[(&[1], &[], None)]), [2, 3]);
+        assert_eq!(chosen(&[(&[0], &[], None)]), [1, 2]);
+        assert_eq!(chosen(&[(&[], &[0], None)]), [0, 1]);
+        assert_eq!(chosen(&[(&[], &[1, 2], None)]), [1, 2]);
+        assert_eq!(chosen(&[(&[], &[], Some(3))]), [1, 2, 3]);
+        assert_eq!(chosen(&[(&[1], &[], None), (&[], &[1], Some(1))]), [1]);
+        assert_eq!(self::chosen(&[0.5; 4], 2, &[]), [0, 1]);
     }
 
     #[test]
-    fn closed_groups_are_not_chosen_from() {
+    fn closed_groups_come_after_the_open_ones_by_their_scores() {
         // Two groups: 0.5 + 0.1 against 0.4 + 0.3.
-        assert_eq!(preference(&[0.5, 0.1, 0.4, 0.3], None, (2, 1))[..2], [f32::NEG_INFINITY; 2]);
-        assert_eq!(
-            preference(&[0.5, 0.1, 0.4, 0.3], Some(&[0.2, 0.0, 0.0, 0.0]), (2, 1))[2..],
-            [f32::NEG_INFINITY; 2]
-        );
+        let scores = [0.5, 0.1, 0.4, 0.3];
+        let with = |correction: Option<&[f32]>, k: usize, out: &[usize]| {
+            let mut rules = Rules::new(4, k);
+            rules.add(out, &[], None);
+            ids(&Preference::new(&scores, correction, (2, 1)).choose(&rules))
+        };
+        assert_eq!(with(None, 2, &[]), [2, 3]);
+        assert_eq!(with(Some(&[0.2, 0.0, 0.0, 0.0]), 2, &[]), [0, 1]);
+        assert_eq!(with(None, 2, &[2]), [0, 3]);
     }
 }

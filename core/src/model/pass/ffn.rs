@@ -77,7 +77,8 @@ impl Pass {
         raw: Tensor,
         lanes: Option<&Lanes>,
     ) -> Result<Tensor> {
-        if spec.ln2_post.is_none() {
+        // The lanes of a mixture were normed one by one.
+        if spec.ln2_post.is_none() || self.ask.mixture.is_some() {
             return Ok(raw);
         }
         let hooks = [Hook::Ln2PostScale, Hook::Ln2PostNormalized];
@@ -178,6 +179,10 @@ impl Pass {
                     plain_ffn(read, small, spec.small.as_ref().unwrap_or(&spec.ffn).act)?
                 }
                 Lane::SkipFfn | Lane::SkipLayer => continue,
+            };
+            let out = match &spec.ln2_post {
+                Some(norm) => weights.ln2_post.apply(&fused::normalized(&out, norm)?)?,
+                None => out,
             };
             sum = (sum + out.broadcast_mul(&shares.narrow(1, index, 1)?)?)?;
         }

@@ -166,14 +166,17 @@ impl Pass {
             let rows = strand.positions.len();
             let painted = strand.schedule.lanes(layer, &strand.positions);
             routed.push(match strand.schedule.router() {
-                None => painted,
+                None => painted.map(|(lanes, strength)| (lanes, vec![strength; rows])),
                 Some((router, strength)) => {
                     let mut lanes = learned(router, layer, &read.narrow(0, first, rows)?)?;
-                    let painted = painted.map(|(lanes, _)| lanes).unwrap_or_default();
-                    for (lane, painted) in lanes.iter_mut().zip(painted) {
-                        *lane = if painted == Lane::Big { *lane } else { painted };
+                    let mut strengths = vec![*strength; rows];
+                    // Where a map leaves the big lane it counts, with a strength of its own.
+                    let (painted, own) = painted.unwrap_or_default();
+                    let cells = lanes.iter_mut().zip(&mut strengths).zip(painted);
+                    for ((lane, strength), painted) in cells.filter(|(_, painted)| *painted != Lane::Big) {
+                        (*lane, *strength) = (painted, own);
                     }
-                    Some((lanes, *strength))
+                    Some((lanes, strengths))
                 }
             });
             first += rows;
@@ -189,7 +192,7 @@ impl Pass {
         let mut all = Lanes { lanes: Vec::new(), strength: Vec::new(), schedule: Schedule::none() };
         for (strand, routed) in self.strands.iter().zip(routed) {
             let rows = strand.positions.len();
-            let (lanes, strength) = routed.unwrap_or_else(|| (vec![Lane::Big; rows], 1.0));
+            let (lanes, strength) = routed.unwrap_or_else(|| (vec![Lane::Big; rows], vec![1.0; rows]));
             if lanes.contains(&Lane::Small) {
                 let small = |schedule: &Schedule| schedule.small(layer).map(std::ptr::from_ref);
                 if small(&all.schedule).is_some_and(|known| small(&strand.schedule) != Some(known)) {
@@ -198,7 +201,7 @@ impl Pass {
                 all.schedule = Arc::clone(&strand.schedule);
             }
             all.lanes.extend(lanes);
-            all.strength.resize(all.lanes.len(), strength);
+            all.strength.extend(strength);
         }
         Ok(Some(all))
     }

@@ -1,0 +1,47 @@
+//! How well a schedule foresees a prompt's tokens, one sublayer at a time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::engine::{Engine, RunSize};
+use crate::error::{Error, Result};
+use crate::model::{Ask, Input, Logits, Pass, fused};
+use crate::plan::Lane;
+use crate::plan::schedule::Schedule;
+
+/// A pass over a prompt under way.
+pub(super) struct Foresight {
+    pass: Pass,
+    next: Vec<u32>,
+}
+
+/// What a pass foresaw.
+pub(super) struct Foreseen {
+    /// Nats of the token after every position but the last.
+    pub losses: Vec<f32>,
+    /// Where a learned router chose, layer by layer.
+    pub lanes: BTreeMap<usize, Vec<Lane>>,
+}
+
+impl Foresight {
+    pub fn new(engine: &Engine, tokens: &Input, schedule: &Arc<Schedule>) -> Result<Self> {
+        RunSize::new(&engine.model.spec, tokens.len()).with_all_logits().check()?;
+        let ask = Ask { logits: Logits::All, ..Ask::default() };
+        let (pass, _) = engine.start(tokens, schedule, ask)?;
+        Ok(Self { pass, next: tokens.iter().skip(1).copied().collect() })
+    }
+
+    /// One sublayer. Whether it was the last.
+    pub fn step(&mut self) -> Result<bool> {
+        self.pass.step()?;
+        Ok(self.pass.is_done())
+    }
+
+    /// What it foresaw.
+    pub fn finish(self) -> Result<Foreseen> {
+        let output = self.pass.finish();
+        let logits = output.logits.ok_or_else(|| Error::Internal("a pass without logits".into()))?;
+        let losses = fused::surprisal(&logits.narrow(0, 0, self.next.len())?, &self.next)?.to_vec1()?;
+        Ok(Foreseen { losses, lanes: output.lanes })
+    }
+}
