@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Shape, Tensor};
 
 use super::{Result, row, slice};
 
 /// Which token and which expert each row of outputs belongs to, expert by expert from the first.
 pub type Chosen = Arc<[(u32, u32)]>;
 
-/// Each token's sum over its experts, in the order of the experts. `outputs` `[chosen, d]`, `gates` `[tokens, experts]`;
-/// returns `[tokens, d]`. Tokens without an expert get zeros.
-pub fn mixture(outputs: &Tensor, gates: &Tensor, chosen: &Chosen) -> crate::Result<Tensor> {
-    Ok(outputs.contiguous()?.apply_op2(&gates.contiguous()?, Mixture(Arc::clone(chosen)))?)
+/// Each token's sum over its experts on top of what there is, one after the other in the order of the experts, so that a
+/// sum may be broken off and taken up again. `sum` `[tokens, d]`, `outputs` `[chosen, d]`, `gates` `[tokens, experts]`;
+/// returns `[tokens, d]`.
+pub fn mixture(sum: &Tensor, outputs: &Tensor, gates: &Tensor, chosen: &Chosen) -> crate::Result<Tensor> {
+    let op = Mixture(Arc::clone(chosen));
+    Ok(sum.contiguous()?.apply_op3(&outputs.contiguous()?, &gates.contiguous()?, op)?)
 }
 
 /// The gate of one row of outputs.
@@ -22,13 +24,15 @@ fn gate(gates: &[f32], experts: usize, (token, expert): (u32, u32)) -> f32 {
 
 struct Mixture(Chosen);
 
-impl CustomOp2 for Mixture {
+impl CustomOp3 for Mixture {
     fn name(&self) -> &'static str {
         "mixture"
     }
 
     fn cpu_fwd(
         &self,
+        sum: &CpuStorage,
+        sum_layout: &Layout,
         outputs: &CpuStorage,
         layout: &Layout,
         gates: &CpuStorage,
@@ -36,7 +40,7 @@ impl CustomOp2 for Mixture {
     ) -> Result<(CpuStorage, Shape)> {
         let (y, (_, d)) = (slice(outputs, layout)?, layout.shape().dims2()?);
         let (gates, (tokens, experts)) = (slice(gates, gates_layout)?, gates_layout.shape().dims2()?);
-        let mut out = vec![0f32; tokens * d];
+        let mut out = slice(sum, sum_layout)?.to_vec();
         let arch = pulp::Arch::new();
         arch.dispatch(|| {
             for (index, &chosen) in self.0.iter().enumerate() {
@@ -51,16 +55,17 @@ impl CustomOp2 for Mixture {
 
     fn bwd(
         &self,
+        _: &Tensor,
         outputs: &Tensor,
         gates: &Tensor,
         _: &Tensor,
         grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let grad = grad.contiguous()?;
         let shape = gates.dims2()?;
         let outputs_grad = grad.apply_op2_no_bwd(gates, &OutputsGrad(Arc::clone(&self.0)))?;
         let gates_grad = grad.apply_op2_no_bwd(outputs, &GatesGrad(Arc::clone(&self.0), shape))?;
-        Ok((Some(outputs_grad), Some(gates_grad)))
+        Ok((Some(grad), Some(outputs_grad), Some(gates_grad)))
     }
 }
 
@@ -121,7 +126,7 @@ impl CustomOp2 for GatesGrad {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{check_gradient, values, worst};
+    use super::super::tests::{check_gradient, flat, values, worst};
     use super::*;
 
     fn chosen() -> Chosen {
@@ -130,7 +135,7 @@ mod tests {
 
     #[test]
     fn as_plain_sums() {
-        let (outputs, gates) = (values(&[5, 7], 1), values(&[4, 4], 2));
+        let (sum, outputs, gates) = (values(&[4, 7], 3), values(&[5, 7], 1), values(&[4, 4], 2));
         let one = |index: usize| outputs.get(index).unwrap();
         let gate = |token: usize, expert: usize| {
             f64::from(gates.get(token).unwrap().get(expert).unwrap().to_scalar::<f32>().unwrap())
@@ -141,14 +146,23 @@ mod tests {
             ((one(1) * gate(2, 0)).unwrap() + (one(4) * gate(2, 3)).unwrap()).unwrap(),
             (one(3) * gate(3, 2)).unwrap(),
         ];
-        let expected = Tensor::stack(&rows, 0).unwrap();
-        assert!(worst(&mixture(&outputs, &gates, &chosen()).unwrap(), &expected) < 1e-6);
+        let expected = (Tensor::stack(&rows, 0).unwrap() + &sum).unwrap();
+        let whole = mixture(&sum, &outputs, &gates, &chosen()).unwrap();
+        assert!(worst(&whole, &expected) < 1e-6);
+        // In two parts: the same bits.
+        let part = |from: usize, to: usize| -> (Tensor, Chosen) {
+            (outputs.narrow(0, from, to - from).unwrap(), chosen()[from..to].into())
+        };
+        let ((first, of_first), (rest, of_rest)) = (part(0, 3), part(3, 5));
+        let first = mixture(&sum, &first, &gates, &of_first).unwrap();
+        assert_eq!(flat(&mixture(&first, &rest, &gates, &of_rest).unwrap()), flat(&whole));
     }
 
     #[test]
     fn backward() {
-        let (outputs, gates) = (values(&[5, 7], 1), values(&[4, 4], 2));
-        check_gradient(&outputs, |outputs| mixture(outputs, &gates, &chosen()));
-        check_gradient(&gates, |gates| mixture(&outputs, gates, &chosen()));
+        let (sum, outputs, gates) = (values(&[4, 7], 3), values(&[5, 7], 1), values(&[4, 4], 2));
+        check_gradient(&sum, |sum| mixture(sum, &outputs, &gates, &chosen()));
+        check_gradient(&outputs, |outputs| mixture(&sum, outputs, &gates, &chosen()));
+        check_gradient(&gates, |gates| mixture(&sum, &outputs, gates, &chosen()));
     }
 }

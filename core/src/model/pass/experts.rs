@@ -30,13 +30,9 @@ impl Outputs {
     }
 
     /// Their sum with gate weights, on top of what there is.
-    fn add(&mut self, sum: Option<Tensor>, gates: &Tensor) -> Result<Tensor> {
+    fn add(&mut self, sum: &Tensor, gates: &Tensor) -> Result<Tensor> {
         let Self { chosen, rows } = std::mem::take(self);
-        let own = fused::mixture(&Tensor::cat(&rows, 0)?, gates, &chosen.into())?;
-        match sum {
-            Some(sum) => fused::add(&sum, &own),
-            None => Ok(own),
-        }
+        fused::mixture(sum, &Tensor::cat(&rows, 0)?, gates, &chosen.into())
     }
 }
 
@@ -65,7 +61,7 @@ impl Pass {
         let mut norms =
             vec![0f32; if self.looks_at(Site::block(layer, Hook::ExpertNorms)) { used.len() } else { 0 }];
         norms.resize(norms.len() * spec.count, 0.0);
-        let mut out: Option<Tensor> = None;
+        let mut out = ops::zeros(rows, d)?;
         for (expert, weights) in (0..).zip(&experts.each) {
             let uses = |gates: &Vec<f32>| gates.get(expert as usize).is_some_and(|&gate| gate != 0.0);
             let own: Vec<u32> =
@@ -89,18 +85,16 @@ impl Pass {
             waiting.push(expert, own, y);
             // As many as the model itself would hold; more experts a token are added up in parts, in the same order.
             if waiting.chosen.len() >= rows * spec.top_k {
-                out = Some(waiting.add(out, &gates)?);
+                out = waiting.add(&out, &gates)?;
             }
         }
         if !norms.is_empty() {
             let norms = Tensor::from_vec(norms, (rows, spec.count), &Device::Cpu)?;
             self.hook(layer, Hook::ExpertNorms, norms)?;
         }
-        let out = match (waiting.chosen.is_empty(), out) {
-            (true, Some(out)) => out,
-            (true, None) => ops::zeros(rows, d)?,
-            (false, out) => waiting.add(out, &gates)?,
-        };
+        if !waiting.chosen.is_empty() {
+            out = waiting.add(&out, &gates)?;
+        }
         let (Some(shared), Some(shared_spec)) = (&experts.shared, spec.shared) else { return Ok(out) };
         self.count(read, true, shared_spec.d_mlp)?;
         let always = plain_ffn(read, shared, ffn.act)?;
