@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::beam::BeamRun;
+use super::curves;
 use super::greedy::GreedyRun;
 use super::oracle::{self, Budget, LossTable};
 use super::rivals::RivalsRun;
@@ -155,13 +156,14 @@ impl OracleRun {
         let mut figures = vec![self.map()];
         if self.is_done() && self.ask.search == Search::Every {
             let budgets: Vec<Budget> = (0..=self.table.layers).map(|big| self.table.budget(big)).collect();
+            let rivals = self.rivals.as_ref().map(|rivals| &rivals.found);
             figures.extend([
                 self.difficulty(),
                 self.along(),
-                self.choice(),
-                self.budgets(&budgets),
-                self.controls(&budgets),
-                self.best_of(),
+                curves::choice(&self.table, &self.provenance),
+                curves::budgets(&budgets, rivals, &self.provenance),
+                curves::controls(&self.table, &budgets, &self.provenance),
+                curves::best_of(&self.table, &self.provenance),
             ]);
         }
         RouteFindings {
@@ -329,118 +331,8 @@ impl OracleRun {
         ];
         let labels = self.shown.iter().map(|token| token.text.clone()).collect();
         let notes = vec!["loss of the token after the one on the axis".into()];
-        self.curves("along", "Loss along the prompt", ["token", "nats"], (labels, series), notes)
-    }
-
-    /// How often the oracle of each budget takes each layer's big FFN (Duo-LLM, figure 2).
-    fn choice(&self) -> Figure {
-        let layers = self.table.layers;
-        let by_budget: Vec<Vec<f64>> = (0..=layers).map(|big| self.table.choice(big)).collect();
-        let values = (0..layers).flat_map(|layer| {
-            by_budget.iter().map(move |shares| shares.get(layer).copied().unwrap_or(f64::NAN))
-        });
-        let numbers = |count: usize| (0..count).map(|number| number.to_string()).collect();
-        let map = Map {
-            rows: Axis { name: "Layer".into(), labels: numbers(layers) },
-            cols: Axis { name: "Big layers of the budget".into(), labels: numbers(layers + 1) },
-            values: values.map(|share| share as f32).collect(),
-            scale: Scale::Attention,
-            quantity: "share of tokens".into(),
-            text: None,
-        };
-        let notes = vec!["share of the prompt's tokens whose best route of the budget is big there".into()];
-        self.figure("choice", "Where the oracle is big".into(), Plot::Map(map), notes)
-    }
-
-    /// Nats per token by number of big layers (Duo-LLM, figure 4b).
-    fn budgets(&self, budgets: &[Budget]) -> Figure {
-        let series = |name: &str, of: &dyn Fn(&Budget) -> f64| Series {
-            name: name.into(),
-            y: budgets.iter().map(|budget| of(budget) as f32).collect(),
-        };
-        let series = vec![
-            series("oracle", &|budget| budget.oracle.mean),
-            series("best fixed route", &|budget| budget.fixed),
-            series("mean of routes", &|budget| budget.mean),
-            series("best of 100, by token", &|budget| budget.random_by_token),
-            series("best of 100, by mean", &|budget| budget.random_by_mean),
-        ];
-        let (mut series, mut routed) = (series, Vec::new());
-        if let Some(RivalsRun { found: rivals, .. }) = &self.rivals {
-            let y = rivals.coins.iter().map(|loss| *loss as f32).collect();
-            series.push(Series { name: "coins".into(), y });
-            routed.extend(rivals.routers.iter().map(|router| {
-                format!(
-                    "router {}: {:.4} nats per token at {:.2} big layers",
-                    router.name, router.loss, router.big
-                )
-            }));
-        }
-        let mut notes = vec![
-            "all scored tokens of the prompt; the paper does not say whether the best of 100 random routes is by token or by mean: \
-             both"
-                .into(),
-        ];
-        notes.extend(routed);
-        let labels = budgets.iter().map(|budget| budget.big.to_string()).collect();
-        self.curves(
-            "budgets",
-            "Loss by number of big layers",
-            ["big layers", "nats per token"],
-            (labels, series),
-            notes,
-        )
-    }
-
-    /// What the oracle gains over the big model, beside what the same search gains for labels that mean nothing.
-    fn controls(&self, budgets: &[Budget]) -> Figure {
-        let all_big = oracle::average(self.table.row(self.table.all_big()));
-        let series = |name: &str, of: &dyn Fn(&Budget) -> f64| Series {
-            name: name.into(),
-            y: budgets.iter().map(|budget| of(budget) as f32).collect(),
-        };
-        let series = vec![
-            series("true labels", &|budget| all_big - budget.oracle.mean),
-            series("wrong labels", &|budget| budget.wrong_label[1] - budget.wrong_label[0]),
-        ];
-        let notes = vec![
-            "all-big loss less the oracle's; wrong labels, our control: another token of similar frequency in the prompt, \
-             whose loss is larger to begin with"
-                .into(),
-        ];
-        let labels = budgets.iter().map(|budget| budget.big.to_string()).collect();
-        self.curves(
-            "controls",
-            "Gain of the oracle, and of a search for nothing",
-            ["big layers", "nats per token"],
-            (labels, series),
-            notes,
-        )
-    }
-
-    /// The least of K random routes.
-    fn best_of(&self) -> Figure {
-        let points = self.table.best_of();
-        let labels = points.iter().map(|(count, _)| count.to_string()).collect();
-        let y = points.iter().map(|(_, loss)| *loss as f32).collect();
-        let series = vec![Series { name: "best of K by token".into(), y }];
-        let notes = vec![
-            "mean of 8 draws without replacement; our control: more choice alone lowers the least loss"
-                .into(),
-        ];
-        self.curves("best-of", "Best of K random routes", ["K", "nats per token"], (labels, series), notes)
-    }
-
-    fn curves(
-        &self,
-        detail: &str,
-        title: &str,
-        [x_name, y_name]: [&str; 2],
-        (x_labels, series): (Arc<[String]>, Vec<Series>),
-        notes: Vec<String>,
-    ) -> Figure {
-        let lines = Lines { x_name: x_name.into(), y_name: y_name.into(), x_labels, series };
-        self.figure(detail, title.into(), Plot::Lines(lines), notes)
+        let lines = Lines { x_name: "token".into(), y_name: "nats".into(), x_labels: labels, series };
+        self.figure("along", "Loss along the prompt".into(), Plot::Lines(lines), notes)
     }
 
     fn columns(&self) -> Axis {
@@ -448,13 +340,6 @@ impl OracleRun {
     }
 
     fn figure(&self, detail: &str, title: String, plot: Plot, notes: Vec<String>) -> Figure {
-        Figure {
-            name: "oracle".into(),
-            detail: detail.into(),
-            title,
-            plot,
-            notes,
-            provenance: self.provenance.clone(),
-        }
+        curves::figure(detail, title, plot, notes, &self.provenance)
     }
 }

@@ -4,6 +4,7 @@
 mod ablation;
 mod beam;
 mod calibration;
+mod curves;
 mod duo;
 mod estimate;
 mod experts;
@@ -17,6 +18,7 @@ mod restore;
 mod rivals;
 mod router;
 mod routes;
+mod text_routes;
 mod trace;
 
 pub use ablation::{Ablation, LeftOut, ablate};
@@ -35,4 +37,5 @@ pub use restore::{Batch, Case, Disturbance, Followed, Restorer};
 pub use rivals::{Rivals, RivalsRun, Routed};
 pub use router::RouterRun;
 pub use routes::{MOST_PATTERNS, Oracle, RouteLosses, RouteTree, TokenRoute, every_route};
+pub use text_routes::{TextRoutes, text_routes};
 pub use trace::{PATCH_NOISE, TraceRun};

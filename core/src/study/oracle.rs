@@ -74,6 +74,14 @@ impl LossTable {
         }
     }
 
+    /// Put down a pattern's losses of further tokens.
+    pub fn append(&mut self, pattern: usize, loss: &[f32], wrong: &[f32]) {
+        if let (Some(own), Some(own_wrong)) = (self.loss.get_mut(pattern), self.wrong.get_mut(pattern)) {
+            own.extend_from_slice(loss);
+            own_wrong.extend_from_slice(wrong);
+        }
+    }
+
     /// The lane of a layer in a pattern.
     pub fn lane(&self, pattern: usize, layer: usize) -> Lane {
         self.lanes.get(self.digit(pattern, layer)).copied().unwrap_or(Lane::Big)

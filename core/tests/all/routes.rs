@@ -7,6 +7,7 @@ use sluice_core::metric;
 use sluice_core::model::Input;
 use sluice_core::plan::{Change, Item, Lane, LayerRoute, Plan, Route};
 use sluice_core::study::oracle::LossTable;
+use sluice_core::study::text_routes;
 use sluice_core::study::{BeamRun, GreedyRun};
 use sluice_core::study::{RouteTree, every_route};
 
@@ -220,4 +221,34 @@ fn coins_of_the_whole_budget_are_all_big() {
             .enumerate()
             .all(|(big, shares)| { (shares.iter().sum::<f64>() - big as f64).abs() < 1e-9 })
     );
+}
+
+/// Over two sequences: the pooled table of the oracles of each.
+#[test]
+fn the_routes_of_a_text_are_those_of_its_sequences() {
+    let engine = &mut open(&folder("bundled"));
+    let samples: Vec<Input> = vec![prompt().into(), vec![7u32, 8, 300, 12, 44, 61].into()];
+    let lanes = [Lane::Small, Lane::Big];
+    let of = sluice_core::figure::Provenance::default();
+    let found = text_routes(engine, &samples, &lanes, &of, &mut |_, _| {}, &never).unwrap();
+    assert_eq!(found.tokens, 8 + 5);
+    let each: Vec<_> = samples
+        .iter()
+        .map(|sample| every_route(engine, &Plan::default(), sample, &lanes, &mut |_| {}, &never).unwrap())
+        .collect();
+    let pooled =
+        |of: &dyn Fn(&sluice_core::study::Oracle) -> f64| (8.0 * of(&each[0]) + 5.0 * of(&each[1])) / 13.0;
+    assert!((found.oracle.mean - pooled(&|one| one.oracle.mean)).abs() < 1e-6);
+    assert!((found.all_big.mean - pooled(&|one| one.all_big.mean)).abs() < 1e-6);
+    assert!((found.by_budget[3].oracle.mean - pooled(&|one| one.by_budget[3].oracle.mean)).abs() < 1e-6);
+    assert!((found.coins[4] - pooled(&|one| one.coins[4])).abs() < 1e-6);
+    assert!((found.routers[0].0.loss - pooled(&|one| one.routers[0].loss)).abs() < 1e-6);
+    assert_eq!((found.choice_along.len(), found.choice_along[0].len()), (8, 8));
+    // Half of the layers are big for every token, wherever it stands.
+    for part in 0..8 {
+        let shares: f64 = found.choice_along.iter().map(|layer| layer[part]).sum();
+        assert!(shares.is_nan() || (shares - 4.0).abs() < 1e-9, "{part}: {shares}");
+    }
+    let details: Vec<&str> = found.figures.iter().map(|figure| figure.detail.as_str()).collect();
+    assert_eq!(details[..5], ["choice", "budgets", "controls", "best-of", "along-half-budget"]);
 }

@@ -20,6 +20,7 @@ mod experts;
 mod oracle;
 mod prune;
 mod router;
+mod routes;
 mod trace;
 
 #[derive(Args)]
@@ -38,6 +39,8 @@ enum Kind {
     Oracle(oracle::Oracle),
     /// What the experts of a model do over a text, and what becomes of the output without them
     Experts(experts::Experts),
+    /// The same over a text, with the figures of the paper: choices by layer and position, losses by budget, controls
+    Routes(routes::Routes),
     /// Remove the sublayers that the output misses least, one after the other
     Prune(prune::Prune),
     /// Train a router between big FFNs, small ones and none on a text
@@ -51,6 +54,7 @@ impl Study {
             Kind::Ablate(ablate) => ablate.run(),
             Kind::Oracle(oracle) => oracle.run(),
             Kind::Experts(experts) => experts.run(),
+            Kind::Routes(routes) => routes.run(),
             Kind::Prune(prune) => prune.run(),
             Kind::Router(router) => router.run(),
         }

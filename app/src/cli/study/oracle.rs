@@ -47,7 +47,7 @@ enum Search {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Lanes {
+pub enum Lanes {
     /// Big or small: 2^L routes
     Small,
     /// Big or skipped: 2^L
@@ -56,14 +56,21 @@ enum Lanes {
     Both,
 }
 
+impl Lanes {
+    /// The big one last.
+    pub fn lanes(self) -> &'static [Lane] {
+        match self {
+            Self::Small => &[Lane::Small, Lane::Big],
+            Self::Skip => &[Lane::SkipFfn, Lane::Big],
+            Self::Both => &[Lane::SkipFfn, Lane::Small, Lane::Big],
+        }
+    }
+}
+
 impl Oracle {
     pub fn run(&self) -> Result<()> {
         let Ready { mut engine, tokens, plan } = self.input.open()?;
-        let lanes: &[Lane] = match self.lanes {
-            Lanes::Small => &[Lane::Small, Lane::Big],
-            Lanes::Skip => &[Lane::SkipFfn, Lane::Big],
-            Lanes::Both => &[Lane::SkipFfn, Lane::Small, Lane::Big],
-        };
+        let lanes = self.lanes.lanes();
         match self.search {
             Search::Every => {}
             Search::Greedy => return self.greedy(&mut engine, &plan, &tokens, lanes),
