@@ -7,9 +7,7 @@ use sluice_core::metric;
 use sluice_core::model::Input;
 use sluice_core::plan::{Change, Item, Lane, LayerRoute, Plan, Route};
 use sluice_core::study::oracle::LossTable;
-use sluice_core::study::text_routes;
-use sluice_core::study::{BeamRun, GreedyRun};
-use sluice_core::study::{RouteTree, every_route};
+use sluice_core::study::{BeamRun, GreedyRun, RouteTree, every_route, text_routes};
 
 use crate::support::{golden, logits, open};
 

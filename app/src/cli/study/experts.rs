@@ -9,7 +9,7 @@ use sluice_core::engine::never;
 use sluice_core::study::experts;
 
 use super::super::{note, out};
-use super::{Reading, every_five_seconds, write};
+use super::{Read, Reading, every_five_seconds, write};
 
 #[derive(Args)]
 pub struct Experts {
@@ -25,7 +25,7 @@ pub struct Experts {
 
 impl Experts {
     pub fn run(&self) -> Result<()> {
-        let (mut engine, samples) = self.reading.open()?;
+        let Read { mut engine, samples, .. } = self.reading.open()?;
         let (mut say, begin) = (every_five_seconds(), Instant::now());
         let mut report = |done: usize, all: usize| {
             let left = begin.elapsed().as_secs_f64() / done as f64 * (all - done) as f64;

@@ -10,7 +10,7 @@ use sluice_core::engine::{self, Engine, Opened};
 use sluice_core::model::Input;
 use sluice_core::study::{pieces, pieces_at_most, reading};
 use sluice_core::train::world::World;
-use sluice_core::worker::Answer;
+use sluice_core::worker::{Answer, Card};
 use sluice_core::{Error, Result};
 
 use super::{checkpoint, note};
@@ -89,8 +89,15 @@ struct Reading {
     length: usize,
 }
 
+/// A checkpoint with text to calibrate on.
+struct Read {
+    engine: Engine,
+    samples: Vec<Input>,
+    card: Card,
+}
+
 impl Reading {
-    fn open(&self) -> Result<(Engine, Vec<Input>)> {
+    fn open(&self) -> Result<Read> {
         let checkpoint = checkpoint(self.checkpoint.as_deref())?;
         let Opened { engine, card } = engine::open(&checkpoint, &mut |_, _| {}, &engine::never)?;
         for warning in &card.warnings {
@@ -104,7 +111,7 @@ impl Reading {
         let text = text.transpose()?;
         let ids = reading(&engine, World::of(&checkpoint).as_ref(), text.as_deref(), enough)?;
         if text.is_some() {
-            return Ok((engine, pieces(&ids, self.samples, self.length)?));
+            return Ok(Read { samples: pieces(&ids, self.samples, self.length)?, engine, card });
         }
         let pieces = pieces_at_most(&ids, self.samples, self.length)?;
         if pieces.len() < self.samples {
@@ -114,7 +121,7 @@ impl Reading {
                 pieces.len()
             ));
         }
-        Ok((engine, pieces))
+        Ok(Read { engine, samples: pieces, card })
     }
 }
 

@@ -10,7 +10,7 @@ use sluice_core::study::{Method, PruneAsk, Removal, prune};
 use sluice_core::{Error, Result};
 
 use super::super::out;
-use super::{Reading, write};
+use super::{Read, Reading, write};
 
 #[derive(Args)]
 pub struct Prune {
@@ -51,7 +51,7 @@ impl Prune {
         if ![self.share, self.spare_front].iter().all(|share| (0.0..=1.0).contains(share)) {
             return Err(Error::Input("a share is a number from 0 to 1".into()));
         }
-        let (engine, samples) = self.reading.open()?;
+        let Read { engine, samples, .. } = self.reading.open()?;
         let all = 2 * engine.model.spec.n_layers();
         let ask = PruneAsk {
             samples: &samples,

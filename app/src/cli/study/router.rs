@@ -12,7 +12,7 @@ use sluice_core::worker::RouterStudy;
 use sluice_core::{Error, Result};
 
 use super::super::{note, out};
-use super::{Reading, every_five_seconds};
+use super::{Read, Reading, every_five_seconds};
 
 #[derive(Args)]
 pub struct Router {
@@ -37,7 +37,7 @@ pub struct Router {
 
 impl Router {
     pub fn run(&self) -> Result<()> {
-        let (mut engine, samples) = self.reading.open()?;
+        let Read { mut engine, samples, .. } = self.reading.open()?;
         let length = samples.first().map_or(0, |sample| sample.len());
         let ids: Vec<u32> = samples.iter().flat_map(|sample| sample.iter().copied()).collect();
         let file = self.out.file_name().ok_or_else(|| Error::write(&self.out, "not a file name"))?;

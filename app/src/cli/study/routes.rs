@@ -10,7 +10,7 @@ use sluice_core::study::text_routes;
 
 use super::super::{note, out};
 use super::oracle::Lanes;
-use super::{Reading, every_five_seconds, write};
+use super::{Read, Reading, every_five_seconds, write};
 
 #[derive(Args)]
 pub struct Routes {
@@ -26,20 +26,16 @@ pub struct Routes {
 
 impl Routes {
     pub fn run(&self) -> Result<()> {
-        let (mut engine, samples) = self.reading.open()?;
+        let Read { mut engine, samples, card } = self.reading.open()?;
         let mut say = every_five_seconds();
         let mut progress = |done: usize, all: usize| say(&format!("{done} of {all} sequences"));
         let length = samples.first().map_or(0, |sample| sample.len());
         let provenance = Provenance {
-            checkpoint: self
-                .reading
-                .checkpoint
-                .as_ref()
-                .map_or("bundled".into(), |path| path.display().to_string()),
+            checkpoint: card.name,
+            fingerprint: card.fingerprint,
             prompt: format!("{} sequences of {length} tokens", samples.len()),
             plan: "no plan".into(),
             dtype: "f32".into(),
-            ..Provenance::default()
         };
         let lanes = self.lanes.lanes();
         let found = text_routes(&mut engine, &samples, lanes, &provenance, &mut progress, &never)?;

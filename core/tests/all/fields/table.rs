@@ -532,6 +532,12 @@ fn experts() -> Vec<Row> {
             json!({"num_experts": 16}),
             Honoured,
         ),
+        row(
+            "mixtral",
+            "num_hidden_layers",
+            json!({"num_local_experts": 4096, "num_hidden_layers": 64}),
+            Refused("experts in all"),
+        ),
         row("dots1", "n_routed_experts", json!({"n_routed_experts": 16}), Honoured),
         row("dots1", "num_local_experts", json!({"num_local_experts": 16}), Honoured),
         row("dots1", "n_shared_experts", json!({"n_shared_experts": 1}), Honoured),
