@@ -77,10 +77,10 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
             .labelled_by(label.id)
             .on_hover_text("sends every token, generated ones too, where it finds best");
         ui.toggle_value(&mut state.choices.router.open, "Train a router…");
-        if state.choices.router.open {
-            training(ui, state, commands);
-        }
     });
+    if state.choices.router.open {
+        ui.horizontal_wrapped(|ui| training(ui, state, commands));
+    }
 }
 
 fn training(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {

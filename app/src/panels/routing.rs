@@ -185,7 +185,7 @@ fn size(state: &State) -> Option<String> {
     let cost = passes * card.parameters as f64 + unembedding;
     let done = state.results.recomputed.filter(|done| done.share > 0.2)?;
     let pace = f64::from(done.share) * card.parameters as f64 / f64::from(done.millis).max(0.1);
-    Some(format!("{routes:.0} routes, about {:.1} s", cost / pace / 1000.0))
+    Some(format!("{routes:.0} routes, up to {:.1} s", cost / pace / 1000.0))
 }
 
 fn hint(preset: Preset) -> &'static str {
