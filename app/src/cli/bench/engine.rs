@@ -140,10 +140,11 @@ fn toggles(engine: &mut Engine) -> Result<Vec<Row>> {
         let skip = Skip { sublayer: Sublayer { layer, part: Part::Attn }, positions: Positions::All };
         toggles.push((format!("toggle attention {layer}"), Change::Skip(skip)));
     }
-    // One cell of the routing map.
+    // One cell of the routing map; no small FFN stands beside experts.
+    let cheap = if engine.model.spec.has_experts() { Lane::SkipFfn } else { Lane::Small };
     for (layer, position) in [(0, 0), (layers / 2, LEN / 2), (layers.saturating_sub(1), LEN - 1)] {
         let mut route = Route::default();
-        route.set(layer, Some(position), Lane::Small);
+        route.set(layer, Some(position), cheap);
         toggles.push((format!("paint layer {layer}, token {position}"), Change::Route(route)));
     }
     for (what, change) in toggles {
