@@ -1,6 +1,7 @@
 //! `sluice study oracle`
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use sluice_core::Result;
@@ -76,8 +77,11 @@ impl Oracle {
             Search::Greedy => return self.greedy(&mut engine, &plan, &tokens, lanes),
             Search::Beam => return self.beam(&mut engine, &plan, &tokens, lanes),
         }
-        let mut say = every_five_seconds();
-        let mut progress = |[done, all]: [usize; 2]| say(&format!("{done} of {all} routes"));
+        let (mut say, begin) = (every_five_seconds(), Instant::now());
+        let mut progress = |[done, all]: [usize; 2]| {
+            let left = begin.elapsed().as_secs_f64() / done.max(1) as f64 * (all - done.min(all)) as f64;
+            say(&format!("{done} of {all} routes, {left:.0} s to go"));
+        };
         let found = every_route(&mut engine, &plan, &tokens, lanes, &mut progress, &never)?;
         if let Some(small) = &found.small {
             out(&format!("small: {small}\n"));

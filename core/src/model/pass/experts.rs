@@ -58,9 +58,8 @@ impl Pass {
         let gates = self.hook(layer, Hook::ExpertGates, gates)?;
         let used: Vec<Vec<f32>> = gates.to_vec2()?;
         let mut waiting = Outputs::default();
-        let mut norms =
-            vec![0f32; if self.looks_at(Site::block(layer, Hook::ExpertNorms)) { used.len() } else { 0 }];
-        norms.resize(norms.len() * spec.count, 0.0);
+        let looked_at = self.looks_at(Site::block(layer, Hook::ExpertNorms));
+        let mut norms = vec![0f32; if looked_at { rows * spec.count } else { 0 }];
         let mut out = ops::zeros(rows, d)?;
         for (expert, weights) in (0..).zip(&experts.each) {
             let uses = |gates: &Vec<f32>| gates.get(expert as usize).is_some_and(|&gate| gate != 0.0);
@@ -119,14 +118,16 @@ impl Pass {
         for (scores, (schedule, position)) in values.iter().zip(positions) {
             let preference = Preference::new(scores, correction, spec.groups);
             let mut rules = Rules::new(spec.count, spec.top_k);
-            own.extend(preference.choose(&rules).into_iter().map(f32::from));
+            let untouched = preference.choose(&rules);
             let mut strength = 0.0;
             for choice in schedule.choices(layer, position) {
                 rules.add(&choice.knock_out, &choice.force, choice.k);
                 // With more than one rule every strength is 1.
                 strength = choice.strength;
             }
-            ruled.extend(preference.choose(&rules).into_iter().map(f32::from));
+            let changed = if strength == 0.0 { untouched.clone() } else { preference.choose(&rules) };
+            own.extend(untouched.into_iter().map(f32::from));
+            ruled.extend(changed.into_iter().map(f32::from));
             strengths.push(strength);
         }
         let mask = |mask: Vec<f32>| Tensor::from_vec(mask, scores.shape(), &Device::Cpu);
