@@ -49,6 +49,9 @@ pub enum Error {
     /// A prompt or token list that the model cannot take.
     #[error("{0}")]
     Input(String),
+    /// A study that cannot be done as it is asked for.
+    #[error("{0}")]
+    Study(String),
     /// A plan that cannot be read or does not fit the model.
     #[error("plan: {0}")]
     Plan(String),
@@ -117,6 +120,8 @@ impl Error {
             }
             Self::Family { .. } => "open a checkpoint of a supported family".into(),
             Self::Input(_) => "change the prompt or the token ids".into(),
+            Self::Study(cause) if cause.contains("o such f") => "check the path".into(),
+            Self::Study(_) => "change what is asked of the study, or its text".into(),
             Self::Plan(cause) if cause.contains("o such f") => "check the path".into(),
             Self::Plan(_) => "change or remove the intervention; docs/plan.md has an example of each kind".into(),
             Self::Site { .. } => {

@@ -36,12 +36,22 @@ impl Inspect {
             note(&format!("config fields that nothing reads: {}", ignored.join(", ")));
         }
         let first = spec.layers.first();
+        // Of blocks with one FFN, and of blocks of experts.
+        let dense = spec.layers.iter().find(|layer| layer.experts.is_none());
+        let sparse = spec.layers.iter().find_map(|layer| Some((layer.ffn.d_mlp, layer.experts?)));
+        let of_experts = spec.layers.iter().enumerate().filter(|(_, layer)| layer.experts.is_some());
+        let of_experts: Vec<usize> = of_experts.map(|(layer, _)| layer).collect();
         let facts = json!({
             "model_type": spec.model_type,
             "parameters": parameters,
             "layers": spec.n_layers(),
             "d_model": spec.d_model,
-            "d_ff": first.map(|layer| layer.ffn.d_mlp),
+            "d_ff": dense.map(|layer| layer.ffn.d_mlp),
+            "experts": sparse.map(|(_, experts)| experts.count),
+            "experts_per_token": sparse.map(|(_, experts)| experts.top_k),
+            "expert_d_ff": sparse.map(|(d_mlp, _)| d_mlp),
+            "shared_expert_d_ff": sparse.and_then(|(_, experts)| Some(experts.shared?.d_mlp)),
+            "expert_layers": sparse.map(|_| of_experts),
             "heads": first.map(|layer| layer.attn.heads),
             "kv_heads": first.map(|layer| layer.attn.kv_heads),
             "vocab": spec.vocab,
@@ -54,7 +64,8 @@ impl Inspect {
             out(&format!("{facts}\n"));
             return Ok(());
         }
-        for (name, value) in facts.as_object().into_iter().flatten() {
+        let known = facts.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+        for (name, value) in known {
             out(&format!("{name:<16}{}\n", value.as_str().map_or_else(|| value.to_string(), str::to_owned)));
         }
         out("\ntensors\n");
@@ -62,12 +73,18 @@ impl Inspect {
             out(&format!("{name:<60} {:?} {:?}\n", info.dtype, info.shape));
         }
         out("\nsites, with N from 0 to the last layer; T tokens\n");
+        let mut shown = std::collections::BTreeSet::new();
         for site in Site::all(&spec) {
             match site {
-                Site::Block { layer: 0, hook } => {
-                    out(&format!("blocks.N.{:<40} {}\n", hook.name(), site.shape()));
+                Site::Block { hook, .. } => {
+                    if shown.insert(hook) {
+                        let layers = spec.layers.iter().enumerate().filter(|(_, layer)| hook.exists(layer));
+                        let layers: Vec<String> = layers.map(|(layer, _)| layer.to_string()).collect();
+                        let some = layers.len() < spec.n_layers();
+                        let some = if some { format!("  N = {}", layers.join(", ")) } else { String::new() };
+                        out(&format!("blocks.N.{:<40} {}{some}\n", hook.name(), site.shape()));
+                    }
                 }
-                Site::Block { .. } => {}
                 _ => out(&format!("{:<49} {}\n", site.to_string(), site.shape())),
             }
         }

@@ -46,7 +46,7 @@ enum Command {
     Run(run::Run),
     /// Continue a prompt under a plan
     Generate(generate::Generate),
-    /// Studies for scripts: causal traces, leave-one-out, routes, pruning
+    /// Studies for scripts: causal traces, leave-one-out, routes, routers, experts, pruning
     Study(study::Study),
     /// Every view's figures on the sample prompt: PNG, SVG, CSV
     Report(report::Report),

@@ -8,6 +8,7 @@ use clap::Args;
 use crossbeam_channel::{Receiver, bounded};
 use sluice::state::figure_of;
 use sluice_core::figure::{Figure, Ground, export};
+use sluice_core::model::Spec;
 use sluice_core::plan::{Iri, Plan};
 use sluice_core::site::Hook;
 use sluice_core::study::iri_table;
@@ -47,7 +48,7 @@ pub fn write(checkpoint: Option<&Path>, image: Option<&Path>, folder: &Path) -> 
     let card = client.wait(|event| if let Event::Opened(_, card) = event { Some(card) } else { None })?;
     let image = image.map(Picture::read).transpose()?;
     let (prompt, plan) = (Prompt { words: card.sample_prompt.clone(), image }, Plan::default());
-    let scene = Scene { prompt: prompt.clone(), plan: plan.clone(), views: views() };
+    let scene = Scene { prompt: prompt.clone(), plan: plan.clone(), views: views(&card.spec) };
     client.worker.send(Request::Scene(scene));
     let (mut tokens, mut patches, mut figures) = (0, Vec::new(), Vec::new());
     client.wait(|event| match event {
@@ -118,19 +119,25 @@ pub fn write(checkpoint: Option<&Path>, image: Option<&Path>, folder: &Path) -> 
 }
 
 /// One view of each kind.
-fn views() -> Vec<View> {
+fn views(spec: &Spec) -> Vec<View> {
     let side = Side::Plan;
-    vec![
-        View::Next { position: None, top: 10, answer: Answer::Top },
-        View::Strip,
-        View::Activations { layer: 0, hook: Hook::MlpPost, side, sort: true, top: Some(64) },
-        View::Neuron { layer: 0, neuron: 0 },
+    let first = |experts: bool| spec.layers.iter().position(|layer| layer.experts.is_some() == experts);
+    let mut views = vec![View::Next { position: None, top: 10, answer: Answer::Top }, View::Strip];
+    if let Some(layer) = first(false) {
+        views.push(View::Activations { layer, hook: Hook::MlpPost, side, sort: true, top: Some(64) });
+        views.push(View::Neuron { layer, neuron: 0 });
+    }
+    if let Some(layer) = first(true) {
+        views.extend(ExpertShow::ALL.into_iter().map(|show| View::Experts { layer, side, show }));
+    }
+    views.extend([
         View::Attention { layer: 0, head: None, side },
         View::Lens { side },
         View::Routing,
         View::Ladder,
         View::Verdict { answer: Answer::Top },
-    ]
+    ]);
+    views
 }
 
 fn save(figures: &[Arc<Figure>], folder: &Path) -> Result<()> {

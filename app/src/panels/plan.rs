@@ -81,7 +81,7 @@ fn entry(ui: &mut Ui, state: &State, index: usize, item: &Item, commands: &mut V
         let surrogate = state.history.plan().surrogate();
         let text = describe_small(&card.spec, !state.ids_only(), &surrogate);
         ui.label(RichText::new(format!("small FFN: {text}")).small().weak());
-        if !card.spec.is_duo() {
+        if !card.spec.is_duo() && !card.spec.has_experts() {
             let mut percent = 100.0 * surrogate.share();
             let slider = Slider::new(&mut percent, 0.5..=100.0).logarithmic(true).max_decimals(2);
             let size = ui.add(slider.suffix(" %").text("surrogate size"));

@@ -24,7 +24,7 @@ pub fn request(state: &State) -> Option<RouterStudy> {
         text: choice.text.clone(),
         percent: [big, small, skip],
         steps: choice.steps,
-        length: LENGTH,
+        length: state.card.as_ref().map_or(LENGTH, |card| LENGTH.min(card.spec.context)),
         surrogate: state.history.plan().surrogate(),
         folder: beside(state),
         file: None,

@@ -42,7 +42,12 @@ fn plan(state: &State) -> Plan {
 pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     ui.horizontal_wrapped(|ui| {
         ui.label("Brush");
-        for lane in Lane::ALL {
+        // No small FFN stands beside experts.
+        let experts = state.card.as_ref().is_some_and(|card| card.spec.has_experts());
+        if experts && state.choices.lane == Lane::Small {
+            state.choices.lane = Lane::SkipFfn;
+        }
+        for lane in Lane::ALL.into_iter().filter(|lane| !experts || *lane != Lane::Small) {
             ui.selectable_value(&mut state.choices.lane, lane, lane.name());
         }
         let label = ui.label("paints");
@@ -56,6 +61,12 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
         combo.response.labelled_by(label.id);
         ui.separator();
         ui.label("Fill");
+        if experts {
+            if ui.button(Preset::AllBig.name()).clicked() {
+                commands.push(Command::Fill(Preset::AllBig));
+            }
+            return;
+        }
         for preset in Preset::ALL {
             if ui.button(preset.name()).clicked() {
                 commands.push(Command::Fill(preset));

@@ -74,6 +74,9 @@ impl Schedule {
                 schedule.route(route, &surrogate, item.strength, spec, prompt_len, resolve)?;
             }
             if let Change::Router(router) = &item.change {
+                if schedule.router.is_some() {
+                    return Err(Error::Plan("one learned router at a time can route".into()));
+                }
                 let matrices = resolve.router(router)?;
                 if matrices.lanes.contains(&Lane::Small) && schedule.small.is_none() {
                     schedule.small = Some(resolve.small(&plan.surrogate())?);

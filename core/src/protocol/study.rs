@@ -148,24 +148,24 @@ pub enum Component {
 }
 
 impl RouterStudy {
-    /// What [`Progress::label`] calls it.
+    /// What [`super::Progress::label`] calls it.
     pub const JOB: &str = "training a router";
     /// Tokens read of a text without a limit of its own.
     pub const TOKENS: usize = 1 << 15;
 }
 
 impl RouteStudy {
-    /// What [`Progress::label`] calls it.
+    /// What [`super::Progress::label`] calls it.
     pub const JOB: &str = "oracle";
 }
 
 impl Trace {
-    /// What [`Progress::label`] calls it.
+    /// What [`super::Progress::label`] calls it.
     pub const JOB: &str = "causal trace";
 }
 
 impl Fcct {
-    /// What [`Progress::label`] calls it.
+    /// What [`super::Progress::label`] calls it.
     pub const JOB: &str = "FCCT grid";
 }
 

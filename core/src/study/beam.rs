@@ -55,10 +55,13 @@ impl BeamRun {
     ) -> Result<Self> {
         let layers = engine.model.spec.n_layers();
         let all = oracle::patterns(lanes.len(), layers).ok_or_else(|| {
-            Error::Input(format!("{} lanes over {layers} layers are routes past counting", lanes.len()))
+            Error::Study(format!("{} lanes over {layers} layers are routes past counting", lanes.len()))
         })?;
-        if width == 0 || most == 0 {
-            return Err(Error::Input("a beam of 0 routes finds none".into()));
+        if width == 0 || most < lanes.len() {
+            let lanes = lanes.len();
+            return Err(Error::Study(format!(
+                "a beam keeps a route or more, and runs {lanes} at least: one through each lane"
+            )));
         }
         // Every layer in one lane.
         let ones = (0..layers).fold(0, |ones, _| ones * lanes.len() + 1);

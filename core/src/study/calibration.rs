@@ -17,7 +17,7 @@ pub fn reading(
     enough: usize,
 ) -> Result<Vec<u32>> {
     if enough > MOST {
-        return Err(Error::Input(format!("a study reads {MOST} tokens at most, not {enough}")));
+        return Err(Error::Study(format!("a study reads {MOST} tokens at most, not {enough}")));
     }
     if let Some(text) = text {
         return if engine.tokenizer.is_some() { engine.encode(text) } else { ids(text) };
@@ -45,7 +45,7 @@ fn ids(text: &str) -> Result<Vec<u32>> {
     let id = |part: &str| {
         part.parse().map_err(|_| {
             let part: String = part.chars().take(20).collect();
-            Error::Input(format!("this checkpoint has no tokenizer, and \"{part}\" is not a token id"))
+            Error::Study(format!("this checkpoint has no tokenizer, and \"{part}\" is not a token id"))
         })
     };
     parts.map(id).collect()
@@ -60,12 +60,12 @@ pub fn pieces_at_most(ids: &[u32], samples: usize, len: usize) -> Result<Vec<Inp
 /// The first `samples` pieces of `len` tokens.
 pub fn pieces(ids: &[u32], samples: usize, len: usize) -> Result<Vec<Input>> {
     if len == 0 || samples == 0 {
-        return Err(Error::Input("0 tokens of text tell nothing".into()));
+        return Err(Error::Study("0 tokens of text tell nothing".into()));
     }
     let pieces: Vec<Input> = ids.chunks_exact(len).take(samples).map(Input::from).collect();
     if pieces.len() < samples {
         let have = ids.len();
-        return Err(Error::Input(format!("the text has {have} tokens, not {samples} pieces of {len}")));
+        return Err(Error::Study(format!("the text has {have} tokens, not {samples} pieces of {len}")));
     }
     Ok(pieces)
 }

@@ -66,7 +66,7 @@ impl OracleRun {
                 (Under::Greedy(Box::new(run)), table, scored)
             }
             Search::Beam if ask.budget.is_some() => {
-                return Err(Error::Input(
+                return Err(Error::Study(
                     "a beam goes through routes of any budget: choose any budget".into(),
                 ));
             }

@@ -192,13 +192,13 @@ pub fn experts(
     let blocks: Vec<(usize, usize)> =
         spec.layers.iter().enumerate().filter_map(|(l, layer)| Some((l, layer.experts?.count))).collect();
     if blocks.is_empty() {
-        return Err(Error::Input("this checkpoint has no experts".into()));
+        return Err(Error::Study("this checkpoint has no experts".into()));
     }
     let taken = |layer: usize| spec.layers.get(layer).and_then(|layer| layer.experts).map(|e| e.top_k);
     if let Some((layer, count)) =
         blocks.iter().find(|(layer, count)| knock_out && taken(*layer) == Some(*count))
     {
-        return Err(Error::Input(format!(
+        return Err(Error::Study(format!(
             "a token goes through all {count} experts of block {layer}: none can be knocked out"
         )));
     }

@@ -79,9 +79,12 @@ impl GreedyRun {
         let scored = scored(tokens);
         let few = oracle::patterns(lanes.len(), layers).is_some_and(|all| all <= MOST_PATTERNS);
         if !few || scored.is_empty() || lanes.is_empty() || tokens.image().is_some() {
-            return Err(Error::Input(format!(
+            return Err(Error::Study(format!(
                 "a greedy oracle needs two tokens of text or more, and at most {MOST_PATTERNS} routes"
             )));
+        }
+        if let Some(budget) = budget.filter(|&budget| budget > layers) {
+            return Err(Error::Study(format!("{budget} big layers of {layers}: this model has no more")));
         }
         // Streams of all routes with a copy, and the rows under way.
         let spec = &engine.model.spec;
@@ -176,7 +179,7 @@ impl GreedyRun {
         }
         let losses = std::mem::take(&mut self.level.losses);
         let best = next.into_iter().zip(losses).min_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
-        let best = best.ok_or_else(|| Error::Input("no route has so many big layers".into()))?;
+        let best = best.ok_or_else(|| Error::Study("no route has so many big layers".into()))?;
         self.commit(engine, best)
     }
 

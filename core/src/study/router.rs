@@ -73,10 +73,14 @@ impl RouterRun {
         let (lanes, budget) = ask.lanes()?;
         let name = ask.name();
         let spec = Arc::clone(&engine.model.spec);
-        let len = ask.length.min(spec.context);
+        let len = ask.length;
+        if len > spec.context {
+            let context = spec.context;
+            return Err(Error::Study(format!("pieces of {len} tokens are past the context of {context}")));
+        }
         let mut pieces: Vec<Input> = ids.chunks_exact(len.max(2)).map(Input::from).collect();
         if ask.steps == 0 || len < 2 || pieces.len() < 2 {
-            return Err(Error::Input(format!(
+            return Err(Error::Study(format!(
                 "a router needs a step or more and two pieces of {len} tokens, the text has {} tokens",
                 ids.len()
             )));
@@ -315,7 +319,7 @@ impl RouterStudy {
             [(Lane::Big, self.percent[0]), (Lane::Small, self.percent[1]), (Lane::SkipFfn, self.percent[2])];
         let kept: Vec<(Lane, u8)> = all.into_iter().filter(|(_, percent)| *percent > 0).collect();
         if kept.iter().map(|(_, percent)| u32::from(*percent)).sum::<u32>() != 100 || kept.len() < 2 {
-            return Err(Error::Input(
+            return Err(Error::Study(
                 "the budgets of a router add up to 100 %, and two lanes or more have some".into(),
             ));
         }

@@ -109,7 +109,7 @@ pub fn text_routes(
         }
         rivals.push((run.found, tree.scored().len()));
     }
-    let table = table.ok_or_else(|| Error::Input("no text to route".into()))?;
+    let table = table.ok_or_else(|| Error::Study("no text to route".into()))?;
     let budgets: Vec<Budget> = (0..=layers).map(|big| table.budget(big)).collect();
     let rivals = pooled(&rivals);
     // The oracle of half the budget along the sequences.

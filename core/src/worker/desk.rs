@@ -185,7 +185,7 @@ fn start(
 
 /// A text file, up to as much as any study reads.
 fn text_of(path: &std::path::Path) -> Result<String> {
-    let fail = |error: std::io::Error| Error::Input(format!("{}: {error}", path.display()));
+    let fail = |error: std::io::Error| Error::Study(format!("{}: {error}", path.display()));
     let mut bytes = Vec::new();
     std::fs::File::open(path).map_err(fail)?.take(MOST_TEXT).read_to_end(&mut bytes).map_err(fail)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())

@@ -38,6 +38,10 @@ impl Experts {
                 block.layer, block.entropy, block.balance
             ));
             for expert in &block.experts {
+                if expert.tokens == 0 {
+                    out(&format!("  expert {:>3}  never chosen\n", expert.expert));
+                    continue;
+                }
                 let kl = expert.kl.map_or(String::new(), |kl| format!("  KL without it {kl:.6}"));
                 out(&format!(
                     "  expert {:>3}  load {:.3}  gate {:.3}  saliency {:.4}{kl}\n",

@@ -105,7 +105,7 @@ impl Reading {
         }
         let text = self.text.as_ref().map(|path| {
             std::fs::read_to_string(path)
-                .map_err(|error| Error::Input(format!("{}: {error}", path.display())))
+                .map_err(|error| Error::Study(format!("{}: {error}", path.display())))
         });
         let enough = self.samples.saturating_mul(self.length);
         let text = text.transpose()?;

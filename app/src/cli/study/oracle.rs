@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
-use sluice_core::Result;
 use sluice_core::engine::{Engine, never};
 use sluice_core::model::Input as Tokens;
 use sluice_core::plan::{Lane, Plan};
 use sluice_core::study::{BeamRun, GreedyRun, every_route};
+use sluice_core::{Error, Result};
 
 use super::super::{Input, Ready, out};
 use super::{every_five_seconds, write};
@@ -17,9 +17,9 @@ use super::{every_five_seconds, write};
 pub struct Oracle {
     #[command(flatten)]
     input: Input,
-    /// What the FFN of a layer can be
-    #[arg(long, value_enum, default_value = "small")]
-    lanes: Lanes,
+    /// What the FFN of a layer can be; left out = big or small, or with experts big or skipped
+    #[arg(long, value_enum)]
+    lanes: Option<Lanes>,
     /// How the routes are gone through
     #[arg(long, value_enum, default_value = "every")]
     search: Search,
@@ -58,8 +58,14 @@ pub enum Lanes {
 }
 
 impl Lanes {
+    /// What was asked for, or what the checkpoint has.
+    pub fn or_default(asked: Option<Self>, engine: &Engine) -> &'static [Lane] {
+        let default = if engine.model.spec.has_experts() { Self::Skip } else { Self::Small };
+        asked.unwrap_or(default).lanes()
+    }
+
     /// The big one last.
-    pub fn lanes(self) -> &'static [Lane] {
+    fn lanes(self) -> &'static [Lane] {
         match self {
             Self::Small => &[Lane::Small, Lane::Big],
             Self::Skip => &[Lane::SkipFfn, Lane::Big],
@@ -71,7 +77,12 @@ impl Lanes {
 impl Oracle {
     pub fn run(&self) -> Result<()> {
         let Ready { mut engine, tokens, plan } = self.input.open()?;
-        let lanes = self.lanes.lanes();
+        let lanes = Lanes::or_default(self.lanes, &engine);
+        if self.big.is_some() && self.search != Search::Greedy {
+            return Err(Error::Study(
+                "--big goes with --search greedy; the others list every budget or none".into(),
+            ));
+        }
         match self.search {
             Search::Every => {}
             Search::Greedy => return self.greedy(&mut engine, &plan, &tokens, lanes),

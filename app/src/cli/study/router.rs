@@ -21,12 +21,12 @@ pub struct Router {
     /// Share of the tokens and layers that are to go through the big FFNs, percent
     #[arg(long, default_value_t = 50)]
     big: u8,
-    /// Through the small ones
-    #[arg(long, default_value_t = 50)]
-    small: u8,
-    /// Past the FFN
-    #[arg(long, default_value_t = 0)]
-    skip: u8,
+    /// Through the small ones; left out = what the others leave, with experts none
+    #[arg(long)]
+    small: Option<u8>,
+    /// Past the FFN; left out = what the others leave
+    #[arg(long)]
+    skip: Option<u8>,
     /// Updates
     #[arg(long, default_value_t = 200)]
     steps: u64,
@@ -36,6 +36,18 @@ pub struct Router {
 }
 
 impl Router {
+    /// What is left out is what the others leave: small where there are small FFNs, else skipped.
+    fn percent(&self, experts: bool) -> [u8; 3] {
+        let rest = |others: u8| 100u8.saturating_sub(self.big).saturating_sub(others);
+        let (small, skip) = match (self.small, self.skip) {
+            (Some(small), skip) => (small, skip.unwrap_or(rest(small))),
+            (None, Some(skip)) => (if experts { 0 } else { rest(skip) }, skip),
+            (None, None) if experts => (0, rest(0)),
+            (None, None) => (rest(0), 0),
+        };
+        [self.big, small, skip]
+    }
+
     pub fn run(&self) -> Result<()> {
         let Read { mut engine, samples, .. } = self.reading.open()?;
         let length = samples.first().map_or(0, |sample| sample.len());
@@ -45,7 +57,7 @@ impl Router {
         let folder = folder.unwrap_or(Path::new("."));
         let ask = RouterStudy {
             text: None,
-            percent: [self.big, self.small, self.skip],
+            percent: self.percent(engine.model.spec.has_experts()),
             steps: self.steps,
             length,
             surrogate: Surrogate::default(),

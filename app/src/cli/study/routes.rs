@@ -16,9 +16,9 @@ use super::{Read, Reading, every_five_seconds, write};
 pub struct Routes {
     #[command(flatten)]
     reading: Reading,
-    /// What the FFN of a layer can be
-    #[arg(long, value_enum, default_value = "small")]
-    lanes: Lanes,
+    /// What the FFN of a layer can be; left out = big or small, or with experts big or skipped
+    #[arg(long, value_enum)]
+    lanes: Option<Lanes>,
     /// Folder for findings.json and the figures
     #[arg(long)]
     out: PathBuf,
@@ -37,7 +37,7 @@ impl Routes {
             plan: "no plan".into(),
             dtype: "f32".into(),
         };
-        let lanes = self.lanes.lanes();
+        let lanes = Lanes::or_default(self.lanes, &engine);
         let found = text_routes(&mut engine, &samples, lanes, &provenance, &mut progress, &never)?;
         out("big layers   oracle   fixed    mean     coins    wrong-label oracle\n");
         for (budget, coins) in found.by_budget.iter().zip(&found.coins) {
