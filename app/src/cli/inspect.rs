@@ -66,7 +66,7 @@ impl Inspect {
         }
         let known = facts.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
         for (name, value) in known {
-            out(&format!("{name:<16}{}\n", value.as_str().map_or_else(|| value.to_string(), str::to_owned)));
+            out(&format!("{name:<20}{}\n", value.as_str().map_or_else(|| value.to_string(), str::to_owned)));
         }
         out("\ntensors\n");
         for (name, info) in checkpoint.tensors() {

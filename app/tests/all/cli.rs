@@ -258,6 +258,18 @@ fn experts_are_studied_over_ids_and_text() {
     assert_eq!(found["blocks"].as_array().unwrap().len(), 2);
     assert_eq!(found["blocks"][0]["experts"].as_array().unwrap().len(), 4);
     assert!(found["blocks"][0]["experts"][0]["kl"].as_f64().unwrap() >= 0.0);
+    // The report has the panel, and inspect says which blocks have experts.
+    let report = sluice(folder.path(), &["report", checkpoint, "--out", "report"]);
+    assert!(report.status.success(), "{}", text(&report.stderr));
+    assert!(
+        folder.path().join("report/experts-gates-layer-0-plan.svg").is_file(),
+        "{}",
+        text(&report.stdout)
+    );
+    let mixed = golden("qwen2_moe").canonicalize().unwrap();
+    let inspected = text(&sluice(folder.path(), &["inspect", mixed.to_str().unwrap()]).stdout);
+    assert!(inspected.contains("mlp.hook_expert_gates") && inspected.contains("N = 0, 2"), "{inspected}");
+    assert!(inspected.contains("mlp.hook_post") && inspected.contains("N = 1"), "{inspected}");
     fs::write(folder.path().join("words.txt"), "once upon").unwrap();
     let refused = study(&["--text", "words.txt"]);
     assert_eq!(refused.status.code(), Some(1));
