@@ -96,13 +96,12 @@ fn skips(state: &State) -> Vec<Command> {
     (0..len.min(4)).map(paint).chain([next]).collect()
 }
 
-/// Where there are experts, the first one forced for the last token.
+/// Where there are experts, the first one knocked out for every token.
 fn experts(state: &State) -> Vec<Command> {
     let block =
         state.card.as_ref().and_then(|card| card.spec.layers.iter().position(|l| l.experts.is_some()));
-    let last = Positions::At(vec![state.results.tokens.len().saturating_sub(1)]);
-    let force = block.map(|layer| Command::Choose(layer, last, 0, ExpertChange::Force));
-    [Command::Clear, Command::Show(Tab::Experts)].into_iter().chain(force).collect()
+    let out = block.map(|layer| Command::Choose(layer, Positions::All, 0, ExpertChange::KnockOut));
+    [Command::Clear, Command::Show(Tab::Experts)].into_iter().chain(out).collect()
 }
 
 fn pruning(state: &State) -> Vec<Command> {

@@ -67,18 +67,11 @@ impl LossTable {
         Self { lanes: lanes.to_vec(), layers, loss: empty(), wrong: empty() }
     }
 
-    /// Put down a pattern's losses, and those of wrong targets.
+    /// Put down a pattern's losses of some tokens behind those it has, and those of wrong targets.
     pub fn put(&mut self, pattern: usize, loss: Vec<f32>, wrong: Vec<f32>) {
         if let (Some(own), Some(own_wrong)) = (self.loss.get_mut(pattern), self.wrong.get_mut(pattern)) {
-            (*own, *own_wrong) = (loss, wrong);
-        }
-    }
-
-    /// Put down a pattern's losses of further tokens.
-    pub fn append(&mut self, pattern: usize, loss: &[f32], wrong: &[f32]) {
-        if let (Some(own), Some(own_wrong)) = (self.loss.get_mut(pattern), self.wrong.get_mut(pattern)) {
-            own.extend_from_slice(loss);
-            own_wrong.extend_from_slice(wrong);
+            own.extend(loss);
+            own_wrong.extend(wrong);
         }
     }
 

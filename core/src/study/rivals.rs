@@ -1,5 +1,7 @@
 //! What stands beside the oracle on a prompt: the checkpoint's own routers, and coins of every budget.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::foresight::{Foreseen, Foresight};
@@ -27,6 +29,8 @@ pub struct Routed {
 pub struct Rivals {
     /// The checkpoint's own routers among the lanes.
     pub routers: Vec<Routed>,
+    /// What each of them chose, by layer and position.
+    pub chosen: Vec<BTreeMap<usize, Vec<Lane>>>,
     /// By number of big layers, 0 first; nats per token.
     pub coins: Vec<f64>,
 }
@@ -102,6 +106,7 @@ impl RivalsRun {
                 let big = lanes.values().flatten().filter(|lane| **lane == Lane::Big).count();
                 let big = big as f64 / self.tokens.len().max(1) as f64;
                 self.found.routers.push(Routed { name, big, loss });
+                self.found.chosen.push(lanes);
             }
         }
         Ok(())

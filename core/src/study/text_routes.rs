@@ -8,7 +8,6 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::curves;
-use super::foresight::{Foreseen, Foresight};
 use super::oracle::{self, Budget, LossTable};
 use super::rivals::{Rivals, RivalsRun, Routed};
 use super::routes::RouteTree;
@@ -16,7 +15,7 @@ use crate::engine::{self, Cancelled, Engine, memory};
 use crate::error::{Error, Result};
 use crate::figure::{Figure, Provenance};
 use crate::model::Input;
-use crate::plan::{Change, Lane, Plan, Router};
+use crate::plan::{Lane, Plan};
 use crate::statistics::Mean;
 
 /// Parts of a sequence.
@@ -85,24 +84,16 @@ pub fn text_routes(
             if cancelled() {
                 return Err(Error::Cancelled);
             }
-            tree.step(engine)?
-                .into_iter()
-                .for_each(|done| table.append(done.pattern, &done.loss, &done.wrong));
+            tree.step(engine)?.into_iter().for_each(|done| table.put(done.pattern, done.loss, done.wrong));
         }
         let mut run = RivalsRun::new(engine, &plan, sample, lanes);
         while !run.is_done() {
             run.step(engine)?;
         }
-        for router in &run.found.routers {
+        for (router, chosen) in run.found.routers.iter().zip(&run.found.chosen) {
             let counts =
                 along.entry(router.name.clone()).or_insert_with(|| vec![vec![[0u64; 2]; PARTS]; layers]);
-            let router = Router { name: router.name.clone(), file: None };
-            let plan = Plan { items: vec![Change::Router(router).into()], ..Plan::default() };
-            let schedule = engine.schedule(&plan, sample, cancelled)?;
-            let mut pass = Foresight::new(engine, sample, &schedule)?;
-            while !pass.step()? {}
-            let Foreseen { lanes, .. } = pass.finish()?;
-            let cells = lanes.iter().flat_map(|(layer, lanes)| {
+            let cells = chosen.iter().flat_map(|(layer, lanes)| {
                 lanes.iter().enumerate().map(move |(position, lane)| (*layer, position, lane))
             });
             curves::count_parts(counts, sample.len(), cells);
@@ -183,6 +174,8 @@ fn pooled(all: &[(Rivals, usize)]) -> Rivals {
     };
     Rivals {
         routers: first.routers.iter().enumerate().map(routed).collect(),
+        // Each sequence has its own.
+        chosen: Vec::new(),
         coins: (0..first.coins.len()).map(|big| mean(&|rivals| rivals.coins.get(big).copied())).collect(),
     }
 }
