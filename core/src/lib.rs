@@ -4,13 +4,14 @@
 //! One direction only:
 //!
 //! ```text
-//! app -> worker -> study -> engine -> plan, model -> checkpoint
+//! app -> worker -> study -> engine -> plan -> model -> checkpoint -> spec
 //! ```
 //!
 //! | room | what it holds |
 //! |---|---|
 //! | [`checkpoint`] | bytes on disk -> named tensors and a tokenizer, and back |
-//! | [`model`] | an architecture as data ([`model::Spec`]), its weights, and the one forward pass |
+//! | [`spec`] | an architecture as data: [`spec::Spec`] and its parts, lanes, positions, parameters |
+//! | [`model`] | its weights, and the one forward pass |
 //! | [`site`] | every named point of the forward pass, its name, shape and parser |
 //! | [`plan`] | interventions as values, one file per kind, compiled to a per-sublayer schedule |
 //! | [`engine`] | runs and their caches, decoding |
@@ -36,6 +37,7 @@ pub mod plan;
 pub mod protocol;
 pub mod rng;
 pub mod site;
+pub mod spec;
 pub mod statistics;
 pub mod study;
 pub mod train;

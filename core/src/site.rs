@@ -9,7 +9,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::model::Spec;
+use crate::spec::{LayerSpec, Residual, Spec};
 
 /// A named point of the forward pass. `Display` and `FromStr` use the TransformerLens name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -226,8 +226,7 @@ impl Hook {
     }
 
     /// Whether a block of this layer computes the hook.
-    pub fn exists(self, layer: &crate::model::LayerSpec) -> bool {
-        use crate::model::Residual;
+    pub fn exists(self, layer: &LayerSpec) -> bool {
         match self {
             Self::Ln1Scale | Self::Ln1Normalized => layer.ln1.is_some(),
             Self::Ln2Scale | Self::Ln2Normalized => layer.ln2.is_some(),

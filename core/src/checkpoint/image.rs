@@ -11,7 +11,7 @@ use image::{DynamicImage, ImageDecoder as _, ImageReader, Limits, RgbImage};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::model::VisionSpec;
+use crate::spec::VisionSpec;
 
 /// Longest side of a picture.
 const MAX_SIDE: u32 = 16_384;

@@ -9,8 +9,9 @@ use candle_core::Tensor;
 use super::memory;
 use super::{Engine, Run, never};
 use crate::error::{Error, Result};
-use crate::model::{Ask, Logits, Pass, Residual, Spec};
+use crate::model::{Ask, Logits, Pass};
 use crate::plan::schedule::Schedule;
+use crate::spec::{Residual, Spec};
 
 /// The stream before each of the 2L sublayers and after the last, `[T, d]` each.
 #[derive(Debug)]

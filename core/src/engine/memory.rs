@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::boundaries;
 use crate::error::{Error, Result};
-use crate::model::{KvCache, Spec};
+use crate::model::KvCache;
+use crate::spec::Spec;
 
 /// Estimate of a run's memory, bytes.
 #[derive(Clone, Debug)]

@@ -10,12 +10,13 @@ use image::RgbImage;
 use crate::checkpoint::{Preprocessor, TensorFile, Tokenizer};
 use crate::error::{Error, Result};
 use crate::model::{
-    Ask, Captures, Ffn, ImageRows, Input, KvCache, Logits, Model, Output, Pass, Spec, Work, vision,
+    Ask, Captures, Ffn, ImageRows, Input, KvCache, Logits, Model, Output, Pass, Work, vision,
 };
 use crate::plan::schedule::{Resolve, Schedule};
-use crate::plan::{Lane, Plan, Router, RouterMatrices, Source, Surrogate};
+use crate::plan::{Plan, Router, RouterMatrices, Source, Surrogate};
 use crate::protocol::{Card, Picture};
 use crate::site::Site;
+use crate::spec::{Lane, Spec};
 
 mod boundaries;
 mod branch;

@@ -10,9 +10,10 @@ use crate::error::{Error, Result};
 use crate::model::fused::{PANEL, Packed};
 use crate::model::layout::{Decl, Layout, Role, declare, parameters};
 use crate::model::weights::{self, Matrix};
-use crate::model::{Model, Spec, family};
+use crate::model::{Model, family};
 use crate::plan::Surrogate;
 use crate::protocol::{Card, Words};
+use crate::spec::Spec;
 
 /// An engine and its model card.
 pub struct Opened {

@@ -13,11 +13,12 @@ use super::{Cancelled, Engine, RunSize};
 use crate::error::{Error, Result};
 use crate::metric;
 use crate::model::weights::LayerWeights;
-use crate::model::{Ask, Ffn, Logits, Spec};
+use crate::model::{Ask, Ffn, Logits};
 use crate::plan::Surrogate;
 use crate::plan::schedule::Schedule;
 use crate::rng;
 use crate::site::{Hook, Site};
+use crate::spec::Spec;
 
 /// Tokens that activations are averaged over.
 pub const SURROGATE_TOKENS: usize = 512;

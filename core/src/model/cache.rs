@@ -5,8 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use candle_core::Tensor;
 
 use super::fused::PANEL;
-use super::{AttnSpec, Spec};
 use crate::error::{Error, Result};
+use crate::spec::{AttnSpec, LayerSpec, Spec};
 
 /// Keys (after rotary) and values per layer.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl KvCache {
 
     /// Bytes that [`KvCache::new`] allocates.
     pub fn bytes(spec: &Spec, capacity: usize) -> u64 {
-        let per = |block: &super::LayerSpec| {
+        let per = |block: &LayerSpec| {
             let AttnSpec { kv_heads, d_head, .. } = block.attn;
             sizes(kv_heads, d_head, capacity).iter().sum::<usize>() as u64
         };

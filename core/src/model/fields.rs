@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::{Activation, NormSpec};
 use crate::error::{Error, Result};
+use crate::spec::{Activation, NormSpec};
 
 /// Fields of Hugging Face configs that do not change what a forward pass computes: training (dropout,
 /// initialisation), file handling, generation defaults, and heads other than the language model's.

@@ -3,7 +3,7 @@
 //! One list serves loading, random initialisation, saving, parameter counts and memory estimates.
 
 use super::vision::{self, VisionRole};
-use super::{ExpertsSpec, FfnSpec, LayerSpec, NormSpec, QkNormOver, Spec};
+use crate::spec::{ExpertsSpec, FfnSpec, LayerSpec, NormSpec, QkNormOver, Spec};
 
 /// Tensor names of a family. Names inside a block are relative to [`Layout::block`].
 #[derive(Clone, Copy, Debug)]

@@ -14,7 +14,6 @@ pub mod layout;
 pub mod ops;
 pub mod pass;
 mod random;
-pub mod spec;
 pub mod vision;
 pub mod weights;
 
@@ -22,9 +21,13 @@ pub use cache::KvCache;
 pub use input::{ImageRows, Input};
 pub use pass::{Ask, Branch, Captures, Logits, Mixture, Output, Pass, Work};
 pub use random::{initial, random_tensors};
-pub use spec::*;
-pub use vision::VisionSpec;
 pub use weights::{Ffn, Weights};
+// For users of the library; inside it, `crate::spec`.
+pub use crate::spec::{
+    Activation, AttnSpec, Clamp, EmbedSpec, ExpertsSpec, FfnSpec, LayerSpec, LearnedPositions, NormKind,
+    NormSpec, QkNorm, QkNormOver, Residual, RopeScaling, RopeSpec, RouterSpec, Score, SharedSpec, Spec,
+    UnembedSpec, VisionSpec,
+};
 
 use crate::error::{Error, Result};
 use layout::Layout;

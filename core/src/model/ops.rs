@@ -4,8 +4,8 @@
 
 use candle_core::{D, DType, Device, Tensor};
 
-use super::{Activation, NormKind, NormSpec, RopeScaling, RopeSpec};
 use crate::error::Result;
+use crate::spec::{Activation, NormKind, NormSpec, RopeScaling, RopeSpec};
 
 /// x W^T + b. `x` `[rows, in]`, `weight` `[out, in]`, `bias` `[out]`.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {

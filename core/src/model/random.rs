@@ -7,9 +7,10 @@ use serde_json::Value;
 
 use super::layout::{Decl, Role, WeightPart, declare};
 use super::vision::VisionRole;
-use super::{Spec, family, weights};
+use super::{family, weights};
 use crate::error::Result;
 use crate::rng;
+use crate::spec::Spec;
 
 /// A checkpoint's tensors by name for a config.json, in file shapes: normal weights of standard deviation 0.02, output
 /// projections scaled down by sqrt(2 L), norms at their identity, biases 0 (GPT-2's initialisation).

@@ -7,9 +7,10 @@ use candle_core::{DType, Device, Tensor};
 
 use super::fused::Packed;
 use super::layout::{EachExpert, FfnIn, Layout, Qkv, Role, Slot, WeightPart};
+use super::ops;
 use super::vision::{self, VisionWeights};
-use super::{ExpertsSpec, FfnSpec, LayerSpec, NormSpec, QkNormOver, Spec, ops};
 use crate::error::{Error, Result};
+use crate::spec::{ExpertsSpec, FfnSpec, LayerSpec, NormSpec, QkNormOver, Spec};
 
 /// All weights, f32.
 #[derive(Clone, Debug)]

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Positions, Target};
+use super::Target;
+use crate::spec::Positions;
 
 /// Ablation of a target.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -3,8 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Positions, Source};
+use super::Source;
 use crate::site::Site;
+use crate::spec::Positions;
 
 /// x = x + scale * v; with `keep_norm` then rescaled to x's own norm. Scale 0 changes nothing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Positions, Source};
+use super::Source;
 use crate::site::Site;
+use crate::spec::Positions;
 
 /// Corruption of a site.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -2,10 +2,10 @@
 
 use candle_core::{D, DType, Device, Tensor};
 
-use super::{Lane, LayerRoute, Positions};
 use crate::error::{Error, Result};
 use crate::rng;
 use crate::site::{Hook, Shape, Site};
+use crate::spec::{Lane, LayerRoute, Positions};
 
 /// One change of one site.
 #[derive(Clone, Debug)]

@@ -6,9 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Positions;
 use crate::error::{Error, Result};
-use crate::model::Spec;
+use crate::spec::{Positions, Spec};
 
 /// Change the choice of experts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

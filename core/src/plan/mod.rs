@@ -17,7 +17,6 @@ mod edit;
 mod experts;
 mod iri;
 mod patch;
-mod positions;
 mod route;
 mod router;
 mod scale;
@@ -31,12 +30,13 @@ pub use corrupt::{Corrupt, Noise};
 pub use experts::{Experts, Rules};
 pub use iri::{ATTN_LAMBDA, FFN_LAMBDA, Injected, Iri, SOURCES, TARGETS};
 pub use patch::Patch;
-pub use positions::Positions;
-pub use route::{Lane, LayerRoute, Route, Surrogate};
+pub use route::{Route, Surrogate};
 pub use router::{Router, RouterMatrices};
 pub use scale::Scale;
 pub use skip::{Part, Skip, Sublayer};
 pub use threshold::Threshold;
+// For users of the library; inside it, `crate::spec`.
+pub use crate::spec::{Lane, LayerRoute, Positions};
 
 /// Version of the plan file.
 pub const PLAN_VERSION: u32 = 1;

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Positions, Source, Target};
+use super::{Source, Target};
+use crate::spec::Positions;
 
 /// x\[p\] = source\[p\] at the chosen positions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

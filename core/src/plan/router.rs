@@ -7,12 +7,11 @@ use std::sync::Arc;
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::Lane;
 use crate::checkpoint::TensorFile;
 use crate::error::{Error, Result};
 use crate::model::family::router as named;
 use crate::model::weights::LayerWeights;
-use crate::model::{RouterSpec, Spec};
+use crate::spec::{Lane, RouterSpec, Spec};
 
 /// Route by a learned router.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -7,12 +7,13 @@ use candle_core::{Device, Tensor};
 
 use super::edit::{Edit, Op, Rows};
 use super::{
-    AblateTo, Change, Injected, Item, Lane, LayerRoute, Noise, Plan, Positions, Route, Router,
-    RouterMatrices, Rules, Source, Surrogate, Target,
+    AblateTo, Change, Injected, Item, Noise, Plan, Route, Router, RouterMatrices, Rules, Source, Surrogate,
+    Target,
 };
 use crate::error::{Error, Result};
-use crate::model::{Ffn, Spec};
+use crate::model::Ffn;
 use crate::site::{Hook, Shape, Site};
+use crate::spec::{Lane, LayerRoute, Positions, Spec};
 
 /// What a plan needs beyond itself: the values of other runs, and small FFNs where the checkpoint has none.
 pub trait Resolve {

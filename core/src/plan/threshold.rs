@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Positions;
+use crate::spec::Positions;
 
 /// Keep where `|x| > value`. Acts at `mlp.hook_gate_post` of a gated FFN, at `mlp.hook_post` of any other.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

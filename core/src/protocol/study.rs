@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Prompt;
 use crate::error::{Error, Result};
-use crate::plan::{Lane, Plan, Surrogate};
+use crate::plan::{Plan, Surrogate};
+use crate::spec::Lane;
 
 /// Ask for a study.
 #[derive(Clone, Debug)]

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::{Answer, Words};
 use crate::checkpoint::Preprocessor;
 use crate::figure::Figure;
-use crate::model::Spec;
 use crate::site::Hook;
+use crate::spec::Spec;
 
 /// Which of the two runs a view shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -11,7 +11,8 @@ use super::routes::{MOST_PATTERNS, RouteTree};
 use crate::engine::{Cancelled, Engine};
 use crate::error::{Error, Result};
 use crate::model::Input;
-use crate::plan::{Lane, Plan};
+use crate::plan::Plan;
+use crate::spec::Lane;
 
 /// The search, on its way.
 pub struct BeamRun {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::oracle::{self, Budget, LossTable};
 use super::rivals::Rivals;
 use crate::figure::{Axis, Figure, Lines, Map, Plot, Provenance, Scale, Series};
-use crate::plan::Lane;
+use crate::spec::Lane;
 
 /// How often the oracle of each budget takes each layer's big FFN (figure 2).
 pub(super) fn choice(table: &LossTable, of: &Provenance) -> Figure {

@@ -13,8 +13,9 @@ use crate::engine::{self, Cancelled, Engine};
 use crate::error::{Error, Result};
 use crate::figure::{Axis, Figure, Lines, Map, Plot, Provenance, Scale, Series};
 use crate::model::Input;
-use crate::plan::{Lane, LayerRoute, Route};
+use crate::plan::Route;
 use crate::protocol::{RouteFindings, RouteStudy, Search, Token};
+use crate::spec::{Lane, LayerRoute};
 use crate::view;
 
 /// Routes of a beam's round, and routes in all.

@@ -8,9 +8,10 @@ use candle_core::{DType, Device, Var};
 use super::restore::{Restorer, hook};
 use crate::engine::{Cancelled, Engine, RunSize};
 use crate::error::{Error, Result};
-use crate::model::{Ask, Logits, Spec, fused};
+use crate::model::{Ask, Logits, fused};
 use crate::protocol::Component;
 use crate::site::Site;
+use crate::spec::{LayerSpec, Spec};
 
 /// ln p(answer) with one component of one layer restored at one token, to first order about the corrupted run, `[L * T]`.
 pub fn estimate(
@@ -56,7 +57,7 @@ pub fn estimate(
 
 /// Values that a backward pass keeps, and their gradients; and the largest matrix, unpacked.
 pub(super) fn graph(spec: &Spec, len: usize) -> u64 {
-    let per_row = |layer: &crate::model::LayerSpec| {
+    let per_row = |layer: &LayerSpec| {
         let (heads, kv_heads) =
             (layer.attn.heads * layer.attn.d_head, layer.attn.kv_heads * layer.attn.d_head);
         10 * spec.d_model + 6 * heads + 6 * kv_heads + 2 * layer.ffn_width() + 3 * layer.attn.heads * len

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::engine::{Engine, RunSize};
 use crate::error::{Error, Result};
 use crate::model::{Ask, Input, Logits, Pass, fused};
-use crate::plan::Lane;
 use crate::plan::schedule::Schedule;
+use crate::spec::Lane;
 
 /// A pass over a prompt under way.
 pub(super) struct Foresight {

@@ -12,8 +12,9 @@ use super::routes::{MOST_PATTERNS, Unrouted, room, scored, through};
 use crate::engine::{Cancelled, Engine, memory};
 use crate::error::{Error, Result};
 use crate::model::{Ask, Branch, Input, KvCache, Logits, Pass, fused};
+use crate::plan::Plan;
 use crate::plan::schedule::Schedule;
-use crate::plan::{Lane, Plan};
+use crate::spec::Lane;
 
 /// The search, on its way.
 pub struct GreedyRun {

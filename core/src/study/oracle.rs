@@ -7,8 +7,8 @@
 
 use serde::Serialize;
 
-use crate::plan::Lane;
 use crate::rng;
+use crate::spec::Lane;
 use crate::statistics::Mean;
 
 /// Patterns that the paper draws.

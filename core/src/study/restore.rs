@@ -13,9 +13,10 @@ use crate::error::{Error, Result};
 use crate::metric;
 use crate::model::{Ask, Branch, Captures, Input, Logits, Pass, Work};
 use crate::plan::schedule::Schedule;
-use crate::plan::{Change, Corrupt, Noise, Plan, Positions};
+use crate::plan::{Change, Corrupt, Noise, Plan};
 use crate::protocol::{Answer, Component};
 use crate::site::{Hook, Site};
+use crate::spec::Positions;
 use crate::view;
 
 /// Most cells of a batch: each needs a row of logits.

@@ -10,8 +10,9 @@ use super::routes::scored;
 use crate::engine::{self, Engine};
 use crate::error::Result;
 use crate::model::Input;
-use crate::plan::{Change, Lane, LayerRoute, Plan, Route, Router};
+use crate::plan::{Change, Plan, Route, Router};
 use crate::rng;
+use crate::spec::{Lane, LayerRoute};
 
 /// A router on a prompt.
 #[derive(Clone, Debug, Serialize)]

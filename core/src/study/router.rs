@@ -19,9 +19,10 @@ use crate::error::{Error, Result};
 use crate::figure::{Figure, Lines, Plot, Provenance, Series};
 use crate::model::{Ask, Ffn, Input, Logits, Mixture, Pass, fused};
 use crate::plan::schedule::Schedule;
-use crate::plan::{Change, Lane, Plan, Route, Router};
+use crate::plan::{Change, Plan, Route, Router};
 use crate::protocol::{RouterFindings, RouterStudy};
 use crate::rng;
+use crate::spec::Lane;
 use crate::train::adamw::AdamW;
 use crate::train::run::{BUDGET, CLIP, LAST_TAU, ROUTER_RATE};
 

@@ -12,8 +12,9 @@ use super::rivals::{RivalsRun, Routed};
 use crate::engine::{self, Cancelled, Engine, memory};
 use crate::error::{Error, Result};
 use crate::model::{Ask, Branch, Ffn, Input, Logits, Pass, Work, fused};
+use crate::plan::Plan;
 use crate::plan::schedule::Schedule;
-use crate::plan::{Lane, Plan};
+use crate::spec::Lane;
 use crate::statistics::Mean;
 
 /// Most patterns that are enumerated.

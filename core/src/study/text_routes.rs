@@ -15,7 +15,8 @@ use crate::engine::{self, Cancelled, Engine, memory};
 use crate::error::{Error, Result};
 use crate::figure::{Figure, Provenance};
 use crate::model::Input;
-use crate::plan::{Lane, Plan};
+use crate::plan::Plan;
+use crate::spec::Lane;
 use crate::statistics::Mean;
 
 /// Parts of a sequence.

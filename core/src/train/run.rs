@@ -23,8 +23,8 @@ use crate::error::{Error, Result};
 use crate::model::layout::{Decl, Role, declare};
 use crate::model::weights::Matrix;
 use crate::model::{Model, family, initial};
-use crate::plan::Lane;
 use crate::rng;
+use crate::spec::Lane;
 
 const WARM_UP: u64 = 100;
 /// Of the tower alone, and of stage 1.

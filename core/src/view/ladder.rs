@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::{Runs, numbers};
 use crate::engine::Engine;
 use crate::figure::{Axis, Class, Figure, Map, Plot, Scale};
-use crate::plan::{Change, Part, Positions, Sublayer};
+use crate::plan::{Change, Part, Sublayer};
+use crate::spec::Positions;
 
 pub(super) fn compute(engine: &Engine, runs: &Runs) -> Arc<Figure> {
     let out = |layer: usize, part: Part| {

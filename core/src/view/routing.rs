@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::{Runs, map, numbers};
 use crate::engine::{self, Engine};
 use crate::figure::{Class, Figure, Map, Plot, Scale};
-use crate::plan::{Change, Lane, Plan, Route};
+use crate::plan::{Change, Plan, Route};
+use crate::spec::Lane;
 
 pub(super) fn compute(engine: &Engine, runs: &Runs) -> Arc<Figure> {
     let routes: Vec<&Route> = runs

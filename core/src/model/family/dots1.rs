@@ -3,9 +3,9 @@
 
 use super::super::fields::{Fields, MAX_EXPERTS};
 use super::super::layout::{EXPERTS, ExpertsAt, LLAMA, Layout};
-use super::super::*;
 use super::{Class, Common, Family, experts, rope};
 use crate::error::Result;
+use crate::spec::*;
 
 pub(super) const FAMILY: Family = Family { model_type: "dots1", spec, layout: |_| LAYOUT };
 

@@ -2,9 +2,8 @@
 //! routers between them (Duo-LLM, arXiv 2410.10846). Other readers see the all-big model.
 
 use super::super::fields::Fields;
-use super::super::*;
 use crate::error::Result;
-use crate::plan::Lane;
+use crate::spec::*;
 
 /// Add them to `spec`.
 pub(super) fn read(fields: &Fields, spec: &mut Spec) -> Result<()> {

@@ -1,8 +1,8 @@
 //! What families with experts read alike.
 
 use super::super::fields::{Fields, MAX_EXPERTS};
-use super::super::*;
 use crate::error::Result;
+use crate::spec::*;
 
 /// How many experts there are and how many a token goes through; `count` and `chosen` are the names of the fields, with
 /// what their config class says.

@@ -5,9 +5,9 @@ use serde_json::json;
 
 use super::super::fields::Fields;
 use super::super::layout::{LLAMA, Layout};
-use super::super::*;
 use super::{Class, Common, Family, heads_divide, rope};
 use crate::error::Result;
+use crate::spec::*;
 
 pub(super) const GEMMA2: Family = Family { model_type: "gemma2", spec: gemma2, layout: |_| LAYOUT };
 pub(super) const GEMMA3: Family = Family { model_type: "gemma3_text", spec: gemma3, layout: |_| LAYOUT };

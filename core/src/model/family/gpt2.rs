@@ -2,9 +2,9 @@
 
 use super::super::fields::{Fields, MAX_HEADS, MAX_LAYERS};
 use super::super::layout::{FfnIn, LLAMA, Layout, Qkv};
-use super::super::*;
 use super::{Family, special_ids};
 use crate::error::Result;
+use crate::spec::*;
 
 pub(super) const FAMILY: Family = Family { model_type: "gpt2", spec, layout: |_| LAYOUT };
 

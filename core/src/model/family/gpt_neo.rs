@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use super::super::fields::{Fields, MAX_HEADS, MAX_LAYERS};
 use super::super::layout::{FfnIn, LLAMA, Layout, Qkv};
-use super::super::*;
 use super::{Family, special_ids};
 use crate::error::Result;
+use crate::spec::*;
 
 pub(super) const FAMILY: Family = Family { model_type: "gpt_neo", spec, layout: |_| LAYOUT };
 

@@ -4,9 +4,9 @@ use serde_json::json;
 
 use super::super::fields::Fields;
 use super::super::layout::{FfnIn, LLAMA, Layout, Qkv};
-use super::super::*;
 use super::{Class, Common, Family, heads_divide, rope};
 use crate::error::Result;
+use crate::spec::*;
 
 pub(super) const FAMILY: Family = Family { model_type: "gpt_neox", spec, layout: |_| LAYOUT };
 

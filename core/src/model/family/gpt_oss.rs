@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 
 use super::super::fields::Fields;
 use super::super::layout::{EXPERTS, EachExpert, ExpertsAt, LLAMA, Layout};
-use super::super::*;
 use super::{Class, Common, Family, experts, rope};
 use crate::error::Result;
+use crate::spec::*;
 
 pub(super) const FAMILY: Family = Family { model_type: "gpt_oss", spec, layout: |_| LAYOUT };
 

@@ -3,9 +3,9 @@
 
 use super::super::fields::Fields;
 use super::super::layout::LLAMA;
-use super::super::*;
 use super::{Class, Common, Family, duo, heads_divide, rope};
 use crate::error::Result;
+use crate::spec::*;
 
 pub(super) const LLAMA_FAMILY: Family = Family { model_type: "llama", spec: llama, layout: |_| LLAMA };
 pub(super) const MISTRAL: Family = Family { model_type: "mistral", spec: mistral, layout: |_| LLAMA };

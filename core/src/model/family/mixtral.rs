@@ -2,9 +2,9 @@
 
 use super::super::fields::Fields;
 use super::super::layout::{EXPERTS, EachExpert, ExpertsAt, LLAMA, Layout};
-use super::super::*;
 use super::{Class, Common, Family, experts, rope};
 use crate::error::Result;
+use crate::spec::*;
 
 pub(super) const FAMILY: Family = Family { model_type: "mixtral", spec, layout: |_| LAYOUT };
 

@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::fields::{Fields, MAX_EXPERTS_IN_ALL, MAX_HEADS, MAX_LAYERS};
 use super::layout::Layout;
-use super::*;
 use crate::error::{Error, Result};
+use crate::spec::*;
 
 mod dots1;
 mod duo;

@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use super::super::fields::Fields;
 use super::super::layout::LLAMA;
-use super::super::*;
 use super::{Class, Common, Family, experts, rope};
 use crate::error::Result;
+use crate::spec::*;
 
 pub(super) const FAMILY: Family = Family { model_type: "olmoe", spec, layout: |_| LLAMA };
 

@@ -2,9 +2,9 @@
 
 use super::super::fields::Fields;
 use super::super::layout::{FfnIn, LLAMA, Layout};
-use super::super::*;
 use super::{Class, Common, Family, rope};
 use crate::error::Result;
+use crate::spec::*;
 
 pub(super) const FAMILY: Family = Family { model_type: "phi", spec, layout: |_| LAYOUT };
 

@@ -2,9 +2,9 @@
 
 use super::super::fields::Fields;
 use super::super::layout::{FfnIn, LLAMA, Layout, Qkv};
-use super::super::*;
 use super::{Class, Common, Family, rope};
 use crate::error::Result;
+use crate::spec::*;
 
 pub(super) const FAMILY: Family = Family { model_type: "phi3", spec, layout: |_| LAYOUT };
 

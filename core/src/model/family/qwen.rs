@@ -2,9 +2,9 @@
 
 use super::super::fields::Fields;
 use super::super::layout::LLAMA;
-use super::super::*;
 use super::{Class, Common, Family, rope};
 use crate::error::Result;
+use crate::spec::*;
 
 pub(super) const QWEN2: Family = Family { model_type: "qwen2", spec: qwen2, layout: |_| LLAMA };
 pub(super) const QWEN3: Family = Family { model_type: "qwen3", spec: qwen3, layout: |_| LLAMA };

@@ -3,9 +3,9 @@
 
 use super::super::fields::{Fields, MAX_LAYERS};
 use super::super::layout::LLAMA;
-use super::super::*;
 use super::{Class, Common, Family, experts, rope};
 use crate::error::Result;
+use crate::spec::*;
 
 pub(super) const QWEN2_MOE: Family = Family { model_type: "qwen2_moe", spec: qwen2, layout: |_| LLAMA };
 pub(super) const QWEN3_MOE: Family = Family { model_type: "qwen3_moe", spec: qwen3, layout: |_| LLAMA };

@@ -1,8 +1,8 @@
 //! Rotary fields of config.json: 4.x (`rope_theta`, `rope_scaling`) and 5.x (`rope_parameters`) forms.
 
 use super::super::fields::Fields;
-use super::super::{RopeScaling, RopeSpec};
 use crate::error::{Error, Result};
+use crate::spec::*;
 
 /// What holds where a rope object is silent: top-level fields, or the config class.
 #[derive(Clone, Copy)]

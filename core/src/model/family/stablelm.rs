@@ -5,9 +5,9 @@ use serde_json::json;
 
 use super::super::fields::Fields;
 use super::super::layout::{LLAMA, Layout};
-use super::super::*;
 use super::{Class, Common, Family, rope};
 use crate::error::Result;
+use crate::spec::*;
 
 pub(super) const FAMILY: Family = Family { model_type: "stablelm", spec, layout: |_| LAYOUT };
 

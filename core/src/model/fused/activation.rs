@@ -4,7 +4,8 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Shape, Tensor};
 
 use super::math::exp;
 use super::{Result, map2, slice};
-use crate::model::{Activation, ops};
+use crate::model::ops;
+use crate::spec::Activation;
 
 /// An activation, element by element; fused where it has this form.
 pub fn activate(x: &Tensor, act: Activation) -> crate::Result<Tensor> {

@@ -4,7 +4,7 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, Layout, Shape, Tensor};
 
 use super::math::{sum, sum2};
 use super::{Result, row, rows, slice};
-use crate::model::{NormKind, NormSpec};
+use crate::spec::{NormKind, NormSpec};
 
 /// `[.., 1]`: root of the mean square (RMS) or of the variance (layer norm), eps inside. `x` `[.., width]`.
 pub fn scale(x: &Tensor, norm: &NormSpec) -> crate::Result<Tensor> {

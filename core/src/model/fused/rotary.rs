@@ -70,7 +70,7 @@ impl CustomOp3 for Rotary {
 mod tests {
     use super::super::tests::{check_gradient, flat, values};
     use super::*;
-    use crate::model::{RopeScaling, RopeSpec};
+    use crate::spec::{RopeScaling, RopeSpec};
 
     fn table(dims: usize) -> RopeTable {
         let rope = RopeSpec { dims, theta: 100.0, scaling: RopeScaling::None };

@@ -3,7 +3,6 @@
 use candle_core::{Device, Tensor};
 
 use super::super::weights::{Experts, Ffn, Linear};
-use super::super::{Clamp, ExpertsSpec, FfnSpec, Score};
 use super::ffn::plain_ffn;
 use super::strand::select;
 use super::{Pass, fused, ops};
@@ -11,6 +10,7 @@ use crate::error::Result;
 use crate::metric;
 use crate::plan::Rules;
 use crate::site::{Hook, Site};
+use crate::spec::{Clamp, ExpertsSpec, FfnSpec, Score};
 
 /// Keep a sum of scores that are all 0 from dividing by 0: sigmoids as in transformers' DeepSeek routers, a softmax, whose
 /// scores may be small by right, by as little as there is.

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 
 use super::super::weights::{Ffn, FfnWeights, LayerWeights};
-use super::super::{Activation, FfnSpec, LayerSpec, Residual};
 use super::strand::{Lanes, select};
 use super::{Logits, Mixture, Pass, fused, ops};
 use crate::error::{Error, Result};
-use crate::plan::Lane;
 use crate::site::{Hook, Shape, Site};
+use crate::spec::{Activation, FfnSpec, Lane, LayerSpec, Residual};
 
 /// Sites inside an FFN, which rows in other lanes have no value at.
 const FFN_INSIDE: [Hook; 8] = [

@@ -14,11 +14,11 @@ use super::attend::{Keep, Readers};
 use super::fused::{self, Masked, Visible};
 use super::ops::{self, RopeTable};
 use super::weights::{LayerWeights, NormWeights};
-use super::{Ffn, ImageRows, KvCache, LayerSpec, Model, NormSpec, QkNormOver, Residual};
+use super::{Ffn, ImageRows, KvCache, Model};
 use crate::error::{Error, Result};
-use crate::plan::Lane;
 use crate::plan::schedule::Schedule;
 use crate::site::{Hook, Site};
+use crate::spec::{Lane, LayerSpec, NormSpec, QkNormOver, Residual};
 
 mod experts;
 mod ffn;

@@ -8,9 +8,10 @@ use candle_core::{Device, Tensor};
 use super::{Pass, ops};
 use crate::error::{Error, Result};
 use crate::metric;
+use crate::plan::RouterMatrices;
 use crate::plan::schedule::Schedule;
-use crate::plan::{Lane, RouterMatrices};
 use crate::site::{Hook, Shape, Site};
+use crate::spec::Lane;
 
 /// Another way on from a run: from some position and sublayer on its rows differ.
 #[derive(Clone, Debug)]
