@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Tensor};
 use serde_json::Value;
 
-use super::layout::{Decl, Role, WeightPart, declare};
-use super::vision::VisionRole;
+use super::layout::{Decl, Role, VisionRole, WeightPart, declare};
 use super::{family, weights};
 use crate::error::Result;
 use crate::rng;

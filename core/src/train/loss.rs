@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::model::fused::{self, Masked, Visible};
 use crate::model::ops::{self, RopeTable};
 use crate::model::pass::plain_ffn;
-use crate::model::weights::{LayerWeights, Linear, NormWeights};
+use crate::model::weights::{LayerWeights, Linear, NormWeights, VisionWeights};
 use crate::model::{Ffn, Model, vision};
 use crate::spec::{Lane, LayerSpec, NormSpec, VisionSpec};
 
@@ -60,7 +60,7 @@ pub fn see(model: &Model, pictures: &Tensor) -> Result<Tensor> {
     vision::tower(spec, weights, pictures)
 }
 
-fn eyes(model: &Model) -> Result<(&VisionSpec, &vision::VisionWeights)> {
+fn eyes(model: &Model) -> Result<(&VisionSpec, &VisionWeights)> {
     match (&model.spec.vision, &model.weights.vision) {
         (Some(spec), Some(weights)) => Ok((spec, weights)),
         _ => Err(Error::Internal("pictures for a model that reads text only".into())),

@@ -1,0 +1,193 @@
+//! The weights of a model, in the shapes the forward pass reads.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
+
+use super::layout::{Layout, Role, Slot, WeightPart};
+use crate::error::{Error, Result};
+use crate::spec::Spec;
+
+mod assemble;
+mod matrix;
+mod vision;
+
+pub use assemble::assemble;
+pub use matrix::{Ffn, Linear, Matrix, NormWeights};
+pub(super) use vision::VisionLayer;
+pub use vision::VisionWeights;
+
+/// All weights, f32.
+#[derive(Clone, Debug)]
+pub struct Weights {
+    /// `[vocab, embed width]`
+    pub embed: Matrix,
+    /// `[rows, d]`
+    pub positions: Option<Tensor>,
+    /// `[d, embed width]`
+    pub project_in: Option<Linear>,
+    /// `[embed width, d]`
+    pub project_out: Option<Linear>,
+    /// One per block.
+    pub layers: Vec<LayerWeights>,
+    /// Norm before the unembedding.
+    pub ln_final: NormWeights,
+    /// `[vocab, embed width]`
+    pub unembed: Linear,
+    /// Image tower and projector.
+    pub vision: Option<VisionWeights>,
+}
+
+/// Weights of a block.
+#[derive(Clone, Debug)]
+pub struct LayerWeights {
+    /// Norm before attention.
+    pub ln1: NormWeights,
+    /// Norm on the attention output.
+    pub ln1_post: NormWeights,
+    /// Norm before the FFN.
+    pub ln2: NormWeights,
+    /// Norm on the FFN output.
+    pub ln2_post: NormWeights,
+    /// `[heads * d_head, d]`
+    pub query: Linear,
+    /// `[kv_heads * d_head, d]`
+    pub key: Linear,
+    /// `[kv_heads * d_head, d]`
+    pub value: Linear,
+    /// `[d, heads * d_head]`
+    pub out: Linear,
+    /// Norm of queries.
+    pub query_norm: NormWeights,
+    /// Norm of keys.
+    pub key_norm: NormWeights,
+    /// The FFN or the experts.
+    pub ffn: FfnWeights,
+    /// The small FFN of a Duo model.
+    pub small: Option<Ffn>,
+    /// One `[lanes, d]` per entry of [`Spec::routers`].
+    pub routers: Vec<Tensor>,
+    /// Scores of the key that is not there, one per head.
+    pub sinks: Option<Arc<[f32]>>,
+}
+
+/// What stands in a block's FFN sublayer.
+#[derive(Clone, Debug)]
+pub enum FfnWeights {
+    /// One FFN, the big one of a Duo model.
+    Dense(Ffn),
+    /// Experts.
+    Experts(Experts),
+}
+
+/// Weights of a block of experts.
+#[derive(Clone, Debug)]
+pub struct Experts {
+    /// `[experts, d]`
+    pub router: Linear,
+    /// Added to the scores for the choice, `[experts]`.
+    pub correction: Option<Vec<f32>>,
+    /// The experts.
+    pub each: Vec<Ffn>,
+    /// What every token goes through.
+    pub shared: Option<Ffn>,
+    /// Its share before the sigmoid, `[1, d]`.
+    pub shared_share: Option<Linear>,
+}
+
+/// Tensors by slot, in file shapes; matrices may be packed already.
+pub type Parts = HashMap<Slot, Matrix>;
+
+/// A tensor that is never packed.
+fn plain(parts: &mut Parts, slot: Slot) -> Result<Tensor> {
+    match parts.remove(&slot) {
+        Some(Matrix::Plain(tensor)) => Ok(tensor),
+        _ => Err(Error::Internal(format!("no tensor for {slot:?}"))),
+    }
+}
+
+/// Whether a tensor is multiplied with as the file has it, so that it can be read straight into panels.
+pub fn goes_packed(spec: &Spec, layout: &Layout, slot: Slot) -> bool {
+    let matrix = match slot.role {
+        Role::Query | Role::Key | Role::Value | Role::Out | Role::Gate | Role::Up | Role::Down => {
+            !layout.transposed
+        }
+        Role::SmallGate | Role::SmallUp | Role::SmallDown => !layout.transposed,
+        Role::ExpertRouter | Role::ExpertGate(_) | Role::ExpertUp(_) | Role::ExpertDown(_) => {
+            !layout.transposed
+        }
+        Role::SharedGate | Role::SharedUp | Role::SharedDown | Role::SharedShare => !layout.transposed,
+        Role::Unembed => true,
+        // One that is only looked up stays as it is.
+        Role::Embed => spec.unembed.tied,
+        _ => false,
+    };
+    matrix && slot.part == WeightPart::Weight
+}
+
+impl Weights {
+    /// The same for inference. What is packed is let go of at once: two copies of one matrix or layer exist at a time.
+    pub fn packed(self) -> Result<Self> {
+        let Self { embed, unembed, project_in, project_out, layers, positions, ln_final, vision } = self;
+        let tied = match (&embed, &unembed.matrix) {
+            (Matrix::Plain(embed), Matrix::Plain(unembed)) => embed.id() == unembed.id(),
+            _ => false,
+        };
+        // A table that is only looked up stays as it is; a tied one goes with its copy.
+        let looked_up = (!tied).then_some(embed);
+        let unembed = unembed.packed()?;
+        Ok(Self {
+            embed: looked_up.unwrap_or_else(|| unembed.matrix.clone()),
+            unembed,
+            project_in: project_in.map(Linear::packed).transpose()?,
+            project_out: project_out.map(Linear::packed).transpose()?,
+            layers: layers.into_iter().map(LayerWeights::packed).collect::<Result<_>>()?,
+            positions,
+            ln_final,
+            vision,
+        })
+    }
+}
+
+impl Experts {
+    fn packed(self) -> Result<Self> {
+        Ok(Self {
+            router: self.router.packed()?,
+            correction: self.correction,
+            each: self.each.into_iter().map(Ffn::packed).collect::<Result<_>>()?,
+            shared: self.shared.map(Ffn::packed).transpose()?,
+            shared_share: self.shared_share.map(Linear::packed).transpose()?,
+        })
+    }
+}
+
+impl LayerWeights {
+    /// The block's one FFN, where it has one.
+    pub fn dense(&self) -> Option<&Ffn> {
+        match &self.ffn {
+            FfnWeights::Dense(ffn) => Some(ffn),
+            FfnWeights::Experts(_) => None,
+        }
+    }
+
+    fn packed(self) -> Result<Self> {
+        Ok(Self {
+            query: self.query.packed()?,
+            key: self.key.packed()?,
+            value: self.value.packed()?,
+            out: self.out.packed()?,
+            ffn: match self.ffn {
+                FfnWeights::Dense(ffn) => FfnWeights::Dense(ffn.packed()?),
+                FfnWeights::Experts(experts) => FfnWeights::Experts(experts.packed()?),
+            },
+            small: self.small.map(Ffn::packed).transpose()?,
+            ..self
+        })
+    }
+}
+
+/// Norms that are not stored but implied: all ones or zeros, for random models.
+pub fn constant(shape: &[usize], value: f64) -> Result<Tensor> {
+    Ok((Tensor::ones(shape, DType::F32, &Device::Cpu)? * value)?)
+}
