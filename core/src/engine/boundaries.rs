@@ -1,17 +1,15 @@
 //! The residual stream of a run at its sublayer boundaries: all of them, or, where memory is short, some, with what lies
 //! between computed again when it is asked for.
 
-use std::cmp::Reverse;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::Tensor;
 
-use super::memory;
 use super::{Engine, Run, never};
 use crate::error::{Error, Result};
 use crate::model::{Ask, Logits, Pass};
 use crate::plan::schedule::Schedule;
-use crate::spec::{Residual, Spec};
+use crate::spec::Residual;
 
 /// The stream before each of the 2L sublayers and after the last, `[T, d]` each.
 #[derive(Debug)]
@@ -43,21 +41,6 @@ impl Boundaries {
     pub fn count(&self) -> usize {
         self.kept.iter().flatten().count()
     }
-}
-
-/// Of how many boundaries a run of `tokens` tokens keeps one, so that it fits into the budget; 1 = all are kept.
-pub fn stride(spec: &Spec, tokens: usize) -> usize {
-    let budget = memory::budget();
-    // A piece between two that is computed again is kept as well while it is looked at.
-    let bytes = |stride: usize| {
-        let again = if stride > 1 { stride } else { 0 };
-        super::RunSize::new(spec, tokens).keeping(stride).with_streams(again).bytes()
-    };
-    // Whole blocks: what goes on between the sublayers of a block is not in the stream alone.
-    let all = 2 * spec.n_layers();
-    let strides = || std::iter::once(1).chain((2..=all).step_by(2));
-    let fits = strides().find(|&stride| bytes(stride) <= budget);
-    fits.or_else(|| strides().min_by_key(|&stride| (bytes(stride), Reverse(stride)))).unwrap_or(1)
 }
 
 impl Engine {

@@ -1,8 +1,8 @@
 //! What a run will allocate, said before it does.
 
+use std::cmp::Reverse;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::boundaries;
 use crate::error::{Error, Result};
 use crate::model::KvCache;
 use crate::spec::Spec;
@@ -45,7 +45,7 @@ impl<'a> RunSize<'a> {
 
     /// Keep the stream at every sublayer boundary, as far as the budget goes.
     pub fn with_boundaries(self) -> Self {
-        let stride = boundaries::stride(self.spec, self.tokens as usize);
+        let stride = stride(self.spec, self.tokens as usize);
         self.keeping(stride)
     }
 
@@ -94,6 +94,21 @@ impl<'a> RunSize<'a> {
     pub fn check(&self) -> Result<()> {
         check(&format!("a run of {} tokens", self.tokens), self.bytes)
     }
+}
+
+/// Of how many boundaries a run of `tokens` tokens keeps one, so that it fits into the budget; 1 = all are kept.
+pub fn stride(spec: &Spec, tokens: usize) -> usize {
+    let budget = budget();
+    // A piece between two that is computed again is kept as well while it is looked at.
+    let bytes = |stride: usize| {
+        let again = if stride > 1 { stride } else { 0 };
+        RunSize::new(spec, tokens).keeping(stride).with_streams(again).bytes()
+    };
+    // Whole blocks: what goes on between the sublayers of a block is not in the stream alone.
+    let all = 2 * spec.n_layers();
+    let strides = || std::iter::once(1).chain((2..=all).step_by(2));
+    let fits = strides().find(|&stride| bytes(stride) <= budget);
+    fits.or_else(|| strides().min_by_key(|&stride| (bytes(stride), Reverse(stride)))).unwrap_or(1)
 }
 
 /// Refuse `what` where `bytes` are not available.

@@ -215,7 +215,7 @@ impl Engine {
         let spec = &self.model.spec;
         RunSize::new(spec, tokens.len()).with_boundaries().check()?;
         let len = tokens.len().min(spec.context);
-        let stride = boundaries::stride(spec, len);
+        let stride = memory::stride(spec, len);
         let ask = Ask { boundaries: stride, ..Ask::default() };
         let rows = known.as_ref().map_or(0, |known| known.rows);
         let cache = match &known {
