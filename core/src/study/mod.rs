@@ -5,6 +5,7 @@ mod ablation;
 mod beam;
 mod calibration;
 mod curves;
+mod distance;
 mod duo;
 mod estimate;
 mod experts;
@@ -24,6 +25,7 @@ mod trace;
 pub use ablation::{Ablation, LeftOut, ablate};
 pub use beam::{Beam, BeamRun};
 pub use calibration::{pieces, pieces_at_most, reading};
+pub use distance::Distance;
 pub use duo::OracleRun;
 pub use estimate::estimate;
 pub use experts::{

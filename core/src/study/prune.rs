@@ -14,9 +14,10 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 use serde::Serialize;
 
+use super::distance::Distance;
 use crate::engine::{Cancelled, Engine, memory};
 use crate::error::{Error, Result};
-use crate::metric::{self, Distance};
+use crate::metric;
 use crate::model::{Ask, Branch, Input, Logits, Pass, Work};
 use crate::plan::schedule::Schedule;
 use crate::plan::{Part, Sublayer};

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use sluice_core::engine::never;
-use sluice_core::metric::{self, Distance};
+use sluice_core::metric;
 use sluice_core::model::Input;
 use sluice_core::plan::{Change, Item, Part, Plan, Positions, Skip, Sublayer};
 use sluice_core::rng;
-use sluice_core::study::{Method, PruneAsk, Pruning, prune};
+use sluice_core::study::{Distance, Method, PruneAsk, Pruning, prune};
 
 use crate::support::{golden, logits, open};
 

@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::time::Instant;
 
+use sluice_core::Result;
 use sluice_core::engine::{self, Opened, never};
 use sluice_core::model::Input;
 use sluice_core::plan::{Lane, Plan};
-use sluice_core::study::{Method, PruneAsk, Pruning, every_route, pieces_at_most, prune, reading};
+use sluice_core::study::{Distance, Method, PruneAsk, Pruning, every_route, pieces_at_most, prune, reading};
 use sluice_core::train::world::World;
-use sluice_core::{Result, metric};
 
 use super::super::checkpoint;
 use super::Row;
@@ -46,7 +46,7 @@ fn pruned(engine: &engine::Engine, samples: &[Input]) -> Result<Row> {
     let by = |method| -> Result<Pruning> {
         let ask = PruneAsk {
             samples,
-            distance: metric::Distance::Jsd,
+            distance: Distance::Jsd,
             removals: engine.model.spec.n_layers() / 2,
             spare_front: 0.0,
             method,

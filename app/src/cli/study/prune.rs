@@ -4,9 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use sluice_core::engine::never;
-use sluice_core::metric::Distance;
 use sluice_core::plan::{Part, Sublayer};
-use sluice_core::study::{Method, PruneAsk, Removal, prune};
+use sluice_core::study::{Distance, Method, PruneAsk, Removal, prune};
 use sluice_core::{Error, Result};
 
 use super::super::out;
