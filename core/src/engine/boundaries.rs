@@ -7,8 +7,7 @@ use candle_core::Tensor;
 
 use super::{Engine, Run, never};
 use crate::error::{Error, Result};
-use crate::model::{Ask, Logits, Pass};
-use crate::plan::schedule::Schedule;
+use crate::model::{Ask, Logits, Pass, Schedule};
 use crate::spec::Residual;
 
 /// The stream before each of the 2L sublayers and after the last, `[T, d]` each.

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use super::{Engine, Run};
 use crate::error::{Error, Result};
-use crate::model::{Ask, Branch, KvCache, Logits, Pass};
-use crate::plan::schedule::Schedule;
+use crate::model::{Ask, Branch, KvCache, Logits, Pass, Schedule};
 
 /// Multiply-adds of a sublayer that take about a twentieth of a second on two cores.
 const SUBLAYER: usize = 2_500_000_000;

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use super::memory::RunSize;
 use crate::error::{Error, Result};
 use crate::metric;
-use crate::model::{Ask, ImageRows, Input, KvCache, Model, Pass};
-use crate::plan::schedule::Schedule;
+use crate::model::{Ask, ImageRows, Input, KvCache, Model, Pass, Schedule};
 use crate::rng;
 
 /// A decoding under way, one sublayer per step.

@@ -9,11 +9,11 @@ use image::RgbImage;
 
 use crate::checkpoint::{Preprocessor, TensorFile, Tokenizer};
 use crate::error::{Error, Result};
+use crate::model::schedule::RouterMatrices;
 use crate::model::{
-    Ask, Captures, Ffn, ImageRows, Input, KvCache, Logits, Model, Output, Pass, Work, vision,
+    Ask, Captures, Ffn, ImageRows, Input, KvCache, Logits, Model, Output, Pass, Schedule, Work, vision,
 };
-use crate::plan::schedule::{Resolve, Schedule};
-use crate::plan::{Plan, Router, RouterMatrices, Source, Surrogate};
+use crate::plan::{Plan, Resolve, Router, Source, Surrogate};
 use crate::protocol::{Card, Picture};
 use crate::site::Site;
 use crate::spec::{Lane, Spec};
@@ -185,7 +185,7 @@ impl Engine {
         }
         let spec = Arc::clone(&self.model.spec);
         let mut resolver = Resolver { engine: self, tokens, cancelled };
-        Ok(Arc::new(Schedule::compile(plan, &spec, tokens.len(), &mut resolver)?))
+        Ok(Arc::new(plan.compile(&spec, tokens.len(), &mut resolver)?))
     }
 
     /// Run `tokens` under a compiled plan, keeping boundaries, keys and values, and the last logits.

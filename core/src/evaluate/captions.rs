@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::Subject;
 use crate::engine::{Decoder, Sampler, never};
 use crate::error::{Error, Result};
-use crate::plan::schedule::Schedule;
+use crate::model::Schedule;
 use crate::statistics::Share;
 use crate::train::vocabulary::{BOS_ID, IMAGE_ID};
 use crate::train::world::paint::paint;

@@ -14,6 +14,7 @@ pub mod layout;
 pub mod ops;
 pub mod pass;
 mod random;
+pub mod schedule;
 pub mod vision;
 pub mod weights;
 
@@ -21,6 +22,7 @@ pub use cache::KvCache;
 pub use input::{ImageRows, Input};
 pub use pass::{Ask, Branch, Captures, Logits, Mixture, Output, Pass, Work};
 pub use random::{initial, random_tensors};
+pub use schedule::Schedule;
 pub use weights::{Ffn, Weights};
 // For users of the library; inside it, `crate::spec`.
 pub use crate::spec::{

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::model::schedule::Rules;
 use crate::spec::{Positions, Spec};
 
 /// Change the choice of experts.
@@ -42,7 +43,7 @@ impl Experts {
             Some(layer) if layer < spec.n_layers() => {
                 return Err(Error::Plan(format!("block {layer} has no experts")));
             }
-            Some(layer) => return Err(super::schedule::no_layer(layer, spec)),
+            Some(layer) => return Err(super::compile::no_layer(layer, spec)),
         };
         for &layer in &layers {
             if let Some(experts) = spec.layers.get(layer).and_then(|layer| layer.experts) {
@@ -84,57 +85,4 @@ impl Experts {
 
 fn has_experts(spec: &Spec, layer: usize) -> bool {
     spec.layers.get(layer).is_some_and(|layer| layer.experts.is_some())
-}
-
-/// What several rules together say about the experts of one token; of two that disagree the later one counts.
-#[derive(Clone, Debug)]
-pub struct Rules {
-    /// Experts per token.
-    pub k: usize,
-    /// Who cannot be chosen.
-    pub out: Vec<bool>,
-    /// Who is always chosen.
-    pub forced: Vec<bool>,
-}
-
-impl Rules {
-    /// No rules, for `count` experts of which a token takes `top_k`.
-    pub fn new(count: usize, top_k: usize) -> Self {
-        Self { k: top_k, out: vec![false; count], forced: vec![false; count] }
-    }
-
-    /// One more.
-    pub fn add(&mut self, knock_out: &[usize], force: &[usize], k: Option<usize>) {
-        self.k = k.unwrap_or(self.k);
-        for (experts, out) in [(knock_out, true), (force, false)] {
-            for &expert in experts {
-                if let (Some(is_out), Some(forced)) = (self.out.get_mut(expert), self.forced.get_mut(expert))
-                {
-                    (*is_out, *forced) = (out, !out);
-                }
-            }
-        }
-    }
-
-    /// Refuse what no choice can keep.
-    pub fn check(&self, layer: usize) -> Result<()> {
-        let (k, count) = (self.k, self.out.len());
-        let of = |marks: &[bool]| marks.iter().filter(|mark| **mark).count();
-        let (out, forced) = (of(&self.out), of(&self.forced));
-        let refuse = |cause: String| Err(Error::Plan(cause));
-        if k == 0 || k > count {
-            return refuse(format!("k is {k}, block {layer} has {count} experts"));
-        }
-        if forced > k {
-            return refuse(format!(
-                "{forced} experts of block {layer} are forced where a token goes through {k}"
-            ));
-        }
-        if count - out < k {
-            return refuse(format!(
-                "{out} of {count} experts knocked out leave fewer than the {k} of a token in block {layer}"
-            ));
-        }
-        Ok(())
-    }
 }

@@ -1,5 +1,5 @@
-//! Plans: stacks of interventions as values. One file per kind; [`schedule`] compiles a plan to what the forward
-//! pass reads.
+//! Plans: stacks of interventions as values. One file per kind; `compile.rs` turns a plan into the
+//! [`Schedule`](crate::model::Schedule) that the forward pass reads.
 //!
 //! Kinds apply in the order of [`Change::rank`]; list order counts only among interventions of one kind on one
 //! site. `docs/plan.md` has one example per kind.
@@ -12,26 +12,26 @@ use crate::site::Site;
 
 mod ablate;
 mod add;
+mod compile;
 mod corrupt;
-mod edit;
 mod experts;
 mod iri;
 mod patch;
 mod route;
 mod router;
 mod scale;
-pub mod schedule;
 mod skip;
 mod threshold;
 
 pub use ablate::{Ablate, AblateTo};
 pub use add::Add;
+pub use compile::Resolve;
 pub use corrupt::{Corrupt, Noise};
-pub use experts::{Experts, Rules};
+pub use experts::Experts;
 pub use iri::{ATTN_LAMBDA, FFN_LAMBDA, Injected, Iri, SOURCES, TARGETS};
 pub use patch::Patch;
 pub use route::{Route, Surrogate};
-pub use router::{Router, RouterMatrices};
+pub use router::Router;
 pub use scale::Scale;
 pub use skip::{Part, Skip, Sublayer};
 pub use threshold::Threshold;

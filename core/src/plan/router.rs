@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::TensorFile;
 use crate::error::{Error, Result};
 use crate::model::family::router as named;
+use crate::model::schedule::RouterMatrices;
 use crate::model::weights::LayerWeights;
-use crate::spec::{Lane, RouterSpec, Spec};
+use crate::spec::{RouterSpec, Spec};
 
 /// Route by a learned router.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,15 +22,6 @@ pub struct Router {
     /// A file of routers trained here; left out = the checkpoint's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,
-}
-
-/// A router ready to run.
-#[derive(Clone, Debug)]
-pub struct RouterMatrices {
-    /// What it chooses between, in the order of its outputs.
-    pub lanes: Vec<Lane>,
-    /// One `[lanes, d]` per block.
-    pub layers: Vec<Tensor>,
 }
 
 impl Router {

@@ -10,8 +10,7 @@ use super::restore::MOST_CELLS;
 use crate::engine::{Cancelled, Engine, Run, RunSize};
 use crate::error::{Error, Result};
 use crate::metric;
-use crate::model::{Ask, Captures, Input, Logits};
-use crate::plan::schedule::Schedule;
+use crate::model::{Ask, Captures, Input, Logits, Schedule};
 use crate::plan::{Change, Experts, Plan};
 use crate::site::{Hook, Site};
 

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use crate::engine::{Engine, RunSize};
 use crate::error::{Error, Result};
-use crate::model::{Ask, Input, Logits, Pass, fused};
-use crate::plan::schedule::Schedule;
+use crate::model::{Ask, Input, Logits, Pass, Schedule, fused};
 use crate::spec::Lane;
 
 /// A pass over a prompt under way.

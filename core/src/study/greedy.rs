@@ -11,9 +11,8 @@ use super::oracle::{self, LossTable};
 use super::routes::{MOST_PATTERNS, Unrouted, room, scored, through};
 use crate::engine::{Cancelled, Engine, memory};
 use crate::error::{Error, Result};
-use crate::model::{Ask, Branch, Input, KvCache, Logits, Pass, fused};
+use crate::model::{Ask, Branch, Input, KvCache, Logits, Pass, Schedule, fused};
 use crate::plan::Plan;
-use crate::plan::schedule::Schedule;
 use crate::spec::Lane;
 
 /// The search, on its way.

@@ -18,8 +18,7 @@ use super::distance::Distance;
 use crate::engine::{Cancelled, Engine, memory};
 use crate::error::{Error, Result};
 use crate::metric;
-use crate::model::{Ask, Branch, Input, Logits, Pass, Work};
-use crate::plan::schedule::Schedule;
+use crate::model::{Ask, Branch, Input, Logits, Pass, Schedule, Work};
 use crate::plan::{Part, Sublayer};
 
 /// Sums that differ by less than this part of them are ties, broken by name.

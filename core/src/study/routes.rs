@@ -11,9 +11,8 @@ use super::oracle::{self, Budget, LossTable};
 use super::rivals::{RivalsRun, Routed};
 use crate::engine::{self, Cancelled, Engine, memory};
 use crate::error::{Error, Result};
-use crate::model::{Ask, Branch, Ffn, Input, Logits, Pass, Work, fused};
+use crate::model::{Ask, Branch, Ffn, Input, Logits, Pass, Schedule, Work, fused};
 use crate::plan::Plan;
-use crate::plan::schedule::Schedule;
 use crate::spec::Lane;
 use crate::statistics::Mean;
 

@@ -4,8 +4,7 @@
 use candle_core::Tensor;
 use sluice_core::checkpoint::{TensorFile, read_image};
 use sluice_core::engine::{Opened, bundled, never, open};
-use sluice_core::model::{Ask, Input, Logits};
-use sluice_core::plan::schedule::Schedule;
+use sluice_core::model::{Ask, Input, Logits, Schedule};
 
 use crate::support::golden;
 

@@ -3,8 +3,7 @@
 use candle_core::Tensor;
 use sluice_core::engine::{Engine, never};
 use sluice_core::metric;
-use sluice_core::model::{Ask, Logits};
-use sluice_core::plan::schedule::Schedule;
+use sluice_core::model::{Ask, Logits, Schedule};
 use sluice_core::plan::{Experts, Item, Plan, Positions};
 use sluice_core::site::{Hook, Site};
 use sluice_core::study::experts;

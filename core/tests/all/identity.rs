@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use sluice_core::engine::{self, Decoder, Engine, Run, never};
-use sluice_core::model::{Ask, ImageRows, Input, Logits};
-use sluice_core::plan::schedule::Schedule;
+use sluice_core::model::{Ask, ImageRows, Input, Logits, Schedule};
 use sluice_core::plan::{Item, Plan};
 use sluice_core::rng;
 use sluice_core::site::Site;

@@ -7,8 +7,7 @@ use candle_core::Tensor;
 use serde_json::{Value, json};
 use sluice_core::checkpoint::{Preprocessor, TensorFile, read_image};
 use sluice_core::engine::never;
-use sluice_core::model::{Ask, Input};
-use sluice_core::plan::schedule::Schedule;
+use sluice_core::model::{Ask, Input, Schedule};
 
 use crate::support::{golden, open};
 

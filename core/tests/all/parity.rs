@@ -8,8 +8,7 @@ use serde_json::Value;
 use sluice_core::checkpoint::{Checkpoint, TensorFile, write_atomic};
 use sluice_core::engine::{Decoder, Engine, Sampler, never};
 use sluice_core::model::family::{self, FAMILIES};
-use sluice_core::model::{Ask, Input, Logits};
-use sluice_core::plan::schedule::Schedule;
+use sluice_core::model::{Ask, Input, Logits, Schedule};
 use sluice_core::site::Site;
 
 use crate::support::{golden, open, run};

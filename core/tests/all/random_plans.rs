@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use sluice_core::engine::{Engine, never};
-use sluice_core::model::{Ask, Input, Logits};
-use sluice_core::plan::schedule::Schedule;
+use sluice_core::model::{Ask, Input, Logits, Schedule};
 use sluice_core::plan::{Item, Plan};
 use sluice_core::rng;
 use sluice_core::site::{Shape, Site};

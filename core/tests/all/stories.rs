@@ -5,8 +5,7 @@ use std::fs;
 use sluice_core::checkpoint::Tokenizer;
 use sluice_core::engine::{Decoder, Sampler, never};
 use sluice_core::metric;
-use sluice_core::model::{Ask, Logits};
-use sluice_core::plan::schedule::Schedule;
+use sluice_core::model::{Ask, Logits, Schedule};
 
 use crate::support::{data, open, run};
 

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use sluice_core::checkpoint::Checkpoint;
 use sluice_core::engine::{self, Engine, never};
-use sluice_core::model::{Ask, Logits, Output};
+use sluice_core::model::{Ask, Logits, Output, Schedule};
 use sluice_core::plan::Plan;
-use sluice_core::plan::schedule::Schedule;
 
 /// Committed fixtures.
 pub fn golden() -> PathBuf {

@@ -4,8 +4,7 @@ use std::path::Path;
 
 use sluice_core::checkpoint::Checkpoint;
 use sluice_core::engine::{self, Engine, Opened, RunSize, never, peak_since, reset_peak};
-use sluice_core::model::Input;
-use sluice_core::plan::schedule::Schedule;
+use sluice_core::model::{Input, Schedule};
 use sluice_core::{Error, Result};
 
 use super::engine::{gpt2, tokens};

@@ -2,13 +2,13 @@
 
 use candle_core::{Device, Tensor};
 
+use super::super::schedule::Rules;
 use super::super::weights::{Experts, Ffn, Linear};
 use super::ffn::plain_ffn;
 use super::strand::select;
 use super::{Pass, fused, ops};
 use crate::error::Result;
 use crate::metric;
-use crate::plan::Rules;
 use crate::site::{Hook, Site};
 use crate::spec::{Clamp, ExpertsSpec, FfnSpec, Score};
 

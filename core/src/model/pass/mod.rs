@@ -13,10 +13,10 @@ use serde::Serialize;
 use super::attend::{Keep, Readers};
 use super::fused::{self, Masked, Visible};
 use super::ops::{self, RopeTable};
+use super::schedule::Schedule;
 use super::weights::{LayerWeights, NormWeights};
 use super::{Ffn, ImageRows, KvCache, Model};
 use crate::error::{Error, Result};
-use crate::plan::schedule::Schedule;
 use crate::site::{Hook, Site};
 use crate::spec::{Lane, LayerSpec, NormSpec, QkNormOver, Residual};
 

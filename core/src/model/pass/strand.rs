@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 
+use super::super::schedule::{RouterMatrices, Schedule};
 use super::{Pass, ops};
 use crate::error::{Error, Result};
 use crate::metric;
-use crate::plan::RouterMatrices;
-use crate::plan::schedule::Schedule;
 use crate::site::{Hook, Shape, Site};
 use crate::spec::Lane;
 

@@ -1,4 +1,4 @@
-//! What a compiled plan does to the value of a site: which rows and units an edit touches, and what becomes of them.
+//! Edits of a site's value: which rows and units they touch, and what becomes of them.
 
 use candle_core::{D, DType, Device, Tensor};
 
@@ -9,38 +9,53 @@ use crate::spec::{Lane, LayerRoute, Positions};
 
 /// One change of one site.
 #[derive(Clone, Debug)]
-pub(super) struct Edit {
+pub(crate) struct Edit {
+    /// Positions.
     pub rows: Rows,
+    /// Head of a head-shaped site, neuron or channel of any other; `None` = all of it.
     pub unit: Option<usize>,
+    /// value = untouched + strength * (changed - untouched).
     pub strength: f32,
+    /// What happens to the value.
     pub op: Op,
 }
 
 /// The rows an edit touches.
 #[derive(Clone, Debug)]
-pub(super) enum Rows {
+pub(crate) enum Rows {
+    /// These positions, of a prompt of so many tokens.
     Positions(Positions, usize),
-    /// Positions that skip the layer.
+    /// Positions that skip the layer, of a prompt of so many tokens.
     Skipping(LayerRoute, usize),
 }
 
 /// What happens to a value.
 #[derive(Clone, Debug)]
-pub(super) enum Op {
+pub(crate) enum Op {
+    /// 0.
     Zero,
     /// One position's value, `[...]` without the position axis.
     Constant(Tensor),
     /// A whole run's values; position p is replaced by position p.
     Replace(Tensor),
+    /// Times a factor.
     Scale(f32),
+    /// 0 where the magnitude does not exceed this.
     Threshold(f32),
+    /// Plus Gaussian noise.
     Noise {
+        /// Standard deviation.
         std: f32,
+        /// Of the counter-based generator.
         seed: u64,
     },
+    /// Plus a vector.
     Add {
+        /// As wide as a position's value.
         vector: Tensor,
+        /// Factor on it.
         scale: f32,
+        /// The sum gets the norm that the value had.
         keep_norm: bool,
     },
 }
