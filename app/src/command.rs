@@ -1,17 +1,19 @@
 //! What a person can do, as values: panels push them, the app applies them once per frame. Menu, palette and keys read
 //! one table, [`ACTIONS`].
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use eframe::egui::{ColorImage, Key, KeyboardShortcut, Modifiers, ThemePreference};
 use sluice_core::figure::{Figure, Format};
-use sluice_core::plan::{Item, Lane, Positions, Route, Router, Sublayer};
-use sluice_core::worker::{Answer, Fcct, RouteStudy, RouterStudy, Slot, Trace};
+use sluice_core::method::{METHODS, Method, Offer, Pick};
+use sluice_core::plan::{Item, Lane, Positions, Router, Sublayer};
+use sluice_core::worker::{Answer, Slot};
 
 use crate::errands::Dialog;
 use crate::state::edits::Preset;
-use crate::state::{ExpertChange, Mark, Tab};
+use crate::state::{ExpertChange, PanelId, PanelInfo};
 
 /// One user action.
 #[derive(Clone, Debug)]
@@ -41,7 +43,7 @@ pub enum Command {
     /// Do it again.
     Redo,
     /// Show a panel.
-    Show(Tab),
+    Show(PanelId),
     /// Light, dark, or as the system says.
     Theme(ThemePreference),
     /// Open or close the command palette.
@@ -74,28 +76,22 @@ pub enum Command {
     Inspect(Option<(usize, usize)>),
     /// Give every patch of a picture a chip in the strip, or fold them into one.
     Unfold(bool),
-    /// Mark a position to be corrupted by the trace, or not.
-    Corrupt(usize),
-    /// Mark positions to be corrupted by the trace, or take their marks away.
-    Mark(Vec<usize>, bool),
-    /// Start a causal trace; none = as the trace panel says.
-    Trace(Option<Box<Trace>>),
-    /// Mark a position for FCCT, or take the mark away.
-    Tag(Mark, usize),
-    /// Start an FCCT grid; none = as the FCCT panel says.
-    Fcct(Option<Box<Fcct>>),
-    /// Run every route; none = as the routing panel says.
-    Oracle(Option<Box<RouteStudy>>),
+    /// Mark positions for a method, or take their marks away; none = turn each round.
+    Mark(&'static Method, &'static Pick, Vec<usize>, Option<bool>),
+    /// Start a method as its panel says.
+    Run(&'static Method),
+    /// Ask and mark as a method's first sample does, and start it.
+    RunSample(&'static Method),
+    /// Start the method on screen.
+    RunVisible,
+    /// Take over what findings of a method offer.
+    Take(&'static Method, Box<Offer>),
     /// Knock an expert of a block out or force it at some positions, or take that back.
     Choose(usize, Positions, usize, ExpertChange),
     /// Experts that every token goes through in a block; none = as the model has it.
     ExpertsPerToken(usize, Option<usize>),
     /// Route by a learned router; none = by none.
     RouteBy(Option<Box<Router>>),
-    /// Train a router; none = as the routing panel says.
-    TrainRouter(Option<Box<RouterStudy>>),
-    /// Replace the plan's routing map.
-    Reroute(Box<Route>),
     /// Continue the prompt.
     Generate,
     /// Stop a job.
@@ -131,23 +127,23 @@ pub struct Action {
     /// Where it is listed.
     pub menu: Menu,
     /// Menu text.
-    pub text: &'static str,
+    pub text: Cow<'static, str>,
     /// What it does, where the text is not enough.
-    pub tooltip: &'static str,
+    pub tooltip: Cow<'static, str>,
     /// The key.
     pub keys: Option<KeyboardShortcut>,
     /// The command.
-    pub command: fn() -> Command,
+    pub command: Command,
 }
 
-const fn action(
+fn action(
     menu: Menu,
     text: &'static str,
     tooltip: &'static str,
     keys: Option<KeyboardShortcut>,
-    command: fn() -> Command,
+    command: Command,
 ) -> Action {
-    Action { menu, text, tooltip, keys, command }
+    Action { menu, text: text.into(), tooltip: tooltip.into(), keys, command }
 }
 
 const fn ctrl(key: Key) -> Option<KeyboardShortcut> {
@@ -158,44 +154,61 @@ const fn ctrl_shift(key: Key) -> Option<KeyboardShortcut> {
     Some(KeyboardShortcut::new(Modifiers::COMMAND.plus(Modifiers::SHIFT), key))
 }
 
-/// Every named command. Keys with more modifiers come before the same key with fewer.
+/// Keys of the first panels.
+const NUMBERS: [Key; 9] =
+    [Key::Num1, Key::Num2, Key::Num3, Key::Num4, Key::Num5, Key::Num6, Key::Num7, Key::Num8, Key::Num9];
+
+/// Every named command: those of the window, a panel each, a method each. Keys with more modifiers come before the same key
+/// with fewer.
 #[rustfmt::skip]
-pub const ACTIONS: &[Action] = &[
-    action(Menu::File, "Open image…", "what the prompt is about, for checkpoints that read images", ctrl_shift(Key::O), || Command::Ask(Dialog::Picture)),
-    action(Menu::File, "Open checkpoint…", "a Hugging Face folder", ctrl(Key::O), || Command::Ask(Dialog::Checkpoint)),
-    action(Menu::File, "Open bundled checkpoint", "the one that ships with Sluice", None, || Command::OpenBundled),
-    action(Menu::File, "Open plan…", "replaces the plan", None, || Command::Ask(Dialog::OpenPlan)),
-    action(Menu::File, "Save plan…", "as JSON, for this window and the command line", None, || Command::SavePlan),
-    action(Menu::File, "Export figures on screen", "PNG, SVG and CSV into the export folder", ctrl(Key::E), || Command::ExportVisible),
-    action(Menu::File, "Choose export folder…", "", None, || Command::Ask(Dialog::ExportFolder)),
-    action(Menu::File, "Quit", "", ctrl(Key::Q), || Command::Quit),
-    action(Menu::Edit, "Redo", "", ctrl_shift(Key::Z), || Command::Redo),
-    action(Menu::Edit, "Undo", "", ctrl(Key::Z), || Command::Undo),
-    action(Menu::Edit, "Clear plan", "back to the unmodified model", None, || Command::Clear),
-    action(Menu::Edit, "Edit prompt", "", ctrl(Key::L), || Command::EditPrompt),
-    action(Menu::Edit, "Remove image", "the prompt is then text alone", None, || Command::RemovePicture),
-    action(Menu::Edit, "Choose sample text…", "the text that surrogate small FFNs are chosen on", None, || Command::Ask(Dialog::Sample)),
-    action(Menu::View, "Routing", "which token goes through which FFN", ctrl(Key::Num1), || Command::Show(Tab::Routing)),
-    action(Menu::View, "Pruning", "take attention and FFN sublayers out", ctrl(Key::Num2), || Command::Show(Tab::Pruning)),
-    action(Menu::View, "Activations", "FFN neurons along the prompt", ctrl(Key::Num3), || Command::Show(Tab::Activations)),
-    action(Menu::View, "Attention", "patterns of a layer", ctrl(Key::Num4), || Command::Show(Tab::Attention)),
-    action(Menu::View, "Lens", "what each layer would predict", ctrl(Key::Num5), || Command::Show(Tab::Lens)),
-    action(Menu::View, "Trace", "where an answer comes from", ctrl(Key::Num6), || Command::Show(Tab::Trace)),
-    action(Menu::View, "Inject", "add a vector and watch the answer", ctrl(Key::Num7), || Command::Show(Tab::Inject)),
-    action(Menu::View, "Text", "continuations with and without the plan", ctrl(Key::Num8), || Command::Show(Tab::Text)),
-    action(Menu::View, "FCCT", "which tokens and layers an answer about an object comes from", ctrl(Key::Num9), || Command::Show(Tab::Fcct)),
-    action(Menu::View, "Experts", "whom tokens go through, in models with experts", None, || Command::Show(Tab::Experts)),
-    action(Menu::View, "IRI", "inject what the layers of the highest recovery rates wrote", None, || Command::Show(Tab::Iri)),
-    action(Menu::View, "Reset layout", "every panel back where it was at first", None, || Command::ResetLayout),
-    action(Menu::View, "Dark theme", "", None, || Command::Theme(ThemePreference::Dark)),
-    action(Menu::View, "Light theme", "", None, || Command::Theme(ThemePreference::Light)),
-    action(Menu::View, "Theme of the system", "", None, || Command::Theme(ThemePreference::System)),
-    action(Menu::View, "Find a command…", "", ctrl(Key::K), || Command::Palette),
-    action(Menu::Run, "Continue the prompt", "with and without the plan", ctrl(Key::Enter), || Command::Generate),
-    action(Menu::Run, "Run trace", "with the marked tokens corrupted", ctrl(Key::T), || Command::Trace(None)),
-    action(Menu::Run, "Run FCCT", "with the picture or the marked context corrupted", None, || Command::Fcct(None)),
-    action(Menu::Run, "Run oracle", "every route of big and small FFNs for this prompt", None, || Command::Oracle(None)),
-    action(Menu::Run, "Train a router", "as the routing panel says", None, || Command::TrainRouter(None)),
-    action(Menu::Run, "Compute again", "what is on screen", Some(KeyboardShortcut::new(Modifiers::NONE, Key::F5)), || Command::Recompute),
-    action(Menu::Run, "Stop all jobs", "", ctrl(Key::Period), || Command::CancelAll),
-];
+pub fn actions(panels: &[PanelInfo]) -> Vec<Action> {
+    let mut all = vec![
+        action(Menu::File, "Open image…", "what the prompt is about, for checkpoints that read images", ctrl_shift(Key::O), Command::Ask(Dialog::Picture)),
+        action(Menu::File, "Open checkpoint…", "a Hugging Face folder", ctrl(Key::O), Command::Ask(Dialog::Checkpoint)),
+        action(Menu::File, "Open bundled checkpoint", "the one that ships with Sluice", None, Command::OpenBundled),
+        action(Menu::File, "Open plan…", "replaces the plan", None, Command::Ask(Dialog::OpenPlan)),
+        action(Menu::File, "Save plan…", "as JSON, for this window and the command line", None, Command::SavePlan),
+        action(Menu::File, "Export figures on screen", "PNG, SVG and CSV into the export folder", ctrl(Key::E), Command::ExportVisible),
+        action(Menu::File, "Choose export folder…", "", None, Command::Ask(Dialog::ExportFolder)),
+        action(Menu::File, "Quit", "", ctrl(Key::Q), Command::Quit),
+        action(Menu::Edit, "Redo", "", ctrl_shift(Key::Z), Command::Redo),
+        action(Menu::Edit, "Undo", "", ctrl(Key::Z), Command::Undo),
+        action(Menu::Edit, "Clear plan", "back to the unmodified model", None, Command::Clear),
+        action(Menu::Edit, "Edit prompt", "", ctrl(Key::L), Command::EditPrompt),
+        action(Menu::Edit, "Remove image", "the prompt is then text alone", None, Command::RemovePicture),
+        action(Menu::Edit, "Choose sample text…", "the text that surrogate small FFNs are chosen on", None, Command::Ask(Dialog::Sample)),
+        action(Menu::View, "Reset layout", "every panel back where it was at first", None, Command::ResetLayout),
+        action(Menu::View, "Dark theme", "", None, Command::Theme(ThemePreference::Dark)),
+        action(Menu::View, "Light theme", "", None, Command::Theme(ThemePreference::Light)),
+        action(Menu::View, "Theme of the system", "", None, Command::Theme(ThemePreference::System)),
+        action(Menu::View, "Find a command…", "", ctrl(Key::K), Command::Palette),
+        action(Menu::Run, "Continue the prompt", "with and without the plan", ctrl(Key::Enter), Command::Generate),
+        action(Menu::Run, "Run the method on screen", "as its panel says", ctrl(Key::T), Command::RunVisible),
+        action(Menu::Run, "Compute again", "what is on screen", Some(KeyboardShortcut::new(Modifiers::NONE, Key::F5)), Command::Recompute),
+        action(Menu::Run, "Stop all jobs", "", ctrl(Key::Period), Command::CancelAll),
+    ];
+    let number = |index: usize| NUMBERS.get(index).and_then(|&key| ctrl(key));
+    all.extend(panels.iter().enumerate().map(|(index, info)| Action {
+        menu: Menu::View,
+        text: info.name.into(),
+        tooltip: info.hint.into(),
+        keys: number(index),
+        command: Command::Show(info.id),
+    }));
+    all.extend(METHODS.iter().map(|&method| Action {
+        menu: Menu::Run,
+        text: run_label(method).into(),
+        tooltip: method.line.into(),
+        keys: None,
+        command: Command::Run(method),
+    }));
+    all
+}
+
+/// "Run trace", "Run FCCT": a name keeps its capitals where it is an abbreviation.
+pub fn run_label(method: &Method) -> String {
+    let mut letters = method.name.chars();
+    let second = letters.nth(1).is_some_and(char::is_uppercase);
+    let name = if second { method.name.to_owned() } else { method.name.to_lowercase() };
+    format!("Run {name}")
+}

@@ -32,8 +32,10 @@ pub enum Found {
     ExportFolder(PathBuf),
     /// A sample text for surrogate small FFNs was chosen.
     Sample(PathBuf),
-    /// A text file to train a router on.
-    RouterText(PathBuf),
+    /// A text file for a method, by its id.
+    Text(&'static str, PathBuf),
+    /// A file for a parameter of a method, by their names.
+    Parameter(&'static str, &'static str, PathBuf),
     /// A picture file was chosen.
     PictureFile(PathBuf),
     /// A picture was read, or could not be.
@@ -59,8 +61,10 @@ pub enum Dialog {
     ExportFolder,
     /// A text file for surrogate small FFNs.
     Sample,
-    /// A text file to train a router on.
-    RouterText,
+    /// A text file for a method, by its id.
+    Text(&'static str),
+    /// A file for a parameter of a method, by their names.
+    Parameter(&'static str, &'static str),
     /// A plan file to read.
     OpenPlan,
     /// A picture for the prompt.
@@ -138,7 +142,8 @@ impl Errands {
                 Dialog::Checkpoint => files.set_title("Open a checkpoint folder").pick_folder(),
                 Dialog::ExportFolder => files.set_title("Folder for exported figures").pick_folder(),
                 Dialog::Sample => files.set_title("Text for surrogate small FFNs").pick_file(),
-                Dialog::RouterText => files.set_title("Text to train a router on").pick_file(),
+                Dialog::Text(method) => files.set_title(format!("Text for {method}")).pick_file(),
+                Dialog::Parameter(_, name) => files.set_title(format!("File for {name}")).pick_file(),
                 Dialog::OpenPlan => files.set_title("Open a plan").add_filter("plan", &["json"]).pick_file(),
                 Dialog::Picture => files
                     .set_title("Open an image")
@@ -151,7 +156,8 @@ impl Errands {
                     Dialog::Picture => "drop the picture's file on the window",
                     Dialog::OpenPlan => "drop the plan's file on the window",
                     Dialog::ExportFolder => "figures go to the folder that the status line names",
-                    Dialog::RouterText => "sluice study router --text reads any file",
+                    Dialog::Text(_) => "sluice study reads any file with --text",
+                    Dialog::Parameter(..) => "sluice study reads any file",
                     Dialog::Sample => {
                         "name the text as \"sample\" in a plan file, and drop that on the window"
                     }
@@ -163,7 +169,8 @@ impl Errands {
                 Dialog::Checkpoint => Found::Checkpoint(path),
                 Dialog::ExportFolder => Found::ExportFolder(path),
                 Dialog::Sample => Found::Sample(path),
-                Dialog::RouterText => Found::RouterText(path),
+                Dialog::Text(method) => Found::Text(method, path),
+                Dialog::Parameter(method, name) => Found::Parameter(method, name, path),
                 Dialog::Picture => Found::PictureFile(path),
                 Dialog::OpenPlan => read_plan(&path).map_or_else(failed, |plan| Found::Plan(Box::new(plan))),
             })
@@ -252,7 +259,7 @@ impl Errands {
             let write = || {
                 let parent = path.parent().unwrap_or(&folder);
                 std::fs::create_dir_all(parent).map_err(|error| Error::write(parent, error))?;
-                sluice_core::checkpoint::write_atomic(&path, (plan.to_json()? + "\n").as_bytes())
+                sluice_core::files::write_atomic(&path, (plan.to_json()? + "\n").as_bytes())
             };
             Some(match write() {
                 Ok(()) => Found::Said(format!("wrote {}", path.display())),
@@ -282,8 +289,7 @@ impl Drop for OpenDialog {
 }
 
 fn read_plan(path: &std::path::Path) -> Result<Plan> {
-    let text =
-        std::fs::read_to_string(path).map_err(|error| Error::Plan(format!("{}: {error}", path.display())))?;
+    let text = std::fs::read_to_string(path).map_err(|error| Error::read(path, &error))?;
     Plan::from_json(&text)
 }
 

@@ -1,38 +1,58 @@
 //! The centre: panels as tabs that can be dragged apart into splits.
 
 use eframe::egui::{Color32, Stroke, Style, Ui, Visuals, WidgetText};
-use egui_tiles::{Behavior, SimplificationOptions, TabState, Tile, TileId, Tiles, Tree, UiResponse};
+use egui_tiles::{
+    Behavior, Container, SimplificationOptions, TabState, Tile, TileId, Tiles, Tree, UiResponse,
+};
 
 use crate::command::Command;
 use crate::panels;
-use crate::state::{State, Tab};
+use crate::state::{PanelId, State};
 
 /// Where the panels are.
 pub struct Layout {
-    tree: Tree<Tab>,
+    tree: Tree<PanelId>,
 }
 
 impl Default for Layout {
     fn default() -> Self {
-        Self { tree: Tree::new_tabs(eframe::egui::Id::unique("centre"), Tab::ALL.to_vec()) }
+        let open = panels::panels().iter().map(|panel| panel.info()).filter(|info| info.open);
+        let open: Vec<PanelId> = open.map(|info| info.id).collect();
+        Self { tree: Tree::new_tabs(eframe::egui::Id::unique("centre"), open) }
     }
 }
 
 impl Layout {
-    /// Bring a panel to the front of its tabs.
-    pub fn show(&mut self, tab: Tab) {
-        self.tree.make_active(|_, tile| matches!(tile, Tile::Pane(pane) if *pane == tab));
+    /// Bring a panel to the front of its tabs; one that was closed comes back.
+    pub fn show(&mut self, id: PanelId) {
+        let is = |tile: &Tile<PanelId>| matches!(tile, Tile::Pane(pane) if *pane == id);
+        if self.tree.make_active(|_, tile| is(tile)) {
+            return;
+        }
+        let pane = self.tree.tiles.insert_pane(id);
+        let first_tabs =
+            self.tree.tiles.iter().find_map(|(tile, kind)| {
+                matches!(kind, Tile::Container(Container::Tabs(_))).then_some(*tile)
+            });
+        let root = self.tree.root();
+        match first_tabs.and_then(|tabs| self.tree.tiles.get_mut(tabs)) {
+            Some(Tile::Container(container)) => container.add_child(pane),
+            _ => {
+                let all = root.into_iter().chain([pane]).collect();
+                self.tree.root = Some(self.tree.tiles.insert_tab_tile(all));
+            }
+        }
+        self.tree.make_active(|_, tile| is(tile));
     }
 
-    /// The panels on screen.
-    pub fn visible(&self) -> Vec<Tab> {
+    /// The panels on screen, in the order of the list.
+    pub fn visible(&self) -> Vec<PanelId> {
         let tabs = self.tree.active_tiles().into_iter().filter_map(|id| match self.tree.tiles.get(id) {
-            Some(Tile::Pane(tab)) => Some(*tab),
+            Some(Tile::Pane(id)) => Some(*id),
             _ => None,
         });
-        let mut tabs: Vec<Tab> = tabs.collect();
-        tabs.sort_unstable();
-        tabs
+        let shown: Vec<PanelId> = tabs.collect();
+        panels::panels().iter().map(|panel| panel.info().id).filter(|id| shown.contains(id)).collect()
     }
 }
 
@@ -46,41 +66,35 @@ struct Panes<'a> {
     commands: &'a mut Vec<Command>,
 }
 
-impl Behavior<Tab> for Panes<'_> {
-    fn pane_ui(&mut self, ui: &mut Ui, _id: TileId, tab: &mut Tab) -> UiResponse {
+impl Behavior<PanelId> for Panes<'_> {
+    fn pane_ui(&mut self, ui: &mut Ui, _id: TileId, id: &mut PanelId) -> UiResponse {
         let (state, commands) = (&mut *self.state, &mut *self.commands);
         crate::theme::pane(ui).show(ui, |ui| {
             ui.set_min_size(ui.available_size());
-            match tab {
-                Tab::Routing => panels::routing::ui(ui, state, commands),
-                Tab::Experts => panels::experts::ui(ui, state, commands),
-                Tab::Pruning => panels::pruning::ui(ui, state, commands),
-                Tab::Activations => panels::activations::ui(ui, state, commands),
-                Tab::Attention => panels::attention::ui(ui, state, commands),
-                Tab::Lens => panels::lens::ui(ui, state, commands),
-                Tab::Trace => panels::trace::ui(ui, state, commands),
-                Tab::Fcct => panels::fcct::ui(ui, state, commands),
-                Tab::Inject => panels::inject::ui(ui, state, commands),
-                Tab::Iri => panels::iri::ui(ui, state, commands),
-                Tab::Text => panels::text::ui(ui, state, commands),
+            if let Some(panel) = panels::find(id) {
+                panel.ui(ui, state, commands);
             }
         });
         UiResponse::None
     }
 
-    fn tab_title_for_pane(&mut self, tab: &Tab) -> WidgetText {
-        tab.name().into()
+    fn tab_title_for_pane(&mut self, id: &PanelId) -> WidgetText {
+        panels::find(id).map_or(*id, |panel| panel.info().name).into()
+    }
+
+    fn is_tab_closable(&self, _tiles: &Tiles<PanelId>, _id: TileId) -> bool {
+        true
     }
 
     fn tab_bar_color(&self, visuals: &Visuals) -> Color32 {
         visuals.panel_fill
     }
 
-    fn tab_text_color(&self, visuals: &Visuals, _: &Tiles<Tab>, _: TileId, tab: &TabState) -> Color32 {
+    fn tab_text_color(&self, visuals: &Visuals, _: &Tiles<PanelId>, _: TileId, tab: &TabState) -> Color32 {
         if tab.active { visuals.text_color() } else { visuals.weak_text_color() }
     }
 
-    fn tab_outline_stroke(&self, visuals: &Visuals, _: &Tiles<Tab>, _: TileId, tab: &TabState) -> Stroke {
+    fn tab_outline_stroke(&self, visuals: &Visuals, _: &Tiles<PanelId>, _: TileId, tab: &TabState) -> Stroke {
         if tab.active { Stroke::new(1.0, visuals.selection.bg_fill) } else { Stroke::NONE }
     }
 
@@ -88,10 +102,10 @@ impl Behavior<Tab> for Panes<'_> {
         crate::theme::ROW + 4.0
     }
 
-    fn tab_title_for_tile(&mut self, tiles: &Tiles<Tab>, id: TileId) -> WidgetText {
-        fn names(tiles: &Tiles<Tab>, id: TileId) -> Vec<&'static str> {
+    fn tab_title_for_tile(&mut self, tiles: &Tiles<PanelId>, id: TileId) -> WidgetText {
+        fn names(tiles: &Tiles<PanelId>, id: TileId) -> Vec<&'static str> {
             match tiles.get(id) {
-                Some(Tile::Pane(tab)) => vec![tab.name()],
+                Some(Tile::Pane(id)) => vec![panels::find(id).map_or(*id, |panel| panel.info().name)],
                 Some(Tile::Container(container)) => {
                     container.active_children(tiles).flat_map(|child| names(tiles, child)).collect()
                 }
@@ -106,7 +120,7 @@ impl Behavior<Tab> for Panes<'_> {
         SimplificationOptions { all_panes_must_have_tabs: true, ..SimplificationOptions::default() }
     }
 
-    fn is_tile_draggable(&self, tiles: &Tiles<Tab>, id: TileId) -> bool {
+    fn is_tile_draggable(&self, tiles: &Tiles<PanelId>, id: TileId) -> bool {
         matches!(tiles.get(id), Some(Tile::Pane(_)))
     }
 }

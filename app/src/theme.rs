@@ -26,6 +26,7 @@ struct Tokens {
     accent: Color32,
 }
 
+#[expect(clippy::disallowed_methods, reason = "the tokens of the window")]
 const fn hex(rgb: u32) -> Color32 {
     Color32::from_rgb((rgb >> 16) as u8, (rgb >> 8) as u8, rgb as u8)
 }
@@ -114,6 +115,7 @@ pub fn accent(ctx: &Context) -> Color32 {
 }
 
 /// A figure's colour.
+#[expect(clippy::disallowed_methods, reason = "a colour that core chose")]
 pub fn colour([r, g, b]: Rgb) -> Color32 {
     Color32::from_rgb(r, g, b)
 }

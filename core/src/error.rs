@@ -1,5 +1,6 @@
 //! What can go wrong, with a cause and a next step for the person who sees it.
 
+use std::io;
 use std::path::PathBuf;
 
 /// Result with Sluice's [`enum@Error`].
@@ -9,6 +10,16 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// to do about it. An error is shown once, where it ends.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// A file or folder cannot be read.
+    #[error("{}: {cause}", path.display())]
+    Read {
+        /// The file or folder.
+        path: PathBuf,
+        /// What sort of failure it is.
+        kind: io::ErrorKind,
+        /// The system's reason.
+        cause: String,
+    },
     /// A file or folder of a checkpoint cannot be used.
     #[error("{}: {cause}", path.display())]
     Checkpoint {
@@ -23,6 +34,14 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
+        cause: String,
+    },
+    /// A picture is larger than what is decoded.
+    #[error("{}: {cause}", path.display())]
+    LargeImage {
+        /// The file.
+        path: PathBuf,
+        /// The limit that it is past.
         cause: String,
     },
     /// A picture for a checkpoint that takes none.
@@ -79,6 +98,12 @@ pub enum Error {
         /// The system's reason.
         cause: String,
     },
+    /// Findings that nobody said may be written over.
+    #[error("{} holds findings already", path.display())]
+    Exists {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A failure that the worker reported.
     #[error("{cause}")]
     Reported {
@@ -105,14 +130,15 @@ impl Error {
     /// What the person can do about it, one sentence without a full stop.
     pub fn next_step(&self) -> String {
         match self {
-            Self::Checkpoint { cause, .. } if cause.contains("o such f") => "check the path".into(),
+            Self::Read { kind: io::ErrorKind::PermissionDenied, .. } => {
+                "choose one that you may read, or change its permissions".into()
+            }
+            Self::Read { kind: io::ErrorKind::InvalidData, .. } => "choose a text file in UTF-8".into(),
+            Self::Read { .. } => "check the path".into(),
             Self::Checkpoint { .. } => {
                 "check that the download is complete, or open another checkpoint folder".into()
             }
-            Self::Image { cause, .. } if cause.contains("o such f") => "check the path".into(),
-            Self::Image { cause, .. } if cause.contains("too large") || cause.contains("is over") => {
-                "make the picture smaller, or choose another one".into()
-            }
+            Self::LargeImage { .. } => "make the picture smaller, or choose another one".into(),
             Self::Image { .. } => "choose a PNG or JPEG picture that other programs can open".into(),
             Self::NoImages(_) => "leave the picture out, or open a checkpoint that reads images (llava)".into(),
             Self::Config { field, .. } => {
@@ -120,15 +146,14 @@ impl Error {
             }
             Self::Family { .. } => "open a checkpoint of a supported family".into(),
             Self::Input(_) => "change the prompt or the token ids".into(),
-            Self::Study(cause) if cause.contains("o such f") => "check the path".into(),
             Self::Study(_) => "change what is asked of the study, or its text".into(),
-            Self::Plan(cause) if cause.contains("o such f") => "check the path".into(),
             Self::Plan(_) => "change or remove the intervention; docs/plan.md has an example of each kind".into(),
             Self::Site { .. } => {
                 "use a TransformerLens name such as blocks.0.mlp.hook_post, or a glob such as *.hook_resid_post".into()
             }
             Self::Memory { .. } => "shorten the prompt, capture fewer sites, or close other programs".into(),
             Self::Write { .. } => "choose a folder you can write to".into(),
+            Self::Exists { .. } => "add --resume to go on with them, or --overwrite to begin anew".into(),
             Self::Reported { next_step, .. } => next_step.clone(),
             Self::Display(_) => "start it where there is a display, for instance under Xvfb".into(),
             Self::Tensor(_) | Self::Internal(_) => {
@@ -136,6 +161,16 @@ impl Error {
             }
             Self::Cancelled => "start it again when you are ready".into(),
         }
+    }
+
+    /// A [`Error::Read`] from what the system said.
+    pub fn read(path: impl Into<PathBuf>, error: &io::Error) -> Self {
+        Self::Read { path: path.into(), kind: error.kind(), cause: error.to_string() }
+    }
+
+    /// A [`Error::Read`] of something that is not there.
+    pub fn missing(path: impl Into<PathBuf>, cause: impl ToString) -> Self {
+        Self::Read { path: path.into(), kind: io::ErrorKind::NotFound, cause: cause.to_string() }
     }
 
     /// A [`Error::Checkpoint`] from anything printable.

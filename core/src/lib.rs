@@ -1,10 +1,11 @@
 //! Sluice without a window: open a checkpoint, run it with every site in reach, change what flows
 //! through it by a [`plan`], and turn what was computed into [`figure`]s.
 //!
-//! One direction only:
+//! One direction only: a room imports from those before it, and a test holds it to that.
 //!
 //! ```text
-//! app -> worker -> study -> engine -> plan -> model -> checkpoint -> spec
+//! error < files < rng < statistics < metric < spec < checkpoint < site < figure < model < plan <
+//! world < engine < learn < view < method < protocol < worker < train < evaluate
 //! ```
 //!
 //! | room | what it holds |
@@ -15,13 +16,16 @@
 //! | [`site`] | every named point of the forward pass, its name, shape and parser |
 //! | [`plan`] | interventions as values, one file per kind, compiled to a per-sublayer schedule |
 //! | [`engine`] | runs and their caches, decoding |
-//! | [`study`] | long jobs made of many runs: progress, partial results, cancel |
+//! | [`method`] | what can be asked: one list of methods, each a value with parameters, a run and findings |
 //! | [`metric`] | KL divergence, normalised recovery, cross-entropy and the like |
+//! | [`files`] | files read within a limit, written atomically |
 //! | [`figure`] | what a panel draws and what exports: data, SVG, PNG, CSV |
 //! | [`view`] | what a panel shows of a prompt under a plan, one file per view |
 //! | [`protocol`] | the values a front end and the worker exchange |
 //! | [`worker`] | the one thread that owns the model |
-//! | [`train`] | makes the bundled checkpoint: generated world, batched loss, optimiser |
+//! | [`world`] | the generated world that the bundled checkpoint knows |
+//! | [`learn`] | an optimiser, its rate, fits, and an open model that can be trained |
+//! | [`train`] | makes the bundled checkpoint: batched loss, stages |
 //! | [`evaluate`] | its report card |
 //! | [`statistics`] | intervals |
 //! | [`rng`] | counter-based random numbers |
@@ -31,6 +35,9 @@ pub mod engine;
 pub mod error;
 pub mod evaluate;
 pub mod figure;
+pub mod files;
+pub mod learn;
+pub mod method;
 pub mod metric;
 pub mod model;
 pub mod plan;
@@ -39,9 +46,9 @@ pub mod rng;
 pub mod site;
 pub mod spec;
 pub mod statistics;
-pub mod study;
 pub mod train;
 pub mod view;
 pub mod worker;
+pub mod world;
 
 pub use error::{Error, Result};

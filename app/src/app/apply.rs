@@ -1,18 +1,17 @@
 //! What each command does.
 
 use eframe::egui::Context;
+use sluice_core::method::Method;
 use sluice_core::plan::{Change, Plan, Positions};
-use sluice_core::worker::{
-    Fcct, Generate, Request, RouteStudy, RouterStudy, Slot, Study, Target, Trace, View,
-};
+use sluice_core::worker::{Request, Slot, Target};
 
 use super::SluiceApp;
 use crate::command::Command;
 use crate::errands::{Dialog, Found, PictureSource};
 use crate::layout::Layout;
-use crate::panels::prompt::PROMPT;
+use crate::panels::{self, prompt::PROMPT, text};
 use crate::state::edits::{choose, reroute, route_by, route_of, rule_experts, toggle};
-use crate::state::{Asked, State, Tab, figure_of};
+use crate::state::{Asked, State};
 use crate::theme;
 
 impl SluiceApp {
@@ -54,10 +53,18 @@ impl SluiceApp {
             Command::EditPrompt => {
                 ctx.memory_mut(|memory| memory.request_focus(eframe::egui::Id::unique(PROMPT)));
             }
-            Command::Trace(trace) => self.trace(trace.map(|trace| *trace)),
-            Command::Oracle(ask) => self.oracle(ask.map(|ask| *ask)),
-            Command::TrainRouter(ask) => self.train_router(ask.map(|ask| *ask)),
-            Command::Fcct(fcct) => self.fcct(fcct.map(|fcct| *fcct)),
+            Command::Run(method) => self.run(method),
+            Command::RunSample(method) => {
+                self.state.take_sample(method);
+                self.run(method);
+            }
+            Command::RunVisible => {
+                let method = panels::methods(&self.state).next();
+                match method {
+                    Some(method) => self.run(method),
+                    None => self.state.status = "no method is on screen: open one from the list".into(),
+                }
+            }
             Command::Generate => self.generate(),
             Command::Cancel(slot) => self.worker.cancel(slot),
             Command::CancelAll => {
@@ -68,12 +75,8 @@ impl SluiceApp {
             }
             Command::Export(figure, format) => self.export(ctx, vec![figure], format),
             Command::ExportVisible => {
-                let shown = self.state.visible.iter().flat_map(|&tab| self.state.figures(tab));
-                let next = self.state.data(&self.state.next_view()).map(figure_of);
-                let strip = self.state.data(&View::Strip).map(figure_of);
-                let neuron = self.state.choices.neuron.map(|(layer, neuron)| View::Neuron { layer, neuron });
-                let neuron = neuron.and_then(|view| self.state.data(&view).map(figure_of));
-                self.export(ctx, shown.chain(next).chain(neuron).chain(strip).collect(), None);
+                let figures = panels::figures(&self.state);
+                self.export(ctx, figures, None);
             }
             Command::CopyCsv(figure) => self.errands.copy(figure),
             Command::ResetLayout => self.layout = Layout::default(),
@@ -82,24 +85,12 @@ impl SluiceApp {
             Command::Select(position) => self.state.choices.position = position,
             Command::Follow(answer) => self.state.choices.answer = answer,
             Command::Inspect(neuron) => self.state.choices.neuron = neuron,
-            Command::Corrupt(position) => {
-                let marked = &mut self.state.choices.corrupt;
-                match marked.iter().position(|&known| known == position) {
-                    Some(index) => drop(marked.remove(index)),
-                    None => marked.push(position),
-                }
-            }
-            Command::Tag(mark, position) => {
-                if let Err(cause) = self.state.mark(mark, position) {
-                    self.state.status = cause.into();
+            Command::Mark(method, pick, positions, on) => {
+                if let Err(cause) = self.state.mark(method, pick, &positions, on) {
+                    self.state.status = cause;
                 }
             }
             Command::Unfold(unfold) => self.state.choices.unfold = Some(unfold),
-            Command::Mark(positions, on) => {
-                let marked = &mut self.state.choices.corrupt;
-                marked.retain(|known| !positions.contains(known));
-                marked.extend(positions.into_iter().filter(|_| on));
-            }
             Command::Undo => {
                 let State { history, image, prompt, .. } = &mut self.state;
                 history.undo(|asked| asked.exchange(image, prompt));
@@ -116,14 +107,6 @@ impl SluiceApp {
     fn change_plan(&mut self, ctx: &Context, command: Command) {
         let pressed = ctx.input(|input| input.pointer.press_start_time()).map(f64::to_bits);
         let (layers, len) = (self.state.layers(), self.state.results.tokens.len());
-        if matches!(
-            command,
-            Command::Fill(_) | Command::Paint(..) | Command::Reroute(_) | Command::RouteBy(_)
-        ) {
-            // What changes is the plan's map: show it.
-            self.state.choices.oracle.shown = None;
-            self.state.choices.router.shown = false;
-        }
         let history = &mut self.state.history;
         let mut once = |change: &dyn Fn(&mut Plan)| history.change(None, change);
         match command {
@@ -138,7 +121,10 @@ impl SluiceApp {
                 });
             }
             Command::RouteBy(ref router) => once(&|plan| route_by(plan, router.as_deref())),
-            Command::Reroute(ref new) => once(&|plan| reroute(plan, |route| *route = (**new).clone())),
+            Command::Take(method, ref offer) => {
+                once(&|plan| offer.apply(&mut plan.items));
+                self.state.studies.get_mut(method.id).taken.extend(offer.items.iter().cloned());
+            }
             Command::Add(item) => once(&|plan| plan.items.push((*item).clone())),
             Command::AddAll(items) => once(&|plan| plan.items.extend(items.iter().cloned())),
             Command::Raise(index) => once(&|plan| {
@@ -185,7 +171,11 @@ impl SluiceApp {
                     }
                 });
             }
-            Found::RouterText(path) => self.state.choices.router.text = Some(path),
+            Found::Text(method, path) => self.state.studies.get_mut(method).text = Some(path),
+            Found::Parameter(method, name, path) => {
+                let path = path.to_string_lossy().into_owned();
+                self.state.studies.get_mut(method).ask.insert(name.to_owned(), path.into());
+            }
             Found::PictureFile(path) => self.read_picture(PictureSource::File(path)),
             Found::Picture(fetched) => self.take_picture(*fetched),
             Found::Gallery(gallery) => self.state.gallery = gallery,
@@ -216,74 +206,29 @@ impl SluiceApp {
         self.errands.export(figures, format, theme::ground(ctx), folder);
     }
 
-    fn trace(&mut self, trace: Option<Trace>) {
-        self.layout.show(Tab::Trace);
-        match trace.or_else(|| crate::panels::trace::request(&self.state)) {
-            Some(trace) => {
-                self.state.results.trace = None;
-                self.state.results.none_awaited();
-                self.state.results.tracing = true;
-                self.study = self.worker.send(Request::Study(Study::Trace(trace)));
+    /// Start a method as its panel says; what is missing is said.
+    fn run(&mut self, method: &'static Method) {
+        self.layout.show(method.id);
+        let asked = match self.state.ask_of(method) {
+            Ok(asked) => asked,
+            Err(cause) => {
+                self.state.status = cause;
+                return;
             }
-            None => self.state.status = "click the tokens to corrupt first".into(),
-        }
-    }
-
-    fn fcct(&mut self, fcct: Option<Fcct>) {
-        self.layout.show(Tab::Fcct);
-        match fcct.or_else(|| crate::panels::fcct::request(&self.state)) {
-            Some(fcct) => {
-                self.state.results.fcct = None;
-                self.state.results.none_awaited();
-                self.state.results.gridding = true;
-                self.study = self.worker.send(Request::Study(Study::Fcct(fcct)));
-            }
-            None => self.state.status = "mark the context that stands for an image first".into(),
-        }
-    }
-
-    fn oracle(&mut self, ask: Option<RouteStudy>) {
-        self.layout.show(Tab::Routing);
-        match ask.or_else(|| crate::panels::routing::request(&self.state)) {
-            Some(ask) => {
-                self.state.results.routes = None;
-                self.state.results.none_awaited();
-                self.state.results.routing = true;
-                self.state.choices.oracle.shown = Some(0);
-                self.state.choices.router.shown = false;
-                self.study = self.worker.send(Request::Study(Study::Routes(ask)));
-            }
-            None => self.state.status = "type a prompt of two tokens or more first".into(),
-        }
-    }
-
-    fn train_router(&mut self, ask: Option<RouterStudy>) {
-        self.layout.show(Tab::Routing);
-        match ask.or_else(|| crate::panels::router::request(&self.state)) {
-            Some(ask) => {
-                self.state.results.router = None;
-                self.state.results.none_awaited();
-                self.state.choices.router.open = true;
-                self.state.choices.router.shown = true;
-                self.study = self.worker.send(Request::Study(Study::Router(ask)));
-            }
-            None => self.state.status = "give two lanes or more a share first".into(),
-        }
+        };
+        self.state.studies.ended();
+        self.state.studies.running = Some(method.id);
+        let study = self.state.studies.get_mut(method.id);
+        (study.findings, study.awaited) = (None, true);
+        study.taken.clear();
+        self.study = self.worker.send(Request::Study(Box::new(asked)));
     }
 
     fn generate(&mut self) {
-        let choices = &self.state.choices;
-        let Ok(prompt) = self.state.request_prompt() else { return };
-        let request = Generate {
-            prompt,
-            plan: self.state.history.plan().clone(),
-            max_new_tokens: choices.max_new_tokens,
-            temperature: choices.temperature,
-            seed: choices.seed,
-        };
+        let Some(request) = text::request(&self.state) else { return };
         self.state.results.text = None;
         self.state.results.text_of = Some((request.prompt.clone(), request.plan.clone()));
-        self.layout.show(Tab::Text);
+        self.layout.show(text::ID);
         self.text = self.worker.send(Request::Generate(request));
     }
 }

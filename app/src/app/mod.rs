@@ -8,7 +8,7 @@ use eframe::egui::{CentralPanel, Context, Event, Key, Panel, ScrollArea, Ui};
 use sluice_core::plan::Plan;
 use sluice_core::worker::{Failure, Prompt, Request, RequestId, Scene, Slot, Target, View, Worker};
 
-use crate::command::{ACTIONS, Command};
+use crate::command::{Action, Command, actions};
 use crate::errands::{self, Errands, PictureSource};
 use crate::layout::{self, Layout};
 use crate::panels;
@@ -28,6 +28,8 @@ pub struct SluiceApp {
     pub state: State,
     /// Where the panels are.
     pub layout: Layout,
+    /// Every named command.
+    pub actions: Vec<Action>,
     worker: Worker,
     errands: Errands,
     /// What the newest scene asked, so that the same is not asked twice.
@@ -59,6 +61,7 @@ impl SluiceApp {
         let mut app = Self {
             state: State { settings, ..State::default() },
             layout: Layout::default(),
+            actions: actions(&panels::panels().iter().map(|panel| panel.info()).collect::<Vec<_>>()),
             worker,
             errands: Errands::new(ctx),
             asked: None,
@@ -99,11 +102,11 @@ impl SluiceApp {
     /// Draw and apply what was done.
     pub fn ui(&mut self, ui: &mut Ui) {
         let mut commands = Vec::new();
-        keys(ui, &self.state, &mut commands);
+        keys(ui, &self.state, &self.actions, &mut commands);
         given(ui, &mut commands);
         let state = &mut self.state;
         Panel::top("top").frame(theme::bar(ui)).show(ui, |ui| {
-            panels::top::ui(ui, state, &mut commands);
+            panels::top::ui(ui, state, &self.actions, &mut commands);
             if state.card.is_some() {
                 panels::prompt::ui(ui, state, &mut commands);
             }
@@ -116,7 +119,11 @@ impl SluiceApp {
             let widest = (0.24 * ui.available_width()).clamp(160.0, 480.0);
             let side = |panel: Panel| panel.default_size(theme::SIDE.min(widest)).max_size(widest);
             side(Panel::left("plan")).frame(theme::side(ui)).show(ui, |ui| {
-                ScrollArea::vertical().show(ui, |ui| panels::plan::ui(ui, state, &mut commands));
+                ScrollArea::vertical().show(ui, |ui| {
+                    panels::navigation::ui(ui, state, &mut commands);
+                    ui.separator();
+                    panels::plan::ui(ui, state, &mut commands);
+                });
             });
             side(Panel::right("inspector")).frame(theme::side(ui)).show(ui, |ui| {
                 ScrollArea::vertical().show(ui, |ui| {
@@ -131,7 +138,7 @@ impl SluiceApp {
             }
             layout::ui(ui, &mut self.layout, state, &mut commands);
         });
-        panels::palette::ui(ui, state, &mut commands);
+        panels::palette::ui(ui, state, &self.actions, &mut commands);
         panels::top::drop_target(ui);
         let acted = !commands.is_empty();
         for command in commands {
@@ -173,7 +180,7 @@ impl SluiceApp {
         if std::mem::take(&mut self.bad_prompt) {
             self.state.results.failure = None;
         }
-        let views = self.state.wanted();
+        let views = panels::wanted(&self.state);
         let plan = self.state.history.plan();
         let typed = match &self.asked {
             Some((asked, known, wanted)) if *asked == prompt => {
@@ -192,12 +199,10 @@ impl SluiceApp {
         if typed {
             let choices = &mut self.state.choices;
             choices.position = None;
-            choices.corrupt.clear();
-            choices.marks.clear();
-            choices.injection.to_position = None;
-            choices.injection.from_position = None;
+            panels::panels().iter().for_each(|panel| panel.another_prompt(choices));
+            self.state.studies.forget_picks();
         }
-        let (views, plan) = (self.state.wanted(), self.state.history.plan().clone());
+        let (views, plan) = (panels::wanted(&self.state), self.state.history.plan().clone());
         self.asked = Some((prompt.clone(), plan.clone(), views.clone()));
         self.fresh.clear();
         self.scene = self.worker.send(Request::Scene(Scene { prompt, plan, views }));
@@ -242,16 +247,16 @@ fn given(ui: &Ui, commands: &mut Vec<Command>) {
 }
 
 /// Commands whose key was pressed. While text is edited its own undo and keys of movement belong to the text.
-fn keys(ui: &Ui, state: &State, commands: &mut Vec<Command>) {
+fn keys(ui: &Ui, state: &State, actions: &[Action], commands: &mut Vec<Command>) {
     let editing = ui.ctx().text_edit_focused();
-    for action in ACTIONS {
+    for action in actions {
         let Some(keys) = action.keys else { continue };
         let of_text = keys.conflicts_with_text_editing() || keys.logical_key == Key::Z;
         if (editing && of_text) || (state.palette.is_some() && keys.modifiers.is_none()) {
             continue;
         }
         if ui.input_mut(|input| input.consume_shortcut(&keys)) {
-            commands.push((action.command)());
+            commands.push(action.command.clone());
         }
     }
 }

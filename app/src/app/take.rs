@@ -23,6 +23,7 @@ impl SluiceApp {
                     self.state.settings.remember(path);
                 }
                 self.state.choices = Default::default();
+                self.state.studies = Default::default();
                 self.state.answer.clear();
                 *results = Default::default();
                 self.state.history.forget_pictures();
@@ -63,43 +64,23 @@ impl SluiceApp {
                 results.text = Some(text);
                 self.succeeded(Slot::Generate);
             }
-            Event::Study(id, findings) if id == self.study => {
+            Event::Findings(id, findings) if id == self.study => {
+                let method = findings.asked.method;
                 if findings.done {
                     results.progress.remove(&Slot::Study);
+                    self.state.studies.ended();
                 }
-                results.trace = Some(findings);
-                results.tracing = false;
-                self.succeeded(Slot::Study);
-            }
-            Event::Fcct(id, findings) if id == self.study => {
-                if findings.done {
-                    results.progress.remove(&Slot::Study);
-                }
-                results.fcct = Some(findings);
-                results.gridding = false;
-                self.succeeded(Slot::Study);
-            }
-            Event::Routes(id, findings) if id == self.study => {
-                if findings.done {
-                    results.progress.remove(&Slot::Study);
-                }
-                results.routes = Some(findings);
-                results.routing = false;
-                self.succeeded(Slot::Study);
-            }
-            Event::Router(id, findings) if id == self.study => {
-                if findings.done {
-                    results.progress.remove(&Slot::Study);
-                }
-                results.router = Some(findings);
+                let study = self.state.studies.get_mut(method.id);
+                study.awaited = false;
+                study.findings = Some(findings);
                 self.succeeded(Slot::Study);
             }
             Event::Failed(id, slot, failure) => self.failed(id, slot, failure),
             Event::Cancelled(_, slot) => {
                 results.progress.remove(&slot);
-                results.tracing &= slot != Slot::Study;
-                results.gridding &= slot != Slot::Study;
-                results.routing &= slot != Slot::Study;
+                if slot == Slot::Study {
+                    self.state.studies.ended();
+                }
                 if slot == Slot::Open {
                     self.opening = None;
                     self.waiting = None;
@@ -115,10 +96,7 @@ impl SluiceApp {
             | Event::View(..)
             | Event::SceneDone(..)
             | Event::Text(..)
-            | Event::Study(..)
-            | Event::Fcct(..)
-            | Event::Routes(..)
-            | Event::Router(..) => {}
+            | Event::Findings(..) => {}
         }
     }
 
@@ -141,7 +119,7 @@ impl SluiceApp {
                 self.waiting = None;
             }
             Slot::Scene => self.settle(),
-            Slot::Study => results.none_awaited(),
+            Slot::Study => self.state.studies.ended(),
             Slot::Generate => {}
         }
     }

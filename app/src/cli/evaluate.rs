@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use sluice_core::checkpoint::write_atomic;
 use sluice_core::evaluate::{Amount, evaluate, page};
-use sluice_core::train::world::Split;
+use sluice_core::files::write_atomic;
+use sluice_core::world::Split;
 use sluice_core::{Error, Result};
 
 use super::{checkpoint, note, out};

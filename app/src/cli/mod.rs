@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use sluice_core::checkpoint::{Checkpoint, read_image};
-use sluice_core::engine::{self, Engine, Opened};
+use sluice_core::checkpoint::{Checkpoint, Picture};
+use sluice_core::engine::{self, Engine, Opened, Prompt, Words};
 use sluice_core::plan::Plan;
 use sluice_core::{Error, Result};
 
@@ -14,6 +14,7 @@ mod bench;
 mod evaluate;
 mod generate;
 mod inspect;
+mod methods;
 mod report;
 mod run;
 mod screenshots;
@@ -46,8 +47,10 @@ enum Command {
     Run(run::Run),
     /// Continue a prompt under a plan
     Generate(generate::Generate),
-    /// Studies for scripts: causal traces, leave-one-out, routes, routers, experts, pruning
+    /// Run a method of the list, with its findings as JSON, figures and files
     Study(study::Study),
+    /// The methods that `study` runs, with their parameters
+    Methods(methods::Methods),
     /// Every view's figures on the sample prompt: PNG, SVG, CSV
     Report(report::Report),
     /// Measurements of engine, studies, memory and window, each with its target
@@ -91,30 +94,26 @@ struct Ready {
 
 impl Input {
     fn open(&self) -> Result<Ready> {
-        let Opened { engine, card } =
+        let Opened { mut engine, card } =
             engine::open(&checkpoint(self.checkpoint.as_deref())?, &mut |_, _| {}, &engine::never)?;
         for warning in &card.warnings {
             note(warning);
         }
-        let ids = match (&self.prompt, &self.tokens) {
-            (Some(text), _) => engine.encode(text)?,
-            (None, Some(tokens)) => tokens.clone(),
-            (None, None) => Vec::new(),
+        let words = match (&self.prompt, &self.tokens) {
+            (Some(text), _) => Words::Text(text.clone()),
+            (None, tokens) => Words::Tokens(tokens.clone().unwrap_or_default()),
         };
-        let tokens = match &self.image {
-            Some(path) => engine.about(engine.look(&read_image(path)?)?, &ids)?,
-            None => ids.into(),
-        };
-        let plan = match &self.plan {
-            Some(path) => {
-                let text = std::fs::read_to_string(path)
-                    .map_err(|error| Error::Plan(format!("{}: {error}", path.display())))?;
-                Plan::from_json(&text)?
-            }
-            None => Plan::default(),
-        };
+        let image = self.image.as_deref().map(Picture::read).transpose()?;
+        let tokens = engine.input(&Prompt { words, image })?;
+        let plan = self.plan.as_deref().map(plan_file).transpose()?.unwrap_or_default();
         Ok(Ready { engine, tokens, plan })
     }
+}
+
+/// The plan of a file.
+fn plan_file(path: &Path) -> Result<Plan> {
+    let text = std::fs::read_to_string(path).map_err(|error| Error::read(path, &error))?;
+    Plan::from_json(&text)
 }
 
 /// An id of a comma-separated list; blanks around it do not matter.
@@ -139,6 +138,7 @@ pub fn main() -> ExitCode {
         Some(Command::Run(command)) => command.run(),
         Some(Command::Generate(command)) => command.run(),
         Some(Command::Study(command)) => command.run(),
+        Some(Command::Methods(command)) => command.run(),
         Some(Command::Report(command)) => command.run(),
         Some(Command::Bench(command)) => command.run(),
         Some(Command::Screenshots(command)) => command.run(),

@@ -8,10 +8,11 @@ use clap::Args;
 use crossbeam_channel::{Receiver, bounded};
 use sluice::state::figure_of;
 use sluice_core::figure::{Figure, Ground, export};
+use sluice_core::method::fcct::{FcctFound, iri_rates};
+use sluice_core::method::{Asked, METHODS, Subject};
 use sluice_core::model::Spec;
-use sluice_core::plan::{Iri, Plan};
+use sluice_core::plan::Plan;
 use sluice_core::site::Hook;
-use sluice_core::study::iri_table;
 use sluice_core::worker::*;
 use sluice_core::{Error, Result};
 
@@ -50,12 +51,10 @@ pub fn write(checkpoint: Option<&Path>, image: Option<&Path>, folder: &Path) -> 
     let (prompt, plan) = (Prompt { words: card.sample_prompt.clone(), image }, Plan::default());
     let scene = Scene { prompt: prompt.clone(), plan: plan.clone(), views: views(&card.spec) };
     client.worker.send(Request::Scene(scene));
-    let (mut tokens, mut patches, mut figures) = (0, Vec::new(), Vec::new());
+    let (mut tokens, mut figures): (Arc<[Token]>, Vec<_>) = (Arc::default(), Vec::new());
     client.wait(|event| match event {
         Event::Tokens(_, shown) => {
-            tokens = shown.len();
-            patches =
-                (0..tokens).filter(|&at| shown.get(at).is_some_and(|token| token.patch.is_some())).collect();
+            tokens = shown;
             None
         }
         Event::View(_, _, data) => {
@@ -66,49 +65,28 @@ pub fn write(checkpoint: Option<&Path>, image: Option<&Path>, folder: &Path) -> 
         _ => None,
     })?;
     save(&figures, folder)?;
-    // The middle of the prompt, where its subject usually is.
-    let corrupt: Vec<usize> = (tokens / 2..(3 * tokens / 4).max(tokens / 2 + 1)).collect();
-    for component in [Component::Residual, Component::Attention, Component::Ffn] {
-        client.worker.send(Request::Study(Study::Trace(Trace {
-            prompt: prompt.clone(),
-            plan: plan.clone(),
-            answer: Answer::Top,
-            corrupt: corrupt.clone(),
-            sigma: 3.0,
-            seed: 0,
-            component,
-        })));
-        let findings = client.wait(|event| match event {
-            Event::Study(_, findings) if findings.done && findings.trace.component == component => {
-                Some(findings)
+    for &method in METHODS.iter().filter(|method| method.unavailable(&card.spec).is_none()) {
+        for sample in (method.samples)(&card) {
+            let subject = match sample.subject {
+                Subject::Prompt(_) => Subject::Prompt(prompt.clone()),
+                other => other,
+            };
+            let mut asked = Asked::new(method, subject, &plan);
+            (asked.ask, asked.picks) = (sample.ask, (sample.picks)(&tokens));
+            asked.folder = folder.to_owned();
+            client.worker.send(Request::Study(Box::new(asked.clone())));
+            let findings = client.wait(|event| match event {
+                Event::Findings(_, findings) if findings.done && *findings.asked == asked => Some(findings),
+                _ => None,
+            })?;
+            save(&findings.found.figures(), folder)?;
+            // What the rates of FCCT lead to.
+            if let Some(rates) = findings.value::<FcctFound>() {
+                let of = rates.figures.first().map(|figure| figure.provenance.clone());
+                save(&[Arc::new(iri_rates(&rates.iri(), of.unwrap_or_default()))], folder)?;
             }
-            _ => None,
-        })?;
-        save(&[Arc::clone(&findings.figure)], folder)?;
+        }
     }
-    // Without a picture, the prompt up to its subject stands for one, and the subject for its object.
-    let end = corrupt.last().map_or(1, |last| last + 1);
-    let (context, object) = match patches.get(patches.len() / 2) {
-        Some(&middle) => (Vec::new(), vec![middle]),
-        None => ((usize::from(card.spec.bos.is_some()).min(end - 1)..end).collect(), corrupt),
-    };
-    client.worker.send(Request::Study(Study::Fcct(Fcct {
-        prompt: prompt.clone(),
-        plan: plan.clone(),
-        answer: Answer::Top,
-        context,
-        object,
-        words: Vec::new(),
-        sigma: 3.0,
-        seed: 0,
-    })));
-    let findings = client.wait(|event| match event {
-        Event::Fcct(_, findings) if findings.done => Some(findings),
-        _ => None,
-    })?;
-    save(&findings.figures, folder)?;
-    let iri = Iri::new(findings.attention.clone(), findings.ffn.clone());
-    save(&[Arc::new(iri_table(&iri, findings.figures[0].provenance.clone()))], folder)?;
     let generate = Generate { prompt, plan, max_new_tokens: NEW_TOKENS, temperature: 0.0, seed: 0 };
     client.worker.send(Request::Generate(generate));
     let text = client.wait(|event| match event {

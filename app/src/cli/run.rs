@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use sluice_core::checkpoint::{SaveDtype, safetensors_bytes, write_atomic};
+use sluice_core::checkpoint::{SaveDtype, safetensors_bytes};
 use sluice_core::engine::{RunSize, never};
+use sluice_core::files::write_atomic;
 use sluice_core::model::{Ask, Logits};
 use sluice_core::site::Site;
 use sluice_core::{Error, Result, metric};

@@ -10,9 +10,11 @@ use image::{ExtendedColorType, ImageEncoder as _};
 use sluice::app::SluiceApp;
 use sluice::command::Command;
 use sluice::state::edits::Preset;
-use sluice::state::{ChipColour, ExpertChange, Mark, Settings, State, Tab};
-use sluice_core::checkpoint::write_atomic;
-use sluice_core::plan::{Add, Change, Iri, Lane, Part, Positions, Source, Sublayer};
+use sluice::state::{ChipColour, ExpertChange, Settings, State};
+use sluice_core::files::write_atomic;
+use sluice_core::method::fcct::{FCCT, FcctFound};
+use sluice_core::method::{METHODS, Method};
+use sluice_core::plan::{Add, Change, Lane, Part, Positions, Source, Sublayer};
 use sluice_core::site::{Hook, Site};
 use sluice_core::worker::Target;
 use sluice_core::{Error, Result};
@@ -37,52 +39,75 @@ pub struct Screenshots {
 /// A picture: what is done before it, and when it can be taken.
 struct Shot {
     name: &'static str,
-    commands: fn(&State) -> Vec<Command>,
-    ready: fn(&State) -> bool,
+    commands: Box<dyn Fn(&State) -> Vec<Command> + Send>,
+    ready: Box<dyn Fn(&State) -> bool + Send>,
 }
 
-const fn shot(name: &'static str, commands: fn(&State) -> Vec<Command>, ready: fn(&State) -> bool) -> Shot {
-    Shot { name, commands, ready }
+fn shot(
+    name: &'static str,
+    commands: impl Fn(&State) -> Vec<Command> + Send + 'static,
+    ready: impl Fn(&State) -> bool + Send + 'static,
+) -> Shot {
+    Shot { name, commands: Box::new(commands), ready: Box::new(ready) }
+}
+
+/// A method's panel with its first sample.
+fn of_method(method: &'static Method) -> Shot {
+    let done = move |state: &State| {
+        let here = state.card.as_ref().is_some_and(|card| method.unavailable(&card.spec).is_none());
+        !here || state.studies.findings(method.id).is_some_and(|findings| findings.done)
+    };
+    let sample = move |_: &State| vec![Command::Clear, Command::Show(method.id), Command::RunSample(method)];
+    shot(method.id, sample, done)
 }
 
 /// Taken in this order, once per theme; each goes on from what the one before left.
-const SHOTS: &[Shot] = &[
-    shot(
-        "routing",
-        |_| vec![Command::Clear, Command::Show(Tab::Routing), Command::Fill(Preset::Coin)],
-        always,
-    ),
-    shot("routing-skips", skips, always),
-    shot(
-        "oracle",
-        |_| vec![Command::Clear, Command::Show(Tab::Routing), Command::Oracle(None)],
-        |state| state.results.routes.as_ref().is_some_and(|findings| findings.done),
-    ),
-    shot("experts", experts, always),
-    shot("pruning", pruning, always),
-    shot(
-        "activations",
-        |_| vec![Command::Clear, Command::Show(Tab::Activations), Command::Inspect(Some((0, 3)))],
-        always,
-    ),
-    shot("attention", |_| vec![Command::Inspect(None), Command::Show(Tab::Attention)], always),
-    shot("lens", |_| vec![Command::Show(Tab::Lens)], always),
-    shot("trace", trace, |state| state.results.trace.as_ref().is_some_and(|findings| findings.done)),
-    shot("fcct", fcct, |state| state.results.fcct.as_ref().is_some_and(|findings| findings.done)),
-    shot("inject", inject, always),
-    shot("iri", iri, always),
-    shot(
-        "text",
-        |_| vec![Command::Clear, Command::Fill(Preset::LateSmall), Command::Generate],
-        |state| state.results.text.as_ref().is_some_and(|text| text.done),
-    ),
-    shot("palette", |_| vec![Command::Show(Tab::Routing), Command::Palette], always),
-    shot(
-        "broken-checkpoint",
-        |_| vec![Command::Palette, Command::Open("no-such-checkpoint".into())],
-        |state| state.results.failure.is_some(),
-    ),
-];
+fn shots() -> Vec<Shot> {
+    let mut all = panels();
+    all.extend(METHODS.iter().map(|&method| of_method(method)));
+    all.extend(others());
+    all
+}
+
+/// The panels with a gesture of their own.
+fn panels() -> Vec<Shot> {
+    vec![
+        shot(
+            "routing",
+            |_| vec![Command::Clear, Command::Show("routing"), Command::Fill(Preset::Coin)],
+            always,
+        ),
+        shot("routing-skips", skips, always),
+        shot("experts", experts, always),
+        shot("pruning", pruning, always),
+        shot(
+            "activations",
+            |_| vec![Command::Clear, Command::Show("activations"), Command::Inspect(Some((0, 3)))],
+            always,
+        ),
+        shot("attention", |_| vec![Command::Inspect(None), Command::Show("attention")], always),
+        shot("lens", |_| vec![Command::Show("lens")], always),
+        shot("inject", inject, always),
+    ]
+}
+
+/// What goes on from what methods found, and what is no panel.
+fn others() -> Vec<Shot> {
+    vec![
+        shot("iri", iri, always),
+        shot(
+            "text",
+            |_| vec![Command::Clear, Command::Fill(Preset::LateSmall), Command::Generate],
+            |state| state.results.text.as_ref().is_some_and(|text| text.done),
+        ),
+        shot("palette", |_| vec![Command::Show("routing"), Command::Palette], always),
+        shot(
+            "broken-checkpoint",
+            |_| vec![Command::Palette, Command::Open("no-such-checkpoint".into())],
+            |state| state.results.failure.is_some(),
+        ),
+    ]
+}
 
 fn always(_: &State) -> bool {
     true
@@ -101,13 +126,13 @@ fn experts(state: &State) -> Vec<Command> {
     let block =
         state.card.as_ref().and_then(|card| card.spec.layers.iter().position(|l| l.experts.is_some()));
     let out = block.map(|layer| Command::Choose(layer, Positions::All, 0, ExpertChange::KnockOut));
-    [Command::Clear, Command::Show(Tab::Experts)].into_iter().chain(out).collect()
+    [Command::Clear, Command::Show("experts-view")].into_iter().chain(out).collect()
 }
 
 fn pruning(state: &State) -> Vec<Command> {
     let layer = state.layers().saturating_sub(1) / 2;
     let out = |part| Command::Toggle(Sublayer { layer, part });
-    vec![Command::Clear, Command::Show(Tab::Pruning), out(Part::Ffn), out(Part::Attn)]
+    vec![Command::Clear, Command::Show("sublayers"), out(Part::Ffn), out(Part::Attn)]
 }
 
 /// The answer's own direction at the last token, where the panel's controls point.
@@ -122,36 +147,14 @@ fn inject(_: &State) -> Vec<Command> {
         scale: -2.0,
         keep_norm: true,
     };
-    vec![Command::Show(Tab::Inject), Command::Add(Box::new(Change::Add(add).into()))]
-}
-
-fn trace(state: &State) -> Vec<Command> {
-    // The middle of the prompt, where its subject usually is.
-    let len = state.results.tokens.len();
-    let marked = (len / 2..(3 * len / 4).max(len / 2 + 1)).filter(|p| !state.choices.corrupt.contains(p));
-    [Command::Show(Tab::Trace)]
-        .into_iter()
-        .chain(marked.map(Command::Corrupt))
-        .chain([Command::Trace(None)])
-        .collect()
-}
-
-/// The prompt up to its subject for an image, the subject for its object.
-fn fcct(state: &State) -> Vec<Command> {
-    let len = state.results.tokens.len();
-    let end = (3 * len / 4).max(len / 2 + 1);
-    let context = Command::Tag(Mark::Context, end.saturating_sub(1));
-    let object = (len / 2..end).map(|position| Command::Tag(Mark::Object, position));
-    // Once: a second click would take the marks away.
-    let marks = [context].into_iter().chain(object).filter(|_| state.choices.marks.context.is_empty());
-    [Command::Show(Tab::Fcct)].into_iter().chain(marks).chain([Command::Fcct(None)]).collect()
+    vec![Command::Show("inject"), Command::Add(Box::new(Change::Add(add).into()))]
 }
 
 /// Strong enough to be seen.
 fn iri(state: &State) -> Vec<Command> {
-    let rates = state.results.fcct.as_ref().map(|found| (found.attention.clone(), found.ffn.clone()));
-    let add = rates.map(|(attn, ffn)| Command::Add(Box::new(Change::Iri(Iri::new(attn, ffn)).into())));
-    [Command::Clear, Command::Show(Tab::Iri)].into_iter().chain(add).collect()
+    let rates = state.studies.found::<FcctFound>(&FCCT);
+    let add = rates.map(|rates| Command::Add(Box::new(Change::Iri(rates.iri()).into())));
+    [Command::Clear, Command::Show("iri")].into_iter().chain(add).collect()
 }
 
 impl Screenshots {
@@ -169,6 +172,7 @@ impl Screenshots {
             }
             Ok(Box::new(Tour {
                 app,
+                shots: shots(),
                 folder,
                 ended,
                 at: 0,
@@ -189,6 +193,7 @@ impl Screenshots {
 /// The window's content, driven from picture to picture.
 struct Tour {
     app: SluiceApp,
+    shots: Vec<Shot>,
     folder: PathBuf,
     ended: Arc<Mutex<Option<Result<()>>>>,
     /// Index of the picture, through both themes.
@@ -204,7 +209,7 @@ struct Tour {
 
 impl Tour {
     fn advance(&mut self, ctx: &Context) {
-        let (theme, suffix) = match self.at / SHOTS.len() {
+        let (theme, suffix) = match self.at / self.shots.len() {
             0 => (ThemePreference::Dark, "dark"),
             1 => (ThemePreference::Light, "light"),
             _ => return self.end(ctx, Ok(())),
@@ -216,7 +221,7 @@ impl Tour {
             return self.end(ctx, Err(Error::Input(cause)));
         }
         ctx.request_repaint();
-        let Some(shot) = SHOTS.get(self.at % SHOTS.len()) else { return };
+        let Some(shot) = self.shots.get(self.at % self.shots.len()) else { return };
         if !self.app.is_settled() {
             self.rest = 0;
             return;

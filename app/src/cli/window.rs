@@ -20,10 +20,10 @@ const REPORT: &str = "sluice-report";
 pub fn open(checkpoint: Option<&PathBuf>, image: Option<&Path>) -> Result<()> {
     if let Some(path) = checkpoint.filter(|path| !path.exists()) {
         let cause = "no such folder, and no subcommand of this name";
-        return Err(Error::checkpoint(path, cause));
+        return Err(Error::missing(path, cause));
     }
     if let Some(path) = image.filter(|path| !path.exists()) {
-        return Err(Error::image(path, "no such file"));
+        return Err(Error::missing(path, "no such file"));
     }
     let picture = image.map(Path::to_owned);
     let target = checkpoint.cloned().map_or(Target::Bundled, Target::Path);

@@ -1,46 +1,92 @@
 //! FFN activations, neuron x token; click a row to look into its neuron.
 
 use eframe::egui::{ComboBox, Ui};
+use sluice_core::method::Group;
 use sluice_core::plan::{Change, Positions, Threshold};
 use sluice_core::site::Hook;
-use sluice_core::worker::ViewData;
+use sluice_core::worker::{View, ViewData};
 
-use super::{layer_picker, side_picker};
+use super::{Panel, layer_picker, side_picker};
 use crate::command::Command;
-use crate::state::{State, Tab};
+use crate::state::{PanelInfo, State};
 use crate::widgets::{Cell, figure, states};
 
 /// Numbers of rows on offer; none = every neuron.
 const ROWS: [(Option<usize>, &str); 4] =
     [(Some(32), "32 rows"), (Some(64), "64 rows"), (Some(256), "256 rows"), (None, "all neurons")];
 
+/// What is shown of a layer's FFN.
+#[derive(Clone, Copy, Debug)]
+pub struct Choice {
+    /// The site.
+    pub hook: Hook,
+    /// Order neurons by magnitude.
+    pub sort: bool,
+    /// Neurons shown; none = all.
+    pub rows: Option<usize>,
+}
+
+impl Default for Choice {
+    fn default() -> Self {
+        Self { hook: Hook::MlpPost, sort: true, rows: Some(64) }
+    }
+}
+
+/// The panel.
+pub struct Activations;
+
+impl Panel for Activations {
+    fn info(&self) -> PanelInfo {
+        PanelInfo {
+            id: "activations",
+            name: "Activations",
+            hint: "FFN neurons along the prompt",
+            group: Group::Look,
+            open: true,
+        }
+    }
+
+    fn view(&self, state: &State) -> Option<View> {
+        let (layer, side) = (state.choices.layer, state.choices.side);
+        let Choice { hook, sort, rows: top } = state.choices.of();
+        // Experts have no row of neurons.
+        state.card.as_ref()?.spec.layers.get(layer).filter(|layer| layer.experts.is_none())?;
+        Some(View::Activations { layer, hook, side, sort, top })
+    }
+
+    fn ui(&self, ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
+        draw(ui, state, commands);
+    }
+}
+
 /// Draw the map.
-pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
+fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     let layers = state.layers();
     let gated = state
         .card
         .as_ref()
         .and_then(|card| card.spec.layers.get(state.choices.layer))
         .is_some_and(|layer| layer.ffn.gated);
+    let mut choice: Choice = state.choices.of();
     ui.horizontal_wrapped(|ui| {
         let choices = &mut state.choices;
         layer_picker(ui, "Layer", &mut choices.layer, layers);
         let label = ui.label("Site");
         let sites = [Hook::MlpPre, Hook::MlpPreLinear, Hook::MlpGatePost, Hook::MlpPost];
-        let combo = ComboBox::from_id_salt("ffn-site").selected_text(choices.hook.name()).show_ui(ui, |ui| {
+        let combo = ComboBox::from_id_salt("ffn-site").selected_text(choice.hook.name()).show_ui(ui, |ui| {
             for hook in sites.into_iter().filter(|hook| gated || matches!(hook, Hook::MlpPre | Hook::MlpPost))
             {
-                ui.selectable_value(&mut choices.hook, hook, hook.name());
+                ui.selectable_value(&mut choice.hook, hook, hook.name());
             }
         });
         combo.response.labelled_by(label.id);
         side_picker(ui, &mut choices.side);
-        ui.checkbox(&mut choices.sort, "largest first");
+        ui.checkbox(&mut choice.sort, "largest first");
         let label = ui.label("Show");
-        let chosen = ROWS.iter().find(|(rows, _)| *rows == choices.rows).map_or("", |(_, name)| name);
+        let chosen = ROWS.iter().find(|(rows, _)| *rows == choice.rows).map_or("", |(_, name)| name);
         let combo = ComboBox::from_id_salt("rows").selected_text(chosen).show_ui(ui, |ui| {
             for (rows, name) in ROWS {
-                ui.selectable_value(&mut choices.rows, rows, name);
+                ui.selectable_value(&mut choice.rows, rows, name);
             }
         });
         combo.response.labelled_by(label.id);
@@ -53,7 +99,8 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
             commands.push(Command::Add(Box::new(Change::Threshold(threshold).into())));
         }
     });
-    let view = state.view(Tab::Activations);
+    state.choices.set(choice);
+    let view = Activations.view(state);
     if view.is_none() {
         return states::empty(
             ui,
@@ -64,14 +111,13 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     let Some(ViewData::Activations(found)) = view.as_ref().and_then(|view| state.data(view)) else {
         return states::pending(ui, state, "Activations");
     };
-    figure::head(ui, &found.figure, commands);
     let layer = state.choices.layer;
     let row_of = |neuron: usize| found.neurons.iter().position(|&known| known as usize == neuron);
     let selected = state.choices.neuron.filter(|(of, _)| *of == layer).and_then(|(_, neuron)| row_of(neuron));
     let position = state.choices.position.unwrap_or(state.results.tokens.len().saturating_sub(1));
     let selected = selected.map(|row| Cell { row, col: position });
     let exact = view.as_ref().is_some_and(|view| state.is_exact(view));
-    if let Some(cell) = figure::map(ui, &found.figure, selected).clicked.filter(|_| exact)
+    if let Some(cell) = figure::show(ui, &found.figure, selected, commands).clicked.filter(|_| exact)
         && let Some(&neuron) = found.neurons.get(cell.row)
     {
         commands.push(Command::Inspect(Some((layer, neuron as usize))));

@@ -1,27 +1,60 @@
 //! Attention pattern of a head, or the mean over heads.
 
 use eframe::egui::{DragValue, Ui};
+use sluice_core::method::Group;
 use sluice_core::plan::{Ablate, AblateTo, Change, Positions, Target};
 use sluice_core::site::{Hook, Site};
-use sluice_core::worker::ViewData;
+use sluice_core::worker::{View, ViewData};
 
-use super::{layer_picker, side_picker};
+use super::{Panel, layer_picker, side_picker};
 use crate::command::Command;
-use crate::state::{State, Tab};
+use crate::state::{PanelInfo, State};
 use crate::widgets::{figure, states};
 
+/// Which head is shown.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Choice {
+    /// None = the mean.
+    pub head: Option<usize>,
+}
+
+/// The panel.
+pub struct Attention;
+
+impl Panel for Attention {
+    fn info(&self) -> PanelInfo {
+        PanelInfo {
+            id: "attention",
+            name: "Attention",
+            hint: "patterns of a layer",
+            group: Group::Look,
+            open: true,
+        }
+    }
+
+    fn view(&self, state: &State) -> Option<View> {
+        let choices = &state.choices;
+        Some(View::Attention { layer: choices.layer, head: choices.of::<Choice>().head, side: choices.side })
+    }
+
+    fn ui(&self, ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
+        draw(ui, state, commands);
+    }
+}
+
 /// Draw the pattern.
-pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
+fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     let layers = state.layers();
     let spec = state.card.as_ref().map(|card| std::sync::Arc::clone(&card.spec));
+    let Choice { head: mut chosen } = state.choices.of();
     let choices = &mut state.choices;
     let heads =
         spec.as_ref().and_then(|spec| spec.layers.get(choices.layer)).map_or(1, |layer| layer.attn.heads);
     ui.horizontal_wrapped(|ui| {
         layer_picker(ui, "Layer", &mut choices.layer, layers);
-        let mut mean = choices.head.is_none();
+        let mut mean = chosen.is_none();
         ui.checkbox(&mut mean, "mean over heads");
-        let mut head = choices.head.unwrap_or(0).min(heads.saturating_sub(1));
+        let mut head = chosen.unwrap_or(0).min(heads.saturating_sub(1));
         if !mean {
             let label = ui.label("Head");
             ui.add(DragValue::new(&mut head).range(0..=heads.saturating_sub(1)).speed(0.05))
@@ -33,15 +66,15 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
                 commands.push(Command::Add(Box::new(Change::Ablate(ablate).into())));
             }
         }
-        choices.head = (!mean).then_some(head);
+        chosen = (!mean).then_some(head);
         side_picker(ui, &mut choices.side);
     });
-    let view = state.view(Tab::Attention);
+    state.choices.set(Choice { head: chosen });
+    let view = Attention.view(state);
     let Some(ViewData::Figure(figure)) = view.as_ref().and_then(|view| state.data(view)) else {
         return states::pending(ui, state, "Attention");
     };
-    figure::head(ui, figure, commands);
-    if let Some(cell) = figure::map(ui, figure, None).clicked {
+    if let Some(cell) = figure::show(ui, figure, None, commands).clicked {
         commands.push(Command::Select(Some(cell.row)));
     }
 }

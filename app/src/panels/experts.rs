@@ -1,17 +1,57 @@
 //! Experts: whom the tokens go through, and what changes when somebody is knocked out, forced, or k is another.
 
 use eframe::egui::{Button, DragValue, Ui};
+use sluice_core::method::Group;
 use sluice_core::plan::Positions;
-use sluice_core::worker::{ExpertShow, ViewData};
+use sluice_core::worker::{ExpertShow, View, ViewData};
 
-use super::{position_picker, side_picker};
+use super::{Panel, position_picker, side_picker};
 use crate::command::Command;
 use crate::state::edits::expert_rule;
-use crate::state::{ExpertChange, State, Tab};
+use crate::state::{ExpertChange, PanelInfo, State};
 use crate::widgets::{figure, states};
 
+/// What is shown of a block, and what a click does.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Choice {
+    /// The block.
+    pub layer: usize,
+    /// What is shown of it.
+    pub show: ExpertShow,
+    /// What a click does.
+    pub change: ExpertChange,
+    /// For every token, else for the one that is clicked.
+    pub everywhere: bool,
+}
+
+/// The panel.
+pub struct Experts;
+
+impl Panel for Experts {
+    fn info(&self) -> PanelInfo {
+        PanelInfo {
+            id: "experts-view",
+            name: "Experts",
+            hint: "whom tokens go through, in models with experts",
+            group: Group::Change,
+            open: true,
+        }
+    }
+
+    fn view(&self, state: &State) -> Option<View> {
+        let Choice { layer, show, .. } = state.choices.of();
+        // Nothing to ask of a block without experts.
+        state.card.as_ref()?.spec.layers.get(layer)?.experts?;
+        Some(View::Experts { layer, side: state.choices.side, show })
+    }
+
+    fn ui(&self, ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
+        draw(ui, state, commands);
+    }
+}
+
 /// Draw a block's experts and the controls that change their choice.
-pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
+fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     let Some(spec) = state.card.as_ref().map(|card| std::sync::Arc::clone(&card.spec)) else { return };
     let blocks: Vec<usize> =
         (0..spec.n_layers()).filter(|&l| spec.layers.get(l).is_some_and(|l| l.experts.is_some())).collect();
@@ -22,11 +62,11 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
             "Open a Mixtral, Qwen-MoE, OLMoE, dots1 or gpt-oss checkpoint to see whom its routers choose.",
         );
     };
-    if !blocks.contains(&state.choices.experts.layer) {
-        state.choices.experts.layer = first;
+    let mut choice: Choice = state.choices.of();
+    if !blocks.contains(&choice.layer) {
+        choice.layer = first;
     }
     ui.horizontal_wrapped(|ui| {
-        let choice = &mut state.choices.experts;
         let label = ui.label("Layer");
         let mut index = blocks.iter().position(|&layer| layer == choice.layer).unwrap_or(0);
         let shown = blocks.clone();
@@ -47,26 +87,22 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
         ui.separator();
         side_picker(ui, &mut state.choices.side);
     });
-    ui.horizontal_wrapped(|ui| controls(ui, state, commands));
+    ui.horizontal_wrapped(|ui| controls(ui, state, &mut choice, commands));
+    state.choices.set(choice);
     ui.horizontal_wrapped(|ui| outcome(ui, state));
-    let view = state.view(Tab::Experts);
+    let view = Experts.view(state);
     let Some(ViewData::Figure(figure)) = view.as_ref().and_then(|view| state.data(view)) else {
         return states::pending(ui, state, "Experts");
     };
-    figure::head(ui, figure, commands);
-    let choice = state.choices.experts;
+    let Some(cell) = figure::show(ui, figure, None, commands).clicked else { return };
     match choice.show {
-        ExpertShow::Load => figure::lines(ui, figure),
         ExpertShow::Blocks => {
-            if let Some(cell) = figure::map(ui, figure, None).clicked {
-                state.choices.experts.layer = blocks.get(cell.row).copied().unwrap_or(first);
-                state.choices.experts.show = ExpertShow::Gates;
-            }
+            let layer = blocks.get(cell.row).copied().unwrap_or(first);
+            state.choices.set(Choice { layer, show: ExpertShow::Gates, ..choice });
         }
-        ExpertShow::Together => drop(figure::map(ui, figure, None)),
+        ExpertShow::Load | ExpertShow::Coactivation => {}
         ExpertShow::Gates | ExpertShow::Logits | ExpertShow::Norms => {
-            let exact = view.as_ref().is_some_and(|view| state.is_exact(view));
-            if let Some(cell) = figure::map(ui, figure, None).clicked.filter(|_| exact) {
+            if view.as_ref().is_some_and(|view| state.is_exact(view)) {
                 let positions =
                     if choice.everywhere { Positions::All } else { Positions::At(vec![cell.col]) };
                 commands.push(Command::Choose(choice.layer, positions, cell.row, choice.change));
@@ -75,12 +111,11 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     }
 }
 
-fn controls(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
-    let layer = state.choices.experts.layer;
+fn controls(ui: &mut Ui, state: &State, choice: &mut Choice, commands: &mut Vec<Command>) {
+    let layer = choice.layer;
     let experts = state.card.as_ref().and_then(|card| card.spec.layers.get(layer)?.experts);
     let Some(experts) = experts else { return };
     ui.label("A click on an expert");
-    let choice = &mut state.choices.experts;
     for change in ExpertChange::ALL {
         ui.selectable_value(&mut choice.change, change, change.name());
     }

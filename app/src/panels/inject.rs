@@ -2,23 +2,86 @@
 //! the controls then change live.
 
 use eframe::egui::{Align2, ComboBox, Grid, RichText, Slider, TextEdit, Ui};
+use sluice_core::method::Group;
 use sluice_core::plan::{Add, Change, Item, Positions, Source};
 use sluice_core::site::{Hook, Site};
 use sluice_core::worker::{ViewData, Words};
 
-use super::trace::answer_box;
-use super::{layer_picker, position_picker};
+use super::{Panel, answer_box, layer_picker, position_picker};
 use crate::command::Command;
-use crate::state::State;
+use crate::state::{Choices, PanelInfo, State};
 use crate::widgets::states;
 
 /// Sites on offer.
 const HOOKS: [Hook; 3] = [Hook::ResidPost, Hook::AttnOut, Hook::MlpOut];
 
+/// What is injected where.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Choice {
+    /// Where the vector is added.
+    pub to_layer: usize,
+    /// Site of the target: `ResidPost`, `AttnOut` or `MlpOut`.
+    pub to_hook: Hook,
+    /// Target position; none = the last and every later one.
+    pub to_position: Option<usize>,
+    /// Where the vector is taken from.
+    pub from_layer: usize,
+    /// Site of the source.
+    pub from_hook: Hook,
+    /// Source position; none = the source's last.
+    pub from_position: Option<usize>,
+    /// Another prompt that the vector is taken from; empty = this one.
+    pub from_prompt: String,
+    /// Factor.
+    pub scale: f32,
+    /// Rescale the sum to the norm it had.
+    pub keep_norm: bool,
+}
+
+impl Default for Choice {
+    fn default() -> Self {
+        Self {
+            to_layer: 0,
+            to_hook: Hook::ResidPost,
+            to_position: None,
+            from_layer: 0,
+            from_hook: Hook::ResidPost,
+            from_position: None,
+            from_prompt: String::new(),
+            scale: 1.0,
+            keep_norm: false,
+        }
+    }
+}
+
+/// The panel.
+pub struct Inject;
+
+impl Panel for Inject {
+    fn info(&self) -> PanelInfo {
+        PanelInfo {
+            id: "inject",
+            name: "Inject",
+            hint: "add a vector and watch the answer",
+            group: Group::Change,
+            open: true,
+        }
+    }
+
+    fn another_prompt(&self, choices: &mut Choices) {
+        let own: Choice = choices.of();
+        choices.set(Choice { to_position: None, from_position: None, ..own });
+    }
+
+    fn ui(&self, ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
+        draw(ui, state, commands);
+    }
+}
+
 /// Draw the controls and the answer.
-pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
+fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     let layers = state.layers();
-    let mut injection = state.choices.injection.clone();
+    let mut injection: Choice = state.choices.of();
     // The plan's stack changes scale and strength too: what it holds counts.
     let known = item_of(state, &injection).and_then(|item| find(state, &item));
     let held = known.and_then(|index| state.history.plan().items.get(index));
@@ -79,7 +142,7 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
         }
         (None, _) => drop(ui.weak("the other prompt must be token ids, separated by commas")),
     }
-    state.choices.injection = injection;
+    state.choices.set(injection);
     ui.separator();
     answer(ui, state);
 }
@@ -105,7 +168,7 @@ fn site_picker(ui: &mut Ui, name: &str, hook: &mut Hook) {
 }
 
 /// What the controls say, as an item of the plan.
-fn item_of(state: &State, injection: &crate::state::Injection) -> Option<Item> {
+fn item_of(state: &State, injection: &Choice) -> Option<Item> {
     let source = if injection.from_prompt.is_empty() {
         Source::Base
     } else {

@@ -4,32 +4,31 @@
 use std::sync::Arc;
 
 use eframe::egui::{
-    Align, Align2, Checkbox, DragValue, Layout, Rect, RichText, Role, Sense, Slider, Stroke, Ui, WidgetInfo,
-    pos2, vec2,
+    Align, Align2, Checkbox, DragValue, Layout, Rect, Role, Sense, Slider, Ui, WidgetInfo, pos2, vec2,
 };
 use sluice_core::figure::Figure;
-use sluice_core::plan::{Change, Injected, Iri, Item};
-use sluice_core::study::iri_table;
+use sluice_core::method::Group;
+use sluice_core::method::fcct::{FCCT, FcctFound, iri_rates};
+use sluice_core::plan::{Change, Iri, Item};
+
 use sluice_core::worker::{NextRow, Side, Verdict, View, ViewData};
 
-use super::fcct;
-use super::trace::answer_box;
+use super::{Panel, answer_box};
 use crate::command::Command;
-use crate::state::{State, Tab};
+use crate::state::{PanelInfo, State, figure_of};
 use crate::theme;
 use crate::widgets::{figure, states};
 
-/// Height of the bars in points, and of the marks and labels under them.
-const BARS: f32 = 110.0;
-const UNDER: f32 = 30.0;
-/// Bars narrower than this in points carry no number.
-const CROWDED: f32 = 14.0;
+/// Height of the answers in points, and of the rates at least.
+const ANSWERS: f32 = 160.0;
+const LEAST: f32 = 160.0;
 
-/// The layers of the injection on screen as a figure.
+/// The rates of the injection on screen.
 pub fn layers(state: &State) -> Option<Arc<Figure>> {
     let (iri, _) = shown(state)?;
-    let of = state.results.fcct.as_ref().map(|findings| findings.figures[0].provenance.clone());
-    Some(Arc::new(iri_table(&iri, of.unwrap_or_default())))
+    let rates = state.studies.found::<FcctFound>(&FCCT);
+    let of = rates.and_then(|rates| rates.figures.first()).map(|figure| figure.provenance.clone());
+    Some(Arc::new(iri_rates(&iri, of.unwrap_or_default())))
 }
 
 /// The injection of the plan with its index, else the one that the newest rates make.
@@ -44,27 +43,66 @@ fn shown(state: &State) -> Option<(Iri, Option<usize>)> {
 
 /// The panel's settings with the rates of the newest grid, where it is whole and its rates are defined.
 fn newest(state: &State) -> Option<Iri> {
-    let findings = state.results.fcct.as_ref().filter(|findings| findings.done)?;
-    let defined = findings.attention.iter().chain(&findings.ffn).all(|rate| rate.is_finite());
-    let mut iri = state.choices.iri.clone();
-    iri.attn.recovery.clone_from(&findings.attention);
-    iri.ffn.recovery.clone_from(&findings.ffn);
+    let findings = state.studies.findings(FCCT.id).filter(|findings| findings.done)?;
+    let measured = findings.value::<FcctFound>()?.iri();
+    let (attn, ffn) = (measured.attn.recovery, measured.ffn.recovery);
+    let defined = attn.iter().chain(&ffn).all(|rate| rate.is_finite());
+    let Choice(mut iri) = state.choices.of();
+    (iri.attn.recovery, iri.ffn.recovery) = (attn, ffn);
     defined.then_some(iri)
 }
 
+/// Settings of the next injection; its rates are of the newest grid.
+#[derive(Clone, Debug)]
+struct Choice(Iri);
+
+impl Default for Choice {
+    fn default() -> Self {
+        Self(Iri::new(Vec::new(), Vec::new()))
+    }
+}
+
+/// The panel.
+pub struct IriPanel;
+
+impl Panel for IriPanel {
+    fn info(&self) -> PanelInfo {
+        PanelInfo {
+            id: "iri",
+            name: "IRI",
+            hint: "inject what the layers of the highest recovery rates wrote",
+            group: Group::Change,
+            open: true,
+        }
+    }
+
+    fn view(&self, state: &State) -> Option<View> {
+        Some(View::Verdict { answer: state.choices.answer.clone() })
+    }
+
+    fn figures(&self, state: &State) -> Vec<Arc<Figure>> {
+        let verdict = self.view(state).and_then(|view| state.data(&view).map(figure_of));
+        verdict.into_iter().chain(layers(state)).collect()
+    }
+
+    fn ui(&self, ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
+        draw(ui, state, commands);
+    }
+}
+
 /// Draw the controls, the rates and the answers.
-pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
+fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     ui.weak(
         "each target layer adds what the source layers before it wrote at the last token of the unmodified run, so before any \
          injection (our reading), and keeps its norm; generated tokens too",
     );
     let Some((mut iri, held)) = shown(state) else {
-        let (what, next_step) = match &state.results.fcct {
+        let (what, next_step) = match state.studies.findings(FCCT.id) {
             Some(findings) if findings.done => (
                 "The recovery rates are not defined",
                 "the corruption changed nothing: raise the noise or mark more, and run FCCT again",
             ),
-            _ if state.is_gridding() => {
+            _ if state.studies.running == Some(FCCT.id) => {
                 ("No recovery rates yet", "they come when the running FCCT grid is whole")
             }
             _ => ("No recovery rates yet", "run FCCT: the last token's rates rank the layers"),
@@ -72,7 +110,7 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
         states::empty(ui, what, next_step);
         ui.vertical_centered(|ui| {
             if ui.button("Open FCCT").clicked() {
-                commands.push(Command::Show(Tab::Fcct));
+                commands.push(Command::Show(FCCT.id));
             }
         });
         return;
@@ -82,26 +120,22 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     switch(ui, state, &iri, held.zip(item.as_ref()), commands);
     controls(ui, &mut iri, state.layers());
     if iri != before {
-        state.choices.iri = iri.clone();
+        state.choices.set(Choice(iri.clone()));
         if let (Some(index), Some(item)) = (held, item) {
             let changed = Item { change: Change::Iri(iri.clone()), ..item };
             commands.push(Command::Edit(index, Box::new(changed)));
         }
     }
     ui.separator();
-    ui.horizontal(|ui| {
-        ui.strong("Recovery rates of the last token");
-        if let Some(figure) = layers(state) {
-            figure::menu(ui, &figure, commands);
-        }
-        ui.weak("filled dot: source, ring: target");
-    });
-    ui.columns(2, |columns| {
-        let parts = [("attention", &iri.attn), ("FFN", &iri.ffn)];
-        for (ui, (name, part)) in columns.iter_mut().zip(parts) {
-            ui.with_layout(Layout::top_down(Align::LEFT), |ui| bars(ui, name, part));
-        }
-    });
+    if let Some(figure) = layers(state) {
+        figure::title(ui, &figure, commands);
+        // What is left below them is for the answers.
+        let height = (ui.available_height() - ANSWERS).max(LEAST);
+        ui.scope(|ui| {
+            ui.set_max_height(height);
+            figure::plot(ui, &figure, None);
+        });
+    }
     ui.separator();
     ui.horizontal_wrapped(|ui| {
         ui.strong("Answer before and after");
@@ -146,8 +180,8 @@ fn switch(ui: &mut Ui, state: &State, iri: &Iri, held: Option<(usize, &Item)>, c
                 }
             }
         }
-        if let Some(findings) = &state.results.fcct
-            && let Some(what @ ("prompt" | "plan")) = fcct::earlier(state, findings)
+        if let Some(findings) = state.studies.findings(FCCT.id)
+            && let Some(what @ ("prompt" | "plan")) = state.earlier(findings)
         {
             ui.colored_label(theme::warning(ui.ctx()), format!("the newest rates are of an earlier {what}"));
         }
@@ -173,64 +207,6 @@ fn controls(ui: &mut Ui, iri: &mut Iri, layers: usize) {
         ui.add(Slider::new(&mut iri.attn.lambda, 0.0..=2.0).text("λ attention"));
         ui.add(Slider::new(&mut iri.ffn.lambda, 0.0..=2.0).text("λ FFN"));
     });
-}
-
-/// A bar per layer from zero, sources and targets marked under it.
-fn bars(ui: &mut Ui, name: &str, part: &Injected) {
-    let largest = part.recovery.iter().fold(0f32, |m, rate| m.max(rate.abs())).max(1e-6);
-    ui.label(RichText::new(format!("{name}, largest |rate| {largest:.3}")).small().weak());
-    let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), BARS + UNDER), Sense::hover());
-    response.widget_info(|| WidgetInfo::labeled(Role::Image, true, format!("recovery bars, {name}")));
-    let count = part.recovery.len().max(1) as f32;
-    let pitch = (rect.width() / count).min(theme::CELL);
-    let lowest = part.recovery.iter().fold(0f32, |m, &rate| m.min(rate));
-    let highest = part.recovery.iter().fold(0f32, |m, &rate| m.max(rate));
-    let scale = BARS / (highest - lowest).max(1e-6);
-    let zero = rect.top() + highest * scale;
-    let (sources, targets) = (part.source_layers(), part.target_layers());
-    let (accent, quiet) = (theme::accent(ui.ctx()), ui.visuals().weak_text_color());
-    let painter = ui.painter();
-    painter.hline(
-        rect.left()..=rect.left() + pitch * count,
-        zero,
-        Stroke::new(1.0, quiet.gamma_multiply(0.5)),
-    );
-    for (layer, &rate) in part.recovery.iter().enumerate() {
-        let left = rect.left() + pitch * layer as f32;
-        let middle = left + pitch / 2.0;
-        let bar = Rect::from_two_pos(
-            pos2(left + 0.15 * pitch, zero),
-            pos2(left + 0.85 * pitch, zero - rate * scale),
-        );
-        let source = sources.contains(&layer);
-        painter.rect_filled(bar, 1.0, if source { accent } else { quiet.gamma_multiply(0.7) });
-        let marks = rect.top() + BARS + 7.0;
-        let radius = (0.3 * pitch).min(3.0);
-        if source {
-            painter.circle_filled(pos2(middle, marks), radius, accent);
-        }
-        if targets.contains(&layer) {
-            painter.circle_stroke(
-                pos2(middle, marks),
-                radius + 2.0,
-                Stroke::new(1.2, ui.visuals().text_color()),
-            );
-        }
-        if pitch >= CROWDED || layer % 5 == 0 {
-            let at = pos2(middle, rect.bottom());
-            painter.text(at, Align2::CENTER_BOTTOM, layer.to_string(), theme::small_mono(), quiet);
-        }
-    }
-    let hovered = response.hover_pos().map(|at| ((at.x - rect.left()) / pitch) as usize);
-    if let Some((layer, rate)) = hovered.and_then(|layer| Some((layer, part.recovery.get(layer)?))) {
-        let role = match (sources.contains(&layer), targets.contains(&layer)) {
-            (true, true) => "source and target",
-            (true, false) => "source",
-            (false, true) => "target",
-            (false, false) => "neither source nor target",
-        };
-        response.on_hover_text_at_pointer(format!("layer {layer}\nrecovery rate {rate:.4}\n{role}"));
-    }
 }
 
 /// Both answers' probabilities without and with the plan, side by side.

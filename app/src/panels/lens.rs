@@ -1,22 +1,45 @@
 //! Logit lens: the top token at every layer and position. Click a cell to lock the inspector on its position.
 
 use eframe::egui::Ui;
+use sluice_core::method::Group;
 use sluice_core::worker::{View, ViewData};
 
-use super::side_picker;
+use super::{Panel, side_picker};
 use crate::command::Command;
-use crate::state::State;
+use crate::state::{PanelInfo, State};
 use crate::widgets::{figure, states};
 
+/// The panel.
+pub struct Lens;
+
+impl Panel for Lens {
+    fn info(&self) -> PanelInfo {
+        PanelInfo {
+            id: "lens",
+            name: "Lens",
+            hint: "what each layer would predict",
+            group: Group::Look,
+            open: true,
+        }
+    }
+
+    fn view(&self, state: &State) -> Option<View> {
+        Some(View::Lens { side: state.choices.side })
+    }
+
+    fn ui(&self, ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
+        draw(ui, state, commands);
+    }
+}
+
 /// Draw the lens.
-pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
+fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     ui.horizontal(|ui| side_picker(ui, &mut state.choices.side));
     let view = View::Lens { side: state.choices.side };
     let Some(ViewData::Figure(figure)) = state.data(&view) else {
         return states::pending(ui, state, "Logit lens");
     };
-    figure::head(ui, figure, commands);
-    if let Some(cell) = figure::map(ui, figure, None).clicked {
+    if let Some(cell) = figure::show(ui, figure, None, commands).clicked {
         commands.push(Command::Select(Some(cell.col)));
     }
 }

@@ -1,32 +1,124 @@
-//! One file per panel. A panel reads the state, lets choices be changed, and pushes commands.
+//! One file per panel. A panel reads the state, lets choices be changed, and pushes commands; [`panels`] lists those of the
+//! centre. A method without a panel of its own has the generic one.
 
 pub mod activations;
 pub mod attention;
 pub mod experts;
-pub mod fcct;
 pub mod inject;
 pub mod iri;
 pub mod lens;
+pub mod marks;
+pub mod navigation;
 pub mod neuron;
 pub mod next;
 pub mod palette;
+pub mod parameters;
 pub mod picture;
 pub mod plan;
 pub mod prompt;
 pub mod pruning;
-pub mod router;
 pub mod routing;
 pub mod status;
 pub mod strip;
+pub mod study;
 pub mod text;
 pub mod top;
-pub mod trace;
 pub mod welcome;
 
-use eframe::egui::{ComboBox, DragValue, Ui};
-use sluice_core::worker::Side;
+use std::sync::{Arc, OnceLock};
 
-use crate::state::State;
+use eframe::egui::{Align2, ComboBox, DragValue, TextEdit, Ui};
+use sluice_core::figure::Figure;
+use sluice_core::method::{METHODS, Method};
+use sluice_core::worker::{Answer, Side, View, ViewData};
+
+use crate::command::Command;
+use crate::state::{Choices, PanelId, PanelInfo, State, figure_of};
+
+/// A panel of the centre.
+pub trait Panel: Send + Sync {
+    /// How it is found.
+    fn info(&self) -> PanelInfo;
+
+    /// What it shows of the prompt under the plan.
+    fn view(&self, _state: &State) -> Option<View> {
+        None
+    }
+
+    /// The figures that it shows.
+    fn figures(&self, state: &State) -> Vec<Arc<Figure>> {
+        self.view(state).and_then(|view| state.data(&view).map(figure_of)).into_iter().collect()
+    }
+
+    /// The method that it asks.
+    fn method(&self) -> Option<&'static Method> {
+        None
+    }
+
+    /// Why it cannot show anything of the open checkpoint.
+    fn unavailable(&self, _state: &State) -> Option<&'static str> {
+        None
+    }
+
+    /// Positions that were chosen mean something else now.
+    fn another_prompt(&self, _choices: &mut Choices) {}
+
+    /// Draw it.
+    fn ui(&self, ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>);
+}
+
+/// Every panel of the centre, in the order shown.
+pub fn panels() -> &'static [Box<dyn Panel>] {
+    static PANELS: OnceLock<Vec<Box<dyn Panel>>> = OnceLock::new();
+    PANELS.get_or_init(|| {
+        let own: [Box<dyn Panel>; 9] = [
+            Box::new(routing::Routing),
+            Box::new(pruning::Pruning),
+            Box::new(activations::Activations),
+            Box::new(attention::Attention),
+            Box::new(lens::Lens),
+            Box::new(experts::Experts),
+            Box::new(inject::Inject),
+            Box::new(iri::IriPanel),
+            Box::new(text::Text),
+        ];
+        let methods = METHODS.iter().map(|&method| Box::new(study::Study(method)) as Box<dyn Panel>);
+        own.into_iter().chain(methods).collect()
+    })
+}
+
+/// The panel of an id.
+pub fn find(id: PanelId) -> Option<&'static dyn Panel> {
+    panels().iter().find(|panel| panel.info().id == id).map(|panel| &**panel)
+}
+
+/// The views on screen, those that answer fastest first.
+pub fn wanted(state: &State) -> Vec<View> {
+    let mut views = vec![state.next_view()];
+    views.extend(state.visible.iter().filter_map(|&id| find(id)?.view(state)));
+    views.extend(state.choices.neuron.map(|(layer, neuron)| View::Neuron { layer, neuron }));
+    views.push(View::Strip);
+    views
+}
+
+/// All figures on screen.
+pub fn figures(state: &State) -> Vec<Arc<Figure>> {
+    let shown = state.visible.iter().filter_map(|&id| find(id)).flat_map(|panel| panel.figures(state));
+    let neuron = state.choices.neuron.map(|(layer, neuron)| View::Neuron { layer, neuron });
+    let beside = [Some(state.next_view()), neuron, Some(View::Strip)].into_iter().flatten();
+    let beside = beside.filter_map(|view| state.data(&view).map(figure_of));
+    shown.chain(beside).collect()
+}
+
+/// The methods on screen, the last first.
+pub fn methods(state: &State) -> impl Iterator<Item = &'static Method> {
+    state.visible.iter().rev().filter_map(|&id| find(id)?.method())
+}
+
+/// The method whose positions a click on a token marks now: the last on screen that asks for some.
+pub fn marking(state: &State) -> Option<&'static Method> {
+    methods(state).find(|method| !method.picks.is_empty())
+}
 
 /// Choose between the two runs.
 fn side_picker(ui: &mut Ui, side: &mut Side) {
@@ -54,4 +146,27 @@ fn position_picker(ui: &mut Ui, state: &State, name: &str, none: &str, position:
         }
     });
     combo.response.labelled_by(label.id);
+}
+
+/// The token to follow: typed, or a click in the next-token table.
+fn answer_box(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
+    let label = ui.label("Answer");
+    // What is followed is after the last token, wherever the table on the right is locked.
+    let followed = match state.data(&state.next_view()) {
+        Some(ViewData::Next(next)) if state.choices.position.is_none() => next.answer.token.text.clone(),
+        _ => "most likely".to_owned(),
+    };
+    let edit = TextEdit::singleline(&mut state.answer)
+        .align(Align2::LEFT_CENTER)
+        .desired_width(96.0)
+        .hint_text(followed);
+    let edit = ui.add(edit).labelled_by(label.id);
+    if edit.on_hover_text("a text's first token, or an id; empty follows the most likely token").changed() {
+        let text = state.answer.as_str();
+        commands.push(Command::Follow(match text.trim().parse() {
+            _ if text.is_empty() => Answer::Top,
+            Ok(id) if state.ids_only() => Answer::Id(id),
+            _ => Answer::Text(text.to_owned()),
+        }));
+    }
 }

@@ -28,7 +28,7 @@ pub fn ui(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
             commands.push(Command::Inspect(None));
         }
     });
-    figure::lines(ui, &found.figure);
+    figure::plot(ui, &found.figure, None);
     ui.columns(2, |columns| {
         for (ui, (name, tokens)) in
             columns.iter_mut().zip([("promotes", &found.promoted), ("suppresses", &found.suppressed)])

@@ -2,7 +2,7 @@
 
 use eframe::egui::{Align2, Id, Key, Modal, ScrollArea, TextEdit, Ui};
 
-use crate::command::{ACTIONS, Action, Command};
+use crate::command::{Action, Command};
 use crate::state::State;
 use crate::theme;
 
@@ -10,7 +10,7 @@ use crate::theme;
 const WIDTH: f32 = 420.0;
 
 /// Draw it while it is open.
-pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
+pub fn ui(ui: &mut Ui, state: &mut State, actions: &[Action], commands: &mut Vec<Command>) {
     let Some(query) = &mut state.palette else { return };
     let mut chosen = None;
     let modal = Modal::new(Id::unique("palette")).show(ui.ctx(), |ui| {
@@ -23,20 +23,20 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
                 .hint_text("what to do"),
         );
         edit.labelled_by(label.id).request_focus();
-        let found: Vec<&Action> = ranked(query);
+        let found: Vec<&Action> = ranked(actions, query);
         let marked = marked(ui, query, found.len());
         if ui.input(|input| input.key_pressed(Key::Enter)) {
-            chosen = found.get(marked).map(|action| action.command);
+            chosen = found.get(marked).map(|action| action.command.clone());
         }
         ScrollArea::vertical().max_height(12.0 * theme::ROW).show(ui, |ui| {
             for (index, action) in found.iter().enumerate() {
                 let keys = action.keys.map(|keys| ui.ctx().format_shortcut(&keys)).unwrap_or_default();
                 let button =
-                    eframe::egui::Button::new(action.text).shortcut_text(keys).selected(index == marked);
+                    eframe::egui::Button::new(&*action.text).shortcut_text(keys).selected(index == marked);
                 let button =
                     ui.add_sized([ui.available_width(), theme::ROW], button.frame_when_inactive(false));
-                if button.on_hover_text(action.tooltip).clicked() {
-                    chosen = Some(action.command);
+                if button.on_hover_text(&*action.tooltip).clicked() {
+                    chosen = Some(action.command.clone());
                 }
             }
             if found.is_empty() {
@@ -47,7 +47,7 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     if modal.should_close() || chosen.is_some() {
         state.palette = None;
     }
-    commands.extend(chosen.map(|command| command()));
+    commands.extend(chosen);
 }
 
 /// Index of the entry that Enter chooses: the first, until the arrow keys move it. A new query starts over.
@@ -63,9 +63,9 @@ fn marked(ui: &Ui, query: &str, count: usize) -> usize {
 }
 
 /// The actions whose text holds the query's letters in order, closest first.
-fn ranked(query: &str) -> Vec<&'static Action> {
+fn ranked<'a>(actions: &'a [Action], query: &str) -> Vec<&'a Action> {
     let mut found: Vec<(usize, &Action)> =
-        ACTIONS.iter().filter_map(|action| Some((spread(query, action.text)?, action))).collect();
+        actions.iter().filter_map(|action| Some((spread(query, &action.text)?, action))).collect();
     found.sort_by_key(|(spread, _)| *spread);
     found.into_iter().map(|(_, action)| action).collect()
 }
@@ -86,9 +86,10 @@ mod tests {
 
     #[test]
     fn letters_in_order_find_a_command() {
-        assert_eq!(ranked("undo")[0].text, "Undo");
-        assert_eq!(ranked("rtr")[0].text, "Run trace");
-        assert_eq!(ranked("").len(), ACTIONS.len());
-        assert!(ranked("zzzz").is_empty());
+        let actions = crate::command::actions(&[]);
+        assert_eq!(ranked(&actions, "undo")[0].text, "Undo");
+        assert_eq!(ranked(&actions, "rtr")[0].text, "Run trace");
+        assert_eq!(ranked(&actions, "").len(), actions.len());
+        assert!(ranked(&actions, "zzzz").is_empty());
     }
 }

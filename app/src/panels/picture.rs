@@ -6,11 +6,12 @@ use eframe::egui::{
 };
 use sluice_core::worker::{Patch, View, ViewData};
 
-use super::strip;
+use super::marks::{self, brush};
+use super::{marking, strip};
 use crate::command::Command;
 use crate::errands::Dialog;
 use crate::gallery::SAMPLES;
-use crate::state::{State, Tab};
+use crate::state::State;
 use crate::theme;
 use crate::widgets::{Cell, picture};
 
@@ -25,18 +26,14 @@ pub fn well(ui: &mut Ui, state: &State, commands: &mut Vec<Command>, hovered: &m
         Patch::At { row, col } => Some(Cell { row, col }),
         Patch::Class => None,
     };
-    let tracing = state.visible.contains(&Tab::Trace);
-    let marking = state.visible.contains(&Tab::Fcct);
-    let marked = if marking { &state.choices.marks.object } else { &state.choices.corrupt };
+    let marked = marking(state).and_then(|method| Some((method, brush(state, method)?)));
+    let holds =
+        |position: usize| marked.is_some_and(|(method, _)| marks::of(state, method, position).is_some());
     let marks = picture::Marks {
         hovered: state.hovered.and_then(cell_of),
         locked: state.choices.position.and_then(cell_of),
-        corrupt: marked
-            .iter()
-            .filter(|_| tracing || marking)
-            .filter_map(|&position| cell_of(position))
-            .collect(),
-        grid: tracing || marking,
+        corrupt: (0..tokens.len()).filter(|&at| holds(at)).filter_map(cell_of).collect(),
+        grid: marked.is_some(),
     };
     let touch = picture::ui(ui, shown, SIDE, state.patches().unwrap_or(1), &marks);
     let position_of = |cell: Cell| {
@@ -54,12 +51,11 @@ pub fn well(ui: &mut Ui, state: &State, commands: &mut Vec<Command>, hovered: &m
             response.on_hover_ui(|ui| strip::expected(ui, token, position, strip));
         }
     }
-    if let (true, Some((cells, on))) = (tracing && !marking, touch.stroke) {
-        commands.push(Command::Mark(cells.into_iter().filter_map(position_of).collect(), on));
+    if let (Some((method, pick)), Some((cells, on))) = (marked, touch.stroke) {
+        let positions = cells.into_iter().filter_map(position_of).collect();
+        commands.push(Command::Mark(method, pick, positions, Some(on)));
     }
-    if let Some(position) =
-        touch.keyed.or(touch.clicked.filter(|_| marking || !tracing)).and_then(position_of)
-    {
+    if let Some(position) = touch.keyed.or(touch.clicked.filter(|_| marked.is_none())).and_then(position_of) {
         commands.push(strip::touch(state, position));
     }
 }

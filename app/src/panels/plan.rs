@@ -1,8 +1,12 @@
 //! The plan stack: switch, scale, reorder and remove interventions.
 
-use eframe::egui::{Button, CollapsingHeader, Response, RichText, Role, Slider, TextEdit, Ui, WidgetInfo};
+use eframe::egui::{
+    Button, CollapsingHeader, Response, RichText, Role, Slider, SliderClamping, TextEdit, Ui, WidgetInfo,
+};
+use serde_json::Value;
 use sluice_core::engine::describe_small;
-use sluice_core::plan::{Change, Item, Plan};
+use sluice_core::plan::{Change, Item, Plan, order};
+use sluice_core::spec::{Field, FieldKind};
 
 use crate::command::Command;
 use crate::errands::Dialog;
@@ -31,13 +35,7 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
         ui.push_id(index, |ui| entry(ui, state, index, item, commands));
     }
     ui.separator();
-    ui.label(
-        RichText::new(
-            "applied in this order: routing, experts, thresholds, removal, corruption, patches, ablation, scaling, injection",
-        )
-        .small()
-        .weak(),
-    );
+    ui.label(RichText::new(format!("applied in this order: {}", order())).small().weak());
     as_json(ui, &mut state.item, commands);
 }
 
@@ -97,18 +95,10 @@ fn entry(ui: &mut Ui, state: &State, index: usize, item: &Item, commands: &mut V
             }
         }
     }
-    ui.label(RichText::new(past_the_prompt(&item.change)).small().weak());
-    match &mut edited.change {
-        Change::Add(add) => {
-            ui.add(Slider::new(&mut add.scale, -4.0..=4.0).text("vector scale"));
-        }
-        Change::Threshold(threshold) => {
-            ui.add(Slider::new(&mut threshold.value, 0.0..=4.0).text("threshold"));
-        }
-        Change::Scale(scale) => {
-            ui.add(Slider::new(&mut scale.factor, -2.0..=4.0).text("factor"));
-        }
-        _ => {}
+    let next = format!("next tokens: {}", item.change.past_the_prompt());
+    ui.label(RichText::new(next).small().weak());
+    if let Some(change) = sliders(ui, &edited.change) {
+        edited.change = change;
     }
     ui.horizontal(|ui| {
         ui.spacing_mut().slider_width = 90.0;
@@ -137,32 +127,33 @@ fn name(button: &Response, what: &str, item: &Item) {
     button.widget_info(|| WidgetInfo::labeled(Role::Button, enabled, &text));
 }
 
-/// What positions past the prompt do.
-fn past_the_prompt(change: &Change) -> String {
-    use sluice_core::plan::Positions;
-    let positions = match change {
-        Change::Route(route) => {
-            let next = route.layers.iter().filter(|layer| layer.next != sluice_core::plan::Lane::Big).count();
-            return if next == 0 {
-                "next tokens: big everywhere".into()
-            } else {
-                format!("next tokens: not big in {next} layers")
-            };
-        }
-        Change::Experts(change) => &change.positions,
-        Change::Router(_) => &Positions::All,
-        Change::Threshold(change) => &change.positions,
-        Change::Skip(change) => &change.positions,
-        Change::Corrupt(change) => &change.positions,
-        Change::Patch(change) => &change.positions,
-        Change::Ablate(change) => &change.positions,
-        Change::Scale(change) => &change.positions,
-        Change::Add(change) => &change.positions,
-        Change::Iri(_) => &Positions::Last,
+/// A slider for each number of an intervention that has a range; what they change it to.
+fn sliders(ui: &mut Ui, change: &Change) -> Option<Change> {
+    let ranged = |field: &&Field| {
+        matches!(field.kind, FieldKind::Int | FieldKind::Float) && field.min.and(field.max).is_some()
     };
-    match (change, positions) {
-        (Change::Patch(_), _) => "next tokens: unmodified past the source's end".into(),
-        (_, Positions::All | Positions::Last) => "next tokens: changed too".into(),
-        (_, Positions::Prompt | Positions::At(_)) => "next tokens: unmodified".into(),
+    let mut fields = change.fields().iter().filter(ranged).peekable();
+    // A routing map is long, and has none.
+    fields.peek()?;
+    let written = change.to_value().ok()?;
+    let mut changed = Vec::new();
+    for field in fields {
+        let (Some(min), Some(max)) = (field.min, field.max) else { continue };
+        let Some(mut value) = field.of(&written).and_then(Value::as_f64) else { continue };
+        // What a plan file has outside the range stays until it is moved.
+        let mut slider = Slider::new(&mut value, min..=max).clamping(SliderClamping::Edits);
+        if field.kind == FieldKind::Int {
+            slider = slider.integer();
+        }
+        let slider = ui.add(slider.suffix(suffix(field)).text(field.name));
+        if slider.on_hover_text(field.help).changed() {
+            let whole = field.kind == FieldKind::Int;
+            changed.push((field, if whole { (value as i64).into() } else { value.into() }));
+        }
     }
+    if changed.is_empty() { None } else { change.with(&changed).ok() }
+}
+
+fn suffix(field: &Field) -> String {
+    if field.unit.is_empty() { String::new() } else { format!(" {}", field.unit) }
 }

@@ -1,17 +1,42 @@
 //! Sublayer ladder: click an attention or FFN sublayer to take it out.
 
 use eframe::egui::{Button, RichText, ScrollArea, Ui};
+use sluice_core::method::Group;
 use sluice_core::plan::Sublayer;
 use sluice_core::worker::{View, ViewData};
 
+use super::Panel;
 use crate::command::Command;
-use crate::state::State;
 use crate::state::edits::PARTS;
+use crate::state::{PanelInfo, State};
 use crate::theme;
 use crate::widgets::{figure, states};
 
+/// The panel.
+pub struct Pruning;
+
+impl Panel for Pruning {
+    fn info(&self) -> PanelInfo {
+        PanelInfo {
+            id: "sublayers",
+            name: "Pruning",
+            hint: "take attention and FFN sublayers out",
+            group: Group::Change,
+            open: true,
+        }
+    }
+
+    fn view(&self, _: &State) -> Option<View> {
+        Some(View::Ladder)
+    }
+
+    fn ui(&self, ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
+        draw(ui, state, commands);
+    }
+}
+
 /// Draw the ladder.
-pub fn ui(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
+fn draw(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
     match state.data(&View::Ladder) {
         Some(ViewData::Figure(figure)) => figure::head(ui, figure, commands),
         _ => return states::pending(ui, state, "Sublayers"),

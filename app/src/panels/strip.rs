@@ -5,14 +5,17 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use eframe::egui::{
-    Color32, FontId, Id, Pos2, Rect, Response, RichText, Role, ScrollArea, Sense, Stroke, StrokeKind, Ui,
-    Vec2, WidgetInfo, pos2, vec2,
+    Color32, FontId, Id, Rect, Response, RichText, Role, ScrollArea, Sense, Stroke, StrokeKind, Ui, Vec2,
+    WidgetInfo, pos2, vec2,
 };
 use sluice_core::figure::{Ground, Scale, colour};
+use sluice_core::method::oracle::{ORACLE, OracleFound};
+use sluice_core::method::{Method, Subject};
 use sluice_core::worker::{Patch, Strip, Token, View, ViewData};
 
+use super::{marking, marks};
 use crate::command::Command;
-use crate::state::{ChipColour, State, Tab};
+use crate::state::{ChipColour, State};
 use crate::theme;
 use crate::widgets::picture;
 
@@ -44,9 +47,8 @@ struct Chips<'a> {
     size: Vec2,
     /// The patches have chips of their own.
     unfolded: bool,
-    tracing: bool,
-    /// FCCT's marks are shown.
-    marking: bool,
+    /// The method whose marks are shown.
+    marking: Option<&'static Method>,
 }
 
 /// The chips, row by row; rows off screen cost nothing. `hovered` becomes the position under the pointer.
@@ -67,8 +69,7 @@ pub fn ui(ui: &mut Ui, state: &State, commands: &mut Vec<Command>, hovered: &mut
         colours: Colours::new(state, strip),
         size: vec2(advance, height),
         unfolded,
-        tracing: state.visible.contains(&Tab::Trace),
-        marking: state.visible.contains(&Tab::Fcct),
+        marking: marking(state),
     };
     let area = ScrollArea::vertical().id_salt("strip").max_height(ROWS * (height + GAP));
     ui.scope(|ui| {
@@ -117,17 +118,13 @@ impl Chips<'_> {
                 format!("token {position}: {}", token.text)
             }
         };
-        let corrupted = self.tracing && self.state.choices.corrupt.contains(&position);
         let locked = self.state.choices.position == Some(position);
         self.frame(ui, rect, &response, locked, self.state.hovered == Some(position));
-        if corrupted {
-            wave(ui, rect);
+        let look = self.marking.and_then(|method| marks::of(self.state, method, position));
+        if let Some(look) = look {
+            marks::draw(ui.painter(), rect, look, theme::warning(ui.ctx()));
         }
-        let mark = self.state.choices.marks.of(position).filter(|_| self.marking);
-        if let Some(mark) = mark {
-            super::fcct::underline(ui.painter(), rect, mark, theme::warning(ui.ctx()));
-        }
-        let selected = locked || corrupted || mark.is_some();
+        let selected = locked || look.is_some();
         response.widget_info(|| WidgetInfo::selected(Role::Button, true, selected, &name));
         if response.clicked() {
             commands.push(touch(self.state, position));
@@ -156,8 +153,9 @@ impl Chips<'_> {
         let holds = |position: usize| folded && positions.contains(&position);
         let locked = self.state.choices.position.is_some_and(holds);
         self.frame(ui, rect, &response, locked, self.state.hovered.is_some_and(holds));
-        if self.tracing && self.state.choices.corrupt.iter().any(|&position| holds(position)) {
-            wave(ui, rect);
+        let look = |at: usize| self.marking.and_then(|method| marks::of(self.state, method, at));
+        if let Some(look) = positions.clone().filter(|_| folded).find_map(look) {
+            marks::draw(ui.painter(), rect, look, theme::warning(ui.ctx()));
         }
         let name = format!("image {side}×{side}");
         response.widget_info(|| WidgetInfo::selected(Role::Button, true, self.unfolded, &name));
@@ -207,27 +205,14 @@ impl Chips<'_> {
     }
 }
 
-/// What a click on a position does: mark it for FCCT or the trace while one of them is on screen, else lock the inspector
-/// on it.
+/// What a click on a position does: mark it for the method on screen that asks for positions, else lock the inspector on it.
 pub(super) fn touch(state: &State, position: usize) -> Command {
-    if state.visible.contains(&Tab::Fcct) {
-        return Command::Tag(state.choices.marks.brush, position);
+    if let Some(method) = marking(state)
+        && let Some(pick) = marks::brush(state, method)
+    {
+        return Command::Mark(method, pick, vec![position], None);
     }
-    match (state.visible.contains(&Tab::Trace), state.choices.position == Some(position)) {
-        (true, _) => Command::Corrupt(position),
-        (false, true) => Command::Select(None),
-        (false, false) => Command::Select(Some(position)),
-    }
-}
-
-/// A wave under the token: told apart without colour.
-fn wave(ui: &Ui, rect: Rect) {
-    let y = rect.bottom() - 2.5;
-    let steps = (rect.width() / 3.0) as usize;
-    let point =
-        |i: usize| Pos2::new(rect.left() + 3.0 * i as f32, y + if i.is_multiple_of(2) { -1.5 } else { 1.5 });
-    let wave: Vec<Pos2> = (0..=steps).map(point).collect();
-    ui.painter().line(wave, Stroke::new(1.5, theme::warning(ui.ctx())));
+    Command::Select((state.choices.position != Some(position)).then_some(position))
 }
 
 /// The tooltip of a chip.
@@ -257,9 +242,10 @@ impl<'a> Colours<'a> {
     fn new(state: &'a State, strip: Option<&'a Strip>) -> Self {
         // Of the prompt on screen only.
         let asked = state.request_prompt().ok();
-        let routes =
-            state.results.routes.as_ref().filter(|findings| Some(&findings.ask.prompt) == asked.as_ref());
-        let found = routes.and_then(|findings| findings.difficulty.as_ref());
+        let asked = asked.map(Subject::Prompt);
+        let oracle = state.studies.findings(ORACLE.id);
+        let oracle = oracle.filter(|findings| Some(&findings.asked.subject) == asked.as_ref());
+        let found = oracle.and_then(|findings| findings.value::<OracleFound>()?.difficulty.as_ref());
         let values: &[f32] = match (state.choices.colour, strip) {
             (ChipColour::Difficulty, _) => found.map_or(&[], |[loss, _]| loss),
             (ChipColour::Gap, _) => found.map_or(&[], |[_, gap]| gap),

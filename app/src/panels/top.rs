@@ -3,19 +3,19 @@
 use eframe::egui::{Align2, Area, Button, FontId, Id, Key, Label, MenuBar, Order, RichText, TextEdit, Ui};
 use sluice_core::worker::Card;
 
-use crate::command::{ACTIONS, Command, Menu};
+use crate::command::{Action, Command, Menu};
 use crate::errands::is_picture;
 use crate::state::State;
 use crate::theme;
 use crate::widgets::states;
 
 /// Draw the bar.
-pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
+pub fn ui(ui: &mut Ui, state: &mut State, actions: &[Action], commands: &mut Vec<Command>) {
     MenuBar::new().ui(ui, |ui| {
-        menu(ui, "File", Menu::File, state, commands);
-        menu(ui, "Edit", Menu::Edit, state, commands);
-        menu(ui, "View", Menu::View, state, commands);
-        menu(ui, "Run", Menu::Run, state, commands);
+        menu(ui, "File", (Menu::File, actions), state, commands);
+        menu(ui, "Edit", (Menu::Edit, actions), state, commands);
+        menu(ui, "View", (Menu::View, actions), state, commands);
+        menu(ui, "Run", (Menu::Run, actions), state, commands);
         ui.separator();
         let label = ui.label("Checkpoint folder");
         let edit = TextEdit::singleline(&mut state.path)
@@ -52,15 +52,21 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     }
 }
 
-fn menu(ui: &mut Ui, name: &str, menu: Menu, state: &State, commands: &mut Vec<Command>) {
+fn menu(
+    ui: &mut Ui,
+    name: &str,
+    (menu, actions): (Menu, &[Action]),
+    state: &State,
+    commands: &mut Vec<Command>,
+) {
     ui.menu_button(name, |ui| {
-        for action in ACTIONS.iter().filter(|action| action.menu == menu) {
+        for action in actions.iter().filter(|action| action.menu == menu) {
             let keys = action.keys.map(|keys| ui.ctx().format_shortcut(&keys)).unwrap_or_default();
-            let button = ui.add(Button::new(action.text).shortcut_text(keys));
+            let button = ui.add(Button::new(&*action.text).shortcut_text(keys));
             let button =
-                if action.tooltip.is_empty() { button } else { button.on_hover_text(action.tooltip) };
+                if action.tooltip.is_empty() { button } else { button.on_hover_text(&*action.tooltip) };
             if button.clicked() {
-                commands.push((action.command)());
+                commands.push(action.command.clone());
             }
         }
         if menu == Menu::File && !state.settings.recent.is_empty() {

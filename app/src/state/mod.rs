@@ -15,69 +15,20 @@ use sluice_core::worker::*;
 mod choices;
 pub mod edits;
 mod history;
-mod marks;
+mod panel;
 mod picture;
+mod studies;
 
 pub use choices::*;
 pub use history::History;
-pub use marks::{Mark, Marks};
+pub use panel::{PanelId, PanelInfo};
 pub use picture::{Asked, Shown};
+pub use studies::{Studies, Study};
 
 /// Rows of the next-token table.
 const TOP: usize = 10;
 /// Checkpoints kept in the recent list.
 const MAX_RECENT: usize = 8;
-
-/// The panels of the centre.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum Tab {
-    Routing,
-    Experts,
-    Pruning,
-    Activations,
-    Attention,
-    Lens,
-    Trace,
-    Fcct,
-    Inject,
-    Iri,
-    Text,
-}
-
-impl Tab {
-    /// In the order shown.
-    pub const ALL: [Self; 11] = [
-        Self::Routing,
-        Self::Experts,
-        Self::Pruning,
-        Self::Activations,
-        Self::Attention,
-        Self::Lens,
-        Self::Trace,
-        Self::Fcct,
-        Self::Inject,
-        Self::Iri,
-        Self::Text,
-    ];
-
-    /// Title.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Routing => "Routing",
-            Self::Experts => "Experts",
-            Self::Pruning => "Pruning",
-            Self::Activations => "Activations",
-            Self::Attention => "Attention",
-            Self::Lens => "Lens",
-            Self::Trace => "Trace",
-            Self::Fcct => "FCCT",
-            Self::Inject => "Inject",
-            Self::Iri => "IRI",
-            Self::Text => "Text",
-        }
-    }
-}
 
 /// Newest results.
 #[derive(Debug, Default)]
@@ -92,31 +43,10 @@ pub struct Results {
     pub text: Option<Arc<Continuation>>,
     /// Prompt and plan that the continuations were asked for.
     pub text_of: Option<(Prompt, Plan)>,
-    /// Findings of the newest trace.
-    pub trace: Option<Arc<TraceFindings>>,
-    /// A trace was asked for and has found nothing yet.
-    pub tracing: bool,
-    /// Findings of the newest FCCT grid.
-    pub fcct: Option<Arc<FcctFindings>>,
-    /// A grid was asked for and has found nothing yet.
-    pub gridding: bool,
-    /// Findings of the newest oracle.
-    pub routes: Option<Arc<RouteFindings>>,
-    /// An oracle was asked for and has found nothing yet.
-    pub routing: bool,
-    /// How the newest router's training goes.
-    pub router: Option<Arc<RouterFindings>>,
     /// Jobs under way.
     pub progress: HashMap<Slot, Progress>,
     /// The newest failure, shown once.
     pub failure: Option<(Slot, Failure)>,
-}
-
-impl Results {
-    /// No study is waited for.
-    pub fn none_awaited(&mut self) {
-        (self.tracing, self.gridding, self.routing) = (false, false, false);
-    }
 }
 
 /// What is kept from one start to the next.
@@ -173,8 +103,10 @@ pub struct State {
     pub results: Results,
     /// What is kept between starts.
     pub settings: Settings,
-    /// Panels on screen.
-    pub visible: Vec<Tab>,
+    /// What is asked of each method, and what it found.
+    pub studies: Studies,
+    /// Panels on screen, in the order of the list.
+    pub visible: Vec<PanelId>,
     /// Search text of the command palette, while it is open.
     pub palette: Option<String>,
     /// Something on screen is of the scene before the one asked.
@@ -233,40 +165,6 @@ impl State {
         View::Next { position: self.choices.position, top: TOP, answer: self.choices.answer.clone() }
     }
 
-    /// The view a panel shows.
-    pub fn view(&self, tab: Tab) -> Option<View> {
-        let choices = &self.choices;
-        let (layer, side) = (choices.layer, choices.side);
-        Some(match tab {
-            Tab::Routing => View::Routing,
-            Tab::Experts => {
-                let layer = choices.experts.layer;
-                // Nothing to ask of a block without experts.
-                self.card.as_ref()?.spec.layers.get(layer)?.experts?;
-                View::Experts { layer, side, show: choices.experts.show }
-            }
-            Tab::Pruning => View::Ladder,
-            Tab::Activations => {
-                // Experts have no row of neurons.
-                self.card.as_ref()?.spec.layers.get(layer).filter(|layer| layer.experts.is_none())?;
-                View::Activations { layer, hook: choices.hook, side, sort: choices.sort, top: choices.rows }
-            }
-            Tab::Attention => View::Attention { layer, head: choices.head, side },
-            Tab::Lens => View::Lens { side },
-            Tab::Iri => View::Verdict { answer: choices.answer.clone() },
-            Tab::Trace | Tab::Fcct | Tab::Inject | Tab::Text => return None,
-        })
-    }
-
-    /// The views on screen, those that answer fastest first.
-    pub fn wanted(&self) -> Vec<View> {
-        let mut views = vec![self.next_view()];
-        views.extend(self.visible.iter().filter_map(|&tab| self.view(tab)));
-        views.extend(self.choices.neuron.map(|(layer, neuron)| View::Neuron { layer, neuron }));
-        views.push(View::Strip);
-        views
-    }
-
     /// The newest data of a view; until it is there, what the same kind of view showed before.
     pub fn data(&self, view: &View) -> Option<&ViewData> {
         let views = &self.results.views;
@@ -280,34 +178,6 @@ impl State {
     /// Whether the data of a view is its own, not what the same kind of view showed before.
     pub fn is_exact(&self, view: &View) -> bool {
         self.results.views.contains_key(view)
-    }
-
-    /// The figure that a panel shows.
-    pub fn figure(&self, tab: Tab) -> Option<Arc<Figure>> {
-        match tab {
-            Tab::Trace => self.results.trace.as_ref().map(|findings| Arc::clone(&findings.figure)),
-            Tab::Text => self.results.text.as_ref().map(|text| Arc::clone(&text.figure)),
-            _ => self.data(&self.view(tab)?).map(figure_of),
-        }
-    }
-
-    /// All figures that a panel shows.
-    pub fn figures(&self, tab: Tab) -> Vec<Arc<Figure>> {
-        match (tab, &self.results.fcct) {
-            (Tab::Fcct, Some(findings)) => findings.figures.to_vec(),
-            (Tab::Iri, _) => self.figure(tab).into_iter().chain(crate::panels::iri::layers(self)).collect(),
-            _ => self.figure(tab).into_iter().collect(),
-        }
-    }
-
-    /// Whether a study of this name is under way.
-    pub fn is_studying(&self, job: &str) -> bool {
-        self.results.progress.get(&Slot::Study).is_some_and(|progress| progress.label == job)
-    }
-
-    /// Whether an FCCT grid is under way.
-    pub fn is_gridding(&self) -> bool {
-        self.results.gridding || self.is_studying(Fcct::JOB)
     }
 
     /// Whether the plan takes a sublayer out.

@@ -5,14 +5,25 @@ use std::sync::{Arc, OnceLock};
 use eframe::egui::{Button, Id, RichText, Role, Ui, WidgetInfo, containers::menu::MenuButton};
 use sluice_core::figure::{Figure, Format, Plot};
 
-use super::map::{self, Cell, Touch};
-use super::{legend, lines, texture};
+use super::touch::{Cell, Touch};
+use super::{bars, legend, lines, map, table, texture};
 use crate::command::Command;
+
+/// Any figure: title with export menu, notes, legend, plot. Returns what a person does to its cells; `selected` is framed.
+pub fn show(ui: &mut Ui, figure: &Arc<Figure>, selected: Option<Cell>, commands: &mut Vec<Command>) -> Touch {
+    head(ui, figure, commands);
+    plot(ui, figure, selected)
+}
 
 /// Title with export menu, and notes.
 pub fn head(ui: &mut Ui, figure: &Arc<Figure>, commands: &mut Vec<Command>) {
     title(ui, figure, commands);
-    for note in &figure.notes {
+    notes(ui, &figure.notes);
+}
+
+/// What must be known to read it.
+pub fn notes<'a>(ui: &mut Ui, notes: impl IntoIterator<Item = &'a String>) {
+    for note in notes {
         ui.label(RichText::new(note).small().weak());
     }
 }
@@ -22,7 +33,7 @@ pub fn title(ui: &mut Ui, figure: &Arc<Figure>, commands: &mut Vec<Command>) {
     ui.horizontal_wrapped(|ui| {
         ui.label(RichText::new(&figure.title).strong());
         menu(ui, figure, commands);
-        if matches!(figure.plot, Plot::Map(_)) {
+        if figure.transposes() {
             let id = transposed_id(figure);
             let mut on: bool = ui.data(|data| data.get_temp(id)).unwrap_or_default();
             let button = ui.add(Button::new("Transpose").small().selected(on));
@@ -56,25 +67,32 @@ pub fn menu(ui: &mut Ui, figure: &Arc<Figure>, commands: &mut Vec<Command>) {
     response.widget_info(|| WidgetInfo::labeled(Role::Button, true, &name));
 }
 
-/// Legend and picture of a map; what the pointer does to its cells.
-pub fn map(ui: &mut Ui, figure: &Arc<Figure>, selected: Option<Cell>) -> Touch {
+/// Legend and plot, in the space that is left.
+pub fn plot(ui: &mut Ui, figure: &Arc<Figure>, selected: Option<Cell>) -> Touch {
     let (shown, swapped) = oriented(ui, figure);
-    let Plot::Map(data) = &shown.plot else { return Touch::default() };
-    legend::ui(ui, data);
     let swap = |cell: Cell| if swapped { Cell { row: cell.col, col: cell.row } } else { cell };
-    let touch = map::ui(ui, &shown, data, selected.map(swap));
-    Touch { clicked: touch.clicked.map(swap), stroke: touch.stroke.into_iter().map(swap).collect() }
-}
-
-/// Curves.
-pub fn lines(ui: &mut Ui, figure: &Arc<Figure>) {
-    if let Plot::Lines(data) = &figure.plot {
-        lines::ui(ui, figure, data);
-    }
+    let selected = selected.map(swap);
+    let touch = match &shown.plot {
+        Plot::Map(data) => {
+            legend::map(ui, data);
+            map::ui(ui, &shown, data, selected)
+        }
+        Plot::Lines(data) => {
+            legend::curves(ui, data.series.iter().map(|series| series.name.as_str()), lines::dash);
+            lines::ui(ui, &shown, data);
+            Touch::default()
+        }
+        Plot::Table(data) => table::ui(ui, &shown, data, selected),
+        Plot::Bars(data) => {
+            legend::bars(ui, data.series.iter().map(|series| series.name.as_str()));
+            bars::ui(ui, &shown, data, selected)
+        }
+    };
+    touch.map(swap)
 }
 
 fn transposed_id(figure: &Figure) -> Id {
-    Id::unique(("transposed", &figure.name))
+    Id::unique(("transposed", figure.id))
 }
 
 fn is_transposed(ui: &Ui, figure: &Figure) -> bool {
@@ -90,7 +108,7 @@ fn oriented(ui: &Ui, figure: &Arc<Figure>) -> (Arc<Figure>, bool) {
     if !is_transposed(ui, figure) {
         return (Arc::clone(figure), false);
     }
-    let id = Id::unique(("turned", &figure.name));
+    let id = Id::unique(("turned", figure.id));
     let kept: Option<Turned> = ui.data(|data| data.get_temp(id));
     let turned = match kept.filter(|(source, _)| Arc::ptr_eq(source, figure)) {
         Some((_, turned)) => turned,
@@ -105,8 +123,8 @@ fn oriented(ui: &Ui, figure: &Arc<Figure>) -> (Arc<Figure>, bool) {
 }
 
 fn turn(ui: &Ui, figure: Arc<Figure>, turned: Arc<OnceLock<Arc<Figure>>>) {
-    let cells = if let Plot::Map(map) = &figure.plot { map.values.len() } else { 0 };
-    if cells <= texture::INLINE_CELLS {
+    let (rows, cols) = figure.shape();
+    if rows * cols <= texture::INLINE_CELLS {
         drop(turned.set(Arc::new(figure.transposed())));
         return;
     }

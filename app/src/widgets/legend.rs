@@ -1,12 +1,12 @@
-//! The legend of a map: a ramp with its ends, or the classes.
+//! Legends: a ramp with its ends, the classes of a map, the names of curves and bars.
 
-use eframe::egui::{Color32, Mesh, Rect, RichText, Sense, Shape, Stroke, Ui, pos2, vec2};
+use eframe::egui::{Color32, Mesh, Painter, Rect, RichText, Sense, Shape, Stroke, Ui, pos2, vec2};
 use sluice_core::figure::{Map, Scale, colour};
 
 use crate::theme;
 
-/// Draw it in one row.
-pub fn ui(ui: &mut Ui, map: &Map) {
+/// Of a map, in one row.
+pub fn map(ui: &mut Ui, map: &Map) {
     ui.horizontal_wrapped(|ui| {
         ui.label(RichText::new(&map.quantity).small().weak());
         match &map.scale {
@@ -18,6 +18,46 @@ pub fn ui(ui: &mut Ui, map: &Map) {
                 }
             }
             scale => ramp(ui, scale),
+        }
+    });
+}
+
+/// A piece of each curve and its name. `dash` is the length of its dashes and of the gaps between them.
+pub fn curves<'a>(
+    ui: &mut Ui,
+    names: impl Iterator<Item = &'a str>,
+    dash: impl Fn(usize) -> Option<[f32; 2]>,
+) {
+    series(ui, names, 24.0, |painter, rect, index, colour| {
+        let (ends, stroke) = ([rect.left_center(), rect.right_center()], Stroke::new(2.0, colour));
+        match dash(index) {
+            Some([length, gap]) => painter.extend(Shape::dashed_line(&ends, stroke, length, gap)),
+            None => {
+                painter.line_segment(ends, stroke);
+            }
+        }
+    });
+}
+
+/// A piece of the bars of each series and its name.
+pub fn bars<'a>(ui: &mut Ui, names: impl Iterator<Item = &'a str>) {
+    series(ui, names, 14.0, |painter, rect, _, colour| {
+        painter.rect_filled(rect.shrink2(vec2(0.0, 2.0)), 1.0, colour);
+    });
+}
+
+fn series<'a>(
+    ui: &mut Ui,
+    names: impl Iterator<Item = &'a str>,
+    width: f32,
+    sample: impl Fn(&Painter, Rect, usize, Color32),
+) {
+    let palette = theme::ground(ui.ctx()).palette();
+    ui.horizontal_wrapped(|ui| {
+        for (index, name) in names.enumerate() {
+            let (rect, _) = ui.allocate_exact_size(vec2(width, 14.0), Sense::hover());
+            sample(ui.painter(), rect, index, theme::colour(palette.series(index)));
+            ui.label(RichText::new(name).small());
         }
     });
 }

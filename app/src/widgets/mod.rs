@@ -1,11 +1,15 @@
 //! Pieces that several panels use.
 
+mod bars;
 pub mod figure;
 mod legend;
 mod lines;
 mod map;
+mod marks;
 pub mod picture;
 pub mod states;
+mod table;
 mod texture;
+mod touch;
 
-pub use map::Cell;
+pub use touch::{Cell, Touch};

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use eframe::egui::{
-    Color32, ColorImage, Context, EventFilter, Id, Key, Pos2, Rect, Response, Role, Sense, Shape, Stroke,
-    StrokeKind, TextureFilter, TextureHandle, TextureOptions, Ui, WidgetInfo, pos2, vec2,
+    Color32, ColorImage, Context, Id, Pos2, Rect, Response, Role, Sense, Shape, Stroke, StrokeKind,
+    TextureFilter, TextureHandle, TextureOptions, Ui, WidgetInfo, pos2, vec2,
 };
 
-use super::Cell;
-use super::map::between;
+use super::touch::{self, Cell, between};
 use crate::state::Shown;
 use crate::theme;
 
@@ -136,11 +135,10 @@ fn reach(ui: &Ui, response: Response, rect: Rect, patches: usize, marks: &Marks)
     };
     let under = response.hover_pos().or(response.interact_pointer_pos()).filter(|at| rect.contains(*at));
     let under = under.map(cell_at);
-    let cursor = response.has_focus().then(|| cursor(ui, response.id, last)).flatten();
-    // A click of the keyboard comes without a pointer.
-    let by_pointer = ui.input(|input| input.pointer.any_released());
-    let clicked = under.filter(|_| response.clicked() && by_pointer);
-    let keyed = cursor.filter(|_| response.clicked() && !by_pointer);
+    let cursor = touch::cursor(&response, (patches, patches), Cell::default());
+    let clicked = under.filter(|_| touch::by_pointer(&response));
+    let keyed = cursor.filter(|cursor| cursor.chosen).map(|cursor| cursor.cell);
+    let cursor = cursor.map(|cursor| cursor.cell);
     let pressed = response.is_pointer_button_down_on() && ui.input(|input| input.pointer.primary_down());
     let id = response.id.with("stroke");
     let before: Option<Stroking> = ui.data(|data| data.get_temp(id)).filter(|_| pressed);
@@ -160,17 +158,4 @@ fn reach(ui: &Ui, response: Response, rect: Rect, patches: usize, marks: &Marks)
     let stroke = stroke.filter(|&(from, cell, _)| before.is_none() || from != cell);
     let stroke = stroke.map(|(from, cell, on)| (between(from, cell), on));
     Touch { hovered: under.or(cursor), clicked, keyed, stroke, response }
-}
-
-/// Where the arrow keys went.
-fn cursor(ui: &Ui, id: Id, last: usize) -> Option<Cell> {
-    let filter = EventFilter { horizontal_arrows: true, vertical_arrows: true, ..EventFilter::default() };
-    ui.memory_mut(|memory| memory.set_focus_lock_filter(id, filter));
-    let mut cell: Cell = ui.data(|data| data.get_temp(id)).unwrap_or_default();
-    let pressed = |key| ui.input(|input| input.num_presses(key));
-    let moved = |at: usize, on: Key, back: Key| (at + pressed(on)).saturating_sub(pressed(back)).min(last);
-    cell.row = moved(cell.row, Key::ArrowDown, Key::ArrowUp);
-    cell.col = moved(cell.col, Key::ArrowRight, Key::ArrowLeft);
-    ui.data_mut(|data| data.insert_temp(id, cell));
-    Some(cell)
 }

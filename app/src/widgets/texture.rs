@@ -12,6 +12,8 @@ use crate::theme;
 pub const INLINE_CELLS: usize = 30_000;
 /// Longest side of a texture; every renderer takes it, and no screen shows more rows.
 const LONGEST: usize = 2048;
+/// Cells that get marks or text of their own.
+const MARKED: usize = 1500;
 
 type Slot = Arc<Mutex<Option<ColorImage>>>;
 
@@ -33,7 +35,7 @@ struct Upload {
 
 /// The texture of `figure`, whose map is `map`; `None` until it is there for the first time.
 pub fn of(ctx: &Context, figure: &Arc<Figure>, map: &Map) -> Option<TextureHandle> {
-    let id = Id::unique(("texture", &figure.name));
+    let id = Id::unique(("texture", figure.id));
     let ground = theme::ground(ctx);
     let kept: Option<Upload> = ctx.data(|data| data.get_temp(id));
     let known = kept.filter(|kept| Arc::ptr_eq(&kept.figure, figure) && kept.ground == ground);
@@ -49,7 +51,7 @@ pub fn of(ctx: &Context, figure: &Arc<Figure>, map: &Map) -> Option<TextureHandl
         Kept::Ready(_) => None,
     };
     if let Some(image) = image {
-        upload.kept = Kept::Ready(ctx.load_texture(&figure.name, image, TextureOptions::NEAREST));
+        upload.kept = Kept::Ready(ctx.load_texture(figure.id.0, image, TextureOptions::NEAREST));
         upload.before = None;
     }
     let shown = match &upload.kept {
@@ -81,12 +83,16 @@ fn begin(ctx: &Context, id: Id, figure: &Arc<Figure>, map: &Map, ground: Ground)
     Upload { figure: Arc::clone(figure), ground, kept: Kept::Waiting(slot), before }
 }
 
+/// Whether the cells are few enough to be marked one by one; the texture of others is striped instead.
+pub fn has_marks(map: &Map) -> bool {
+    map.values.len() <= MARKED
+}
+
 fn image(map: &Map, ground: Ground) -> ColorImage {
     let pooled = map.pooled(LONGEST);
     let map = pooled.as_ref().unwrap_or(map);
     let (rows, cols) = map.shape();
-    let marked = super::map::has_marks(map);
     let pixels =
-        if marked { colour::transparent_image(map, ground) } else { colour::rgba_image(map, ground) };
+        if has_marks(map) { colour::transparent_image(map, ground) } else { colour::rgba_image(map, ground) };
     ColorImage::from_rgba_unmultiplied([cols, rows], &pixels)
 }

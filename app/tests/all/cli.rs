@@ -248,16 +248,17 @@ fn experts_are_studied_over_ids_and_text() {
         arguments.extend(more);
         sluice(folder.path(), &arguments)
     };
-    let read = ["--text", "ids.txt", "--samples", "2", "--length", "16", "--knock-out"];
+    let read = ["--text", "ids.txt", "--samples", "2", "--length", "16", "--knock-out", "--overwrite"];
     let output = study(&read);
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(text(&output.stdout).contains("rank correlation"));
     let found: Value =
         serde_json::from_str(&fs::read_to_string(folder.path().join("found/findings.json")).unwrap())
             .unwrap();
-    assert_eq!(found["blocks"].as_array().unwrap().len(), 2);
-    assert_eq!(found["blocks"][0]["experts"].as_array().unwrap().len(), 4);
-    assert!(found["blocks"][0]["experts"][0]["kl"].as_f64().unwrap() >= 0.0);
+    let blocks = &found["data"]["blocks"];
+    assert_eq!(blocks.as_array().unwrap().len(), 2);
+    assert_eq!(blocks[0]["experts"].as_array().unwrap().len(), 4);
+    assert!(blocks[0]["experts"][0]["kl"].as_f64().unwrap() >= 0.0);
     // The report has the panel, and inspect says which blocks have experts.
     let report = sluice(folder.path(), &["report", checkpoint, "--out", "report"]);
     assert!(report.status.success(), "{}", text(&report.stderr));
@@ -271,9 +272,10 @@ fn experts_are_studied_over_ids_and_text() {
     assert!(inspected.contains("mlp.hook_expert_gates") && inspected.contains("N = 0, 2"), "{inspected}");
     assert!(inspected.contains("mlp.hook_post") && inspected.contains("N = 1"), "{inspected}");
     fs::write(folder.path().join("words.txt"), "once upon").unwrap();
-    let refused = study(&["--text", "words.txt"]);
+    let refused = study(&["--text", "words.txt", "--overwrite"]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(text(&refused.stderr).contains("\"once\" is not a token id"), "{}", text(&refused.stderr));
-    let dense = sluice(folder.path(), &["study", "experts", "--samples", "1", "--out", "found"]);
+    let dense =
+        sluice(folder.path(), &["study", "experts", "--samples", "1", "--out", "found", "--overwrite"]);
     assert!(text(&dense.stderr).contains("no experts"), "{}", text(&dense.stderr));
 }

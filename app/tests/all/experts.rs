@@ -2,7 +2,6 @@
 
 use eframe::egui::Role;
 use egui_kittest::kittest::Queryable as _;
-use sluice::state::Tab;
 use sluice_core::figure::Plot;
 use sluice_core::plan::{Change, Positions};
 use sluice_core::worker::Target;
@@ -19,7 +18,7 @@ fn window(case: &str) -> Window {
 
 /// The values of the map on screen.
 fn values(window: &Window) -> Vec<f32> {
-    match &window.state().figure(Tab::Experts).unwrap().plot {
+    match &window.figure("experts-view").plot {
         Plot::Map(map) => map.values.to_vec(),
         _ => panic!("no map"),
     }
@@ -74,7 +73,7 @@ fn every_figure_of_the_experts_is_drawn_and_exports() {
         ["gates", "router logits", "output norms", "load and saliency", "chosen together", "all blocks"]
     {
         window.click(show);
-        let figure = window.state().figure(Tab::Experts).unwrap();
+        let figure = window.figure("experts-view");
         assert_eq!(name(&figure), "experts");
         assert!(figure.title.contains(show), "{}", figure.title);
         assert!(window.state().results.failure.is_none(), "{show}");

@@ -4,17 +4,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use eframe::egui::{Color32, ColorImage, DroppedFile, Event, HoveredFile, Key, Role, vec2};
+use eframe::egui::{ColorImage, DroppedFile, Event, HoveredFile, Key, Role, vec2};
 use egui_kittest::kittest::Queryable as _;
 use image::RgbImage;
 use sluice::command::Command;
 use sluice::gallery::SAMPLES;
 use sluice::state::ChipColour;
 use sluice_core::figure::Plot;
-use sluice_core::train::world::paint::paint;
-use sluice_core::train::world::talk::{DESCRIBE, is_there};
-use sluice_core::train::world::{Split, World};
+use sluice_core::method::trace::{TRACE, TraceFound};
 use sluice_core::worker::{Patch, Picture, Target, View, ViewData};
+use sluice_core::world::paint::paint;
+use sluice_core::world::talk::{DESCRIBE, is_there};
+use sluice_core::world::{Split, World};
 
 use crate::support::{Window, bits, golden};
 
@@ -136,7 +137,7 @@ fn arrow_keys_go_from_patch_to_patch() {
 #[test]
 fn a_trace_corrupts_drawn_patches() {
     let mut window = with_picture("tall");
-    window.click_role(Role::Button, "Trace");
+    window.click("Trace panel");
     let at = window.harness.get_by_role_and_label(Role::Image, "image tall.png").rect();
     let patch = |row: f32, col: f32| at.left_top() + vec2(2.0 * col + 1.0, 2.0 * row + 1.0) / 6.0 * at.size();
     window.harness.drag_at(patch(0.0, 0.0));
@@ -147,33 +148,29 @@ fn a_trace_corrupts_drawn_patches() {
     }
     window.harness.drop_at(patch(0.0, 2.0));
     window.settle();
-    let mut marked = window.state().choices.corrupt.clone();
-    marked.sort_unstable();
-    assert_eq!(marked, [1, 2, 3]);
-    assert!(window.harness.query_by_label_contains("after the tower").is_some());
+    assert_eq!(window.marked(&TRACE, "corrupt"), [1, 2, 3]);
     // A click on one takes its mark away.
     window.click("patch 0,1");
-    assert!(!window.state().choices.corrupt.contains(&2));
+    assert!(!window.marked(&TRACE, "corrupt").contains(&2));
     window.click("Whole image");
-    assert_eq!(window.state().choices.corrupt.len(), 9);
+    assert_eq!(window.marked(&TRACE, "corrupt").len(), 9);
     window.harness.get_by_label("Run trace").click();
-    window.until("the trace", |state| state.results.trace.as_ref().is_some_and(|found| found.done));
-    window.settle();
-    let findings = window.state().results.trace.clone().unwrap();
-    assert_ne!(findings.p_corrupted, findings.p_clean);
+    let findings = window.found(&TRACE);
+    let findings = findings.value::<TraceFound>().unwrap();
+    assert_ne!(findings.corrupted.prob, findings.clean.prob);
     let Plot::Map(map) = &findings.figure.plot else { panic!("not a map") };
     assert_eq!(map.cols.labels[1], "img 0,0*");
     assert!(findings.figure.notes.iter().any(|note| note.contains("after the tower")));
     assert_eq!(window.harness.query_all_by_label_contains("after the tower").count(), 1, "said once");
     window.click("Whole image");
-    assert!(window.state().choices.corrupt.is_empty());
+    assert!(window.marked(&TRACE, "corrupt").is_empty());
 }
 
 #[test]
 fn a_picture_of_the_clipboard_is_taken() {
     let mut window = llava();
-    let half = Color32::from_rgba_unmultiplied(200, 0, 0, 128);
-    window.harness.event(Event::PasteImage(Arc::new(ColorImage::filled([30, 20], half))));
+    let half = ColorImage::from_rgba_unmultiplied([30, 20], &[200, 0, 0, 128].repeat(600));
+    window.harness.event(Event::PasteImage(Arc::new(half)));
     window.until("the patches", |state| state.results.tokens.len() == 13);
     let image = window.state().image.clone().unwrap();
     assert_eq!(image.picture.name(), "pasted picture");

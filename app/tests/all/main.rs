@@ -4,8 +4,10 @@
 
 mod cli;
 mod experts;
+mod figures;
 mod images;
 mod main_job;
 mod panels;
 mod states;
+mod studies;
 mod support;

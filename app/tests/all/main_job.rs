@@ -4,7 +4,6 @@ use std::fs;
 
 use eframe::egui::{Key, Modifiers, Role};
 use egui_kittest::kittest::Queryable as _;
-use sluice::state::Tab;
 use sluice_core::checkpoint::{SaveDtype, save};
 use sluice_core::figure::Plot;
 use sluice_core::model::random_tensors;
@@ -85,7 +84,7 @@ fn keys_do_what_the_menu_says() {
     let before = bits(&window.next());
     window.harness.key_press_modifiers(Modifiers::COMMAND, Key::Num2);
     window.settle();
-    assert_eq!(window.state().visible, [Tab::Pruning]);
+    assert_eq!(window.state().visible, ["sublayers"]);
     window.click("attention 1");
     assert_ne!(bits(&window.next()), before);
     window.harness.key_press_modifiers(Modifiers::COMMAND, Key::Z);
@@ -131,7 +130,7 @@ fn the_palette_finds_and_runs_a_command() {
     window.harness.key_press(Key::Enter);
     window.settle();
     assert!(window.state().palette.is_none());
-    assert_eq!(window.state().visible, [Tab::Lens]);
+    assert_eq!(window.state().visible, ["lens"]);
     // The arrow keys reach the entries below.
     window.harness.key_press_modifiers(Modifiers::COMMAND, Key::K);
     window.harness.run_steps(3);

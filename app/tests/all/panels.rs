@@ -2,9 +2,13 @@
 
 use eframe::egui::Role;
 use egui_kittest::kittest::Queryable as _;
-use sluice::command::{ACTIONS, Command};
-use sluice::state::Tab;
+use sluice::command::Command;
+use sluice::panels::{find, routing};
 use sluice_core::figure::Plot;
+use sluice_core::method::fcct::{FCCT, FcctFound};
+use sluice_core::method::oracle::{ORACLE, OracleFound};
+use sluice_core::method::router::{ROUTER, RouterFound};
+use sluice_core::method::trace::{Component, TRACE, TraceFound};
 use sluice_core::plan::{Change, Lane};
 use sluice_core::worker::{Answer, ViewData};
 
@@ -13,15 +17,15 @@ use crate::support::{Window, bits, name};
 #[test]
 fn every_panel_shows_its_figure() {
     let mut window = Window::bundled();
-    for (tab, figure) in [
-        (Tab::Routing, "routing-map"),
-        (Tab::Pruning, "sublayers"),
-        (Tab::Activations, "activations"),
-        (Tab::Attention, "attention"),
-        (Tab::Lens, "lens"),
+    for (panel, figure) in [
+        ("routing", "routing-map"),
+        ("sublayers", "sublayers"),
+        ("activations", "activations"),
+        ("attention", "attention"),
+        ("lens", "lens"),
     ] {
-        window.click_role(Role::Button, tab.name());
-        assert_eq!(name(&window.state().figure(tab).unwrap()), figure);
+        window.click_role(Role::Button, find(panel).unwrap().info().name);
+        assert_eq!(name(&window.figure(panel)), figure);
         assert!(window.harness.query_by_label(&format!("Export {figure}")).is_some());
     }
 }
@@ -72,18 +76,17 @@ fn a_click_on_the_activation_map_opens_the_neuron() {
 #[test]
 fn a_trace_runs_and_its_cell_goes_into_the_plan() {
     let mut window = Window::bundled();
-    window.click_role(Role::Button, "Trace");
+    window.click("Trace panel");
     window.click("token 7: ·Taren");
     window.harness.get_by_label("Run trace").click();
-    window.until("the trace", |state| state.results.trace.as_ref().is_some_and(|found| found.done));
-    window.settle();
-    let findings = window.state().results.trace.clone().unwrap();
-    assert!(findings.p_corrupted < findings.p_clean);
+    let findings = window.found(&TRACE);
+    let findings = findings.value::<TraceFound>().unwrap();
+    assert!(findings.corrupted.prob < findings.clean.prob);
     let Plot::Map(map) = &findings.figure.plot else { panic!("not a map") };
     assert_eq!(map.values.last(), Some(&1.0), "the last block's stream at the last token is the answer");
     window.click("Corruption into the plan");
     let corrupted = window.next().answer.plan;
-    assert!((corrupted - findings.p_corrupted).abs() < 1e-6);
+    assert!((corrupted - findings.corrupted.prob).abs() < 1e-6);
     window.click("Undo");
     let picture = format!("{} map", findings.figure.title);
     let map = window.harness.get_by_role_and_label(Role::Image, &picture).rect();
@@ -120,30 +123,30 @@ fn an_injection_follows_its_controls() {
 
 /// Marks a context with its subject, and runs the grid.
 fn grid(window: &mut Window) {
-    window.click_role(Role::Button, "FCCT");
+    window.click("FCCT panel");
     window.click("token 7: ·Taren");
     window.click("object in it");
     window.click("token 7: ·Taren");
     window.click("object words");
     window.click("token 8: ·comes");
     window.harness.get_by_role_and_label(Role::Button, "Run FCCT").click();
-    window.until("the grid", |state| state.results.fcct.as_ref().is_some_and(|found| found.done));
-    window.settle();
+    window.found(&FCCT);
 }
 
 #[test]
 fn an_fcct_grid_of_marked_tokens_fills_three_maps() {
     let mut window = Window::bundled();
-    window.click_role(Role::Button, "FCCT");
-    assert!(window.harness.query_by_label("No grid yet").is_some());
+    window.click("FCCT panel");
+    assert!(window.harness.query_by_label_contains("mark what is context first").is_some());
     window.click("object in it");
     window.click("token 3: ·Taren");
     assert!(window.state().status.contains("inside the context"), "{}", window.state().status);
     window.click("context up to here");
     grid(&mut window);
-    let findings = window.state().results.fcct.clone().unwrap();
-    assert_eq!(findings.tokens, [6, 1, 0, 0, 1, 0, 1]);
-    assert!(findings.p_corrupted < findings.p_clean);
+    let findings = window.found(&FCCT);
+    let findings = findings.value::<FcctFound>().unwrap();
+    assert_eq!(findings.categories, [6, 1, 0, 0, 1, 0, 1]);
+    assert!(findings.corrupted.prob < findings.clean.prob);
     for figure in &findings.figures {
         let label = format!("{} map", figure.title);
         assert!(window.harness.query_by_role_and_label(Role::Image, &label).is_some(), "{label}");
@@ -159,7 +162,7 @@ fn an_fcct_grid_of_marked_tokens_fills_three_maps() {
     window.fill(Role::MultilineTextInput, "Prompt", "Moren lives in");
     window.until("the tokens", |state| state.results.tokens.last().is_some_and(|token| token.text == "·in"));
     window.settle();
-    assert!(window.state().choices.marks.context.is_empty());
+    assert!(window.marked(&FCCT, "context").is_empty());
     assert!(window.harness.query_by_label_contains("of an earlier prompt").is_some());
 }
 
@@ -176,22 +179,28 @@ fn iri_takes_the_rates_of_the_grid_and_follows_its_controls() {
         Change::Iri(iri) => iri.clone(),
         other => panic!("{other:?}"),
     };
-    let findings = window.state().results.fcct.clone().unwrap();
-    assert_eq!(held(&window).attn.recovery, findings.attention);
-    assert_eq!(held(&window).ffn.recovery, findings.ffn);
+    let findings = window.found(&FCCT);
+    let findings = findings.value::<FcctFound>().unwrap();
+    assert_eq!(held(&window).attn.recovery, findings.last(Component::Attention));
+    assert_eq!(held(&window).ffn.recovery, findings.last(Component::Ffn));
     let next = window.next();
     assert_ne!(next.answer.plan.to_bits(), next.answer.base.to_bits());
-    let view = window.state().view(Tab::Iri).unwrap();
+    let view = find("iri").unwrap().view(window.state()).unwrap();
     let Some(ViewData::Verdict(verdict)) = window.state().data(&view).cloned() else { panic!("no answers") };
     assert!(!verdict.yes_no);
     assert_ne!(verdict.rows[0].token, verdict.rows[1].token);
     assert_eq!(verdict.rows[0].plan.to_bits(), window.next().answer.plan.to_bits());
     assert!(verdict.drift.unwrap() < 1e-6, "{verdict:?}");
     assert!(window.harness.query_by_label_contains("norms kept").is_some());
-    for part in ["attention", "FFN"] {
-        let label = format!("recovery bars, {part}");
-        assert!(window.harness.query_by_role_and_label(Role::Image, &label).is_some());
-    }
+    let label = "Recovery rates of the last token bars";
+    assert!(window.harness.query_by_role_and_label(Role::Image, label).is_some());
+    let names: Vec<String> =
+        find("iri").unwrap().figures(window.state()).iter().map(|figure| figure.name.clone()).collect();
+    assert_eq!(names, ["verdict", "iri"], "Ctrl+E writes them");
+    window.export("iri", "CSV");
+    let csv = std::fs::read_to_string(window.file("iri.csv")).unwrap();
+    let columns = "Layer,attention,FFN,attention text,FFN text";
+    assert_eq!((csv.lines().next(), csv.lines().count()), (Some(columns), 1 + window.state().layers()));
     let before = bits(&window.next());
     window.fill(Role::SpinButton, "k1 sources", "1");
     window.harness.key_press(eframe::egui::Key::Enter);
@@ -224,7 +233,7 @@ fn continuations_stream_side_by_side() {
 #[test]
 fn a_typed_answer_is_followed() {
     let mut window = Window::bundled();
-    window.click_role(Role::Button, "Trace");
+    window.click("Trace panel");
     window.fill(Role::TextInput, "Answer", " Dunmere");
     window.settle();
     assert_eq!(window.state().choices.answer, Answer::Text(" Dunmere".into()));
@@ -245,15 +254,17 @@ fn transposing_swaps_the_axes_of_screen_and_export() {
 
 #[test]
 fn actions_have_one_name_and_one_key_each() {
-    let mut names: Vec<&str> = ACTIONS.iter().map(|action| action.text).collect();
+    let window = Window::bundled();
+    let actions = &window.app().actions;
+    let mut names: Vec<&str> = actions.iter().map(|action| &*action.text).collect();
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len(), ACTIONS.len());
+    assert_eq!(names.len(), actions.len());
     let mut keys: Vec<String> =
-        ACTIONS.iter().filter_map(|action| action.keys).map(|keys| format!("{keys:?}")).collect();
+        actions.iter().filter_map(|action| action.keys).map(|keys| format!("{keys:?}")).collect();
     keys.sort_unstable();
     keys.dedup();
-    assert_eq!(keys.len(), ACTIONS.iter().filter(|action| action.keys.is_some()).count());
+    assert_eq!(keys.len(), actions.iter().filter(|action| action.keys.is_some()).count());
 }
 
 #[test]
@@ -274,9 +285,7 @@ fn panels_show_a_plan_that_no_token_goes_big_under() {
     window.click("All small");
     window.click_role(Role::Button, "Activations");
     assert!(window.state().results.failure.is_none(), "{:?}", window.state().results.failure);
-    let Plot::Map(map) = &window.state().figure(Tab::Activations).unwrap().plot.clone() else {
-        panic!("not a map")
-    };
+    let Plot::Map(map) = &window.figure("activations").plot.clone() else { panic!("not a map") };
     assert!(map.values.iter().all(|x| x.is_nan()), "no token went through the big FFN");
 }
 
@@ -289,7 +298,7 @@ fn a_failing_view_leaves_the_others() {
     window.until("the failure", |state| state.results.failure.is_some());
     window.settle();
     assert!(window.state().data(&window.state().next_view()).is_none(), "nothing old is shown as new");
-    assert!(window.state().figure(Tab::Pruning).is_some());
+    assert_eq!(name(&window.figure("sublayers")), "sublayers");
     window.click("FFN 1");
     let Some(ViewData::Strip(strip)) = window.state().data(&sluice_core::worker::View::Strip) else {
         panic!("no strip")
@@ -300,15 +309,15 @@ fn a_failing_view_leaves_the_others() {
 #[test]
 fn findings_of_an_earlier_prompt_are_marked_and_not_clickable() {
     let mut window = Window::bundled();
-    window.click_role(Role::Button, "Trace");
+    window.click("Trace panel");
     window.click("token 7: ·Taren");
     window.harness.get_by_label("Run trace").click();
-    window.until("the trace", |state| state.results.trace.as_ref().is_some_and(|found| found.done));
+    window.found(&TRACE);
     window.fill(Role::MultilineTextInput, "Prompt", "Moren lives in");
     window.until("the tokens", |state| state.results.tokens.last().is_some_and(|token| token.text == "·in"));
     window.settle();
     assert!(window.harness.query_by_label_contains("of an earlier prompt").is_some());
-    let picture = format!("{} map", window.state().results.trace.as_ref().unwrap().figure.title);
+    let picture = format!("{} map", window.figure(TRACE.id).title);
     let map = window.harness.get_by_role_and_label(Role::Image, &picture).rect();
     window.harness.drag_at(map.center());
     window.harness.drop_at(map.center());
@@ -336,17 +345,17 @@ fn any_intervention_can_be_added_as_json() {
 fn the_oracle_fills_its_map_and_its_routes_go_into_the_plan() {
     let mut window = Window::bundled();
     let before = bits(&window.next());
-    window.harness.get_by_label("Run oracle").click();
-    window.until("the oracle", |state| state.results.routes.as_ref().is_some_and(|found| found.done));
-    window.settle();
-    let found = window.state().results.routes.clone().unwrap();
+    window.click("Oracle panel");
+    window.harness.get_by_role_and_label(Role::Button, "Run oracle").click();
+    let findings = window.found(&ORACLE);
+    let found = findings.value::<OracleFound>().unwrap();
     let names: Vec<&str> = found.figures.iter().map(|figure| figure.detail.as_str()).collect();
     assert_eq!(names, ["map", "difficulty", "along", "choice", "budgets", "controls", "best-of"]);
     let Plot::Map(map) = &found.figures[0].plot else { panic!("no map") };
     let tokens = window.state().results.tokens.len();
     let missing = map.values.iter().filter(|value| value.is_nan()).count();
     assert_eq!(missing, map.rows.labels.len(), "only the last token has no next one, of {tokens}");
-    for tab in ["Difficulty", "Budgets", "Controls", "Best of K", "Oracle"] {
+    for tab in ["Difficulty", "Budgets", "Controls", "Best of K", "Routes"] {
         window.click_role(Role::Button, tab);
         assert!(window.harness.query_by_label("Export oracle").is_some(), "{tab}");
     }
@@ -373,7 +382,7 @@ fn a_learned_router_routes_and_its_map_is_shown() {
         matches!(&window.state().history.plan().items[0].change, Change::Router(router) if router.file.is_none())
     );
     assert_ne!(bits(&window.next()), before);
-    let figure = window.state().figure(Tab::Routing).unwrap();
+    let figure = window.figure("routing");
     assert!(figure.notes.iter().any(|note| note.contains("learned router")), "{:?}", figure.notes);
     let Plot::Map(map) = &figure.plot else { panic!("no map") };
     assert!(map.values.contains(&0.0) && map.values.contains(&1.0));
@@ -383,19 +392,19 @@ fn a_learned_router_routes_and_its_map_is_shown() {
 #[test]
 fn a_router_is_trained_in_the_window_saved_and_routed_by() {
     let mut window = Window::bundled();
-    let ask = {
+    window.click("Router panel");
+    {
         let state = &mut window.harness.state_mut().as_mut().unwrap().state;
-        (state.choices.router.percent, state.choices.router.steps) = ([40, 60], 12);
-        sluice::panels::router::request(state).unwrap()
-    };
-    assert!(ask.folder.starts_with(window.folder.path()), "{}", ask.folder.display());
-    window.click("Train a router…");
-    window.click("Train");
-    window.until("the router", |state| state.results.router.as_ref().is_some_and(|router| router.done));
-    window.settle();
-    let saved = window.state().results.router.as_ref().unwrap().router.file.clone().unwrap();
-    assert!(saved.is_file() && saved.starts_with(&ask.folder), "{}", saved.display());
+        let ask = &mut state.studies.get_mut(ROUTER.id).ask;
+        ask.insert("big".into(), 40.into());
+        ask.insert("steps".into(), 12.into());
+    }
+    window.harness.get_by_role_and_label(Role::Button, "Run router").click();
+    let findings = window.found(&ROUTER);
+    let saved = findings.value::<RouterFound>().unwrap().router.file.clone().unwrap();
+    assert!(saved.is_file() && saved.starts_with(window.folder.path()), "{}", saved.display());
     assert!(window.harness.query_by_label_contains("hard choices on").is_some());
+    window.click_role(Role::Button, "Routing");
     window.click_role(Role::ComboBox, "Learned router");
     window.click_role(Role::Button, "big40_small60 (trained here)");
     let routed =
@@ -408,8 +417,9 @@ fn a_router_is_trained_in_the_window_saved_and_routed_by() {
 fn the_brush_paints_whole_layers_and_tokens() {
     let mut window = Window::bundled();
     for (brush, lanes) in [("layers", [(0, 5), (0, 1)]), ("tokens", [(5, 1), (7, 1)])] {
-        window.harness.state_mut().as_mut().unwrap().state.choices.brush =
-            sluice::state::Brush::ALL.into_iter().find(|shape| shape.name() == brush).unwrap();
+        let choices = &mut window.harness.state_mut().as_mut().unwrap().state.choices;
+        let brush = routing::Brush::ALL.into_iter().find(|shape| shape.name() == brush).unwrap();
+        choices.set(routing::Choice { brush, ..choices.of() });
         let map = window.harness.get_by_role_and_label(Role::Image, "Routing map map").rect();
         let cols = window.state().results.tokens.len() + 1;
         let at = map.left_top() + eframe::egui::vec2(1.5 * map.width() / cols as f32, 6.0);
@@ -417,7 +427,11 @@ fn the_brush_paints_whole_layers_and_tokens() {
         window.harness.drop_at(at);
         window.settle();
         for (layer, position) in lanes {
-            assert_eq!(window.state().lane(layer, Some(position)), Lane::Small, "{brush} {layer} {position}");
+            assert_eq!(
+                window.state().lane(layer, Some(position)),
+                Lane::Small,
+                "{brush:?} {layer} {position}"
+            );
         }
         assert_eq!(window.state().lane(3, Some(5)), Lane::Big);
         window.click("Undo");
@@ -428,19 +442,19 @@ fn the_brush_paints_whole_layers_and_tokens() {
 #[test]
 fn difficulty_colours_the_strip_and_a_greedy_oracle_fills_its_map() {
     let mut window = Window::bundled();
-    window.click("Run oracle");
-    window.until("the oracle", |state| state.results.routes.as_ref().is_some_and(|routes| routes.done));
-    let [loss, gap] = window.state().results.routes.as_ref().unwrap().difficulty.clone().unwrap();
+    window.click("Oracle panel");
+    window.click_role(Role::Button, "Run oracle");
+    let findings = window.found(&ORACLE);
+    let [loss, gap] = findings.value::<OracleFound>().unwrap().difficulty.clone().unwrap();
     assert_eq!(loss.len(), window.state().results.tokens.len());
     assert!(loss[0].is_nan() && loss[1..].iter().all(|x| x.is_finite()));
     assert!(gap[1..].iter().zip(&loss[1..]).all(|(gap, loss)| *gap >= -1e-6 && gap <= loss));
-    for search in ["token by token", "beam"] {
+    for search in ["greedy", "beam"] {
         let state = &mut window.harness.state_mut().as_mut().unwrap().state;
-        state.choices.oracle.search =
-            sluice_core::worker::Search::ALL.into_iter().find(|one| one.name() == search).unwrap();
-        window.click("Run oracle");
-        window.until(search, |state| state.results.routes.as_ref().is_some_and(|routes| routes.done));
-        let routes = window.state().results.routes.clone().unwrap();
+        state.studies.get_mut(ORACLE.id).ask.insert("search".into(), search.into());
+        window.click_role(Role::Button, "Run oracle");
+        let findings = window.found(&ORACLE);
+        let routes = findings.value::<OracleFound>().unwrap();
         assert_eq!((routes.figures.len(), routes.difficulty.is_some()), (1, false), "{search}");
         let Plot::Map(map) = &routes.figures[0].plot else { panic!("no map") };
         let cols = map.cols.labels.len();

@@ -5,6 +5,8 @@ use std::fs;
 use eframe::egui::{Key, Role};
 use egui_kittest::kittest::Queryable as _;
 use sluice::command::Command;
+use sluice::panels::text;
+use sluice_core::method::trace::TRACE;
 use sluice_core::worker::{Slot, Target};
 
 use crate::support::{Window, bits, golden};
@@ -46,8 +48,9 @@ fn a_long_job_is_cancelled() {
     let mut window = Window::bundled();
     window.click_role(Role::Button, "Text");
     // More than the context holds: it would run to its end.
-    window.harness.state_mut().as_mut().unwrap().state.choices.max_new_tokens = 4000;
-    window.click_role(Role::Button, "Trace");
+    let choices = &mut window.harness.state_mut().as_mut().unwrap().state.choices;
+    choices.set(text::Choice { max_new_tokens: 4000, ..choices.of() });
+    window.click("Trace panel");
     window.click("token 2: ·call");
     let long = "Once upon a time there was a fisher named Taren. ".repeat(8);
     window.fill(Role::MultilineTextInput, "Prompt", long.trim());
@@ -56,13 +59,13 @@ fn a_long_job_is_cancelled() {
     window.click("token 2: ·upon");
     window.harness.get_by_label("Run trace").click();
     window.until("a part of the trace", |state| {
-        state.results.trace.as_ref().is_some_and(|found| !found.done)
+        state.studies.findings(TRACE.id).is_some_and(|found| !found.done)
             && state.results.progress.contains_key(&Slot::Study)
     });
     window.harness.get_by_label("Cancel trace").click();
     window.until("the end", |state| !state.results.progress.contains_key(&Slot::Study));
     window.harness.run_steps(20);
-    assert!(!window.state().results.trace.as_ref().unwrap().done, "what was found stays, and is partial");
+    assert!(!window.state().studies.findings(TRACE.id).unwrap().done, "what was found stays, and is partial");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use egui_kittest::kittest::Queryable as _;
 use sluice::app::SluiceApp;
 use sluice::state::{Settings, State};
 use sluice_core::figure::Figure;
+use sluice_core::method::{Findings, Method};
 use sluice_core::worker::{NextTokens, Target, ViewData};
 
 /// Longest wait for anything.
@@ -106,6 +107,25 @@ impl Window {
         self.harness.run_steps(2);
         self.harness.get_by_role_and_label(role, label).type_text(text);
         self.harness.run_steps(2);
+    }
+
+    /// The first figure of a panel.
+    pub fn figure(&self, panel: &'static str) -> Arc<Figure> {
+        let figures = sluice::panels::find(panel).unwrap().figures(self.state());
+        figures.into_iter().next().unwrap_or_else(|| panic!("{panel} shows no figure"))
+    }
+
+    /// Frames until the findings of a method are whole.
+    pub fn found(&mut self, method: &'static Method) -> Arc<Findings> {
+        self.until(method.id, |state| state.studies.findings(method.id).is_some_and(|found| found.done));
+        self.settle();
+        Arc::clone(self.state().studies.findings(method.id).unwrap())
+    }
+
+    /// The marked positions of a method.
+    pub fn marked(&self, method: &'static Method, pick: &str) -> Vec<usize> {
+        let picks = self.state().studies.get(method.id).map(|study| &study.picks);
+        picks.and_then(|picks| picks.get(pick)).cloned().unwrap_or_default()
     }
 
     /// The next-token table on screen.

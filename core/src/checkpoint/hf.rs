@@ -2,19 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 
 use candle_core::Tensor;
 use serde_json::Value;
 
 use super::fingerprint::fingerprint;
+use super::json::{parse_object, read_text};
 use super::tensors::{TensorFile, TensorInfo};
 use super::tokenizer::Tokenizer;
 use crate::error::{Error, Result};
-
-/// Largest JSON file read: config, index, tokenizer settings.
-const MAX_JSON: u64 = 64 << 20;
 
 /// An open checkpoint: config parsed, headers checked, no weights read yet.
 #[derive(Debug)]
@@ -45,7 +42,7 @@ pub struct Embedded {
 impl Checkpoint {
     /// Open a folder, or the folder that a given file lies in.
     pub fn open(path: &Path) -> Result<Self> {
-        let metadata = fs::metadata(path).map_err(|error| Error::checkpoint(path, error))?;
+        let metadata = fs::metadata(path).map_err(|error| Error::read(path, &error))?;
         let folder = if metadata.is_dir() {
             path
         } else {
@@ -217,10 +214,10 @@ impl Checkpoint {
 
 /// File names of a folder.
 fn listing(folder: &Path) -> Result<Vec<String>> {
-    let entries = fs::read_dir(folder).map_err(|error| Error::checkpoint(folder, error))?;
+    let entries = fs::read_dir(folder).map_err(|error| Error::read(folder, &error))?;
     let mut names = Vec::new();
     for entry in entries {
-        let entry = entry.map_err(|error| Error::checkpoint(folder, error))?;
+        let entry = entry.map_err(|error| Error::read(folder, &error))?;
         names.push(entry.file_name().to_string_lossy().into_owned());
     }
     names.sort();
@@ -282,22 +279,4 @@ fn shards(folder: &Path) -> Result<Vec<TensorFile>> {
         files.push(file);
     }
     Ok(files)
-}
-
-/// A text file of at most [`MAX_JSON`] bytes.
-pub(super) fn read_text(path: &Path) -> Result<String> {
-    let bad = |cause: String| Error::checkpoint(path, cause);
-    let file = fs::File::open(path).map_err(|error| bad(error.to_string()))?;
-    let mut text = String::new();
-    let read = file.take(MAX_JSON + 1).read_to_string(&mut text).map_err(|error| bad(error.to_string()))?;
-    if read as u64 > MAX_JSON {
-        return Err(bad(format!("is over {} MiB", MAX_JSON >> 20)));
-    }
-    Ok(text)
-}
-
-fn parse_object(path: &Path, text: &str) -> Result<Value> {
-    let value: Value = serde_json::from_str(text)
-        .map_err(|error| Error::checkpoint(path, format!("is not valid JSON: {error}")))?;
-    if value.is_object() { Ok(value) } else { Err(Error::checkpoint(path, "must hold a JSON object")) }
 }

@@ -1,8 +1,7 @@
 //! Pictures for models that read images: decoding what may be anything, and the preprocessing that
 //! `preprocessor_config.json` describes (CLIPImageProcessor of transformers, its PIL back end).
 
-use std::fs::File;
-use std::io::{Cursor, Read as _};
+use std::io::Cursor;
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
@@ -11,6 +10,7 @@ use image::{DynamicImage, ImageDecoder as _, ImageReader, Limits, RgbImage};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::files;
 use crate::spec::VisionSpec;
 
 /// Longest side of a picture.
@@ -24,10 +24,12 @@ const MAX_FILE: u64 = 64 << 20;
 
 /// Read a PNG or JPEG file.
 pub fn read_image(path: &Path) -> Result<RgbImage> {
-    let file = File::open(path).map_err(|error| Error::image(path, error))?;
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|error| Error::image(path, error))?;
-    decode_image(path, &bytes)
+    let (bytes, more) = files::read_within(path, MAX_FILE).map_err(|error| Error::read(path, &error))?;
+    if more { Err(over(path)) } else { decode_image(path, &bytes) }
+}
+
+fn over(name: &Path) -> Error {
+    Error::LargeImage { path: name.into(), cause: format!("is over {} MiB", MAX_FILE >> 20) }
 }
 
 /// Decode a PNG or JPEG, upright as its EXIF data says; `name` is for messages. What is transparent stands on white, as in
@@ -37,7 +39,7 @@ pub fn decode_image(name: &Path, bytes: &[u8]) -> Result<RgbImage> {
         return Err(Error::image(name, "the file is empty"));
     }
     if bytes.len() as u64 > MAX_FILE {
-        return Err(Error::image(name, format!("is over {} MiB", MAX_FILE >> 20)));
+        return Err(over(name));
     }
     let mut reader = ImageReader::new(Cursor::new(bytes))
         .with_guessed_format()
@@ -53,7 +55,7 @@ pub fn decode_image(name: &Path, bytes: &[u8]) -> Result<RgbImage> {
     let large = |error: image::ImageError| match error {
         image::ImageError::Limits(_) => {
             let most = format!("{MAX_SIDE} pixels a side and {} MiB", MAX_ALLOC >> 20);
-            Error::image(name, format!("is too large to decode (at most {most})"))
+            Error::LargeImage { path: name.into(), cause: format!("is too large to decode (at most {most})") }
         }
         error => Error::image(name, error.to_string().lines().next().unwrap_or_default()),
     };

@@ -19,8 +19,8 @@ impl Bytes {
     /// Map a file. Weights are copied out before use, so pages are touched once.
     #[expect(unsafe_code, reason = "mapping a file is unsafe: another process could shorten it")]
     pub(super) fn map(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|error| Error::checkpoint(path, error))?;
-        let length = file.metadata().map_err(|error| Error::checkpoint(path, error))?.len();
+        let file = File::open(path).map_err(|error| Error::read(path, &error))?;
+        let length = file.metadata().map_err(|error| Error::read(path, &error))?.len();
         if length == 0 {
             return Err(Error::checkpoint(path, "the file is empty"));
         }
@@ -28,7 +28,7 @@ impl Bytes {
         // another process yields wrong numbers, not broken references. A file cut short while it is being opened
         // ends the process with SIGBUS, as for every program that maps files; opening takes seconds and nothing
         // stays on the mapping afterwards.
-        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|error| Error::checkpoint(path, error))?;
+        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|error| Error::read(path, &error))?;
         Ok(Self::Mapped(map))
     }
 

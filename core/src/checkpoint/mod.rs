@@ -6,6 +6,7 @@
 mod fingerprint;
 mod hf;
 mod image;
+mod json;
 mod map;
 mod picture;
 mod save;
@@ -15,6 +16,6 @@ mod tokenizer;
 pub use hf::{Checkpoint, Embedded};
 pub use image::{Preprocessor, decode_image, read_image};
 pub use picture::Picture;
-pub use save::{SaveDtype, safetensors_bytes, save, write_atomic};
+pub use save::{SaveDtype, safetensors_bytes, save};
 pub use tensors::{TensorFile, TensorInfo};
 pub use tokenizer::{Piece, Tokenizer};

@@ -1,10 +1,8 @@
-//! Writing: a checkpoint folder, and any file atomically.
+//! Writing a checkpoint folder.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use candle_core::{DType, Tensor};
 use half::bf16;
@@ -12,6 +10,7 @@ use safetensors::{Dtype, View};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::files::write_atomic;
 
 /// Number format on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,30 +19,6 @@ pub enum SaveDtype {
     F32,
     /// 2 bytes.
     Bf16,
-}
-
-/// Write `bytes` to `path` so that a reader sees the old file or the whole new one, also after a crash.
-pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
-    let fail = |error: std::io::Error| Error::write(path, error);
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let stem = path.file_name().ok_or_else(|| Error::write(path, "not a file name"))?.to_string_lossy();
-    // Of this process and this call: two writers of one file must not share it.
-    static CALLS: AtomicU64 = AtomicU64::new(0);
-    let call = CALLS.fetch_add(1, Ordering::Relaxed);
-    let partial = folder.join(format!(".{stem}.{}-{call}.part", std::process::id()));
-    let write = || -> std::io::Result<()> {
-        let mut file = fs::File::create(&partial)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&partial, path)
-    };
-    write().map_err(|error| {
-        drop(fs::remove_file(&partial));
-        fail(error)
-    })
 }
 
 /// Bytes of a safetensors file holding `tensors`; equal tensors give equal bytes.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
-use super::hf::read_text;
+use super::json::read_text;
 use crate::error::{Error, Result};
 
 /// A tokenizer and how its tokens spell bytes.

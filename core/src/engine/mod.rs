@@ -5,31 +5,39 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::Tensor;
-use image::RgbImage;
 
 use crate::checkpoint::{Preprocessor, TensorFile, Tokenizer};
 use crate::error::{Error, Result};
 use crate::model::schedule::RouterMatrices;
-use crate::model::{
-    Ask, Captures, Ffn, ImageRows, Input, KvCache, Logits, Model, Output, Pass, Schedule, Work, vision,
-};
-use crate::plan::{Plan, Resolve, Router, Source, Surrogate};
-use crate::protocol::{Card, Picture};
+use crate::model::{Ask, Captures, Ffn, Input, KvCache, Logits, Model, Output, Pass, Schedule, Work};
+use crate::plan::{Plan, Resolve, Source, Surrogate};
 use crate::site::Site;
-use crate::spec::{Lane, Spec};
+use crate::spec::Lane;
+use crate::world::World;
 
 mod boundaries;
 mod branch;
+mod card;
 mod decode;
+mod expert_use;
 pub(crate) mod memory;
+mod names;
 mod open;
+mod prompt;
 mod surrogate;
+mod text;
+mod tokens;
 
 pub use boundaries::Boundaries;
+pub use card::Card;
 pub use decode::{Decoder, Sampler};
+pub use expert_use::{BlockUse, EXPERT_SITES, ExpertTally, ExpertUse, block_use, entropy};
 pub use memory::{RunSize, available_bytes, budget, keep_freed_blocks, peak_since, reset_peak, set_budget};
 pub use open::{Opened, bundled, open};
+pub use prompt::{Prompt, Words};
 pub use surrogate::{SURROGATE_TOKENS, describe as describe_small, label as small_label};
+pub use text::{CalibrationText, pieces, pieces_at_most};
+pub use tokens::{Answer, Patch, Token};
 
 /// A model with its tokenizer and what is kept between runs. Lives on one thread.
 pub struct Engine {
@@ -39,6 +47,8 @@ pub struct Engine {
     pub tokenizer: Option<Arc<Tokenizer>>,
     /// How pictures are prepared, where the model reads any.
     pub preprocessor: Option<Preprocessor>,
+    /// What the model was trained on, where it is a generated world.
+    pub world: Option<World>,
     /// Told about work that no request asked for by name: what, steps done, steps in all.
     pub report: Report,
     /// Small FFNs, and how they were chosen.
@@ -46,6 +56,7 @@ pub struct Engine {
     /// What the neurons of each layer are worth, and the text that says so.
     worths: Option<(Option<PathBuf>, Vec<Vec<f32>>)>,
     base: Option<Arc<Run>>,
+    pictures: prompt::Pictures,
 }
 
 /// Tokens, a plan, and what was computed.
@@ -68,30 +79,6 @@ pub struct Run {
     pub lanes: BTreeMap<usize, Vec<Lane>>,
 }
 
-/// Why a checkpoint takes no picture.
-const TEXT_ONLY: &str = "this checkpoint reads text only: it has no image tower";
-
-/// What prepares pictures, or why there are none to prepare.
-fn for_pictures<'a>(preprocessor: Option<&'a Preprocessor>, spec: &Spec) -> Result<&'a Preprocessor> {
-    let cause = match spec.vision {
-        Some(_) => "the preprocessor's config of this checkpoint cannot be used",
-        None => TEXT_ONLY,
-    };
-    preprocessor.ok_or(Error::NoImages(cause))
-}
-
-impl Card {
-    /// What prepares pictures, or why it reads none.
-    pub fn preprocessor(&self) -> Result<&Preprocessor> {
-        for_pictures(self.preprocessor.as_ref(), &self.spec)
-    }
-
-    /// What the image tower sees of a picture, or why it sees none.
-    pub fn view(&self, picture: &Picture) -> Result<RgbImage> {
-        self.preprocessor()?.view(picture.pixels()).map_err(|error| Error::image(picture.name(), error))
-    }
-}
-
 /// A question asked between sublayers: stop?
 pub type Cancelled<'a> = &'a dyn Fn() -> bool;
 
@@ -110,50 +97,13 @@ impl Engine {
             model,
             tokenizer,
             preprocessor: None,
+            world: None,
             report: Box::new(|_, _, _| {}),
             small: None,
             worths: None,
             base: None,
+            pictures: prompt::Pictures::default(),
         }
-    }
-
-    /// Ids of a text, with BOS as the tokenizer does.
-    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        match &self.tokenizer {
-            Some(tokenizer) => tokenizer.encode(text, true),
-            None => Err(Error::Input(
-                "this checkpoint has no tokenizer: give token ids such as 1, 2, 3 instead of text".into(),
-            )),
-        }
-    }
-
-    /// A picture as the language model reads it.
-    pub fn look(&self, picture: &RgbImage) -> Result<Arc<ImageRows>> {
-        let preprocessor = for_pictures(self.preprocessor.as_ref(), &self.model.spec)?;
-        self.see(&preprocessor.pixels(picture)?)
-    }
-
-    /// An image as the language model reads it. `pixels` `[1, 3, side, side]`, normalised as the checkpoint says.
-    pub fn see(&self, pixels: &Tensor) -> Result<Arc<ImageRows>> {
-        let (Some(spec), Some(weights)) = (&self.model.spec.vision, &self.model.weights.vision) else {
-            return Err(Error::NoImages(TEXT_ONLY));
-        };
-        let rows = vision::project(spec, weights, &vision::tower(spec, weights, pixels)?)?;
-        Ok(Arc::new(ImageRows { rows, token: spec.image_token }))
-    }
-
-    /// A prompt about an image: one image token in it makes room for all of the image's rows; without one the image
-    /// stands in front of the text, after BOS.
-    pub fn about(&self, image: Arc<ImageRows>, ids: &[u32]) -> Result<Input> {
-        let (rows, token) = (image.rows.dim(0)?, image.token);
-        let mut wide = ids.to_vec();
-        let first = wide.iter().position(|&id| id == token);
-        if wide.iter().filter(|&&id| id == token).count() < 2 {
-            let bos = self.model.spec.bos.is_some() && wide.first().copied() == self.model.spec.bos;
-            let place = first.unwrap_or(usize::from(bos));
-            wide.splice(place..place + usize::from(first.is_some()), std::iter::repeat_n(token, rows));
-        }
-        Input::with_image(wide, image)
     }
 
     /// The unmodified run of `tokens`; the newest one is kept.
@@ -402,9 +352,13 @@ impl Resolve for Resolver<'_> {
         self.engine.small(surrogate, self.cancelled)
     }
 
-    fn router(&mut self, router: &Router) -> Result<Arc<RouterMatrices>> {
+    fn router(&mut self, name: &str, file: Option<&Path>) -> Result<Arc<RouterMatrices>> {
         let model = &self.engine.model;
-        router.matrices(&model.spec, &model.weights.layers)
+        let matrices = match file {
+            None => RouterMatrices::of_checkpoint(name, &model.spec, &model.weights.layers)?,
+            Some(file) => RouterMatrices::of_file(name, file, &model.spec)?,
+        };
+        Ok(Arc::new(matrices))
     }
 }
 

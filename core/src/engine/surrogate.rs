@@ -5,12 +5,12 @@
 //! [`SURROGATE_TOKENS`] tokens of a named text.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 
+use super::text::SAMPLE;
 use super::{Cancelled, Engine, RunSize};
 use crate::error::{Error, Result};
+use crate::files;
 use crate::metric;
 use crate::model::weights::LayerWeights;
 use crate::model::{Ask, Ffn, Logits, Schedule};
@@ -22,7 +22,7 @@ use crate::spec::Spec;
 /// Tokens that activations are averaged over.
 pub const SURROGATE_TOKENS: usize = 512;
 
-/// Text read at most for [`SURROGATE_TOKENS`] tokens, bytes.
+/// Bytes read at most of a text file for [`SURROGATE_TOKENS`] tokens; those that are no UTF-8 become replacement characters.
 const MOST_TEXT: u64 = 64 << 10;
 
 /// What "small FFN" means for this engine.
@@ -123,20 +123,16 @@ fn tokens(engine: &Engine, sample: Option<&Path>) -> Result<Vec<u32>> {
         return Ok((0..SURROGATE_TOKENS as u64).map(|i| (rng::bits(0, 0, i) % vocab) as u32).collect());
     }
     let mut tokens = match sample {
-        Some(path) => engine.encode(&read(path)?)?,
-        None => engine.encode(include_str!("../../../assets/sample.txt"))?,
+        Some(path) => {
+            let read = files::read_within(path, MOST_TEXT).map_err(|error| Error::read(path, &error));
+            let (bytes, _) = read?;
+            engine.encode(&String::from_utf8_lossy(&bytes))?
+        }
+        None => engine.encode(SAMPLE)?,
     };
     tokens.truncate(SURROGATE_TOKENS);
     if tokens.is_empty() {
         return Err(Error::Plan("the sample text has no tokens".into()));
     }
     Ok(tokens)
-}
-
-/// The beginning of a text file; bytes that are no UTF-8 show as replacement characters.
-fn read(path: &Path) -> Result<String> {
-    let fail = |error: std::io::Error| Error::Plan(format!("sample text {}: {error}", path.display()));
-    let mut bytes = Vec::new();
-    File::open(path).map_err(fail)?.take(MOST_TEXT).read_to_end(&mut bytes).map_err(fail)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -10,8 +10,8 @@ use crate::error::{Error, Result};
 use crate::model::Schedule;
 use crate::statistics::Share;
 use crate::train::vocabulary::{BOS_ID, IMAGE_ID};
-use crate::train::world::paint::paint;
-use crate::train::world::talk::{self, DESCRIBE, named};
+use crate::world::paint::paint;
+use crate::world::talk::{self, DESCRIBE, named};
 
 /// The longest caption has five objects.
 const MOST_TOKENS: usize = 40;

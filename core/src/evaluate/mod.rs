@@ -19,7 +19,7 @@ use serde::Serialize;
 use crate::checkpoint::Checkpoint;
 use crate::engine::{self, Engine};
 use crate::error::{Error, Result};
-use crate::train::world::{Split, World};
+use crate::world::{Split, World};
 
 pub mod captions;
 pub mod claims;
@@ -87,7 +87,7 @@ pub fn evaluate(
     progress: &mut dyn FnMut(&str),
 ) -> Result<Card> {
     let begin = Instant::now();
-    let world = World::of(checkpoint).ok_or_else(|| {
+    let world = World::of(checkpoint.config()).ok_or_else(|| {
         Error::Input("a report card is for checkpoints that sluice train made: no sluice.world_seed".into())
     })?;
     let engine::Opened { engine, card } = engine::open(checkpoint, &mut |_, _| {}, &engine::never)?;

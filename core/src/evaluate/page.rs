@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::Card;
 use crate::statistics::{Mean, Share};
-use crate::train::world::Split;
+use crate::world::Split;
 
 fn percent(share: &Share) -> String {
     let [low, high] = share.interval;

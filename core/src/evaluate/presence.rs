@@ -6,9 +6,9 @@ use super::Subject;
 use super::prompts::{Ask, last_logits};
 use crate::error::{Error, Result};
 use crate::statistics::{Mean, Share};
-use crate::train::world::paint::paint;
-use crate::train::world::scene::Exam;
-use crate::train::world::talk::is_there;
+use crate::world::paint::paint;
+use crate::world::scene::Exam;
+use crate::world::talk::is_there;
 
 /// Levels of cover: nothing, a third, two thirds.
 pub const COVERS: usize = 3;

@@ -7,7 +7,7 @@ use super::prompts::{Ask, last_logits};
 use crate::error::Result;
 use crate::metric::top_k;
 use crate::statistics::Share;
-use crate::train::world::facts::PHRASES;
+use crate::world::facts::PHRASES;
 
 /// What is known.
 #[derive(Clone, Debug, Serialize)]

@@ -1,4 +1,4 @@
-//! Every route of big and small FFNs over the layers, on test text (Duo-LLM, section 3.2), as [`crate::study::oracle`] reads
+//! Every route of big and small FFNs over the layers, on test text (Duo-LLM, section 3.2), as [`crate::method::oracle::table`] reads
 //! the paper.
 
 use candle_core::Tensor;
@@ -6,11 +6,11 @@ use serde::Serialize;
 
 use super::Subject;
 use crate::error::{Error, Result};
+use crate::method::oracle::table::{Budget, LossTable, average, least, mean, wrong_targets};
 use crate::model::{Model, fused};
 use crate::rng;
 use crate::spec::Lane;
 use crate::statistics::Mean;
-use crate::study::oracle::{Budget, LossTable, average, least, mean, wrong_targets};
 use crate::train::config::LEN;
 use crate::train::loss::{Batch, Routing, forward};
 use crate::train::run::LAST_TAU;

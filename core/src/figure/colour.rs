@@ -5,6 +5,20 @@ use super::{Map, Scale};
 /// An sRGB colour.
 pub type Rgb = [u8; 3];
 
+/// Fills of classes, by name; the same on both grounds.
+pub mod fill {
+    use super::Rgb;
+
+    /// Whole, as the model has it.
+    pub const AMBER: Rgb = [0xE0, 0xA0, 0x30];
+    /// Small in its place.
+    pub const TEAL: Rgb = [0x2F, 0xA3, 0x9A];
+    /// Left out, others stay.
+    pub const GREY: Rgb = [0x8A, 0x95, 0xA5];
+    /// There.
+    pub const BLUE: Rgb = [0x6A, 0xA9, 0xFF];
+}
+
 /// What a figure is drawn on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Ground {
@@ -285,7 +299,7 @@ mod tests {
     #[test]
     fn only_indices_are_classes() {
         let scale = samples::routes();
-        assert_eq!(rgb(&scale, 0.0, Ground::Light), Some([0xE0, 0xA0, 0x30]));
+        assert_eq!(rgb(&scale, 0.0, Ground::Light), Some(fill::AMBER));
         for value in [-1.0, 0.5, 99.0, f32::INFINITY] {
             assert!(rgb(&scale, value, Ground::Light).is_none() && scale.misses(value));
         }

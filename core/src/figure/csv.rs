@@ -1,6 +1,6 @@
 //! CSV of a figure (RFC 4180: CRLF, quotes doubled). Numbers read back as the same bits; missing values are empty.
 
-use super::{Cell, Figure, Lines, Map, Plot, Scale, Table, number};
+use super::{Bars, Cell, Figure, Lines, Map, Plot, Scale, Table, number};
 
 /// The numbers of a figure.
 ///
@@ -8,12 +8,15 @@ use super::{Cell, Figure, Lines, Map, Plot, Scale, Table, number};
 ///   its cells has the texts in further columns, `<label> text`.
 /// - Lines: the x axis' name and the curves' names, then one record per x position.
 /// - Table: as it is.
+/// - Bars: the row axis' name and the series' names, then one record per row. Series with words beside their bars have
+///   them in further columns, `<series> text`.
 pub fn to_csv(figure: &Figure) -> String {
     let mut out = String::new();
     match &figure.plot {
         Plot::Map(map) => write_map(&mut out, map),
         Plot::Lines(lines) => write_lines(&mut out, lines),
         Plot::Table(table) => write_table(&mut out, table),
+        Plot::Bars(bars) => write_bars(&mut out, bars),
     }
     out
 }
@@ -62,6 +65,18 @@ fn write_table(out: &mut String, table: &Table) {
                 Cell::Number(value) => number::exact64(*value),
             }),
         );
+    }
+}
+
+fn write_bars(out: &mut String, bars: &Bars) {
+    let names = bars.series.iter().map(|series| series.name.clone());
+    let with_text = || bars.series.iter().enumerate().filter(|(_, series)| series.text.is_some());
+    let texts = with_text().map(|(_, series)| format!("{} text", series.name));
+    record(out, std::iter::once(bars.rows.name.clone()).chain(names).chain(texts));
+    for (row, label) in bars.rows.labels.iter().enumerate() {
+        let values = (0..bars.series.len()).map(|series| number::exact(bars.value(row, series)));
+        let texts = with_text().map(|(series, _)| bars.text(row, series).to_owned());
+        record(out, std::iter::once(label.clone()).chain(values).chain(texts));
     }
 }
 
@@ -168,5 +183,22 @@ mod tests {
         assert_eq!(records[0], ["Token", "Base", "Plan", "Change (nats)"]);
         assert_eq!(records[1][0], " the, \"quoted\"");
         assert!(records.iter().all(|record| record.len() == 4));
+    }
+
+    #[test]
+    fn bars_have_a_column_a_series_and_one_for_its_words() {
+        let bars = samples::rates();
+        let records = parse(&to_csv(&samples::bars()));
+        assert_eq!(records[0], ["Layer", "attention", "FFN", "attention text"]);
+        assert_eq!(records.len(), bars.shape().0 + 1);
+        for (row, record) in records[1..].iter().enumerate() {
+            assert_eq!((&record[0], record[3].as_str()), (&bars.rows.labels[row], bars.text(row, 0)));
+            for series in 0..2 {
+                let value = bars.value(row, series);
+                let read = record[1 + series].parse::<f32>().unwrap_or(f32::NAN);
+                assert_eq!(read.is_nan(), value.is_nan());
+                assert!(value.is_nan() || read.to_bits() == value.to_bits());
+            }
+        }
     }
 }

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{Figure, Ground, csv, png, svg};
-use crate::checkpoint::write_atomic;
 use crate::error::{Error, Result};
+use crate::files::write_atomic;
 
 /// Pixels per CSS pixel of exported PNGs, where the picture is small enough.
 pub const PNG_SCALE: f32 = 2.0;
@@ -65,18 +65,7 @@ pub fn write_all(figure: &Figure, ground: Ground, folder: &Path) -> Result<Vec<P
 
 /// Name of a figure's file, such as `routing-map.svg`; never a path.
 pub fn file_name(figure: &Figure, format: Format) -> String {
-    format!("{}.{}", stem(figure), format.extension())
-}
-
-/// [`Figure::name`] and [`Figure::detail`] reduced to lower-case letters, digits and dashes; `figure` when nothing is left.
-pub(super) fn stem(figure: &Figure) -> String {
-    let name = format!("{} {}", figure.name, figure.detail);
-    let dashed: String = name
-        .chars()
-        .map(|character| if character.is_ascii_alphanumeric() { character.to_ascii_lowercase() } else { '-' })
-        .collect();
-    let words: Vec<&str> = dashed.split('-').filter(|word| !word.is_empty()).collect();
-    if words.is_empty() { "figure".to_owned() } else { words.join("-") }
+    format!("{}.{}", figure.stem(), format.extension())
 }
 
 #[cfg(test)]
@@ -101,7 +90,7 @@ mod tests {
 
     #[test]
     fn names_are_never_paths() {
-        let named = |name: &str| stem(&Figure { name: name.into(), ..samples::signed() });
+        let named = |name: &str| Figure { name: name.into(), ..samples::signed() }.stem();
         assert_eq!(named("../../etc/passwd"), "etc-passwd");
         assert_eq!(named("Routing map\0"), "routing-map");
         assert_eq!(named("模型"), "figure");

@@ -1,10 +1,12 @@
 //! What a panel draws and what exports: data, axes, colour scale and provenance, independent of
 //! any GUI. The screen and the files read the same value.
 
+mod bars;
 pub mod colour;
 pub mod csv;
 pub mod export;
-mod number;
+mod identity;
+pub mod number;
 pub mod png;
 mod scale;
 pub mod svg;
@@ -15,16 +17,26 @@ mod samples;
 
 use std::sync::Arc;
 
+pub use bars::{BarSeries, Bars};
 pub use colour::Ground;
 pub use export::Format;
+
+/// Which figure: what a panel looks it up by and what a widget keeps its own state under. Declared once, beside the code
+/// that makes the figure; lower case with dashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FigureId(pub &'static str);
 
 /// One picture: numbers with axes, and where they come from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figure {
-    /// Which figure, lower case with dashes: `routing-map`. Begins the file stem of exports.
+    /// Which figure.
+    pub id: FigureId,
+    /// Begins the file stem of exports, lower case with dashes: `routing-map`.
     pub name: String,
     /// Which one of its kind, ends the file stem: `layer-3-head-2`; empty where there is one only.
     pub detail: String,
+    /// Label of a tab that shows it.
+    pub short: String,
     /// Title in sentence case.
     pub title: String,
     /// The data.
@@ -33,6 +45,24 @@ pub struct Figure {
     pub notes: Vec<String>,
     /// Where the numbers come from.
     pub provenance: Provenance,
+}
+
+impl Figure {
+    /// Name for files: [`Figure::name`] and [`Figure::detail`] reduced to lower-case letters, digits and dashes; `figure`
+    /// when nothing is left. Never a path.
+    pub fn stem(&self) -> String {
+        let name = format!("{} {}", self.name, self.detail);
+        let dashed: String = name
+            .chars()
+            .map(
+                |character| {
+                    if character.is_ascii_alphanumeric() { character.to_ascii_lowercase() } else { '-' }
+                },
+            )
+            .collect();
+        let words: Vec<&str> = dashed.split('-').filter(|word| !word.is_empty()).collect();
+        if words.is_empty() { "figure".to_owned() } else { words.join("-") }
+    }
 }
 
 /// The provenance line of every export.
@@ -59,6 +89,8 @@ pub enum Plot {
     Lines(Lines),
     /// Rows of text and numbers.
     Table(Table),
+    /// Values of named rows, from zero.
+    Bars(Bars),
 }
 
 /// A matrix of cells: heat map, routing map, ladder, lens.

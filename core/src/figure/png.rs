@@ -34,7 +34,7 @@ pub fn to_png_within(figure: &Figure, ground: Ground, scale: f32) -> Result<Vec<
 }
 
 fn file(figure: &Figure) -> String {
-    format!("{}.png", super::export::stem(figure))
+    format!("{}.png", figure.stem())
 }
 
 fn tree(figure: &Figure, ground: Ground) -> Result<Tree> {
@@ -133,6 +133,19 @@ mod tests {
     fn scale_is_pixels_per_length() -> Outcome {
         let (one, two) = (pixels(&samples::table(), 1.0)?, pixels(&samples::table(), 2.0)?);
         assert_eq!((one.width() * 2, one.height() * 2), two.dimensions());
+        Ok(())
+    }
+
+    #[test]
+    fn bars_have_their_size_and_colours() -> Outcome {
+        let (figure, picture) = (samples::bars(), pixels(&samples::bars(), 1.0)?);
+        let bars = samples::rates();
+        assert!(picture.width() >= 520 && picture.height() > 20 * bars.shape().0 as u32);
+        let palette = Ground::Light.palette();
+        for series in 0..bars.shape().1 {
+            let colour = palette.series(series);
+            assert!(picture.pixels().filter(|pixel| pixel.0 == colour).count() > 500, "{}", figure.name);
+        }
         Ok(())
     }
 

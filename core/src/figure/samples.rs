@@ -1,8 +1,11 @@
 //! Figures for tests.
 
-use super::{Axis, Cell, Class, Figure, Lines, Map, Plot, Provenance, Scale, Series, Table};
+use super::colour::fill;
+use super::{
+    Axis, BarSeries, Bars, Cell, Class, Figure, FigureId, Lines, Map, Plot, Provenance, Scale, Series, Table,
+};
 
-fn figure(name: &str, title: &str, notes: &[&str], plot: Plot) -> Figure {
+fn figure(id: &'static str, title: &str, notes: &[&str], plot: Plot) -> Figure {
     let provenance = Provenance {
         checkpoint: "sample-checkpoint".into(),
         fingerprint: "3f9c0a77d1e24b58".into(),
@@ -11,8 +14,10 @@ fn figure(name: &str, title: &str, notes: &[&str], plot: Plot) -> Figure {
         dtype: "f32".into(),
     };
     Figure {
-        name: name.into(),
+        id: FigureId(id),
+        name: id.into(),
         detail: String::new(),
+        short: title.into(),
         title: title.into(),
         notes: notes.iter().map(|note| (*note).into()).collect(),
         plot,
@@ -47,11 +52,11 @@ fn map(
 pub fn routes() -> Scale {
     let class = |name: &str, rgb, struck| Class { name: name.into(), rgb, struck };
     Scale::classes([
-        class("big", Some([0xE0, 0xA0, 0x30]), false),
-        class("small", Some([0x2F, 0xA3, 0x9A]), false),
+        class("big", Some(fill::AMBER), false),
+        class("small", Some(fill::TEAL), false),
         class("skip ffn", None, false),
         class("skip layer", None, true),
-        class("taken out", Some([0x8A, 0x95, 0xA5]), true),
+        class("taken out", Some(fill::GREY), true),
     ])
 }
 
@@ -65,6 +70,7 @@ pub fn all() -> Vec<Figure> {
         magnitude(),
         lines(),
         table(),
+        bars(),
         hostile(),
         large(96, 180),
         wide(),
@@ -267,4 +273,33 @@ pub fn table() -> Figure {
         ],
     };
     figure("next-token", "Next token", &[], Plot::Table(table))
+}
+
+/// Two bars a row, one of them with words, some missing.
+pub fn rates() -> Bars {
+    let values = |k: usize| -> Vec<f32> {
+        (0..12)
+            .map(|row| match (row, k) {
+                (4, 0) | (9, 1) => f32::NAN,
+                (6, _) => 0.0,
+                _ => 0.3 * wave(row, 3 * k + 1),
+            })
+            .collect()
+    };
+    let words = ["source", "target", "source, target", ""];
+    let text = (0..12).map(|row| words[row % 4].to_owned()).collect();
+    Bars {
+        rows: Axis::counted("Layer", 12),
+        quantity: "Recovery rate".into(),
+        span: [-0.1, 0.1],
+        series: vec![
+            BarSeries { name: "attention".into(), values: values(0).into(), text: Some(text) },
+            BarSeries { name: "FFN".into(), values: values(1).into(), text: None },
+        ],
+    }
+}
+
+/// Bars to both sides.
+pub fn bars() -> Figure {
+    figure("rates", "Recovery rates of the last token", &["Rates of the last token"], Plot::Bars(rates()))
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Axis, Figure, Map, Plot, Provenance, Scale, text};
+use super::{Axis, Lines, Map, Provenance, Scale, text};
 
 /// Longest prompt and plan of the provenance line, in character columns.
 const PROMPT_COLUMNS: usize = 160;
@@ -86,14 +86,20 @@ impl Map {
     }
 }
 
-impl Figure {
-    /// Rows and columns of a map swapped; other plots stay as they are.
-    pub fn transposed(&self) -> Self {
-        let plot = match &self.plot {
-            Plot::Map(map) => Plot::Map(map.transposed()),
-            other => other.clone(),
-        };
-        Self { plot, ..self.clone() }
+impl Lines {
+    /// Lower and upper end of the y axis: all finite values, 4 % more on both sides, never empty. `None` without a value.
+    pub fn range(&self) -> Option<(f64, f64)> {
+        let values = || self.series.iter().flat_map(|series| series.y.iter().take(self.x_labels.len()));
+        let finite = || values().filter(|value| value.is_finite()).map(|value| f64::from(*value));
+        let (low, high) =
+            (finite().fold(f64::INFINITY, f64::min), finite().fold(f64::NEG_INFINITY, f64::max));
+        if low > high {
+            return None;
+        }
+        let pad = if high > low { (high - low) * 0.04 } else { (high.abs() * 0.1).max(1e-3) };
+        // Magnitudes start at zero when it is near, and the axis does not go below it.
+        let floor = if low >= 0.0 && low < 0.4 * high { 0.0 } else { low - pad };
+        Some((floor, high + pad))
     }
 }
 
@@ -160,10 +166,9 @@ impl Provenance {
         let known = |value: &str, absent: &str| {
             if value.is_empty() { absent.to_owned() } else { text::visible(value) }
         };
-        let plan = if self.plan.is_empty() {
-            "no plan".to_owned()
-        } else {
-            format!("plan {}", text::fit(&text::visible(&self.plan), plan_columns))
+        let plan = match self.plan.as_str() {
+            "" | "no plan" => "no plan".to_owned(),
+            plan => format!("plan {}", text::fit(&text::visible(plan), plan_columns)),
         };
         [
             format!(
@@ -183,7 +188,7 @@ impl Provenance {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figure::samples;
+    use crate::figure::{Plot, samples};
 
     #[test]
     fn transposing_twice_changes_nothing() {
@@ -193,6 +198,16 @@ mod tests {
             let (Plot::Map(a), Plot::Map(b)) = (&figure.plot, &back.plot) else { continue };
             let bits = |map: &Map| map.values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
             assert_eq!((a.shape(), &a.rows, bits(a)), (b.shape(), &b.rows, bits(b)));
+        }
+    }
+
+    #[test]
+    fn axes_are_never_empty() {
+        let range_of = |values: &[f32]| samples::curve(values).range();
+        assert_eq!(range_of(&[f32::NAN, f32::INFINITY]), None);
+        for values in [vec![0.0, 0.0], vec![5.0], vec![f32::MIN, f32::MAX], vec![1e-30, 2e-30]] {
+            let Some((low, high)) = range_of(&values) else { unreachable!("there are values") };
+            assert!(low < high && (high - low).is_finite());
         }
     }
 

@@ -35,8 +35,8 @@ use crate::error::{Error, Result};
 use layout::Layout;
 use weights::{LayerWeights, Parts};
 
-/// A spec with its weights, ready to run.
-#[derive(Debug)]
+/// A spec with its weights, ready to run. A copy shares the weights.
+#[derive(Clone, Debug)]
 pub struct Model {
     /// The architecture.
     pub spec: Arc<Spec>,

@@ -1,9 +1,16 @@
 //! Set a site, head or neuron to zero or to its mean.
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use super::Target;
-use crate::spec::Positions;
+use super::compile::Compiler;
+use super::kind::{Kind, POSITIONS, SITE, UNIT};
+use super::source::Source;
+use super::target::Target;
+use crate::error::{Error, Result};
+use crate::model::schedule::Op;
+use crate::site::{Hook, Shape, Site};
+use crate::spec::{Field, FieldKind, Positions};
 
 /// Ablation of a target.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,13 +37,49 @@ pub enum AblateTo {
     Mean,
 }
 
-impl Ablate {
-    /// One line for the plan stack.
-    pub fn summary(&self) -> String {
+impl Kind for Ablate {
+    const NAME: &'static str = "ablate";
+    const RANK: u32 = 620;
+    const HELP: &'static str =
+        "Set a site, head or neuron to zero, or to its mean over the prompt in the unmodified run.";
+    const FIELDS: &'static [Field] = &[
+        SITE,
+        UNIT,
+        Field::new("to", FieldKind::Enum(&["zero", "mean"]), "what it becomes").or(|| json!("zero")),
+        POSITIONS,
+    ];
+
+    fn example() -> Self {
+        let target = Target { site: Site::block(0, Hook::MlpPost), unit: Some(3) };
+        Self { target, to: AblateTo::Zero, positions: Positions::All }
+    }
+
+    fn other_examples() -> Vec<Self> {
+        let target = Target::site(Site::block(1, Hook::V));
+        vec![Self { target, to: AblateTo::Mean, positions: Positions::All }]
+    }
+
+    fn summary(&self) -> String {
         let to = match self.to {
             AblateTo::Zero => "zero",
             AblateTo::Mean => "its prompt mean",
         };
         format!("set {} to {to}{}", self.target.summary(), self.positions.summary())
+    }
+
+    fn positions(&self) -> Positions {
+        self.positions.clone()
+    }
+
+    fn compile(&self, compiler: &mut Compiler<'_>, strength: f32) -> Result<()> {
+        let site = self.target.site;
+        let op = match self.to {
+            AblateTo::Zero => Op::Zero,
+            AblateTo::Mean if site.shape() == Shape::Square => {
+                return Err(Error::Plan(format!("{site} has no mean over positions")));
+            }
+            AblateTo::Mean => Op::Constant(compiler.resolve.site(&Source::Base, site)?.mean(0)?),
+        };
+        compiler.edit(self.target, &self.positions, strength, op)
     }
 }

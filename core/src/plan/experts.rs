@@ -6,9 +6,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::compile::{Compiler, no_layer};
+use super::kind::{Kind, POSITIONS};
 use crate::error::{Error, Result};
-use crate::model::schedule::Rules;
-use crate::spec::{Positions, Spec};
+use crate::model::schedule::{Choice, Rules};
+use crate::spec::{Field, FieldKind, Positions, Spec};
 
 /// Change the choice of experts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -43,7 +45,7 @@ impl Experts {
             Some(layer) if layer < spec.n_layers() => {
                 return Err(Error::Plan(format!("block {layer} has no experts")));
             }
-            Some(layer) => return Err(super::compile::no_layer(layer, spec)),
+            Some(layer) => return Err(no_layer(layer, spec)),
         };
         for &layer in &layers {
             if let Some(experts) = spec.layers.get(layer).and_then(|layer| layer.experts) {
@@ -65,9 +67,32 @@ impl Experts {
         rules.add(&self.knock_out, &self.force, self.k);
         rules.check(layer)
     }
+}
 
-    /// One line for the plan stack.
-    pub fn summary(&self) -> String {
+impl Kind for Experts {
+    const NAME: &'static str = "experts";
+    const RANK: u32 = 350;
+    const HELP: &'static str =
+        "Blocks of experts: which cannot be chosen, which always are, and how many a token goes through.";
+    const NOTES: &'static str = "An expert that is knocked out cannot be chosen; the next best takes its place with a score of \
+        its own, and the gate weights are made of the scores of the chosen as the model does. A forced expert takes the place \
+        of the least of the others. To drop an expert's part with nobody in its place, ablate \
+        `blocks.N.mlp.hook_expert_gates` with the expert as `unit`. A rule with a strength other than 1 goes with no other \
+        rule about the same block, and rules that together leave a token too few experts, or force too many, are refused.";
+    const FIELDS: &'static [Field] = &[
+        Field::new("layer", FieldKind::Int, "block index from 0; left out = every block that has experts"),
+        Field::new("knock_out", FieldKind::Other, "list of experts that cannot be chosen; left out = none"),
+        Field::new("force", FieldKind::Other, "list of experts that always are; left out = none"),
+        Field::new("k", FieldKind::Int, "experts per token; left out = as many as the model takes"),
+        POSITIONS,
+    ];
+
+    fn example() -> Self {
+        let positions = Positions::At(vec![3]);
+        Self { layer: Some(1), knock_out: vec![2], force: vec![0], k: Some(2), positions }
+    }
+
+    fn summary(&self) -> String {
         let list = |ids: &[usize]| ids.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
         let mut parts = Vec::new();
         if !self.knock_out.is_empty() {
@@ -80,6 +105,24 @@ impl Experts {
         let what = if parts.is_empty() { "as chosen".into() } else { parts.join(", ") };
         let layer = self.layer.map_or_else(|| "every block".into(), |layer| format!("block {layer}"));
         format!("experts of {layer}: {what}{}", self.positions.summary())
+    }
+
+    fn positions(&self) -> Positions {
+        self.positions.clone()
+    }
+
+    fn compile(&self, compiler: &mut Compiler<'_>, strength: f32) -> Result<()> {
+        for layer in self.layers(compiler.spec)? {
+            let choice = Choice {
+                rows: compiler.rows(&self.positions),
+                strength,
+                knock_out: self.knock_out.clone(),
+                force: self.force.clone(),
+                k: self.k,
+            };
+            compiler.schedule.push_choice(layer, choice);
+        }
+        Ok(())
     }
 }
 

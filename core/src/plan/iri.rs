@@ -1,10 +1,26 @@
 //! Intermediate representation injection (IRI, arXiv 2511.05923, equations 3-5): what the layers of the highest recovery
 //! rates wrote at the last token is added again at later layers, and the sum is turned back to the norm it had.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::HashMap;
 
+use candle_core::Tensor;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::json;
+
+use super::compile::{Compiler, Resolve};
+use super::kind::Kind;
+use super::source::{Source, row};
+use super::target::Target;
 use crate::error::{Error, Result};
 use crate::metric;
+use crate::model::schedule::Op;
+use crate::site::{Hook, Site};
+use crate::spec::{Field, FieldKind, Positions};
+
+const RECOVERY: &str = "a rate per layer: ranks the layers and weighs the sources";
+const K1: &str = "so many layers of the highest rates are sources";
+const K2: &str = "so many layers of the highest rates are targets; at most every layer";
+const LAMBDA: &str = "factor on the weighted sum";
 
 /// The paper's lambda for attention on LLaVA-1.5-7B.
 pub const ATTN_LAMBDA: f32 = 0.26;
@@ -63,6 +79,56 @@ impl Written {
     }
 }
 
+impl Kind for Iri {
+    const NAME: &'static str = "iri";
+    const RANK: u32 = 650;
+    const HELP: &'static str = "Intermediate representation injection (arXiv 2511.05923) at the last position and everything \
+        generated: each of the `targets` layers of the highest rates adds `lambda` · Σ rate · output of the `sources` best \
+        layers before it, then gets back the norm it had. `lambda` 0 changes nothing.";
+    const NOTES: &'static str = "Our reading where IRI leaves it open: a source's output is that of the unmodified run at the \
+        prompt's last token, so before any injection, and the same vector is added at every generated token. Where the rates \
+        come from is up to the plan; the window takes them from an FCCT grid's last token. Defaults are LLaVA-1.5-7B's.";
+    const FIELDS: &'static [Field] = &[
+        Field::new("attn.recovery", FieldKind::Other, RECOVERY),
+        Field::new("attn.sources", FieldKind::Int, K1).or(|| json!(SOURCES)),
+        Field::new("attn.targets", FieldKind::Int, K2).or(|| json!(TARGETS)),
+        Field::new("attn.lambda", FieldKind::Float, LAMBDA).range(0.0, 1.0).or(|| json!(0.26)),
+        Field::new("ffn.recovery", FieldKind::Other, RECOVERY),
+        Field::new("ffn.sources", FieldKind::Int, K1).or(|| json!(SOURCES)),
+        Field::new("ffn.targets", FieldKind::Int, K2).or(|| json!(TARGETS)),
+        Field::new("ffn.lambda", FieldKind::Float, LAMBDA).range(0.0, 1.0).or(|| json!(0.16)),
+    ];
+
+    fn example() -> Self {
+        let mut iri = Self::new(vec![0.9, 0.1], vec![0.8, 0.3]);
+        (iri.attn.lambda, iri.ffn.sources) = (0.7, 1);
+        iri
+    }
+
+    fn summary(&self) -> String {
+        let part = |name: &str, part: &Injected| {
+            let (k1, k2) = (part.source_layers().len(), part.target_layers().len());
+            format!("{name} λ {} from {k1} to {k2} layers", part.lambda)
+        };
+        format!("IRI: {}, {} at the last position", part("attention", &self.attn), part("FFN", &self.ffn))
+    }
+
+    fn positions(&self) -> Positions {
+        Positions::Last
+    }
+
+    fn compile(&self, compiler: &mut Compiler<'_>, strength: f32) -> Result<()> {
+        for (name, part, hook) in [("attn", &self.attn, Hook::AttnOut), ("ffn", &self.ffn, Hook::MlpOut)] {
+            part.check(name, compiler.spec.n_layers())?;
+            for (site, vector) in injections(part, hook, compiler.resolve)? {
+                let op = Op::Add { vector, scale: part.lambda, keep_norm: true };
+                compiler.edit(Target::site(site), &Positions::Last, strength, op)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 fn attn<'de, D: Deserializer<'de>>(written: D) -> Result<Injected, D::Error> {
     Written::deserialize(written).map(|written| written.or(ATTN_LAMBDA))
 }
@@ -79,15 +145,6 @@ impl Iri {
             attn: Injected { lambda: ATTN_LAMBDA, ..injected(attn) },
             ffn: Injected { lambda: FFN_LAMBDA, ..injected(ffn) },
         }
-    }
-
-    /// One line for the plan stack.
-    pub fn summary(&self) -> String {
-        let part = |name: &str, part: &Injected| {
-            let (k1, k2) = (part.source_layers().len(), part.target_layers().len());
-            format!("{name} λ {} from {k1} to {k2} layers", part.lambda)
-        };
-        format!("IRI: {}, {} at the last position", part("attention", &self.attn), part("FFN", &self.ffn))
     }
 }
 
@@ -117,7 +174,7 @@ impl Injected {
     }
 
     /// Whether it fits a model of `layers` layers. `name` is the field's, for the cause.
-    pub(super) fn check(&self, name: &str, layers: usize) -> Result<()> {
+    fn check(&self, name: &str, layers: usize) -> Result<()> {
         if self.recovery.len() != layers {
             return Err(Error::Plan(format!(
                 "iri.{name}.recovery has {} rates, this model {layers} layers",
@@ -135,6 +192,37 @@ impl Injected {
         }
         Ok(())
     }
+}
+
+/// What IRI adds at each target before lambda: the weighted sum of the sources before it, as they were at the last token of
+/// the unmodified run. Targets without a source before them are left out.
+fn injections(part: &Injected, hook: Hook, resolve: &mut dyn Resolve) -> Result<Vec<(Site, Tensor)>> {
+    let mut recorded: HashMap<usize, Tensor> = HashMap::new();
+    let mut injections = Vec::new();
+    if part.lambda == 0.0 {
+        return Ok(injections);
+    }
+    for target in part.target_layers() {
+        let mut sum: Option<Tensor> = None;
+        for (source, rate) in part.sources_of(target) {
+            let vector = match recorded.get(&source) {
+                Some(vector) => vector.clone(),
+                None => {
+                    let site = Site::block(source, hook);
+                    let vector = row(&resolve.site(&Source::Base, site)?, site, None)?;
+                    recorded.insert(source, vector.clone());
+                    vector
+                }
+            };
+            let weighed = (vector * f64::from(rate))?;
+            sum = Some(match sum {
+                Some(sum) => (sum + weighed)?,
+                None => weighed,
+            });
+        }
+        injections.extend(sum.map(|sum| (Site::block(target, hook), sum)));
+    }
+    Ok(injections)
 }
 
 #[cfg(test)]

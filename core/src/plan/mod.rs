@@ -1,39 +1,52 @@
-//! Plans: stacks of interventions as values. One file per kind; `compile.rs` turns a plan into the
-//! [`Schedule`](crate::model::Schedule) that the forward pass reads.
+//! Plans: stacks of interventions as values. One file per kind, listed in `change.rs`; a plan compiles to the
+//! [`Schedule`] that the forward pass reads.
 //!
-//! Kinds apply in the order of [`Change::rank`]; list order counts only among interventions of one kind on one
-//! site. `docs/plan.md` has one example per kind.
+//! Kinds apply in the order of [`Kind::RANK`]; list order counts only among interventions of one kind on one site.
+//! `docs/plan.md` is written from the kinds by [`document`].
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::site::Site;
+use crate::model::Schedule;
+use crate::spec::Spec;
 
 mod ablate;
 mod add;
+mod change;
 mod compile;
 mod corrupt;
+mod document;
 mod experts;
 mod iri;
+mod kind;
 mod patch;
 mod route;
 mod router;
 mod scale;
 mod skip;
+mod source;
+mod surrogate;
+mod target;
 mod threshold;
 
 pub use ablate::{Ablate, AblateTo};
 pub use add::Add;
-pub use compile::Resolve;
+pub use change::{Change, KINDS, KindInfo, order};
+pub use compile::{Compiler, Resolve};
 pub use corrupt::{Corrupt, Noise};
+pub use document::document;
 pub use experts::Experts;
 pub use iri::{ATTN_LAMBDA, FFN_LAMBDA, Injected, Iri, SOURCES, TARGETS};
+pub use kind::Kind;
 pub use patch::Patch;
-pub use route::{Route, Surrogate};
+pub use route::Route;
 pub use router::Router;
 pub use scale::Scale;
 pub use skip::{Part, Skip, Sublayer};
+pub use source::Source;
+pub use surrogate::Surrogate;
+pub use target::Target;
 pub use threshold::Threshold;
 // For users of the library; inside it, `crate::spec`.
 pub use crate::spec::{Lane, LayerRoute, Positions};
@@ -64,66 +77,6 @@ pub struct Item {
     /// What it does.
     #[serde(flatten)]
     pub change: Change,
-}
-
-/// The kinds of intervention.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Change {
-    /// Send tokens through the big FFN, the small one, or past it.
-    Route(Route),
-    /// Send tokens where a learned router finds best.
-    Router(Router),
-    /// Change which experts tokens go through.
-    Experts(Experts),
-    /// Zero FFN activations under a threshold.
-    Threshold(Threshold),
-    /// Take out an attention or FFN sublayer.
-    Skip(Skip),
-    /// Disturb a site with seeded noise or a given tensor.
-    Corrupt(Corrupt),
-    /// Put in values of another run.
-    Patch(Patch),
-    /// Set a site, head or neuron to zero or its mean.
-    Ablate(Ablate),
-    /// Multiply a site, head or neuron.
-    Scale(Scale),
-    /// Add a vector.
-    Add(Add),
-    /// Inject what the layers of the highest recovery rates wrote.
-    Iri(Iri),
-}
-
-/// A site, or one head or neuron of it.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Target {
-    /// The site.
-    pub site: Site,
-    /// Head of a head-shaped site, neuron or channel of any other.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unit: Option<usize>,
-}
-
-/// Where the values of a patch or an added vector come from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Source {
-    /// The unmodified run of the same tokens.
-    Base,
-    /// The unmodified run of these tokens.
-    Tokens(Vec<u32>),
-    /// The unmodified run of this text.
-    Prompt(String),
-    /// A tensor of a safetensors file.
-    File {
-        /// The file.
-        path: std::path::PathBuf,
-        /// Its name in the file.
-        tensor: String,
-    },
-    /// One vector, as wide as the site.
-    Values(Vec<f32>),
 }
 
 impl Default for Plan {
@@ -177,6 +130,25 @@ impl Plan {
         items
     }
 
+    /// Compile for a prompt of `prompt_len` tokens. Fails where an intervention does not fit the model or the prompt.
+    pub fn compile(&self, spec: &Spec, prompt_len: usize, resolve: &mut dyn Resolve) -> Result<Schedule> {
+        let (surrogate, schedule) = (self.surrogate(), Schedule::default());
+        let mut compiler = Compiler { spec, prompt_len, surrogate, resolve, schedule };
+        let items = self.active();
+        let (routing, others) =
+            items.split_at(items.partition_point(|item| item.change.rank() <= Route::RANK));
+        for item in routing {
+            item.change.compile(&mut compiler, item.strength)?;
+        }
+        // Of all maps together, before anything else changes what attention adds.
+        compiler.schedule.skip_attention(prompt_len);
+        for item in others {
+            item.change.compile(&mut compiler, item.strength)?;
+        }
+        compiler.check_choices()?;
+        Ok(compiler.schedule)
+    }
+
     /// The plan with routing maps cut to a prompt of `len` tokens: a prompt being edited grows shorter than its map.
     pub fn fitted(&self, len: usize) -> Self {
         let mut plan = self.clone();
@@ -217,56 +189,6 @@ impl Item {
     pub fn summary(&self) -> String {
         let text = self.change.summary();
         if (self.strength - 1.0).abs() < f32::EPSILON { text } else { format!("{text} × {}", self.strength) }
-    }
-}
-
-impl Change {
-    /// Order of effects: routing, experts, thresholds, sublayer removal, then corruption, patch, ablation and injection.
-    pub fn rank(&self) -> u8 {
-        match self {
-            Self::Route(_) | Self::Router(_) => 0,
-            Self::Experts(_) => 1,
-            Self::Threshold(_) => 2,
-            Self::Skip(_) => 3,
-            Self::Corrupt(_) => 4,
-            Self::Patch(_) => 5,
-            Self::Ablate(_) => 6,
-            Self::Scale(_) => 7,
-            Self::Add(_) => 8,
-            Self::Iri(_) => 9,
-        }
-    }
-
-    /// One line for the plan stack.
-    pub fn summary(&self) -> String {
-        match self {
-            Self::Route(change) => change.summary(),
-            Self::Router(change) => change.summary(),
-            Self::Experts(change) => change.summary(),
-            Self::Threshold(change) => change.summary(),
-            Self::Skip(change) => change.summary(),
-            Self::Corrupt(change) => change.summary(),
-            Self::Patch(change) => change.summary(),
-            Self::Ablate(change) => change.summary(),
-            Self::Scale(change) => change.summary(),
-            Self::Add(change) => change.summary(),
-            Self::Iri(change) => change.summary(),
-        }
-    }
-}
-
-impl Target {
-    /// The whole site.
-    pub fn site(site: Site) -> Self {
-        Self { site, unit: None }
-    }
-
-    /// `blocks.3.mlp.hook_post[17]`
-    pub fn summary(&self) -> String {
-        match self.unit {
-            Some(unit) => format!("{}[{unit}]", self.site),
-            None => self.site.to_string(),
-        }
     }
 }
 

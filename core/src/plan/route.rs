@@ -3,11 +3,13 @@
 //! Our reading of what the paper leaves open: with [`Lane::SkipLayer`] the token does not read attention, but its
 //! keys and values are still written from its residual, so that later tokens can attend to it.
 
-use std::path::PathBuf;
-
 use serde::{Deserialize, Serialize};
 
-use crate::spec::{Lane, LayerRoute};
+use super::compile::Compiler;
+use super::kind::Kind;
+use super::surrogate::Surrogate;
+use crate::error::{Error, Result};
+use crate::spec::{Field, FieldKind, Lane, LayerRoute, Positions};
 
 /// A routing map: layers left out go big everywhere.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -17,32 +19,6 @@ pub struct Route {
     /// What stands for the small FFNs of a checkpoint that has none.
     #[serde(flatten)]
     pub surrogate: Surrogate,
-}
-
-/// How surrogate small FFNs are chosen (not in the paper). Unused where the checkpoint has small FFNs of its own.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Surrogate {
-    /// Text file that they are chosen on; left out = the bundled sample text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sample: Option<PathBuf>,
-    /// Share of the neurons that they keep, above 0 and at most 1; left out = 1/16, the ratio of the paper's FFNs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub share: Option<f32>,
-}
-
-impl Surrogate {
-    /// Share of the neurons that is kept where nothing else is said.
-    pub const SHARE: f32 = 1.0 / 16.0;
-
-    /// Share of the neurons.
-    pub fn share(&self) -> f32 {
-        self.share.unwrap_or(Self::SHARE)
-    }
-
-    /// Whether nothing is said.
-    pub fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 impl Route {
@@ -96,8 +72,49 @@ impl Route {
         self.layers.iter().any(small)
     }
 
-    /// One line for the plan stack.
-    pub fn summary(&self) -> String {
+    fn layer(&self, layer: usize) -> Option<&LayerRoute> {
+        self.layers.iter().find(|route| route.layer == layer)
+    }
+}
+
+impl Kind for Route {
+    const NAME: &'static str = "route";
+    const RANK: u32 = 300;
+    const HELP: &'static str = "Each prompt token through the big FFN, the small one, or past it.";
+    const NOTES: &'static str = "A map painted for more tokens than the prompt has is refused; the window cuts it. Our reading \
+        where Duo-LLM (arXiv 2410.10846) leaves it open: a token that skips a layer does not read attention, but its keys and \
+        values are still written from its residual. On a checkpoint without small FFNs, \"small\" is a surrogate (not in the \
+        paper): the FFN neurons with the largest mean |activation| × column norm of W_down over 512 tokens of a text, or of \
+        seeded random ids where there is no tokenizer. All maps of a plan share the first surrogate that one of them names.";
+    const FIELDS: &'static [Field] = &[
+        Field::new(
+            "layers",
+            FieldKind::Other,
+            "list of `{\"layer\": N, \"tokens\": [LANE, ...], \"next\": LANE}`: the lane of each prompt token (rest: big) and of \
+             all generated ones (left out: big); a LANE is big, small, skip_ffn or skip_layer",
+        ),
+        Field::new(
+            "sample",
+            FieldKind::File,
+            "text that surrogates are chosen on; left out = the bundled sample text",
+        ),
+        Field {
+            max: Some(1.0),
+            ..Field::new(
+                "share",
+                FieldKind::Float,
+                "share of the neurons that surrogates keep, above 0; left out = 1/16",
+            )
+        },
+    ];
+
+    fn example() -> Self {
+        let tokens = Lane::ALL.to_vec();
+        let layers = vec![LayerRoute { layer: 0, tokens, next: Lane::Small }];
+        Self { layers, surrogate: Surrogate::default() }
+    }
+
+    fn summary(&self) -> String {
         let count =
             |lane| self.layers.iter().flat_map(|route| &route.tokens).filter(|&&cell| cell == lane).count();
         let parts: Vec<String> = [Lane::Small, Lane::SkipFfn, Lane::SkipLayer]
@@ -114,7 +131,32 @@ impl Route {
         }
     }
 
-    fn layer(&self, layer: usize) -> Option<&LayerRoute> {
-        self.layers.iter().find(|route| route.layer == layer)
+    fn positions(&self) -> Positions {
+        Positions::All
+    }
+
+    fn past_the_prompt(&self) -> String {
+        match self.layers.iter().filter(|layer| layer.next != Lane::Big).count() {
+            0 => "big everywhere".into(),
+            next => format!("not big in {next} layers"),
+        }
+    }
+
+    fn compile(&self, compiler: &mut Compiler<'_>, strength: f32) -> Result<()> {
+        if self.needs_small() {
+            compiler.needs_small()?;
+        }
+        let prompt_len = compiler.prompt_len;
+        for layer in &self.layers {
+            let (painted, index) = (layer.tokens.len(), layer.layer);
+            if painted > prompt_len {
+                return Err(Error::Plan(format!(
+                    "the routing map has lanes for {painted} tokens at layer {index}, the prompt has {prompt_len}"
+                )));
+            }
+            compiler.layer(index)?;
+        }
+        compiler.schedule.lay_over(&self.layers, strength, prompt_len, compiler.spec.n_layers());
+        Ok(())
     }
 }

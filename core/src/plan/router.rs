@@ -1,18 +1,15 @@
 //! A learned router sends each token to the lane it finds best, layer by layer (Duo-LLM, arXiv 2410.10846, section 2, stage
 //! 3): the argmax of a linear map of what the FFN reads. Generated tokens are routed too.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
-use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::TensorFile;
+use super::compile::Compiler;
+use super::kind::Kind;
 use crate::error::{Error, Result};
-use crate::model::family::router as named;
 use crate::model::schedule::RouterMatrices;
-use crate::model::weights::LayerWeights;
-use crate::spec::{RouterSpec, Spec};
+use crate::spec::{Field, FieldKind, Lane, Positions};
 
 /// Route by a learned router.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,65 +24,48 @@ pub struct Router {
 impl Router {
     /// Name of a layer's matrix in a file of routers.
     pub fn tensor(name: &str, layer: usize) -> String {
-        format!("{name}.{layer}")
+        RouterMatrices::tensor_name(name, layer)
+    }
+}
+
+impl Kind for Router {
+    const NAME: &'static str = "router";
+    const RANK: u32 = 300;
+    const HELP: &'static str = "Each token, generated ones too, through the lane that a learned router finds best; painted lanes lie \
+        over it.";
+    const NOTES: &'static str = "A router's file is looked for from where Sluice was started; it is checked by the router's name, \
+        its layers and its width, not by the checkpoint that it was trained on. A learned router decides token by token from \
+        what the FFN reads, where a map is not painted: a painted `big` is no paint.";
+    const FIELDS: &'static [Field] = &[
+        Field::new("name", FieldKind::Text, "the lanes with their budgets in percent"),
+        Field::new(
+            "file",
+            FieldKind::File,
+            "a file of routers trained here; left out = the checkpoint's own",
+        ),
+    ];
+
+    fn example() -> Self {
+        Self { name: "big50_small50".into(), file: None }
     }
 
-    /// Its matrices; refused where it is not there or does not fit the model.
-    pub fn matrices(&self, spec: &Spec, weights: &[LayerWeights]) -> Result<Arc<RouterMatrices>> {
-        let matrices = match &self.file {
-            None => self.own(spec, weights)?,
-            Some(path) => self.of_file(path, spec)?,
-        };
-        Ok(Arc::new(matrices))
-    }
-
-    fn own(&self, spec: &Spec, weights: &[LayerWeights]) -> Result<RouterMatrices> {
-        let index = spec.routers.iter().position(|router| router.name == self.name).ok_or_else(|| {
-            let names: Vec<&str> = spec.routers.iter().map(|router| router.name.as_str()).collect();
-            let names = if names.is_empty() { "none".into() } else { names.join(", ") };
-            Error::Plan(format!("this checkpoint has no router \"{}\"; it has: {names}", self.name))
-        })?;
-        let missing = || Error::Internal(format!("no matrix of router {index}"));
-        let layers = weights.iter().map(|layer| layer.routers.get(index).cloned().ok_or_else(missing));
-        Ok(RouterMatrices {
-            lanes: spec.router(index)?.lanes.clone(),
-            layers: layers.collect::<Result<_>>()?,
-        })
-    }
-
-    fn of_file(&self, path: &Path, spec: &Spec) -> Result<RouterMatrices> {
-        let refuse = |cause: String| Error::Plan(format!("router \"{}\": {cause}", self.name));
-        let RouterSpec { lanes, .. } = named(&self.name)
-            .ok_or_else(|| refuse("names say lanes and budgets, such as big50_small50".into()))?;
-        let file = TensorFile::open(path)?;
-        let own = format!("{}.", self.name);
-        let have = file.tensors().keys().filter(|name| name.starts_with(&own)).count();
-        if have != spec.n_layers() {
-            let layers = spec.n_layers();
-            return Err(refuse(format!(
-                "{} has {have} layers of it, this model has {layers}",
-                path.display()
-            )));
-        }
-        let layer = |layer: usize| -> Result<Tensor> {
-            let (matrix, finite) = file.load_f32(&Self::tensor(&self.name, layer))?;
-            let wanted = [lanes.len(), spec.d_model];
-            if matrix.dims() != wanted {
-                return Err(refuse(format!(
-                    "layer {layer} has shape {:?}, this model needs {wanted:?}",
-                    matrix.dims()
-                )));
-            }
-            if !finite {
-                return Err(refuse(format!("layer {layer} holds NaN or infinite values")));
-            }
-            Ok(matrix)
-        };
-        Ok(RouterMatrices { layers: (0..spec.n_layers()).map(layer).collect::<Result<_>>()?, lanes })
-    }
-
-    /// One line for the plan stack.
-    pub fn summary(&self) -> String {
+    fn summary(&self) -> String {
         format!("route by {}", self.name)
+    }
+
+    fn positions(&self) -> Positions {
+        Positions::All
+    }
+
+    fn compile(&self, compiler: &mut Compiler<'_>, strength: f32) -> Result<()> {
+        if compiler.schedule.router().is_some() {
+            return Err(Error::Plan("one learned router at a time can route".into()));
+        }
+        let matrices = compiler.resolve.router(&self.name, self.file.as_deref())?;
+        if matrices.lanes.contains(&Lane::Small) {
+            compiler.needs_small()?;
+        }
+        compiler.schedule.set_router(matrices, strength);
+        Ok(())
     }
 }

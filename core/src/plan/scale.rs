@@ -2,8 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Target;
-use crate::spec::Positions;
+use super::compile::Compiler;
+use super::kind::{Kind, POSITIONS, SITE, UNIT};
+use super::target::Target;
+use crate::error::Result;
+use crate::model::schedule::Op;
+use crate::site::{Hook, Site};
+use crate::spec::{Field, FieldKind, Positions};
 
 /// x = factor * x at a target.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,9 +23,27 @@ pub struct Scale {
     pub positions: Positions,
 }
 
-impl Scale {
-    /// One line for the plan stack.
-    pub fn summary(&self) -> String {
+impl Kind for Scale {
+    const NAME: &'static str = "scale";
+    const RANK: u32 = 630;
+    const HELP: &'static str = "Multiply a site, head or neuron.";
+    const FIELDS: &'static [Field] =
+        &[SITE, UNIT, Field::new("factor", FieldKind::Float, "the factor").range(-2.0, 4.0), POSITIONS];
+
+    fn example() -> Self {
+        let target = Target::site(Site::block(0, Hook::AttnOut));
+        Self { target, factor: 0.5, positions: Positions::All }
+    }
+
+    fn summary(&self) -> String {
         format!("scale {} by {}{}", self.target.summary(), self.factor, self.positions.summary())
+    }
+
+    fn positions(&self) -> Positions {
+        self.positions.clone()
+    }
+
+    fn compile(&self, compiler: &mut Compiler<'_>, strength: f32) -> Result<()> {
+        compiler.edit(self.target, &self.positions, strength, Op::Scale(self.factor))
     }
 }

@@ -4,8 +4,13 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::compile::Compiler;
+use super::kind::{Kind, POSITIONS};
+use super::target::Target;
+use crate::error::Result;
+use crate::model::schedule::Op;
 use crate::site::{Hook, Site};
-use crate::spec::Positions;
+use crate::spec::{Field, FieldKind, Positions};
 
 /// Attention or FFN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -63,9 +68,34 @@ impl fmt::Display for Sublayer {
     }
 }
 
-impl Skip {
-    /// One line for the plan stack.
-    pub fn summary(&self) -> String {
+impl Kind for Skip {
+    const NAME: &'static str = "skip";
+    const RANK: u32 = 500;
+    const HELP: &'static str = "Take out a sublayer: it adds nothing to the residual stream.";
+    const FIELDS: &'static [Field] = &[
+        Field::new("layer", FieldKind::Int, "block index from 0"),
+        Field::new("part", FieldKind::Enum(&["attn", "ffn"]), "attention or FFN"),
+        POSITIONS,
+    ];
+
+    fn example() -> Self {
+        Self { sublayer: Sublayer { layer: 1, part: Part::Ffn }, positions: Positions::All }
+    }
+
+    fn other_examples() -> Vec<Self> {
+        let sublayer = Sublayer { layer: 0, part: Part::Attn };
+        vec![Self { sublayer, positions: Positions::At(vec![2, 3]) }]
+    }
+
+    fn summary(&self) -> String {
         format!("take out {}{}", self.sublayer, self.positions.summary())
+    }
+
+    fn positions(&self) -> Positions {
+        self.positions.clone()
+    }
+
+    fn compile(&self, compiler: &mut Compiler<'_>, strength: f32) -> Result<()> {
+        compiler.edit(Target::site(self.sublayer.output()), &self.positions, strength, Op::Zero)
     }
 }

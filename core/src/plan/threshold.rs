@@ -3,7 +3,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::spec::Positions;
+use super::compile::Compiler;
+use super::kind::{Kind, POSITIONS};
+use super::target::Target;
+use crate::error::{Error, Result};
+use crate::model::schedule::Op;
+use crate::site::{Hook, Site};
+use crate::spec::{Field, FieldKind, Positions};
 
 /// Keep where `|x| > value`. Acts at `mlp.hook_gate_post` of a gated FFN, at `mlp.hook_post` of any other.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,10 +24,47 @@ pub struct Threshold {
     pub positions: Positions,
 }
 
-impl Threshold {
-    /// One line for the plan stack.
-    pub fn summary(&self) -> String {
+impl Kind for Threshold {
+    const NAME: &'static str = "threshold";
+    const RANK: u32 = 400;
+    const HELP: &'static str =
+        "FFN activations with |x| ≤ value become 0; those of a gated FFN are act(gate).";
+    const FIELDS: &'static [Field] = &[
+        Field::new("layer", FieldKind::Int, "block index from 0; left out = every block"),
+        Field::new("value", FieldKind::Float, "the threshold, in units of the activation").range(0.0, 4.0),
+        POSITIONS,
+    ];
+
+    fn example() -> Self {
+        Self { layer: Some(1), value: 0.2, positions: Positions::All }
+    }
+
+    fn summary(&self) -> String {
         let layer = self.layer.map_or_else(|| "all FFNs".into(), |layer| format!("FFN {layer}"));
         format!("threshold {layer} at {}{}", self.value, self.positions.summary())
+    }
+
+    fn positions(&self) -> Positions {
+        self.positions.clone()
+    }
+
+    fn compile(&self, compiler: &mut Compiler<'_>, strength: f32) -> Result<()> {
+        let layers = match self.layer {
+            Some(layer) => vec![layer],
+            // Experts have no row of activations to threshold.
+            None => {
+                let layers = compiler.spec.layers.iter().enumerate();
+                layers.filter(|(_, layer)| layer.experts.is_none()).map(|(index, _)| index).collect()
+            }
+        };
+        if layers.is_empty() {
+            return Err(Error::Plan("every FFN of this model is made of experts: none to threshold".into()));
+        }
+        for index in layers {
+            let gated = compiler.layer(index)?.ffn.gated;
+            let site = Site::block(index, if gated { Hook::MlpGatePost } else { Hook::MlpPost });
+            compiler.edit(Target::site(site), &self.positions, strength, Op::Threshold(self.value))?;
+        }
+        Ok(())
     }
 }

@@ -6,6 +6,7 @@ mod ffn;
 mod field;
 mod lane;
 mod layer;
+mod norm;
 mod positions;
 mod vision;
 
@@ -13,7 +14,8 @@ pub use attention::{AttnSpec, QkNorm, QkNormOver, RopeScaling, RopeSpec};
 pub use ffn::{Activation, Clamp, ExpertsSpec, FfnSpec, Score, SharedSpec};
 pub use field::{Field, FieldKind};
 pub use lane::{Lane, LayerRoute, RouterSpec};
-pub use layer::{LayerSpec, NormKind, NormSpec, Residual};
+pub use layer::{LayerSpec, Residual};
+pub use norm::{NormKind, NormSpec};
 pub use positions::Positions;
 pub use vision::VisionSpec;
 

@@ -6,12 +6,12 @@ use image::RgbImage;
 use super::config::LEN;
 use super::loss::Batch;
 use super::vocabulary::{BOS_ID, IMAGE_ID};
-use super::world::kind::{COLOURS, Kind, SHAPES};
-use super::world::paint::{PATCH, SIDE, paint};
-use super::world::talk::conversation;
-use super::world::{Dice, Scene, Split, World};
 use crate::checkpoint::Tokenizer;
 use crate::error::Result;
+use crate::world::kind::{COLOURS, Kind, SHAPES};
+use crate::world::paint::{PATCH, SIDE, paint};
+use crate::world::talk::conversation;
+use crate::world::{Dice, Scene, Split, World};
 
 /// Tokens of a picture.
 pub const PATCHES: usize = (SIDE / PATCH) * (SIDE / PATCH);

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::vocabulary;
-use super::world::paint::{PATCH, SIDE};
+use crate::world::paint::{PATCH, SIDE};
 
 /// Tokens per sequence of the trainer.
 pub const LEN: usize = 128;

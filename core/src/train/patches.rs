@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor, Var};
 
-use super::adamw::AdamW;
-use super::world::kind::{COLOURS, SHAPES};
 use crate::error::{Error, Result};
+use crate::learn::AdamW;
 use crate::model::{Model, fused, ops, vision};
 use crate::rng;
+use crate::world::kind::{COLOURS, SHAPES};
 
 const NAMES: [&str; 2] = ["patches.shape", "patches.colour"];
 

@@ -10,21 +10,22 @@ use candle_core::{Device, Tensor, Var};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::adamw::AdamW;
 use super::batch::{self, Diet, Shard, Source};
 use super::config::{config, preprocessor};
 use super::loss::{self, Routing, forward, weighted_surprisal};
 use super::patches;
 use super::vocabulary;
-use super::world::World;
-use super::world::scene::MOST;
-use crate::checkpoint::{SaveDtype, TensorFile, Tokenizer, safetensors_bytes, save, write_atomic};
+use crate::checkpoint::{SaveDtype, TensorFile, Tokenizer, safetensors_bytes, save};
 use crate::error::{Error, Result};
+use crate::files::write_atomic;
+use crate::learn::{AdamW, Rate};
 use crate::model::layout::{Decl, Role, declare};
 use crate::model::weights::Matrix;
 use crate::model::{Model, family, initial};
 use crate::rng;
 use crate::spec::Lane;
+use crate::world::World;
+use crate::world::scene::MOST;
 
 const WARM_UP: u64 = 100;
 /// Of the tower alone, and of stage 1.
@@ -32,16 +33,16 @@ const TOWER_RATE: f32 = 2e-3;
 const RATE: f32 = 1e-3;
 const DECAY: f32 = 0.05;
 /// Largest norm of a step's gradient.
-pub const CLIP: f32 = 1.0;
+const CLIP: f32 = 1.0;
 /// Of the routers: linear maps on frozen features.
-pub const ROUTER_RATE: f32 = 1e-2;
+const ROUTER_RATE: f32 = 1e-2;
 /// Shares of the run that train the tower alone and the routers alone, as divisors.
 const TOWER_SHARE: u64 = 8;
 const ROUTER_SHARE: u64 = 12;
 /// tau at the end of stage 3; it rises from 1 (the paper gives no schedule).
 pub const LAST_TAU: f64 = 8.0;
 /// Weight of the squared budget terms (the paper gives none).
-pub const BUDGET: f64 = 10.0;
+const BUDGET: f64 = 10.0;
 /// The per-patch loss falls all the way until it is dropped after this share of stage 1.
 const PATCHES_UNTIL: f64 = 0.6;
 /// Pictures have as many objects as there may be after this share of stage 1.
@@ -371,9 +372,7 @@ fn model(parts: &[Parameter], trains: impl Fn(Role) -> bool) -> Result<Model> {
 
 /// Linear warm-up, then half a cosine down to 0.
 fn rate(top: f32, step: u64, steps: u64) -> f32 {
-    let warm = ((step + 1) as f32 / WARM_UP.min(steps.max(10) / 10) as f32).min(1.0);
-    let done = step as f32 / steps.max(1) as f32;
-    top * warm * 0.5 * (1.0 + (std::f32::consts::PI * done).cos())
+    Rate { top, warm_up: WARM_UP.min(steps.max(10) / 10), steps, floor: 0.0 }.at(step)
 }
 
 /// A fair coin per layer and row: big or small (Duo-LLM, section 2: p = 0.5, independent).

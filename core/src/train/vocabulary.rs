@@ -6,9 +6,9 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, Tokenizer};
 
-use super::world::talk::conversation;
-use super::world::{Dice, Split, World};
 use crate::error::{Error, Result};
+use crate::world::talk::conversation;
+use crate::world::{Dice, Split, World};
 
 /// Entries: BOS, the image token, 256 bytes, the rest merges.
 pub const ENTRIES: usize = 1024;

@@ -1,11 +1,13 @@
 //! FFN activations of one layer, neuron x token.
 
-use super::{Runs, largest, map};
+use super::{Activations, Runs, Side, largest, map};
 use crate::engine::{Cancelled, Engine};
 use crate::error::{Error, Result};
-use crate::figure::{Plot, Scale};
-use crate::protocol::{Activations, Side};
+use crate::figure::{FigureId, Plot, Scale};
 use crate::site::{Hook, Site};
+
+/// FFN activations of a layer.
+const ACTIVATIONS: FigureId = FigureId("activations");
 
 /// Which neurons are rows of the map.
 pub(super) struct Rows {
@@ -44,12 +46,8 @@ pub(super) fn compute(
     let order = if rows.sort { "largest magnitude over the prompt first" } else { "by index" };
     notes.push(format!("{} of {total} neurons, {order}", neurons.len()));
     let detail = format!("layer-{layer} {} {}", hook.name(), super::side_slug(side));
-    let figure = runs.figure(
-        ["activations", &detail],
-        format!("FFN activations, layer {layer}"),
-        Plot::Map(map),
-        notes,
-    );
+    let figure =
+        runs.figure(ACTIVATIONS, &detail, format!("FFN activations, layer {layer}"), Plot::Map(map), notes);
     Ok(Activations { figure, neurons })
 }
 

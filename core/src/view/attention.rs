@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use super::activations::side_name;
-use super::{Runs, map};
+use super::{Runs, Side, map};
 use crate::engine::{Cancelled, Engine};
 use crate::error::{Error, Result};
-use crate::figure::{Figure, Plot, Scale};
-use crate::protocol::Side;
+use crate::figure::{Figure, FigureId, Plot, Scale};
 use crate::site::{Hook, Site};
+
+/// The pattern of a head, or of their mean.
+const ATTENTION: FigureId = FigureId("attention");
 
 pub(super) fn compute(
     engine: &Engine,
@@ -34,5 +36,5 @@ pub(super) fn compute(
     let head = head.map_or_else(|| "mean".to_owned(), |head| format!("head-{head}"));
     let detail = format!("layer-{layer} {head} {}", super::side_slug(side));
     let title = format!("Attention, layer {layer}, {which}");
-    Ok(runs.figure(["attention", &detail], title, Plot::Map(map), vec![side_name(side).into()]))
+    Ok(runs.figure(ATTENTION, &detail, title, Plot::Map(map), vec![side_name(side).into()]))
 }

@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::activations::side_name;
-use super::{Runs, map, numbers};
-use crate::engine::{Cancelled, Engine};
+use super::{ExpertShow, Runs, Side, map, numbers};
+use crate::engine::{Cancelled, EXPERT_SITES, Engine, block_use, entropy};
 use crate::error::{Error, Result};
-use crate::figure::{Figure, Lines, Plot, Scale, Series};
+use crate::figure::{Figure, FigureId, Lines, Plot, Scale, Series};
 use crate::model::Captures;
-use crate::protocol::{ExpertShow, Side};
 use crate::site::{Hook, Site};
-use crate::study::{EXPERT_SITES, block_use, entropy};
+
+/// What an expert panel shows.
+const EXPERTS: FigureId = FigureId("experts");
 
 pub(super) fn compute(
     engine: &Engine,
@@ -35,7 +36,7 @@ pub(super) fn compute(
         ExpertShow::Gates => (Hook::ExpertGates, "gate weight"),
         ExpertShow::Logits => (Hook::RouterLogits, "router logit"),
         ExpertShow::Norms => (Hook::ExpertNorms, "norm of the output"),
-        ExpertShow::Load | ExpertShow::Together | ExpertShow::Blocks => {
+        ExpertShow::Load | ExpertShow::Coactivation | ExpertShow::Blocks => {
             return over_the_prompt(runs, &capture(&EXPERT_SITES)?, layer, experts.count, side, show);
         }
     };
@@ -69,8 +70,8 @@ fn over_the_prompt(
         used.entropy,
         used.balance
     );
-    if show == ExpertShow::Together {
-        let values: Vec<f32> = used.together.iter().flatten().map(|share| *share as f32).collect();
+    if show == ExpertShow::Coactivation {
+        let values: Vec<f32> = used.coactivation.iter().flatten().map(|share| *share as f32).collect();
         let mut map = map("Expert", numbers(experts), numbers(experts), values, Scale::Attention, "share");
         map.cols.name = "Expert beside it".into();
         let notes = vec!["share of the row expert's tokens that go through the column's too".into(), of];
@@ -156,5 +157,5 @@ fn figure(
         Some(layer) => format!("{} layer-{layer} {}", show.name(), super::side_slug(side)),
         None => format!("{} {}", show.name(), super::side_slug(side)),
     };
-    runs.figure(["experts", &detail], format!("Experts: {}{of}", show.name()), plot, notes)
+    runs.figure(EXPERTS, &detail, format!("Experts: {}{of}", show.name()), plot, notes)
 }

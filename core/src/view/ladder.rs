@@ -4,9 +4,13 @@ use std::sync::Arc;
 
 use super::{Runs, numbers};
 use crate::engine::Engine;
-use crate::figure::{Axis, Class, Figure, Map, Plot, Scale};
+use crate::figure::colour::fill;
+use crate::figure::{Axis, Class, Figure, FigureId, Map, Plot, Scale};
 use crate::plan::{Change, Part, Sublayer};
 use crate::spec::Positions;
+
+/// The sublayers of the model, in and out.
+const SUBLAYERS: FigureId = FigureId("sublayers");
 
 pub(super) fn compute(engine: &Engine, runs: &Runs) -> Arc<Figure> {
     let out = |layer: usize, part: Part| {
@@ -26,11 +30,9 @@ pub(super) fn compute(engine: &Engine, runs: &Runs) -> Arc<Figure> {
         rows: Axis { name: "Sublayer".into(), labels: ["attention".to_owned(), "FFN".to_owned()].into() },
         cols: Axis { name: "Layer".into(), labels: numbers(layers) },
         values: values.collect(),
-        scale: Scale::Classes(
-            [class("in", Some([0x6A, 0xA9, 0xFF]), false), class("taken out", None, true)].into(),
-        ),
+        scale: Scale::Classes([class("in", Some(fill::BLUE), false), class("taken out", None, true)].into()),
         quantity: "sublayer".into(),
         text: None,
     };
-    runs.figure(["sublayers", ""], "Sublayers", Plot::Map(map), Vec::new())
+    runs.figure(SUBLAYERS, "", "Sublayers", Plot::Map(map), Vec::new())
 }

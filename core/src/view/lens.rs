@@ -5,12 +5,14 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::activations::side_name;
-use super::{Runs, map, numbers, token};
+use super::{Runs, Side, map, numbers};
 use crate::engine::{Cancelled, Engine, RunSize};
 use crate::error::{Error, Result};
-use crate::figure::{Figure, Plot, Scale};
+use crate::figure::{Figure, FigureId, Plot, Scale};
 use crate::metric;
-use crate::protocol::Side;
+
+/// The logit lens.
+const LENS: FigureId = FigureId("lens");
 
 /// Rows whose logits are held at a time.
 const CHUNK: usize = 32;
@@ -30,7 +32,7 @@ pub(super) fn compute(engine: &Engine, runs: &Runs, side: Side, cancelled: Cance
             let rows: Vec<Vec<f32>> = engine.model.lens(&rows)?.to_vec2()?;
             let best: Vec<(u32, f32)> = rows.par_iter().map(|row| most_likely(row)).collect();
             values.extend(best.iter().map(|(_, p)| p));
-            text.extend(best.iter().map(|(id, _)| token(engine, *id).text));
+            text.extend(best.iter().map(|(id, _)| engine.token(*id).text));
         }
     }
     let layers = numbers(engine.model.spec.n_layers());
@@ -38,7 +40,7 @@ pub(super) fn compute(engine: &Engine, runs: &Runs, side: Side, cancelled: Cance
     let mut map = map("Layer", layers, runs.labels(), values, scale, "p of the top token");
     map.text = Some(text.into());
     let notes = vec![format!("top token at every layer, final norm applied; {}", side_name(side))];
-    Ok(runs.figure(["lens", super::side_slug(side)], "Logit lens", Plot::Map(map), notes))
+    Ok(runs.figure(LENS, super::side_slug(side), "Logit lens", Plot::Map(map), notes))
 }
 
 /// The top token of a row of logits with its probability.

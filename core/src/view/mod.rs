@@ -3,13 +3,10 @@
 
 use std::sync::Arc;
 
-use crate::engine::{Cancelled, Engine, Run};
-use crate::error::{Error, Result};
-use crate::figure::{Axis, Figure, Map, Plot, Provenance, Scale};
-use crate::metric;
-use crate::model::Input;
+use crate::engine::{Cancelled, Engine, Run, Token};
+use crate::error::Result;
+use crate::figure::{Axis, Figure, FigureId, Map, Plot, Provenance, Scale};
 use crate::plan::Plan;
-use crate::protocol::{Answer, Patch, Side, Token, View, ViewData};
 
 mod activations;
 mod attention;
@@ -20,9 +17,13 @@ mod neuron;
 mod next;
 mod routing;
 mod strip;
+mod values;
 mod verdict;
 
 pub(crate) use routing::classes as lane_classes;
+pub use values::{
+    Activations, ExpertShow, Neuron, NextRow, NextTokens, Side, Strip, Verdict, View, ViewData,
+};
 
 /// A prompt run without and with its plan.
 pub struct Runs {
@@ -54,15 +55,19 @@ impl Runs {
 
     fn figure(
         &self,
-        [name, detail]: [&str; 2],
+        id: FigureId,
+        detail: &str,
         title: impl Into<String>,
         plot: Plot,
         notes: Vec<String>,
     ) -> Arc<Figure> {
+        let title = title.into();
         Arc::new(Figure {
-            name: name.into(),
+            id,
+            name: id.0.into(),
             detail: detail.into(),
-            title: title.into(),
+            short: title.clone(),
+            title,
             plot,
             notes,
             provenance: self.provenance.clone(),
@@ -96,55 +101,6 @@ pub fn compute(engine: &mut Engine, runs: &Runs, view: &View, cancelled: Cancell
         View::Ladder => Ok(ViewData::Figure(ladder::compute(engine, runs))),
         View::Verdict { answer } => verdict::compute(engine, runs, answer, cancelled).map(ViewData::Verdict),
     }
-}
-
-/// A token id as shown.
-pub fn token(engine: &Engine, id: u32) -> Token {
-    let text = match &engine.tokenizer {
-        Some(tokenizer) => tokenizer.piece(id).text,
-        None => id.to_string(),
-    };
-    Token { id, text, patch: None }
-}
-
-/// The tokens of a prompt as shown: those that stand for a picture say which part.
-pub fn tokens(engine: &Engine, input: &Input) -> Arc<[Token]> {
-    let shown = input.iter().map(|&id| token(engine, id));
-    let (Some(image), Some(spec)) = (input.image(), &engine.model.spec.vision) else {
-        return shown.collect();
-    };
-    let cells = (0..spec.side()).flat_map(|row| (0..spec.side()).map(move |col| Patch::At { row, col }));
-    let mut parts = spec.keep_class.then_some(Patch::Class).into_iter().chain(cells);
-    let part = |mut token: Token| {
-        token.patch = if token.id == image.token { parts.next() } else { None };
-        match token.patch {
-            Some(Patch::At { row, col }) => token.text = format!("img {row},{col}"),
-            Some(Patch::Class) => token.text = "img class".into(),
-            None => {}
-        }
-        token
-    };
-    shown.map(part).collect()
-}
-
-/// The id that an answer stands for. `logits` (or log probabilities) of the unmodified run.
-pub(crate) fn answer(engine: &Engine, answer: &Answer, logits: &[f32]) -> Result<u32> {
-    let id = match answer {
-        Answer::Top => metric::top_k(logits, 1).first().map_or(0, |(id, _)| *id),
-        Answer::Id(id) => *id,
-        Answer::Text(text) => {
-            let tokenizer = engine.tokenizer.as_ref();
-            let tokenizer = tokenizer.ok_or_else(|| {
-                Error::Input("this checkpoint has no tokenizer: give the answer as a token id".into())
-            })?;
-            let first = tokenizer.encode(text, false)?.first().copied();
-            first.ok_or_else(|| Error::Input("the answer is empty".into()))?
-        }
-    };
-    if id as usize >= engine.model.spec.vocab {
-        return Err(Error::Input(format!("token id {id} is past the vocabulary")));
-    }
-    Ok(id)
 }
 
 /// `0`, `1`, `2` …

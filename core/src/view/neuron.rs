@@ -1,12 +1,14 @@
 //! One FFN neuron: its values along the prompt, and the tokens its output direction promotes and suppresses.
 
-use super::{Runs, token};
+use super::{Neuron, Runs};
 use crate::engine::{Cancelled, Engine, Run};
 use crate::error::{Error, Result};
-use crate::figure::{Lines, Plot, Series};
+use crate::figure::{FigureId, Lines, Plot, Series};
 use crate::metric;
-use crate::protocol::Neuron;
 use crate::site::{Hook, Site};
+
+/// A neuron along the prompt.
+const NEURON: FigureId = FigureId("neuron");
 
 /// Tokens listed each way.
 const TOP: usize = 10;
@@ -43,10 +45,11 @@ pub(super) fn compute(
     let scores: Vec<f32> = engine.model.direction_logits(&direction)?.flatten_all()?.to_vec1()?;
     let negated: Vec<f32> = scores.iter().map(|x| -x).collect();
     let list = |values: &[f32], sign: f32| {
-        metric::top_k(values, TOP).into_iter().map(|(id, x)| (token(engine, id), sign * x)).collect()
+        metric::top_k(values, TOP).into_iter().map(|(id, x)| (engine.token(id), sign * x)).collect()
     };
     let figure = runs.figure(
-        ["neuron", &format!("layer-{layer} {neuron}")],
+        NEURON,
+        &format!("layer-{layer} {neuron}"),
         format!("Neuron {neuron} of layer {layer}"),
         Plot::Lines(lines),
         vec![site.to_string()],

@@ -1,11 +1,13 @@
 //! Next-token distributions after one position, base versus plan.
 
-use super::{Runs, token};
-use crate::engine::{Engine, Run};
+use super::{NextRow, NextTokens, Runs};
+use crate::engine::{Answer, Engine, Run};
 use crate::error::{Error, Result};
-use crate::figure::{Cell, Plot, Table};
+use crate::figure::{Cell, FigureId, Plot, Table};
 use crate::metric;
-use crate::protocol::{Answer, NextRow, NextTokens};
+
+/// The table of next tokens.
+const NEXT_TOKENS: FigureId = FigureId("next-tokens");
 
 pub(super) fn compute(
     engine: &Engine,
@@ -23,12 +25,12 @@ pub(super) fn compute(
             ids.push(id);
         }
     }
-    let answer = super::answer(engine, answer, &base)?;
+    let answer = engine.answer_id(answer, &base)?;
     if !ids.contains(&answer) {
         ids.push(answer);
     }
     let p = |row: &[f32], id: u32| row.get(id as usize).map_or(f32::NAN, |x| x.exp());
-    let row = |id: u32| NextRow { token: token(engine, id), base: p(&base, id), plan: p(&plan, id) };
+    let row = |id: u32| NextRow { token: engine.token(id), base: p(&base, id), plan: p(&plan, id) };
     let rows: Vec<NextRow> = ids.iter().map(|&id| row(id)).collect();
     let kl = metric::kl(&base, &plan);
     let table = Table {
@@ -49,7 +51,7 @@ pub(super) fn compute(
     let notes = vec![format!("after position {position} ({after}); KL(base || plan) = {kl:.4} nats")];
     let last = position + 1 == runs.tokens.len();
     let detail = if last { String::new() } else { format!("position-{position}") };
-    let figure = runs.figure(["next-tokens", &detail], "Next token", Plot::Table(table), notes);
+    let figure = runs.figure(NEXT_TOKENS, &detail, "Next token", Plot::Table(table), notes);
     Ok(NextTokens { position, rows, answer: row(answer), kl, figure })
 }
 

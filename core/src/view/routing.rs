@@ -4,9 +4,13 @@ use std::sync::Arc;
 
 use super::{Runs, map, numbers};
 use crate::engine::{self, Engine};
-use crate::figure::{Class, Figure, Map, Plot, Scale};
+use crate::figure::colour::fill;
+use crate::figure::{Class, Figure, FigureId, Map, Plot, Scale};
 use crate::plan::{Change, Plan, Route};
 use crate::spec::Lane;
+
+/// The lanes of the plan.
+const ROUTING_MAP: FigureId = FigureId("routing-map");
 
 pub(super) fn compute(engine: &Engine, runs: &Runs) -> Arc<Figure> {
     let routes: Vec<&Route> = runs
@@ -57,7 +61,7 @@ pub(super) fn compute(engine: &Engine, runs: &Runs) -> Arc<Figure> {
     if !runs.plan.lanes.is_empty() {
         notes.push("lanes of a learned router; it routes generated tokens too, one by one".into());
     }
-    runs.figure(["routing-map", ""], "Routing map", Plot::Map(map), notes)
+    runs.figure(ROUTING_MAP, "", "Routing map", Plot::Map(map), notes)
 }
 
 /// What the FFNs of the prompt's tokens cost, as a share of what they cost all big.
@@ -89,9 +93,9 @@ pub(crate) fn classes() -> Arc<[Class]> {
         .map(|lane| Class {
             name: lane.name().into(),
             rgb: match lane {
-                Lane::Big => Some([0xE0, 0xA0, 0x30]),
-                Lane::Small => Some([0x2F, 0xA3, 0x9A]),
-                Lane::SkipFfn => Some([0x8A, 0x95, 0xA5]),
+                Lane::Big => Some(fill::AMBER),
+                Lane::Small => Some(fill::TEAL),
+                Lane::SkipFfn => Some(fill::GREY),
                 Lane::SkipLayer => None,
             },
             struck: false,

@@ -2,12 +2,14 @@
 
 use rayon::prelude::*;
 
-use super::{Runs, token};
-use crate::engine::{Cancelled, Engine, Run};
+use super::{Runs, Strip};
+use crate::engine::{Cancelled, Engine, Run, Token};
 use crate::error::Result;
-use crate::figure::{Cell, Plot, Table};
+use crate::figure::{Cell, FigureId, Plot, Table};
 use crate::metric;
-use crate::protocol::{Strip, Token};
+
+/// The numbers of the token strip.
+const TOKENS: FigureId = FigureId("tokens");
 
 /// Predictions shown on hover.
 const TOP: usize = 5;
@@ -45,7 +47,7 @@ pub(super) fn compute(engine: &Engine, runs: &Runs, cancelled: Cancelled) -> Res
     };
     let (surprisal_base, surprisal_plan) = (before(0), before(1));
     let kl: Vec<f32> = rows.iter().map(|row| row.kl).collect();
-    let top = |row: &Row| row.top.iter().map(|&(id, p)| (token(engine, id), p)).collect();
+    let top = |row: &Row| row.top.iter().map(|&(id, p)| (engine.token(id), p)).collect();
     let cells = runs.tokens.iter().zip(&surprisal_base).zip(&surprisal_plan).zip(&kl);
     let table = Table {
         columns: ["Token", "Surprisal base (nats)", "Surprisal plan (nats)", "KL after (nats)"]
@@ -58,7 +60,7 @@ pub(super) fn compute(engine: &Engine, runs: &Runs, cancelled: Cancelled) -> Res
             })
             .collect(),
     };
-    let figure = runs.figure(["tokens", ""], "Prompt tokens", Plot::Table(table), Vec::new());
+    let figure = runs.figure(TOKENS, "", "Prompt tokens", Plot::Table(table), Vec::new());
     Ok(Strip { surprisal_base, surprisal_plan, kl, top: rows.iter().map(top).collect(), figure })
 }
 

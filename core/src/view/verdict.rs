@@ -3,14 +3,16 @@
 
 use std::sync::Arc;
 
-use super::{Runs, token};
-use crate::engine::{Cancelled, Engine, Run};
+use super::{NextRow, Runs, Verdict};
+use crate::engine::{Answer, Cancelled, Engine, Run};
 use crate::error::{Error, Result};
-use crate::figure::{Cell, Plot, Table};
+use crate::figure::{Cell, FigureId, Plot, Table};
 use crate::metric;
 use crate::plan::{Change, Injected, Iri, Item, Plan};
-use crate::protocol::{Answer, NextRow, Verdict};
 use crate::site::{Hook, Site};
+
+/// Two answers before and after.
+const VERDICT: FigureId = FigureId("verdict");
 
 /// How a yes/no answer may begin; the spelling that the unmodified model gives most counts.
 const SPELLINGS: [[&str; 2]; 4] = [["Yes", "No"], ["yes", "no"], [" Yes", " No"], [" yes", " no"]];
@@ -29,13 +31,13 @@ pub(super) fn compute(
     let ids = match pair {
         Some(pair) => pair,
         None => {
-            let answer = super::answer(engine, answer, &base)?;
+            let answer = engine.answer_id(answer, &base)?;
             let mut best = metric::top_k(&base, 2).into_iter().map(|(id, _)| id);
             [answer, best.find(|&id| id != answer).unwrap_or(answer)]
         }
     };
     let p = |row: &[f32], id: u32| row.get(id as usize).map_or(f32::NAN, |x| x.exp());
-    let rows = ids.map(|id| NextRow { token: token(engine, id), base: p(&base, id), plan: p(&plan, id) });
+    let rows = ids.map(|id| NextRow { token: engine.token(id), base: p(&base, id), plan: p(&plan, id) });
     let drift = drift(engine, runs, cancelled)?;
     let cells = |row: &NextRow| {
         let percent = |p: f32| Cell::Number(100.0 * f64::from(p));
@@ -52,7 +54,7 @@ pub(super) fn compute(
     };
     let mut notes = vec![format!("after the last token; {kind}")];
     notes.extend(drift.map(|drift| format!("largest change of a norm at a target: {drift:.1e} of it")));
-    let figure = runs.figure(["verdict", ""], "Answer before and after", Plot::Table(table), notes);
+    let figure = runs.figure(VERDICT, "", "Answer before and after", Plot::Table(table), notes);
     Ok(Verdict { yes_no: pair.is_some(), rows, drift, figure })
 }
 
@@ -123,11 +125,8 @@ fn active(plan: &Plan) -> impl Iterator<Item = &Iri> {
 /// The plan without injections into `hook`.
 fn without(plan: &Plan, hook: Hook) -> Plan {
     let mut plan = plan.clone();
-    let injections = plan.items.iter_mut().filter_map(|Item { change, .. }| match change {
-        Change::Iri(iri) => Some(iri),
-        _ => None,
-    });
-    for iri in injections {
+    for Item { change, .. } in &mut plan.items {
+        let Change::Iri(iri) = change else { continue };
         let part = if hook == Hook::AttnOut { &mut iri.attn } else { &mut iri.ffn };
         part.lambda = 0.0;
     }

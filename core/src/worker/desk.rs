@@ -1,24 +1,19 @@
 //! The worker thread's loop: which request is served next, and what is kept between them.
 
 use std::cell::Cell;
-use std::io::Read as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
-use super::jobs::{Generating, StudyRun, Studying};
+use super::jobs::Generating;
 use super::{Board, SLICE, Waiting};
 use crate::checkpoint::Checkpoint;
 use crate::engine::{self, Engine};
 use crate::error::{Error, Result};
-use crate::figure::Provenance;
-use crate::model::{ImageRows, Input};
-use crate::plan::Plan;
+use crate::method::Running;
 use crate::protocol::*;
-use crate::study::{FcctRun, OracleRun, RouterRun, TraceRun, reading};
-use crate::train::world::World;
 use crate::view::{self, Runs};
 
 /// What the thread keeps.
@@ -27,12 +22,8 @@ pub(super) struct Desk {
     open: Option<(Engine, Arc<Card>)>,
     /// Scenes of the newest prompt, newest last: undo and redo return them as they are.
     scenes: Vec<Shown>,
-    /// Pictures as the model reads them, by fingerprint, newest last.
-    pictures: Vec<(u64, Arc<ImageRows>)>,
     generating: Option<Generating>,
-    studying: Option<Studying>,
-    /// What the open checkpoint was trained on, where it is known.
-    world: Option<World>,
+    studying: Option<(RequestId, Running)>,
 }
 
 /// Runs with the views computed of them.
@@ -41,14 +32,10 @@ struct Shown {
     views: Vec<(View, Arc<ViewData>)>,
 }
 
-/// Bytes read of a text file.
-const MOST_TEXT: u64 = 4 << 20;
 /// Scenes kept.
 const MOST_SCENES: usize = 8;
 /// Views kept of a scene, newest last.
 const MOST_VIEWS: usize = 16;
-/// Pictures kept.
-const MOST_PICTURES: usize = 8;
 /// How long a scene may take before it reports progress.
 const QUIET: Duration = Duration::from_millis(100);
 /// Share of the free memory that kept scenes may take.
@@ -85,21 +72,28 @@ fn serve(board: &Arc<Board>, desk: &mut Desk) -> bool {
         }
         return true;
     }
-    if let Some(mut job) = desk.studying.take() {
+    if let Some((id, mut running)) = desk.studying.take() {
         if let Some((engine, _)) = &mut desk.open {
-            let done = guarded(board, Slot::Study, job.id, || {
-                slice(board, Slot::Study, job.id, || job.step(engine))?;
-                board.post(Event::Progress(job.id, Slot::Study, job.progress()));
-                board.post(job.findings(engine));
-                Ok(job.is_done())
+            let cancelled = || board.stale(Slot::Study, id);
+            let done = guarded(board, Slot::Study, id, || {
+                slice(board, Slot::Study, id, || running.step(engine, &cancelled))?;
+                board.post(Event::Progress(id, Slot::Study, progress(&running)));
+                board.post(Event::Findings(id, Arc::new(running.findings(engine))));
+                Ok(running.is_done())
             });
-            if done == Some(false) && !board.stale(Slot::Study, job.id) {
-                desk.studying = Some(job);
+            if done == Some(false) && !cancelled() {
+                desk.studying = Some((id, running));
             }
         }
         return true;
     }
     false
+}
+
+fn progress(running: &Running) -> Progress {
+    let steps = running.progress();
+    let label = running.asked().method.name.to_lowercase();
+    Progress::new(label, steps.done as u64, steps.all as u64, running.since())
 }
 
 /// Step a job until the slice is over, it ends, or something more urgent came in. `step` returns whether it ended.
@@ -144,51 +138,20 @@ fn start(
         Request::Scene(scene) => show(board, desk, id, &scene, waited),
         Request::Generate(mut generate) => {
             let (engine, card) = opened(&mut desk.open)?;
-            let tokens = tokens(engine, &mut desk.pictures, &generate.prompt)?;
+            let tokens = engine.input(&generate.prompt)?;
             generate.plan = generate.plan.fitted(tokens.len());
-            let provenance = provenance(card, &generate.prompt, &generate.plan);
+            let provenance = card.provenance(&generate.prompt, &generate.plan);
             let cancelled = || board.stale(Slot::Generate, id);
             desk.generating = Some(Generating::new(engine, id, &generate, tokens, provenance, &cancelled)?);
             Ok(())
         }
-        Request::Study(Study::Router(ask)) => {
+        Request::Study(asked) => {
             let (engine, card) = opened(&mut desk.open)?;
-            let text = ask.text.as_deref().map(text_of).transpose()?;
-            let ids = reading(engine, desk.world.as_ref(), text.as_deref(), RouterStudy::TOKENS)?;
-            let named = |path: &std::path::PathBuf| path.display().to_string();
-            let about =
-                Words::Text(ask.text.as_ref().map_or_else(|| "the checkpoint's own text".into(), named));
-            let provenance = provenance(card, &about.into(), &Plan::default());
             let cancelled = || board.stale(Slot::Study, id);
-            let run = RouterRun::new(engine, ask, &ids, provenance, &cancelled)?;
-            desk.studying = Some(Studying::new(id, run.into()));
-            Ok(())
-        }
-        Request::Study(study) => {
-            let (engine, card) = opened(&mut desk.open)?;
-            let (prompt, plan) = study.about()?;
-            let tokens = tokens(engine, &mut desk.pictures, prompt)?;
-            let from = provenance(card, prompt, plan);
-            let study = study.fitted(tokens.len());
-            let cancelled = || board.stale(Slot::Study, id);
-            let run: StudyRun = match study {
-                Study::Trace(ask) => TraceRun::new(engine, ask, &tokens, from, &cancelled)?.into(),
-                Study::Fcct(ask) => FcctRun::new(engine, ask, &tokens, from, &cancelled)?.into(),
-                Study::Routes(ask) => OracleRun::new(engine, ask, &tokens, from, &cancelled)?.into(),
-                Study::Router(_) => return Err(Error::Internal("a router is about no prompt".into())),
-            };
-            desk.studying = Some(Studying::new(id, run));
+            desk.studying = Some((id, Running::start(*asked, engine, card, &cancelled)?));
             Ok(())
         }
     }
-}
-
-/// A text file, up to as much as any study reads.
-fn text_of(path: &std::path::Path) -> Result<String> {
-    let fail = |error: std::io::Error| Error::Study(format!("{}: {error}", path.display()));
-    let mut bytes = Vec::new();
-    std::fs::File::open(path).map_err(fail)?.take(MOST_TEXT).read_to_end(&mut bytes).map_err(fail)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn opened(open: &mut Option<(Engine, Arc<Card>)>) -> Result<(&mut Engine, &Arc<Card>)> {
@@ -212,8 +175,7 @@ fn open(board: &Arc<Board>, desk: &mut Desk, id: RequestId, target: &Target) -> 
     let card = Arc::new(opened.card);
     let mut engine = opened.engine;
     engine.report = surrogate_progress(Arc::clone(board));
-    let world = World::of(&checkpoint);
-    *desk = Desk { open: Some((engine, Arc::clone(&card))), world, ..Desk::default() };
+    *desk = Desk { open: Some((engine, Arc::clone(&card))), ..Desk::default() };
     board.post(Event::Opened(id, card));
     Ok(())
 }
@@ -231,61 +193,6 @@ fn surrogate_progress(board: Arc<Board>) -> engine::Report {
     })
 }
 
-fn tokens(engine: &Engine, pictures: &mut Vec<(u64, Arc<ImageRows>)>, prompt: &Prompt) -> Result<Input> {
-    let ids = match &prompt.words {
-        Words::Text(text) => engine.encode(text)?,
-        Words::Tokens(tokens) => tokens.clone(),
-    };
-    match &prompt.image {
-        Some(picture) => engine.about(rows(engine, pictures, picture)?, &ids),
-        None => Ok(ids.into()),
-    }
-}
-
-/// A picture as the model reads it, kept for the next request: the tower runs once per picture.
-fn rows(engine: &Engine, kept: &mut Vec<(u64, Arc<ImageRows>)>, picture: &Picture) -> Result<Arc<ImageRows>> {
-    let key = picture.fingerprint();
-    let known = kept.iter().position(|(known, _)| *known == key).map(|index| kept.remove(index).1);
-    let rows = match known {
-        Some(rows) => rows,
-        None => {
-            let label = format!("reading {}", picture.name());
-            (engine.report)(&label, 0, 1);
-            let rows = engine.look(picture.pixels());
-            (engine.report)(&label, 1, 1);
-            rows?
-        }
-    };
-    kept.push((key, Arc::clone(&rows)));
-    kept.drain(..kept.len().saturating_sub(MOST_PICTURES));
-    Ok(rows)
-}
-
-fn provenance(card: &Card, prompt: &Prompt, plan: &Plan) -> Provenance {
-    let prompt = match &prompt.image {
-        Some(picture) => {
-            format!("{} (picture {} {:016x})", prompt.words, picture.name(), picture.fingerprint())
-        }
-        None => prompt.words.to_string(),
-    };
-    let plan = match (plan.active().is_empty(), plan.to_json()) {
-        (false, Ok(json)) => format!("{} (plan {:08x})", plan.summary(), short_hash(&json)),
-        _ => plan.summary(),
-    };
-    Provenance {
-        checkpoint: card.name.clone(),
-        fingerprint: card.fingerprint.clone(),
-        prompt,
-        plan,
-        dtype: card.dtype.into(),
-    }
-}
-
-/// Tells plans apart whose summaries read alike.
-fn short_hash(text: &str) -> u32 {
-    (text.bytes().fold(0, |hash, byte| crate::rng::bits(hash, u64::from(byte), 0)) >> 32) as u32
-}
-
 /// Run the scene where it changed, then compute the views that are not there yet, in the order asked.
 fn show(board: &Board, desk: &mut Desk, id: RequestId, scene: &Scene, waited: Duration) -> Result<()> {
     let begin = Instant::now();
@@ -301,7 +208,7 @@ fn show(board: &Board, desk: &mut Desk, id: RequestId, scene: &Scene, waited: Du
         }
         board.stale(Slot::Scene, id)
     };
-    let ids = tokens(engine, &mut desk.pictures, &scene.prompt)?;
+    let ids = engine.input(&scene.prompt)?;
     let mut rows = 0;
     desk.scenes.retain(|shown| shown.runs.base.tokens == ids);
     let known = desk.scenes.iter().position(|shown| shown.runs.source == scene.plan);
@@ -319,8 +226,8 @@ fn show(board: &Board, desk: &mut Desk, id: RequestId, scene: &Scene, waited: Du
                 rows += run.work.rows;
                 Arc::new(run)
             };
-            let tokens = view::tokens(engine, &ids);
-            let provenance = provenance(card, &scene.prompt, &scene.plan);
+            let tokens = engine.tokens(&ids);
+            let provenance = card.provenance(&scene.prompt, &scene.plan);
             let runs = Runs { base, plan, source: scene.plan.clone(), tokens, provenance };
             Shown { runs, views: Vec::new() }
         }

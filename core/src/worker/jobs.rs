@@ -1,17 +1,17 @@
-//! Jobs that are done in slices: a continuation and a study.
+//! A continuation, done in slices.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::engine::{Cancelled, Decoder, Engine, Sampler};
 use crate::error::Result;
-use crate::figure::{Cell, Figure, Plot, Provenance, Table};
+use crate::figure::{Cell, Figure, FigureId, Plot, Provenance, Table};
 use crate::model::Input;
 use crate::plan::Plan;
-use crate::protocol::{
-    Continuation, Event, Fcct, Generate, Progress, RequestId, RouteStudy, RouterStudy, Trace,
-};
-use crate::study::{FcctRun, OracleRun, RouterRun, TraceRun};
+use crate::protocol::{Continuation, Generate, RequestId};
+
+/// Both continuations.
+const TEXT: FigureId = FigureId("text");
 
 /// A continuation under the plan beside the unmodified model's.
 pub(super) struct Generating {
@@ -81,8 +81,10 @@ impl Generating {
         };
         let Sampler { temperature, seed } = base.sampler;
         let figure = Arc::new(Figure {
-            name: "text".into(),
+            id: TEXT,
+            name: TEXT.0.into(),
             detail: String::new(),
+            short: "Text".into(),
             title: "Continuations".into(),
             plot: Plot::Table(table),
             notes: vec![format!("temperature {temperature}, seed {seed}")],
@@ -117,89 +119,5 @@ impl Stream {
             self.decoder.push(token);
         }
         Ok(())
-    }
-}
-
-/// A study with its clock.
-pub(super) struct Studying {
-    pub id: RequestId,
-    run: StudyRun,
-    begin: Instant,
-}
-
-/// A study of one kind or another.
-pub(super) enum StudyRun {
-    Trace(Box<TraceRun>),
-    Fcct(Box<FcctRun>),
-    Routes(Box<OracleRun>),
-    Router(Box<RouterRun>),
-}
-
-impl From<TraceRun> for StudyRun {
-    fn from(run: TraceRun) -> Self {
-        Self::Trace(Box::new(run))
-    }
-}
-
-impl From<FcctRun> for StudyRun {
-    fn from(run: FcctRun) -> Self {
-        Self::Fcct(Box::new(run))
-    }
-}
-
-impl From<OracleRun> for StudyRun {
-    fn from(run: OracleRun) -> Self {
-        Self::Routes(Box::new(run))
-    }
-}
-
-impl From<RouterRun> for StudyRun {
-    fn from(run: RouterRun) -> Self {
-        Self::Router(Box::new(run))
-    }
-}
-
-impl Studying {
-    pub(super) fn new(id: RequestId, run: StudyRun) -> Self {
-        Self { id, run, begin: Instant::now() }
-    }
-
-    /// One sublayer. True once every cell is there.
-    pub(super) fn step(&mut self, engine: &mut Engine) -> Result<bool> {
-        match &mut self.run {
-            StudyRun::Trace(run) => run.step(engine)?,
-            StudyRun::Fcct(run) => run.step(engine)?,
-            StudyRun::Routes(run) => run.step(engine)?,
-            StudyRun::Router(run) => run.step(engine)?,
-        }
-        Ok(self.is_done())
-    }
-
-    pub(super) fn is_done(&self) -> bool {
-        match &self.run {
-            StudyRun::Trace(run) => run.is_done(),
-            StudyRun::Fcct(run) => run.is_done(),
-            StudyRun::Routes(run) => run.is_done(),
-            StudyRun::Router(run) => run.is_done(),
-        }
-    }
-
-    pub(super) fn findings(&self, engine: &Engine) -> Event {
-        match &self.run {
-            StudyRun::Trace(run) => Event::Study(self.id, Arc::new(run.findings(engine))),
-            StudyRun::Fcct(run) => Event::Fcct(self.id, Arc::new(run.findings(engine))),
-            StudyRun::Routes(run) => Event::Routes(self.id, Arc::new(run.findings())),
-            StudyRun::Router(run) => Event::Router(self.id, Arc::new(run.findings())),
-        }
-    }
-
-    pub(super) fn progress(&self) -> Progress {
-        let (label, (done, total)) = match &self.run {
-            StudyRun::Trace(run) => (Trace::JOB, run.progress()),
-            StudyRun::Fcct(run) => (Fcct::JOB, run.progress()),
-            StudyRun::Routes(run) => (RouteStudy::JOB, run.progress()),
-            StudyRun::Router(run) => (RouterStudy::JOB, run.progress()),
-        };
-        Progress::new(label.into(), done as u64, total as u64, self.begin)
     }
 }

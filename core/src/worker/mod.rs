@@ -148,10 +148,7 @@ fn origin(event: &Event) -> Option<(Slot, RequestId)> {
         Event::Progress(id, slot, _) | Event::Failed(id, slot, _) => Some((slot, id)),
         Event::Tokens(id, _) | Event::View(id, ..) | Event::SceneDone(id, _) => Some((Slot::Scene, id)),
         Event::Text(id, _) => Some((Slot::Generate, id)),
-        Event::Study(id, _) => Some((Slot::Study, id)),
-        Event::Fcct(id, _) => Some((Slot::Study, id)),
-        Event::Routes(id, _) => Some((Slot::Study, id)),
-        Event::Router(id, _) => Some((Slot::Study, id)),
+        Event::Findings(id, _) => Some((Slot::Study, id)),
         Event::Opened(..) | Event::Cancelled(..) => None,
     }
 }
@@ -165,12 +162,9 @@ fn topic(event: &Event) -> (u8, Option<Slot>, Option<&View>) {
         Event::View(_, view, _) => (3, None, Some(view)),
         Event::SceneDone(..) => (4, None, None),
         Event::Text(..) => (5, None, None),
-        Event::Study(..) => (6, None, None),
+        Event::Findings(..) => (6, None, None),
         Event::Failed(_, slot, _) => (7, Some(*slot), None),
         Event::Cancelled(_, slot) => (8, Some(*slot), None),
-        Event::Fcct(..) => (9, None, None),
-        Event::Routes(..) => (10, None, None),
-        Event::Router(..) => (11, None, None),
     }
 }
 

@@ -2,11 +2,13 @@
 
 use candle_core::Tensor;
 use sluice_core::engine::{Engine, never};
+use sluice_core::error::Result;
+use sluice_core::method::experts::{ExpertsAsk, ExpertsFound, ExpertsRun};
+use sluice_core::method::{self, Case};
 use sluice_core::metric;
-use sluice_core::model::{Ask, Logits, Schedule};
+use sluice_core::model::{Ask, Input, Logits, Schedule};
 use sluice_core::plan::{Experts, Item, Plan, Positions};
 use sluice_core::site::{Hook, Site};
-use sluice_core::study::experts;
 
 use crate::support::{bits, golden, logits, open, run};
 
@@ -169,14 +171,23 @@ fn the_choice_follows_the_routers_logits() {
     });
 }
 
+/// The method over pieces of text.
+fn experts(engine: &mut Engine, samples: &[Input], knock_out: bool) -> Result<ExpertsFound> {
+    let ask = ExpertsAsk { knock_out, ..ExpertsAsk::default() };
+    let mut run = ExpertsRun::new(Case::new(engine, Vec::new().into()), &ask, samples.to_vec())?;
+    method::finish(&mut run, engine, &never)?;
+    Ok(run.findings())
+}
+
 /// The study against plain passes and plain arithmetic.
 #[test]
 fn the_study_counts_and_knocks_out_as_plain_passes_do() {
     for family in ["mixtral", "qwen2_moe", "gpt_oss"] {
         let engine = &mut open(&golden().join(family));
         let tokens = tokens();
-        let samples = [tokens.as_slice().into(), [7u32, 7, 80, 2, 51, 12, 9, 33].as_slice().into()];
-        let found = experts(engine, &samples, true, &mut |_, _| {}, &never).unwrap();
+        let samples: [Input; 2] =
+            [tokens.as_slice().into(), [7u32, 7, 80, 2, 51, 12, 9, 33].as_slice().into()];
+        let found = experts(engine, &samples, true).unwrap();
         assert_eq!(found.tokens, 16);
         assert!(found.flops_layers < found.flops_layers_full);
         for block in &found.blocks {
@@ -216,20 +227,14 @@ fn the_study_counts_and_knocks_out_as_plain_passes_do() {
                 assert_eq!(expert.tokens, own);
                 if own > 0 {
                     assert!((expert.saliency - product / own as f64).abs() < 1e-9, "{family}");
-                    let itself = block.together[expert.expert][expert.expert];
+                    let itself = block.coactivation[expert.expert][expert.expert];
                     assert!((itself - 1.0).abs() < 1e-12);
                 }
                 assert!((expert.kl.unwrap() - kl / 16.0).abs() < 1e-12, "{family}: {:?} {kl}", expert.kl);
             }
         }
     }
-    let dense = experts(
-        &mut open(&golden().join("llama")),
-        &[tokens().as_slice().into()],
-        false,
-        &mut |_, _| {},
-        &never,
-    );
+    let dense = experts(&mut open(&golden().join("llama")), &[tokens().as_slice().into()], false);
     assert!(dense.unwrap_err().to_string().contains("no experts"));
 }
 

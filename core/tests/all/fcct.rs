@@ -1,14 +1,16 @@
 //! The identities of causal tracing (FCCT, equation 2), on small checkpoints.
 
 use sluice_core::checkpoint::read_image;
-use sluice_core::engine::{Engine, never};
-use sluice_core::figure::{Plot, Provenance};
+use sluice_core::engine::{Answer, Engine, never};
+use sluice_core::error::Result;
+use sluice_core::figure::Plot;
+use sluice_core::method::fcct::{FcctAsk, FcctFound, FcctRun};
+use sluice_core::method::trace::{Component, Corruption, Patcher, Setup};
+use sluice_core::method::{self, Case, Picks, Stepper as _};
 use sluice_core::metric;
 use sluice_core::model::{Ask, Input};
 use sluice_core::plan::{Change, Corrupt, Item, Noise, Patch, Plan, Positions, Source, Target};
 use sluice_core::site::{Hook, Site};
-use sluice_core::study::{Case, Disturbance, FcctRun, Restorer};
-use sluice_core::worker::{Answer, Component, Fcct, FcctFindings, Words};
 
 use crate::iri::random;
 use crate::support::{golden, open};
@@ -26,67 +28,66 @@ fn prompt() -> Input {
     vec![1, 14, 15, 92, 65, 35, 8, 9].into()
 }
 
+/// Marked context, object and words.
+type Marks<'a> = [&'a [usize]; 3];
+
 /// Context 1 to 3 with the object at 2, its word at 5; 4 and 6 are early and late text.
-fn fcct(sigma: f32) -> Fcct {
-    Fcct {
-        prompt: Words::Tokens(prompt().to_vec()).into(),
-        plan: Plan::default(),
-        answer: Answer::Top,
-        context: vec![1, 2, 3],
-        object: vec![2],
-        words: vec![5],
-        sigma,
-        seed: 4,
-    }
+const MARKS: Marks = [&[1, 2, 3], &[2], &[5]];
+
+fn begin(engine: &mut Engine, marks: Marks, sigma: f32, tokens: &Input) -> Result<FcctRun> {
+    let mut case = Case::new(engine, tokens.clone());
+    let named = ["context", "object", "words"].into_iter().zip(marks);
+    case.picks = named.map(|(name, at)| (name.to_owned(), at.to_vec())).collect::<Picks>();
+    FcctRun::new(case, FcctAsk { sigma, seed: 4, ..FcctAsk::default() })
 }
 
-fn run(engine: &mut Engine, fcct: Fcct, tokens: &Input) -> FcctFindings {
-    let mut run = FcctRun::new(engine, fcct, tokens, Provenance::default(), &never).unwrap();
-    while !run.is_done() {
-        run.step(engine).unwrap();
-    }
-    assert_eq!(run.progress().0, run.progress().1);
-    run.findings(engine)
+fn run(engine: &mut Engine, marks: Marks, sigma: f32, tokens: &Input) -> FcctFound {
+    let mut run = begin(engine, marks, sigma, tokens).unwrap();
+    method::finish(&mut run, engine, &never).unwrap();
+    assert_eq!(run.progress().done, run.progress().all);
+    run.findings()
 }
 
 /// Per component, layer x category.
-fn values(findings: &FcctFindings) -> [Vec<f32>; 3] {
-    findings.figures.each_ref().map(|figure| match &figure.plot {
+fn values(findings: &FcctFound) -> [Vec<f32>; 3] {
+    let values = findings.figures.iter().map(|figure| match &figure.plot {
         Plot::Map(map) => map.values.to_vec(),
         _ => panic!("not a map"),
-    })
+    });
+    values.collect::<Vec<_>>().try_into().unwrap()
 }
 
 /// Restore to the end.
 fn restored(
     engine: &Engine,
-    restorer: &mut Restorer,
+    patcher: &mut Patcher,
     component: Component,
     layer: usize,
     positions: &[usize],
 ) -> f32 {
-    let mut batch = restorer.batch(engine);
-    batch.add(restorer, engine, 0, (component, layer..layer + 1, positions)).unwrap();
+    let mut batch = patcher.batch(engine);
+    batch.add(patcher, engine, 0, (component, layer..layer + 1, positions)).unwrap();
     loop {
-        if let Some(cells) = batch.step(restorer, engine).unwrap() {
+        if let Some(cells) = batch.step(patcher, engine).unwrap() {
             return cells[0].1.prob;
         }
     }
 }
 
-fn restorer(engine: &mut Engine) -> Restorer {
-    let noise = Disturbance::Noise { sigma: 3.0, seed: 4 };
-    let case = Case { plan: &Plan::default(), answer: &Answer::Top, corrupt: &[1, 2, 3], noise };
-    Restorer::new(engine, &case, &COMPONENTS, &prompt(), &never).unwrap()
+fn patcher(engine: &mut Engine) -> Patcher {
+    let noise = Corruption::Noise { sigma: 3.0, seed: 4 };
+    let setup = Setup { plan: &Plan::default(), answer: &Answer::Top, corrupt: &[1, 2, 3], noise };
+    Patcher::new(engine, &setup, &COMPONENTS, &prompt(), &never).unwrap()
 }
 
 #[test]
 fn no_noise_leaves_every_rate_undefined() {
     each(|engine| {
-        let findings = run(engine, fcct(0.0), &prompt());
-        assert_eq!(findings.p_clean.to_bits(), findings.p_corrupted.to_bits());
-        assert!(findings.done && values(&findings).iter().flatten().all(|rate| rate.is_nan()));
-        assert!(findings.attention.iter().chain(&findings.ffn).all(|rate| rate.is_nan()));
+        let findings = run(engine, MARKS, 0.0, &prompt());
+        assert_eq!(findings.clean.prob.to_bits(), findings.corrupted.prob.to_bits());
+        assert!(values(&findings).iter().flatten().all(|rate| rate.is_nan()));
+        let last = [Component::Attention, Component::Ffn].map(|component| findings.last(component));
+        assert!(last.iter().flatten().all(|rate| rate.is_nan()));
         assert!(findings.figures[0].notes.iter().any(|note| note.starts_with("n/a: the corruption did not")));
     });
 }
@@ -94,23 +95,23 @@ fn no_noise_leaves_every_rate_undefined() {
 #[test]
 fn everything_restored_is_the_clean_run_and_nothing_restored_the_corrupted_one() {
     each(|engine| {
-        let (mut restorer, layers) = (restorer(engine), engine.model.spec.n_layers());
-        assert_ne!(restorer.clean.prob, restorer.corrupted.prob);
+        let (mut patcher, layers) = (patcher(engine), engine.model.spec.n_layers());
+        assert_ne!(patcher.clean.prob, patcher.corrupted.prob);
         let all: Vec<usize> = (0..prompt().len()).collect();
         for layer in 0..layers {
-            let p = restored(engine, &mut restorer, Component::Residual, layer, &all);
-            assert_eq!(p.to_bits(), restorer.clean.prob.to_bits(), "layer {layer}");
-            assert_eq!(restorer.recovery(p), 1.0);
+            let p = restored(engine, &mut patcher, Component::Residual, layer, &all);
+            assert_eq!(p.to_bits(), patcher.clean.prob.to_bits(), "layer {layer}");
+            assert_eq!(patcher.recovery(p), 1.0);
             for component in COMPONENTS {
                 // Position 0 lies before the corruption.
                 for positions in [&[][..], &[0]] {
-                    let p = restored(engine, &mut restorer, component, layer, positions);
-                    assert_eq!(restorer.recovery(p), 0.0, "layer {layer}, {component:?}, {positions:?}");
+                    let p = restored(engine, &mut patcher, component, layer, positions);
+                    assert_eq!(patcher.recovery(p), 0.0, "layer {layer}, {component:?}, {positions:?}");
                 }
             }
         }
-        let p = restored(engine, &mut restorer, Component::Residual, layers - 1, &[prompt().len() - 1]);
-        assert_eq!(p.to_bits(), restorer.clean.prob.to_bits(), "the last token's last stream is the answer");
+        let p = restored(engine, &mut patcher, Component::Residual, layers - 1, &[prompt().len() - 1]);
+        assert_eq!(p.to_bits(), patcher.clean.prob.to_bits(), "the last token's last stream is the answer");
     });
 }
 
@@ -119,8 +120,8 @@ fn everything_restored_is_the_clean_run_and_nothing_restored_the_corrupted_one()
 fn cells_are_what_the_plan_says() {
     let categories: [&[usize]; 7] = [&[1], &[2], &[3], &[4], &[5], &[6], &[7]];
     each(|engine| {
-        let findings = run(engine, fcct(3.0), &prompt());
-        assert_eq!(findings.tokens, [1; 7]);
+        let findings = run(engine, MARKS, 3.0, &prompt());
+        assert_eq!(findings.categories, [1; 7]);
         let answer = findings.answer.id;
         let corrupt = Change::Corrupt(Corrupt {
             site: Site::Embed,
@@ -142,25 +143,25 @@ fn cells_are_what_the_plan_says() {
                 let output = engine.pass(&prompt(), &schedule, Ask::default(), &never).unwrap().0;
                 let logits: Vec<f32> = output.logits.unwrap().flatten_all().unwrap().to_vec1().unwrap();
                 let p = metric::probability(&logits, answer);
-                let expected = metric::recovery(p, findings.p_corrupted, findings.p_clean);
+                let expected = metric::recovery(p, findings.corrupted.prob, findings.clean.prob);
                 assert_eq!(rate.to_bits(), expected.to_bits(), "{hook:?}, cell {cell}");
             }
         }
         let residual = &values(&findings)[0];
         assert_eq!(residual.last(), Some(&1.0));
         let attention: Vec<f32> = values(&findings)[1].iter().skip(6).step_by(7).copied().collect();
-        assert_eq!(findings.attention, attention);
+        assert_eq!(findings.last(Component::Attention), attention);
     });
 }
 
 #[test]
 fn a_category_without_a_token_is_not_a_number() {
     each(|engine| {
-        let findings = run(engine, Fcct { object: vec![], words: vec![], ..fcct(3.0) }, &prompt());
-        assert_eq!(findings.tokens, [3, 0, 0, 3, 0, 0, 1]);
+        let findings = run(engine, [&[1, 2, 3], &[], &[]], 3.0, &prompt());
+        assert_eq!(findings.categories, [3, 0, 0, 3, 0, 0, 1]);
         for values in values(&findings) {
             for (cell, rate) in values.into_iter().enumerate() {
-                assert_eq!(rate.is_nan(), findings.tokens[cell % 7] == 0, "cell {cell}");
+                assert_eq!(rate.is_nan(), findings.categories[cell % 7] == 0, "cell {cell}");
             }
         }
     });
@@ -175,12 +176,11 @@ fn a_picture_is_corrupted_whole() {
     let places: Vec<usize> =
         (0..tokens.len()).filter(|&at| tokens[at] == tokens.image().unwrap().token).collect();
     let object = places[3..5].to_vec();
-    let asked = Fcct { context: vec![], object, words: vec![tokens.len() - 2], ..fcct(3.0) };
-    let findings = run(engine, asked.clone(), &tokens);
-    assert_eq!(findings.tokens, [3, 2, 4, tokens.len() - places.last().unwrap() - 3, 1, 0, 1]);
-    assert_ne!(findings.p_clean, findings.p_corrupted);
+    let words = [tokens.len() - 2];
+    let findings = run(engine, [&[], &object, &words], 3.0, &tokens);
+    assert_eq!(findings.categories, [3, 2, 4, tokens.len() - places.last().unwrap() - 3, 1, 0, 1]);
+    assert_ne!(findings.clean.prob, findings.corrupted.prob);
     assert!(!findings.figures[0].notes.iter().any(|note| note.contains("surrogate")));
-    let marked = Fcct { context: vec![1], ..asked };
-    let error = FcctRun::new(engine, marked, &tokens, Provenance::default(), &never).err().unwrap();
+    let error = begin(engine, [&[1], &object, &words], 3.0, &tokens).err().unwrap();
     assert!(error.to_string().contains("picture"), "{error}");
 }

@@ -5,28 +5,11 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 use sluice_core::engine::{self, Decoder, Engine, Run, never};
 use sluice_core::model::{Ask, ImageRows, Input, Logits, Schedule};
-use sluice_core::plan::{Item, Plan};
+use sluice_core::plan::{self, Change, Item, KINDS, KindInfo, Plan};
 use sluice_core::rng;
 use sluice_core::site::Site;
 
 use crate::support::{bits, golden, logits, open, run};
-
-/// One plan item of every kind, as in a plan file.
-const KINDS: &[&str] = &[
-    r#"{"kind":"skip","layer":1,"part":"ffn"}"#,
-    r#"{"kind":"skip","layer":0,"part":"attn","positions":{"at":[2,3]}}"#,
-    r#"{"kind":"route","layers":[{"layer":0,"tokens":["big","small","skip_ffn","skip_layer"],"next":"small"}]}"#,
-    r#"{"kind":"threshold","layer":1,"value":0.2}"#,
-    r#"{"kind":"corrupt","site":"hook_embed","noise":{"sigma":3.0,"seed":1},"positions":{"at":[1,2]}}"#,
-    r#"{"kind":"corrupt","site":"blocks.1.hook_resid_pre","tensor":{"tokens":[5,6,7,8]},"positions":{"at":[1]}}"#,
-    r#"{"kind":"patch","site":"blocks.1.attn.hook_z","unit":1,"positions":{"at":[3]},"source":{"tokens":[9,8,7,6]}}"#,
-    r#"{"kind":"ablate","site":"blocks.0.mlp.hook_post","unit":3}"#,
-    r#"{"kind":"ablate","site":"blocks.1.attn.hook_v","to":"mean"}"#,
-    r#"{"kind":"scale","site":"blocks.0.hook_attn_out","factor":0.5}"#,
-    r#"{"kind":"add","site":"blocks.0.hook_resid_post","source":"base","from_position":0,"scale":2.0}"#,
-    r#"{"kind":"add","site":"blocks.0.hook_mlp_out","source":{"tokens":[4,4]},"scale":1.5,"keep_norm":true}"#,
-    r#"{"kind":"iri","attn":{"recovery":[0.9,0.1],"lambda":0.7},"ffn":{"recovery":[0.8,0.3],"sources":1}}"#,
-];
 
 const FAMILIES: &[&str] = &["gpt2", "llama"];
 
@@ -45,10 +28,16 @@ const FORMS: &[&str] = &[
     "stablelm-parallel",
 ];
 
-/// The kinds that a model takes: IRI's rates are for two layers.
-fn kinds_for(engine: &Engine) -> impl Iterator<Item = &'static &'static str> + use<> {
-    let layers = engine.model.spec.n_layers();
-    KINDS.iter().filter(move |json| layers == 2 || !json.contains("iri"))
+/// The examples of every kind that a model takes. IRI's rates are for two layers.
+fn kinds_for(engine: &Engine) -> Vec<Item> {
+    let spec = &engine.model.spec;
+    let takes = |kind: &&KindInfo| match kind.name {
+        "experts" => spec.has_experts(),
+        "router" => !spec.routers.is_empty(),
+        "iri" => spec.n_layers() == 2,
+        _ => true,
+    };
+    KINDS.iter().filter(takes).flat_map(|kind| (kind.examples)()).map(Item::from).collect()
 }
 
 fn item(json: &str) -> Item {
@@ -73,8 +62,8 @@ fn each(mut check: impl FnMut(&mut Engine)) {
 fn switched_off_is_the_untouched_model() {
     each(|engine| {
         let base = logits(engine, &prompt(), &Plan::default());
-        let off: Vec<Item> = KINDS.iter().map(|json| Item { on: false, ..item(json) }).collect();
-        let zero: Vec<Item> = KINDS.iter().map(|json| Item { strength: 0.0, ..item(json) }).collect();
+        let off = kinds_for(engine).into_iter().map(|item| Item { on: false, ..item }).collect();
+        let zero = kinds_for(engine).into_iter().map(|item| Item { strength: 0.0, ..item }).collect();
         assert_eq!(bits(&logits(engine, &prompt(), &plan(off))), bits(&base));
         assert_eq!(bits(&logits(engine, &prompt(), &plan(zero))), bits(&base));
     });
@@ -84,12 +73,12 @@ fn switched_off_is_the_untouched_model() {
 fn every_kind_changes_the_logits_alone_and_stacked() {
     each(|engine| {
         let base = logits(engine, &prompt(), &Plan::default());
-        for json in KINDS {
-            let changed = logits(engine, &prompt(), &plan(vec![item(json)]));
-            assert!(changed.iter().all(|x| x.is_finite()), "{json}");
-            assert_ne!(bits(&changed), bits(&base), "{json}");
+        for item in kinds_for(engine) {
+            let changed = logits(engine, &prompt(), &plan(vec![item.clone()]));
+            assert!(changed.iter().all(|x| x.is_finite()), "{item:?}");
+            assert_ne!(bits(&changed), bits(&base), "{item:?}");
         }
-        let all = logits(engine, &prompt(), &plan(KINDS.iter().map(|json| item(json)).collect()));
+        let all = logits(engine, &prompt(), &plan(kinds_for(engine)));
         assert_ne!(bits(&all), bits(&base));
     });
 }
@@ -167,7 +156,7 @@ fn half_strength_is_half_way() {
 fn replaying_a_block_gives_the_same_bits() {
     each(|engine| {
         let tokens: Input = prompt().into();
-        let plan = plan(vec![item(KINDS[9])]);
+        let plan = plan(vec![item(r#"{"kind":"scale","site":"blocks.0.hook_attn_out","factor":0.5}"#)]);
         let schedule = engine.schedule(&plan, &tokens, &never).unwrap();
         let run = engine.run_schedule(&tokens, schedule.clone(), &never).unwrap();
         for layer in 0..engine.model.spec.n_layers() {
@@ -202,37 +191,39 @@ fn plans_that_do_not_fit_are_refused() {
 
 #[test]
 fn plan_files_round_trip() {
-    let all = plan(KINDS.iter().map(|json| item(json)).collect());
+    let examples = KINDS.iter().flat_map(|kind| (kind.examples)());
+    let all = plan(examples.map(Item::from).collect());
     assert_eq!(Plan::from_json(&all.to_json().unwrap()).unwrap(), all);
     assert!(Plan::from_json(r#"{"version":2,"items":[]}"#).is_err());
     assert!(Plan::from_json("[").is_err());
 }
 
-/// The first column's examples of `docs/plan.md` and the whole plan above them.
+/// Written again by `SLUICE_WRITE_DOCS=1 cargo nextest run -p sluice-core document`.
 #[test]
-fn the_documented_plans_work() {
-    let text = std::fs::read_to_string(golden().join("../../../docs/plan.md")).unwrap();
+fn the_document_of_plans_is_written_from_the_kinds() {
+    let path = golden().join("../../../docs/plan.md");
+    let text = plan::document().unwrap();
+    if std::env::var_os("SLUICE_WRITE_DOCS").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    assert!(std::fs::read_to_string(path).unwrap() == text, "docs/plan.md is not what the kinds say");
     let whole = text.split("```json").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     assert_eq!(Plan::from_json(whole).unwrap().items.len(), 2);
-    let examples: Vec<&str> = text
-        .lines()
-        .filter(|line| line.starts_with("| ") && line.contains("{\"kind\""))
-        .filter_map(|line| line.split('`').nth(1))
-        .collect();
-    let kinds: std::collections::BTreeSet<&str> =
-        examples.iter().map(|json| json.split('"').nth(3).unwrap()).collect();
-    assert_eq!(kinds.len(), 11, "{kinds:?}");
-    for json in examples {
-        // Examples name deeper layers than the tiny fixtures have.
-        let json = json.replace("blocks.2.", "blocks.1.").replace("\"layer\": 3", "\"layer\": 1");
-        let json = json.replace("\"unit\": 2", "\"unit\": 1");
-        let check = |engine: &mut Engine| {
-            assert!(engine.schedule(&plan(vec![item(&json)]), &prompt().into(), &never).is_ok(), "{json}");
-        };
-        match (json.contains("experts"), json.contains("\"router\"")) {
-            (true, _) => check(&mut open(&golden().join("mixtral"))),
-            (_, true) => check(&mut open(&golden().join("../../../assets/bundled"))),
-            _ => each(check),
+    let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("{\"kind\"")).collect();
+    let examples: Vec<Item> = KINDS.iter().flat_map(|kind| (kind.examples)()).map(Item::from).collect();
+    assert_eq!(lines.into_iter().map(item).collect::<Vec<_>>(), examples);
+}
+
+/// Of those that the two plain families do not take.
+#[test]
+fn examples_of_experts_and_routers_change_the_logits_too() {
+    for (folder, kind) in [("mixtral", "experts"), ("../../../assets/bundled", "router")] {
+        let engine = &mut open(&golden().join(folder));
+        let base = logits(engine, &prompt(), &Plan::default());
+        let kind = KINDS.iter().find(|known| known.name == kind).unwrap();
+        for change in (kind.examples)() {
+            let changed = logits(engine, &prompt(), &plan(vec![change.into()]));
+            assert_ne!(bits(&changed), bits(&base), "{}", kind.name);
         }
     }
 }
@@ -255,7 +246,7 @@ fn decoded(engine: &mut Engine, plan: &Plan, len: usize) -> Vec<Vec<f32>> {
 fn switched_off_decodes_as_the_untouched_model() {
     each(|engine| {
         let base = decoded(engine, &Plan::default(), 3);
-        let off: Vec<Item> = KINDS.iter().map(|json| Item { on: false, ..item(json) }).collect();
+        let off = kinds_for(engine).into_iter().map(|item| Item { on: false, ..item }).collect();
         let same = decoded(engine, &plan(off), 3);
         assert!(base.iter().zip(&same).all(|(a, b)| bits(a) == bits(b)));
     });
@@ -264,15 +255,16 @@ fn switched_off_decodes_as_the_untouched_model() {
 #[test]
 fn decoding_under_every_kind_equals_prefill() {
     each(|engine| {
-        for json in KINDS.iter().filter(|json| !json.contains("hook_z")) {
-            let plan = plan(vec![item(json)]).fitted(3);
+        // A patch ends with its source.
+        for item in kinds_for(engine).into_iter().filter(|item| !matches!(item.change, Change::Patch(_))) {
+            let plan = plan(vec![item.clone()]).fitted(3);
             let tokens = prompt();
             let schedule = engine.schedule(&plan, &tokens[..3].into(), &never).unwrap();
             let ask = Ask { logits: Logits::All, ..Ask::default() };
             let whole: Vec<Vec<f32>> =
                 run(engine, &tokens, &schedule, ask).logits.unwrap().to_vec2().unwrap();
             for (row, cached) in whole[2..].iter().zip(decoded(engine, &plan, 3)) {
-                assert_eq!(bits(row), bits(&cached), "{json}");
+                assert_eq!(bits(row), bits(&cached), "{item:?}");
             }
         }
     });
@@ -344,19 +336,19 @@ fn recomputing_from_the_first_change_is_the_whole_run_bit_for_bit() {
         let tokens: Input = prompt().into();
         let base = engine.base(&tokens, &never).unwrap();
         let mut saved = 0;
-        for json in kinds_for(engine) {
-            let schedule = engine.schedule(&plan(vec![item(json)]), &tokens, &never).unwrap();
+        for item in kinds_for(engine) {
+            let schedule = engine.schedule(&plan(vec![item.clone()]), &tokens, &never).unwrap();
             let whole = engine.run_schedule(&tokens, schedule.clone(), &never).unwrap();
             let part = engine.run_after(&base, schedule, &never).unwrap();
-            assert_eq!(bits(&whole.last), bits(&part.last), "{family}: {json}");
+            assert_eq!(bits(&whole.last), bits(&part.last), "{family}: {item:?}");
             for number in 0..=2 * engine.model.spec.n_layers() {
                 let stream = |run| flat(&engine.boundary(run, number).unwrap());
-                assert_eq!(stream(&whole), stream(&part), "{family}: {json}, boundary {number}");
+                assert_eq!(stream(&whole), stream(&part), "{family}: {item:?}, boundary {number}");
             }
             // Panels replay blocks of the run, also of those that were not computed again.
             let site: Site = "blocks.0.attn.hook_pattern".parse().unwrap();
             let replayed = |run| flat(&engine.replay(run, 0, [site].into(), &never).unwrap()[&site]);
-            assert_eq!(replayed(&whole), replayed(&part), "{family}: {json}");
+            assert_eq!(replayed(&whole), replayed(&part), "{family}: {item:?}");
             saved += whole.work.rows - part.work.rows;
         }
         assert!(saved > 0, "{family}");
@@ -370,19 +362,19 @@ fn branches_together_are_branches_one_by_one_are_whole_runs_bit_for_bit() {
         let tokens: Input = prompt().into();
         let base = engine.base(&tokens, &never).unwrap();
         let (mut branches, mut expected) = (Vec::new(), Vec::new());
-        for json in kinds_for(engine) {
-            let schedule = engine.schedule(&plan(vec![item(json)]), &tokens, &never).unwrap();
+        for item in kinds_for(engine) {
+            let schedule = engine.schedule(&plan(vec![item.clone()]), &tokens, &never).unwrap();
             let whole = engine.run_schedule(&tokens, schedule.clone(), &never).unwrap();
             let Some(branch) = engine.branch(&base, schedule).unwrap() else {
-                assert_eq!(bits(&whole.last), bits(&base.last), "{family}: {json}");
+                assert_eq!(bits(&whole.last), bits(&base.last), "{family}: {item:?}");
                 continue;
             };
             let alone =
                 engine.branches(&base, vec![branch.clone()], Logits::Last).unwrap().run(&never).unwrap();
             let alone = alone.logits.unwrap().to_vec2().unwrap().swap_remove(0);
-            assert_eq!(bits(&whole.last), bits(&alone), "{family}: {json}");
+            assert_eq!(bits(&whole.last), bits(&alone), "{family}: {item:?}");
             branches.push(branch);
-            expected.push((json, whole.last));
+            expected.push((item, whole.last));
         }
         // In turn, so that strands of all ages stand beside each other.
         branches.reverse();
@@ -394,10 +386,10 @@ fn branches_together_are_branches_one_by_one_are_whole_runs_bit_for_bit() {
         let together: Vec<Vec<f32>> = together.logits.unwrap().to_vec2().unwrap();
         assert_eq!((together.len(), everywhere.len()), (expected.len(), rows.iter().sum()));
         let mut past = 0;
-        for (((json, expected), together), rows) in expected.iter().zip(&together).zip(&rows) {
+        for (((item, expected), together), rows) in expected.iter().zip(&together).zip(&rows) {
             past += rows;
-            assert_eq!(bits(expected), bits(together), "{family}: {json} beside others");
-            assert_eq!(bits(expected), bits(&everywhere[past - 1]), "{family}: {json}, all rows");
+            assert_eq!(bits(expected), bits(together), "{family}: {item:?} beside others");
+            assert_eq!(bits(expected), bits(&everywhere[past - 1]), "{family}: {item:?}, all rows");
         }
     }
 }

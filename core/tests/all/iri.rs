@@ -172,7 +172,7 @@ fn verdict(engine: &mut Engine, prompt: &str, plan: &Plan) -> Verdict {
         plan: engine.run_after(&base, schedule, &never).unwrap().into(),
         base,
         source: plan.clone(),
-        tokens: tokens.iter().map(|&id| view::token(engine, id)).collect(),
+        tokens: tokens.iter().map(|&id| engine.token(id)).collect(),
         provenance: Provenance { prompt: prompt.into(), ..Provenance::default() },
     };
     match view::compute(engine, &runs, &View::Verdict { answer: Answer::Top }, &never).unwrap() {

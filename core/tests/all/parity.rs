@@ -5,8 +5,9 @@ use std::fs;
 
 use candle_core::Tensor;
 use serde_json::Value;
-use sluice_core::checkpoint::{Checkpoint, TensorFile, write_atomic};
+use sluice_core::checkpoint::{Checkpoint, TensorFile};
 use sluice_core::engine::{Decoder, Engine, Sampler, never};
+use sluice_core::files::write_atomic;
 use sluice_core::model::family::{self, FAMILIES};
 use sluice_core::model::{Ask, Input, Logits, Schedule};
 use sluice_core::site::Site;

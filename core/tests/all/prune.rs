@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use sluice_core::engine::never;
+use sluice_core::engine::{Engine, never};
+use sluice_core::error::Result;
+use sluice_core::method::prune::{Distance, PruneAsk, PruneFound, PruneRun};
+use sluice_core::method::{self, Case};
 use sluice_core::metric;
 use sluice_core::model::Input;
 use sluice_core::plan::{Change, Item, Part, Plan, Positions, Skip, Sublayer};
 use sluice_core::rng;
-use sluice_core::study::{Distance, Method, PruneAsk, Pruning, prune};
 
 use crate::support::{golden, logits, open};
 
@@ -18,20 +20,31 @@ fn samples(vocab: usize) -> Vec<Input> {
     (0..6).map(|sample| (0..20).map(|i| id(100 * sample + i)).collect::<Vec<_>>().into()).collect()
 }
 
-fn pruned(family: &str, distance: Distance, spare_front: f64, method: Method) -> Pruning {
-    let engine = open(&golden().join(family));
+fn prune(engine: &mut Engine, ask: PruneAsk, samples: &[Input]) -> Result<PruneFound> {
+    let case = Case::new(engine, Vec::new().into());
+    let mut run = PruneRun::new(case, ask, samples.to_vec())?;
+    method::finish(&mut run, engine, &never)?;
+    Ok(run.findings())
+}
+
+/// So many removals.
+fn removing(removals: usize) -> PruneAsk {
+    PruneAsk { removals: Some(removals), ..PruneAsk::default() }
+}
+
+fn pruned(family: &str, distance: Distance, whole: bool) -> PruneFound {
+    let engine = &mut open(&golden().join(family));
     let samples = samples(engine.model.spec.vocab);
-    let removals = 2 * engine.model.spec.n_layers();
-    let ask = PruneAsk { samples: &samples, distance, removals, spare_front, method };
-    prune(&engine, &ask, &mut |_| {}, &never).unwrap()
+    let ask = PruneAsk { distance, whole, ..removing(2 * engine.model.spec.n_layers()) };
+    prune(engine, ask, &samples).unwrap()
 }
 
 #[test]
 fn racing_changes_neither_order_nor_distance() {
     for family in MODELS {
         for distance in [Distance::Jsd, Distance::Kl, Distance::JsRepo] {
-            let raced = pruned(family, distance, 0.0, Method::Raced);
-            let whole = pruned(family, distance, 0.0, Method::Whole);
+            let raced = pruned(family, distance, false);
+            let whole = pruned(family, distance, true);
             assert_eq!(raced.evaluations, whole.evaluations);
             for (raced, whole) in raced.steps.iter().zip(&whole.steps) {
                 assert_eq!(raced.removed, whole.removed, "{family} {distance:?}");
@@ -54,7 +67,7 @@ fn racing_changes_neither_order_nor_distance() {
 #[test]
 fn every_sublayer_goes_once_and_evaluations_are_counted() {
     for family in MODELS {
-        let found = pruned(family, Distance::Jsd, 0.0, Method::Raced);
+        let found = pruned(family, Distance::Jsd, false);
         let all = found.steps.len();
         let gone: BTreeSet<Sublayer> = found.steps.iter().map(|step| step.removed).collect();
         assert_eq!(gone.len(), all, "no sublayer twice");
@@ -70,14 +83,7 @@ fn every_sublayer_goes_once_and_evaluations_are_counted() {
 fn a_distance_is_what_plain_passes_say() {
     let engine = &mut open(&golden().join("llama"));
     let samples = samples(engine.model.spec.vocab);
-    let ask = PruneAsk {
-        samples: &samples,
-        distance: Distance::Jsd,
-        removals: 1,
-        spare_front: 0.0,
-        method: Method::Raced,
-    };
-    let found = prune(engine, &ask, &mut |_| {}, &never).unwrap();
+    let found = prune(engine, removing(1), &samples).unwrap();
     let vocab = engine.model.spec.vocab;
     for one in &found.steps[0].candidates {
         let skip = Skip { sublayer: one.sublayer, positions: Positions::All };
@@ -104,54 +110,40 @@ fn a_distance_is_what_plain_passes_say() {
 #[test]
 fn spared_blocks_come_in_later() {
     // 4 sublayers: (0.5 * 4 / 2) + 1 = 2 blocks are spared, which leaves nothing to begin with in a model of 2.
-    let engine = open(&golden().join("llama"));
+    let engine = &mut open(&golden().join("llama"));
     let samples = samples(engine.model.spec.vocab);
-    let ask = |spare_front, removals| PruneAsk {
-        samples: &samples,
-        distance: Distance::Jsd,
-        removals,
-        spare_front,
-        method: Method::Raced,
-    };
-    assert!(prune(&engine, &ask(0.5, 1), &mut |_| {}, &never).is_err());
+    let ask = |spare_front, removals| PruneAsk { spare_front, ..removing(removals) };
+    assert!(prune(engine, ask(0.5, 1), &samples).is_err());
     // 0.25: 1 block until 2 are removed.
-    let found = prune(&engine, &ask(0.25, 3), &mut |_| {}, &never).unwrap();
+    let found = prune(engine, ask(0.25, 3), &samples).unwrap();
     let layers: Vec<usize> = found.steps.iter().map(|step| step.removed.layer).collect();
     assert_eq!(layers, [1, 1, 0]);
-    assert!(prune(&engine, &ask(0.0, 5), &mut |_| {}, &never).is_err(), "there are only 4");
+    assert!(prune(engine, ask(0.0, 5), &samples).is_err(), "there are only 4");
 }
 
 #[test]
 fn sublayers_that_run_out_midway_are_an_error() {
     // 7 of 8 blocks are spared until 13 are removed: after two steps nothing is left.
-    let engine = open(&golden().join("../../../assets/bundled"));
+    let engine = &mut open(&golden().join("../../../assets/bundled"));
     let samples: Vec<Input> = vec![vec![3, 14, 15, 92].into()];
-    for method in [Method::Raced, Method::Whole] {
-        let ask =
-            PruneAsk { samples: &samples, distance: Distance::Kl, removals: 3, spare_front: 0.8, method };
-        let error = prune(&engine, &ask, &mut |_| {}, &never).unwrap_err().to_string();
+    for whole in [false, true] {
+        let ask = PruneAsk { distance: Distance::Kl, spare_front: 0.8, whole, ..removing(3) };
+        let error = prune(engine, ask, &samples).unwrap_err().to_string();
         assert!(error.contains("after 2 removals"), "{error}");
     }
 }
 
 #[test]
 fn samples_of_unlike_length_are_refused() {
-    let engine = open(&golden().join("llama"));
+    let engine = &mut open(&golden().join("llama"));
     let samples: Vec<Input> = vec![vec![1, 2, 3].into(), vec![1, 2].into()];
-    let ask = PruneAsk {
-        samples: &samples,
-        distance: Distance::Jsd,
-        removals: 1,
-        spare_front: 0.0,
-        method: Method::Raced,
-    };
-    assert!(prune(&engine, &ask, &mut |_| {}, &never).is_err());
-    assert!(prune(&engine, &PruneAsk { samples: &[], ..ask }, &mut |_| {}, &never).is_err());
+    assert!(prune(engine, removing(1), &samples).is_err());
+    assert!(prune(engine, removing(1), &[]).is_err());
 }
 
 #[test]
 fn parts_print_as_the_plan_has_them() {
-    let found = pruned("llama", Distance::Jsd, 0.0, Method::Raced);
+    let found = pruned("llama", Distance::Jsd, false);
     let json = serde_json::to_value(&found).unwrap();
     let step = &json["steps"][0];
     assert!(step["layer"].is_u64() && (step["part"] == "attn" || step["part"] == "ffn"));

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
-use sluice_core::checkpoint::{SaveDtype, safetensors_bytes, write_atomic};
+use sluice_core::checkpoint::{SaveDtype, safetensors_bytes};
 use sluice_core::engine::{self, Decoder, Engine, never};
-use sluice_core::figure::Provenance;
+use sluice_core::files::write_atomic;
+use sluice_core::method::router::{RouterAsk, RouterRun, lanes};
+use sluice_core::method::{self, Case};
 use sluice_core::model::{Ask, Input, Logits, Mixture, Schedule};
 use sluice_core::plan::{Change, Lane, LayerRoute, Plan, Route, Router, Surrogate};
 use sluice_core::rng;
-use sluice_core::study::RouterRun;
-use sluice_core::worker::RouterStudy;
 
 use crate::support::{bits, golden, logits, open, run};
 
@@ -136,26 +136,27 @@ fn a_hard_mixture_is_hard_routing_behind_a_norm() {
     }
 }
 
-fn study(percent: [u8; 3], steps: u64, length: usize, save: &std::path::Path) -> RouterStudy {
-    RouterStudy {
-        text: None,
-        percent,
+/// Train on a text to the end, and save as asked.
+fn train(
+    engine: &mut Engine,
+    [big, small, skip]: [u8; 3],
+    (steps, length): (u64, usize),
+    save: &std::path::Path,
+    ids: &[u32],
+) -> RouterRun {
+    let ask = RouterAsk {
+        big,
+        small: Some(small),
+        skip: Some(skip),
         steps,
-        length,
-        surrogate: Surrogate::default(),
-        folder: save.parent().unwrap().into(),
-        file: Some(save.file_name().unwrap().to_string_lossy().into_owned()),
-    }
-}
-
-fn training(engine: &mut Engine, percent: [u8; 3], steps: u64, save: &std::path::Path) -> RouterRun {
-    let text = include_str!("../../../assets/sample.txt");
-    let ids = engine.encode(text).unwrap();
-    let ask = study(percent, steps, 48, save);
-    let mut run = RouterRun::new(engine, ask, &ids, Provenance::default(), &never).unwrap();
-    while !run.is_done() {
-        run.step(engine).unwrap();
-    }
+        file: Some(save.file_name().unwrap().into()),
+        ..RouterAsk::default()
+    };
+    let pieces = engine::pieces_at_most(ids, ask.samples, length).unwrap();
+    let mut case = Case::new(engine, Vec::new().into());
+    case.folder = save.parent().unwrap().into();
+    let mut run = RouterRun::new(case, ask, pieces).unwrap();
+    method::finish(&mut run, engine, &never).unwrap();
     run
 }
 
@@ -164,12 +165,13 @@ fn a_trained_router_keeps_its_budget_and_is_read_back() {
     let engine = &mut bundled();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("router.safetensors");
-    let found = training(engine, [30, 70, 0], 60, &path).findings();
-    assert!(found.done && path.is_file());
+    let ids = engine.encode(include_str!("../../../assets/sample.txt")).unwrap();
+    let found = train(engine, [30, 70, 0], (60, 48), &path, &ids).findings();
+    assert!(path.is_file());
     assert_eq!(found.router.name, "big30_small70");
-    assert!((found.shares[0] - 0.3).abs() < 0.2, "{:?}", found.shares);
-    let [hard, big] = found.hard.unwrap();
-    assert!(hard.is_finite() && big.is_finite());
+    let held = found.held_out.unwrap();
+    assert!((held.shares[0] - 0.3).abs() < 0.2, "{:?}", held.shares);
+    assert!(held.routed.is_finite() && held.all_big.is_finite());
     let tokens = tokens(engine);
     let after = logits(engine, &tokens, &plan(Change::Router(found.router)));
     assert_ne!(bits(&after), bits(&logits(engine, &tokens, &Plan::default())));
@@ -183,12 +185,8 @@ fn routers_train_on_other_checkpoints_too() {
     for (case, percent) in [("gpt2", [60, 40, 0]), ("gemma2", [50, 0, 50]), ("mixtral", [50, 0, 50])] {
         let engine = &mut open(&golden().join(case));
         let save = folder.path().join(case);
-        let ask = study(percent, 3, 16, &save);
-        let mut run = RouterRun::new(engine, ask, &ids, Provenance::default(), &never).unwrap();
-        while !run.is_done() {
-            run.step(engine).unwrap();
-        }
-        assert!(run.findings().hard.unwrap()[0].is_finite(), "{case}");
+        let found = train(engine, percent, (3, 16), &save, &ids).findings();
+        assert!(found.held_out.unwrap().routed.is_finite(), "{case}");
     }
 }
 
@@ -222,8 +220,7 @@ fn routers_that_do_not_fit_are_refused_with_the_reason() {
     let gone = cause(Router { name: "big50_small50".into(), file: Some(folder.path().join("none")) });
     assert!(gone.contains("none"), "{gone}");
     for percent in [[50, 40, 0], [100, 0, 0], [90, 20, 0]] {
-        let ask = study(percent, 1, 8, &folder.path().join("x"));
-        assert!(ask.lanes().is_err(), "{percent:?}");
+        assert!(lanes(percent).is_err(), "{percent:?}");
     }
 }
 

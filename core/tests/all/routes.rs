@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use sluice_core::engine::never;
+use sluice_core::engine::{Engine, never};
+use sluice_core::method::oracle::table::LossTable;
+use sluice_core::method::oracle::{
+    BeamRun, EveryFound, GreedyRun, Lanes, OracleAsk, OracleData, OracleRun, RouteTree, RoutesAsk, RoutesRun,
+};
+use sluice_core::method::{self, Case};
 use sluice_core::metric;
 use sluice_core::model::Input;
 use sluice_core::plan::{Change, Item, Lane, LayerRoute, Plan, Route};
-use sluice_core::study::oracle::LossTable;
-use sluice_core::study::{BeamRun, GreedyRun, RouteTree, every_route, text_routes};
 
 use crate::support::{golden, logits, open};
 
@@ -31,6 +34,19 @@ fn routed(table: &LossTable, pattern: usize, len: usize, mut items: Vec<Item>) -
 fn folder(model: &str) -> std::path::PathBuf {
     // The fixture beside the golden values of the bundled checkpoint is the checkpoint itself.
     if model == "bundled" { golden().join("../../../assets/bundled") } else { golden().join(model) }
+}
+
+/// Every route of a prompt.
+fn every_route(engine: &mut Engine, plan: &Plan, tokens: &Input, lanes: Lanes) -> EveryFound {
+    let mut case = Case::new(engine, tokens.clone());
+    case.plan = plan.clone();
+    let ask = OracleAsk { lanes: Some(lanes), ..OracleAsk::default() };
+    let mut run = OracleRun::new(case, ask).unwrap();
+    method::finish(&mut run, engine, &never).unwrap();
+    match run.findings().data {
+        OracleData::Every(found) => *found,
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -78,18 +94,18 @@ fn a_leaf_is_the_whole_pass_of_its_route() {
 fn the_oracle_is_the_least_of_its_routes_and_costs_a_part_of_them() {
     let engine = &mut open(&folder("bundled"));
     let ids: Vec<u32> = (0..64).map(|i| 3 + (i * 37) % 1000).collect();
-    let lanes = [Lane::Small, Lane::Big];
-    let found = every_route(engine, &Plan::default(), &ids.into(), &lanes, &mut |_| {}, &never).unwrap();
+    let found = every_route(engine, &Plan::default(), &ids.into(), Lanes::Small);
+    let table = found.table.unwrap();
     assert_eq!((found.patterns, found.tokens.len()), (256, 63));
     assert!(found.flops_layers_full >= 4 * found.flops_layers);
     for token in &found.tokens {
         assert!(token.loss <= token.all_big && token.loss <= token.all_first);
         assert_eq!(token.best.len(), 8);
     }
-    let budgets: Vec<usize> = found.by_budget.iter().map(|budget| budget.patterns).collect();
+    let budgets: Vec<usize> = table.by_budget.iter().map(|budget| budget.patterns).collect();
     assert_eq!(budgets, [1, 8, 28, 56, 70, 56, 28, 8, 1]);
-    let least = found.by_budget.iter().map(|budget| budget.oracle.mean).fold(f64::INFINITY, f64::min);
-    assert!(found.oracle.mean <= least && least <= found.all_big.mean);
+    let least = table.by_budget.iter().map(|budget| budget.oracle.mean).fold(f64::INFINITY, f64::min);
+    assert!(table.oracle.mean <= least && least <= table.all_big.mean);
 }
 
 #[test]
@@ -97,10 +113,8 @@ fn the_plans_own_routes_are_replaced_whole() {
     let engine = &mut open(&golden().join("llama"));
     let skip = r#"{"kind":"route","layers":[{"layer":0,"tokens":["skip_layer","skip_layer","skip_layer"]}]}"#;
     let routed = Plan { items: vec![serde_json::from_str(skip).unwrap()], ..Plan::default() };
-    let lanes = [Lane::SkipFfn, Lane::Big];
-    let mut all_big = |plan: &Plan| {
-        every_route(engine, plan, &prompt().into(), &lanes, &mut |_| {}, &never).unwrap().all_big.mean
-    };
+    let mut all_big =
+        |plan: &Plan| every_route(engine, plan, &prompt().into(), Lanes::Skip).table.unwrap().all_big.mean;
     assert_eq!(all_big(&routed), all_big(&Plan::default()));
 }
 
@@ -112,8 +126,7 @@ fn patches_of_a_picture_are_not_scored() {
         candle_core::Tensor::zeros((1, 3, side, side), candle_core::DType::F32, &candle_core::Device::Cpu);
     let image = engine.see(&pixels.unwrap()).unwrap();
     let tokens = engine.about(image, &[5, 6, 7]).unwrap();
-    let lanes = [Lane::SkipFfn, Lane::Big];
-    let found = every_route(engine, &Plan::default(), &tokens, &lanes, &mut |_| {}, &never).unwrap();
+    let found = every_route(engine, &Plan::default(), &tokens, Lanes::Skip);
     let before_words =
         found.tokens.iter().all(|token| Some(tokens[token.position + 1]) != tokens.image().map(|i| i.token));
     assert!(before_words && (2..=3).contains(&found.tokens.len()), "{}", found.tokens.len());
@@ -124,8 +137,8 @@ fn too_many_routes_and_too_short_a_prompt_are_refused() {
     let engine = &mut open(&golden().join("llama"));
     let lanes = [Lane::Small, Lane::Big];
     let mut refuse = |lanes: &[Lane], ids: &[u32]| {
-        let found = every_route(engine, &Plan::default(), &ids.into(), lanes, &mut |_| {}, &never);
-        assert!(found.is_err());
+        let tree = RouteTree::new(engine, &Plan::default(), &ids.into(), lanes, &never);
+        assert!(tree.is_err());
     };
     refuse(&lanes, &[1]);
     refuse(&[], &[1, 2]);
@@ -175,7 +188,8 @@ fn a_beam_finds_routes_whose_losses_are_exact_and_no_better_than_all() {
     let tokens: Input = prompt().into();
     let lanes = [Lane::Small, Lane::Big];
     let plan = Plan::default();
-    let all = every_route(engine, &plan, &tokens, &lanes, &mut |_| {}, &never).unwrap();
+    let all = every_route(engine, &plan, &tokens, Lanes::Small);
+    let best = all.table.unwrap().oracle.mean;
     let mut oracles = Vec::new();
     for width in [1, 4, 256] {
         let mut run = BeamRun::new(engine, &plan, &tokens, &lanes, (width, 4096), &never).unwrap();
@@ -183,7 +197,7 @@ fn a_beam_finds_routes_whose_losses_are_exact_and_no_better_than_all() {
             run.step(engine, &never).unwrap();
         }
         let found = run.findings();
-        assert!(found.tried <= 256 && found.oracle >= all.oracle.mean - 1e-9, "{width}");
+        assert!(found.tried <= 256 && found.oracle >= best - 1e-9, "{width}");
         for ((pattern, loss), token) in run.least().into_iter().zip(&all.tokens) {
             assert!(loss >= token.loss - 2e-6 * (1.0 + loss), "{width}");
             let painted = logits(engine, &tokens, &routed(run.table(), pattern, tokens.len(), Vec::new()));
@@ -195,25 +209,25 @@ fn a_beam_finds_routes_whose_losses_are_exact_and_no_better_than_all() {
         oracles.push(found.oracle);
     }
     assert!(oracles[2] <= oracles[0] + 1e-9 && oracles[1] <= oracles[0] + 1e-9, "{oracles:?}");
-    assert!((oracles[2] - all.oracle.mean).abs() < 1e-6, "a beam as wide as all routes finds the best");
+    assert!((oracles[2] - best).abs() < 1e-6, "a beam as wide as all routes finds the best");
 }
 
 #[test]
 fn coins_of_the_whole_budget_are_all_big() {
     let engine = &mut open(&folder("bundled"));
     let tokens: Input = prompt().into();
-    let lanes = [Lane::Small, Lane::Big];
-    let found = every_route(engine, &Plan::default(), &tokens, &lanes, &mut |_| {}, &never).unwrap();
+    let found = every_route(engine, &Plan::default(), &tokens, Lanes::Small);
+    let table = found.table.unwrap();
     assert_eq!(found.coins.len(), 9);
-    assert!((found.coins[8] - found.all_big.mean).abs() < 1e-5);
-    assert!((found.coins[0] - found.all_first.mean).abs() < 1e-5);
+    assert!((found.coins[8] - table.all_big.mean).abs() < 1e-5);
+    assert!((found.coins[0] - table.all_first.mean).abs() < 1e-5);
     // Those over big and small only.
     let two =
         engine.model.spec.routers.iter().filter(|router| !router.lanes.contains(&Lane::SkipFfn)).count();
     assert!(two > 0 && found.routers.len() == two);
     assert!(found.routers.iter().all(|router| router.loss.is_finite() && router.big <= 8.0));
     assert!(
-        found
+        table
             .choice
             .iter()
             .enumerate()
@@ -226,19 +240,20 @@ fn coins_of_the_whole_budget_are_all_big() {
 fn the_routes_of_a_text_are_those_of_its_sequences() {
     let engine = &mut open(&folder("bundled"));
     let samples: Vec<Input> = vec![prompt().into(), vec![7u32, 8, 300, 12, 44, 61].into()];
-    let lanes = [Lane::Small, Lane::Big];
-    let of = sluice_core::figure::Provenance::default();
-    let found = text_routes(engine, &samples, &lanes, &of, &mut |_, _| {}, &never).unwrap();
+    let ask = RoutesAsk { lanes: Some(Lanes::Small), ..RoutesAsk::default() };
+    let mut run = RoutesRun::new(Case::new(engine, Vec::new().into()), &ask, samples.clone()).unwrap();
+    method::finish(&mut run, engine, &never).unwrap();
+    let found = run.findings();
+    let table = found.table.unwrap();
     assert_eq!(found.tokens, 8 + 5);
-    let each: Vec<_> = samples
-        .iter()
-        .map(|sample| every_route(engine, &Plan::default(), sample, &lanes, &mut |_| {}, &never).unwrap())
-        .collect();
-    let pooled =
-        |of: &dyn Fn(&sluice_core::study::Oracle) -> f64| (8.0 * of(&each[0]) + 5.0 * of(&each[1])) / 13.0;
-    assert!((found.oracle.mean - pooled(&|one| one.oracle.mean)).abs() < 1e-6);
-    assert!((found.all_big.mean - pooled(&|one| one.all_big.mean)).abs() < 1e-6);
-    assert!((found.by_budget[3].oracle.mean - pooled(&|one| one.by_budget[3].oracle.mean)).abs() < 1e-6);
+    let each: Vec<EveryFound> =
+        samples.iter().map(|sample| every_route(engine, &Plan::default(), sample, Lanes::Small)).collect();
+    let pooled = |of: &dyn Fn(&EveryFound) -> f64| (8.0 * of(&each[0]) + 5.0 * of(&each[1])) / 13.0;
+    let of_table = |one: &EveryFound| one.table.clone().unwrap();
+    assert!((table.oracle.mean - pooled(&|one| of_table(one).oracle.mean)).abs() < 1e-6);
+    assert!((table.all_big.mean - pooled(&|one| of_table(one).all_big.mean)).abs() < 1e-6);
+    let third = pooled(&|one| of_table(one).by_budget[3].oracle.mean);
+    assert!((table.by_budget[3].oracle.mean - third).abs() < 1e-6);
     assert!((found.coins[4] - pooled(&|one| one.coins[4])).abs() < 1e-6);
     assert!((found.routers[0].0.loss - pooled(&|one| one.routers[0].loss)).abs() < 1e-6);
     assert_eq!((found.choice_along.len(), found.choice_along[0].len()), (8, 8));

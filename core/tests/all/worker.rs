@@ -3,19 +3,22 @@
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use sluice_core::method::fcct::{FCCT, FcctFound};
+use sluice_core::method::trace::{Component, TRACE, TraceFound};
+use sluice_core::method::{Asked, Findings, Subject};
 use sluice_core::plan::{Change, Part, Plan, Positions, Skip, Sublayer};
 use sluice_core::site::Hook;
 use sluice_core::worker::*;
 
 use crate::support::golden;
 
-struct Client {
-    worker: Worker,
+pub struct Client {
+    pub worker: Worker,
     woken: mpsc::Receiver<()>,
 }
 
 impl Client {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let (send, woken) = mpsc::sync_channel(1);
         Self {
             worker: Worker::spawn(move || {
@@ -26,7 +29,7 @@ impl Client {
     }
 
     /// Events until one that `pick` takes, or a failure of this test after a minute.
-    fn until<T>(&self, mut pick: impl FnMut(Event) -> Option<T>) -> T {
+    pub fn until<T>(&self, mut pick: impl FnMut(Event) -> Option<T>) -> T {
         let end = Instant::now() + Duration::from_secs(60);
         while Instant::now() < end {
             let mut found = None;
@@ -41,7 +44,7 @@ impl Client {
         panic!("no such event in a minute");
     }
 
-    fn open(&self, case: &str) -> std::sync::Arc<Card> {
+    pub fn open(&self, case: &str) -> std::sync::Arc<Card> {
         self.worker.send(Request::Open(Target::Path(golden().join(case))));
         self.until(|event| if let Event::Opened(_, card) = event { Some(card) } else { None })
     }
@@ -60,6 +63,22 @@ impl Client {
             },
             _ => None,
         })
+    }
+}
+
+/// A method about a prompt, with sets of positions.
+fn asked(method: &'static sluice_core::method::Method, prompt: Prompt, picks: &[(&str, &[usize])]) -> Asked {
+    let mut asked = Asked::new(method, Subject::Prompt(prompt), &Plan::default());
+    asked.picks = picks.iter().map(|(name, at)| ((*name).to_owned(), at.to_vec())).collect();
+    asked
+}
+
+/// Findings that are whole.
+pub fn whole(event: Event) -> Option<std::sync::Arc<Findings>> {
+    match event {
+        Event::Findings(_, findings) if findings.done => Some(findings),
+        Event::Failed(_, _, failure) => panic!("{failure:?}"),
+        _ => None,
     }
 }
 
@@ -132,22 +151,14 @@ fn a_broken_checkpoint_keeps_the_open_one() {
 fn a_trace_fills_its_grid_and_restoring_the_last_block_is_complete() {
     let client = Client::new();
     client.open("llama");
-    let trace = Trace {
-        prompt: prompt(),
-        plan: Plan::default(),
-        answer: Answer::Top,
-        corrupt: vec![1, 2],
-        sigma: 3.0,
-        seed: 1,
-        component: Component::Residual,
-    };
-    client.worker.send(Request::Study(Study::Trace(trace)));
-    let findings = client.until(|event| match event {
-        Event::Study(_, findings) if findings.done => Some(findings),
-        _ => None,
-    });
-    assert_ne!(findings.p_clean, findings.p_corrupted);
-    let sluice_core::figure::Plot::Map(map) = &findings.figure.plot else { panic!("not a map") };
+    let mut trace = asked(&TRACE, prompt(), &[("corrupt", &[1, 2])]);
+    trace.ask.insert("seed".into(), 1.into());
+    trace.ask.insert("restore".into(), Component::Residual.name().into());
+    client.worker.send(Request::Study(Box::new(trace)));
+    let findings = client.until(whole);
+    let found: &TraceFound = findings.value().unwrap();
+    assert_ne!(found.clean.prob, found.corrupted.prob);
+    let sluice_core::figure::Plot::Map(map) = &found.figure.plot else { panic!("not a map") };
     assert!(map.values.iter().all(|x| x.is_finite()));
     // Last layer, last token: the clean stream goes straight to the unembedding.
     assert_eq!(map.values.last(), Some(&1.0));
@@ -159,29 +170,19 @@ fn a_trace_fills_its_grid_and_restoring_the_last_block_is_complete() {
 fn an_fcct_grid_ends_whole_or_says_why_not() {
     let client = Client::new();
     client.open("llama");
-    let fcct = Fcct {
-        prompt: prompt(),
-        plan: Plan::default(),
-        answer: Answer::Top,
-        context: vec![1, 2],
-        object: vec![2],
-        words: vec![],
-        sigma: 3.0,
-        seed: 1,
-    };
-    let id = client.worker.send(Request::Study(Study::Fcct(fcct.clone())));
-    let findings = client.until(|event| match event {
-        Event::Fcct(got, findings) if got == id && findings.done => Some(findings),
-        Event::Failed(_, _, failure) => panic!("{failure:?}"),
-        _ => None,
-    });
-    assert_eq!((findings.attention.len(), findings.ffn.len()), (2, 2));
-    assert!(findings.attention.iter().all(|rate| rate.is_finite()));
-    let broken = Fcct { context: vec![], ..fcct };
-    client.worker.send(Request::Study(Study::Fcct(broken)));
+    let mut fcct = asked(&FCCT, prompt(), &[("context", &[1, 2]), ("object", &[2])]);
+    fcct.ask.insert("seed".into(), 1.into());
+    client.worker.send(Request::Study(Box::new(fcct.clone())));
+    let findings = client.until(whole);
+    let found: &FcctFound = findings.value().unwrap();
+    let [attention, ffn] = [Component::Attention, Component::Ffn].map(|component| found.last(component));
+    assert_eq!((attention.len(), ffn.len()), (2, 2));
+    assert!(attention.iter().all(|rate| rate.is_finite()));
+    fcct.picks.remove("context");
+    client.worker.send(Request::Study(Box::new(fcct)));
     let failure =
         client.until(|event| if let Event::Failed(_, Slot::Study, f) = event { Some(f) } else { None });
-    assert!(failure.cause.contains("no context"), "{failure:?}");
+    assert!(failure.cause.contains("marked as context"), "{failure:?}");
 }
 
 #[test]
@@ -271,21 +272,11 @@ fn a_text_only_checkpoint_says_that_it_takes_no_picture() {
 fn a_trace_and_a_continuation_take_a_picture() {
     let client = Client::new();
     client.open("llava");
-    let trace = Trace {
-        prompt: about("wide"),
-        plan: Plan::default(),
-        answer: Answer::Top,
-        corrupt: vec![4, 5],
-        sigma: 3.0,
-        seed: 0,
-        component: Component::Residual,
-    };
-    client.worker.send(Request::Study(Study::Trace(trace)));
-    let findings = client.until(|event| match event {
-        Event::Study(_, findings) if findings.done => Some(findings),
-        _ => None,
-    });
-    assert!(findings.figure.notes.iter().any(|note| note.contains("after the tower")));
+    let trace = asked(&TRACE, about("wide"), &[("corrupt", &[4, 5])]);
+    client.worker.send(Request::Study(Box::new(trace)));
+    let findings = client.until(whole);
+    let found: &TraceFound = findings.value().unwrap();
+    assert!(found.figure.notes.iter().any(|note| note.contains("after the tower")));
     let generate =
         |prompt| Generate { prompt, plan: Plan::default(), max_new_tokens: 6, temperature: 0.0, seed: 0 };
     let text = |prompt| {

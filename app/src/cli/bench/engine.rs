@@ -7,12 +7,13 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 use sluice_core::checkpoint::Checkpoint;
-use sluice_core::engine::{self, Decoder, Engine, Opened, Run, Sampler, never};
+use sluice_core::engine::{self, Answer, Decoder, Engine, Opened, Run, Sampler, never};
+use sluice_core::method::leave_one_out::{LeaveOneOutAsk, LeaveOneOutRun};
+use sluice_core::method::trace::{TraceAsk, TraceFound, TraceRun};
+use sluice_core::method::{Case, Picks, finish};
 use sluice_core::model::{Ask, Input, Logits, Schedule, fused};
 use sluice_core::plan::{Change, Lane, Part, Plan, Positions, Route, Skip, Sublayer};
 use sluice_core::site::Site;
-use sluice_core::study::{Grid, GridAsk, GridNoise, ablate, grid};
-use sluice_core::worker::{Answer, Component};
 use sluice_core::{Error, Result, rng};
 
 use super::{Peers, Row, in_scratch, random_checkpoint};
@@ -177,17 +178,13 @@ fn last(engine: &Engine, base: &Run, schedule: &Arc<Schedule>) -> Result<u64> {
 }
 
 /// The residual grid of the peers' script: three tokens corrupted, one sample of noise.
-pub fn grid_of(engine: &mut Engine, tokens: &Input) -> Result<Grid> {
-    let ask = GridAsk {
-        plan: &Plan::default(),
-        answer: Answer::Id(5),
-        corrupt: vec![2, 3, 4],
-        noise: GridNoise::Drawn { sigma: 3.0, seed: 0 },
-        component: Component::Residual,
-        window: 1,
-        estimate: false,
-    };
-    grid(engine, &ask, tokens, &mut |_, _| {}, &never)
+pub fn grid_of(engine: &mut Engine, tokens: &Input) -> Result<TraceFound> {
+    let picks = Picks::from([("corrupt".to_owned(), vec![2, 3, 4])]);
+    let case = Case { picks, ..Case::new(engine, tokens.clone()) };
+    let ask = TraceAsk { answer: Answer::Id(5), estimate: Some(false), ..TraceAsk::default() };
+    let mut run = TraceRun::new(case, ask)?;
+    finish(&mut run, engine, &never)?;
+    Ok(run.findings())
 }
 
 fn traced(engine: &mut Engine, peers: &Peers) -> Result<Row> {
@@ -216,7 +213,9 @@ fn left_out(engine: &mut Engine, peers: &Peers) -> Result<Row> {
     let tokens = tokens(engine, LEN);
     let mut share = 0.0;
     let time = timed(FEW, || {
-        let found = ablate(engine, &Plan::default(), &Answer::Top, &tokens, false, &never)?;
+        let mut run = LeaveOneOutRun::new(Case::new(engine, tokens.clone()), LeaveOneOutAsk::default())?;
+        finish(&mut run, engine, &never)?;
+        let found = run.findings();
         share = found.flops_layers as f64 / found.flops_layers_full as f64;
         Ok(())
     })?;

@@ -12,8 +12,10 @@ use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 use sluice::app::SluiceApp;
 use sluice::command::Command;
+use sluice::panels::panels;
+use sluice::state::Settings;
 use sluice::state::edits::Preset;
-use sluice::state::{Settings, Tab};
+use sluice_core::method::trace::TRACE;
 use sluice_core::plan::{Part, Sublayer};
 use sluice_core::rng;
 use sluice_core::worker::{Slot, Target, ViewData};
@@ -139,17 +141,17 @@ fn measure(name: &str, checkpoint: &Path) -> Result<Vec<Row>> {
     bench.until("the surrogate", SluiceApp::is_settled)?;
     bench.times.clear();
     bench.uploads.clear();
-    bench.apply(Command::Corrupt(1));
-    bench.apply(Command::Trace(None));
-    for tab in Tab::ALL {
-        note(&format!("{name}: {} while a trace runs", tab.name()));
-        bench.apply(Command::Show(tab));
+    bench.trace();
+    for panel in panels() {
+        let info = panel.info();
+        note(&format!("{name}: {} while a trace runs", info.name));
+        bench.apply(Command::Show(info.id));
         for _ in 0..FRAMES {
             bench.step();
         }
     }
     bench.apply(Command::Cancel(Slot::Study));
-    bench.apply(Command::Show(Tab::Routing));
+    bench.apply(Command::Show("routing"));
     bench.apply(Command::Clear);
     let toggles = bench.toggle_pairs(len, vocab)?;
     bench.until("the end", SluiceApp::is_settled)?;
@@ -251,6 +253,12 @@ impl Bench {
         Ok(pairs)
     }
 
+    /// Trace with the second token corrupted.
+    fn trace(&mut self) {
+        let corrupt = TRACE.picks.first().map(|pick| Command::Mark(&TRACE, pick, vec![1], Some(true)));
+        corrupt.into_iter().chain([Command::Run(&TRACE)]).for_each(|command| self.apply(command));
+    }
+
     /// Milliseconds from taking out one FFN after another to the new next-token table, and what of it was waiting. Each
     /// toggle comes after all of the one before is there, so that only the study can be waited for.
     fn toggles(&mut self, seed: u64, len: usize, vocab: usize, study: bool) -> Result<(Vec<f64>, Vec<f64>)> {
@@ -258,10 +266,9 @@ impl Bench {
         self.prompt(seed, len, vocab);
         self.until("the prompt", |app| !app.state.busy)?;
         if study {
-            self.apply(Command::Corrupt(1));
-            self.apply(Command::Trace(None));
-            self.apply(Command::Show(Tab::Routing));
-            self.until("the trace", |app| app.state.results.trace.is_some())?;
+            self.trace();
+            self.apply(Command::Show("routing"));
+            self.until("the trace", |app| app.state.studies.findings(TRACE.id).is_some())?;
         }
         let (mut times, mut waited) = (Vec::new(), Vec::new());
         for index in 0..TOGGLES {

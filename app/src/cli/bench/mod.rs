@@ -48,7 +48,7 @@ impl Bench {
         if let Some(path) = checkpoint.as_ref().filter(|path| !path.exists()) {
             let cause =
                 format!("no such checkpoint, and nothing of this name is measured ({})", BENCHES.join(", "));
-            return Err(Error::checkpoint(path, cause));
+            return Err(Error::missing(path, cause));
         }
         let wanted = |bench: &str| {
             let named: Vec<&String> =
@@ -135,8 +135,7 @@ pub struct Peers(BTreeMap<String, f64>);
 impl Peers {
     fn read(path: Option<&Path>) -> Result<Self> {
         let Some(path) = path else { return Ok(Self(BTreeMap::new())) };
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| Error::Input(format!("{}: {error}", path.display())))?;
+        let text = std::fs::read_to_string(path).map_err(|error| Error::read(path, &error))?;
         let line = |line: &str| {
             let mut words = line.split_whitespace();
             let (name, value, unit) = (words.next()?, words.next()?.parse::<f64>().ok()?, words.next()?);

@@ -52,7 +52,7 @@ pub fn run(checkpoint: Option<&Path>, folder: &Path) -> Result<Vec<Row>> {
         reset_peak();
         let begin = Instant::now();
         let widened = files.iter().map(|file| widen(file)).collect::<std::io::Result<Vec<_>>>();
-        let widened = widened.map_err(|error| Error::Input(format!("{}: {error}", path.display())))?;
+        let widened = widened.map_err(|error| Error::read(path, &error))?;
         plain.push(1e3 * begin.elapsed().as_secs_f64());
         drop(widened);
     }
@@ -78,8 +78,7 @@ pub fn run(checkpoint: Option<&Path>, folder: &Path) -> Result<Vec<Row>> {
 
 /// The safetensors files of a folder.
 fn weights(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries =
-        std::fs::read_dir(folder).map_err(|error| Error::Input(format!("{}: {error}", folder.display())))?;
+    let entries = std::fs::read_dir(folder).map_err(|error| Error::read(folder, &error))?;
     let files = entries.filter_map(|entry| Some(entry.ok()?.path()));
     Ok(files.filter(|path| path.extension().is_some_and(|end| end == "safetensors")).collect())
 }

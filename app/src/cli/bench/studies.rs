@@ -4,11 +4,12 @@ use std::path::Path;
 use std::time::Instant;
 
 use sluice_core::Result;
-use sluice_core::engine::{self, Opened, never};
+use sluice_core::engine::{self, Engine, Opened, never, pieces_at_most};
+use sluice_core::method::oracle::{OracleAsk, OracleData, OracleRun};
+use sluice_core::method::prune::{PruneAsk, PruneFound, PruneRun};
+use sluice_core::method::{Case, Stepper as _, finish};
 use sluice_core::model::Input;
-use sluice_core::plan::{Lane, Plan};
-use sluice_core::study::{Distance, Method, PruneAsk, Pruning, every_route, pieces_at_most, prune, reading};
-use sluice_core::train::world::World;
+use sluice_core::plan::Surrogate;
 
 use super::super::checkpoint;
 use super::Row;
@@ -24,16 +25,9 @@ const REPEATS: usize = 3;
 pub fn run(path: Option<&Path>, text: Option<&Path>) -> Result<Vec<Row>> {
     let checkpoint = checkpoint(path)?;
     let Opened { mut engine, .. } = engine::open(&checkpoint, &mut |_, _| {}, &never)?;
-    let text = match text {
-        Some(path) => Some(
-            std::fs::read_to_string(path)
-                .map_err(|error| sluice_core::Error::Input(format!("{}: {error}", path.display())))?,
-        ),
-        None => None,
-    };
     let length = LENGTH.min(engine.model.spec.context);
-    let ids = reading(&engine, World::of(&checkpoint).as_ref(), text.as_deref(), SAMPLES * length)?;
-    let mut rows = vec![pruned(&engine, &pieces_at_most(&ids, SAMPLES, length)?)?];
+    let ids = engine.calibration_text(text, SAMPLES * length)?.ids;
+    let mut rows = vec![pruned(&mut engine, &pieces_at_most(&ids, SAMPLES, length)?)?];
     if engine.model.spec.n_layers() <= 12 {
         let tokens: Input = ids.iter().take(ROUTED).copied().collect::<Vec<_>>().into();
         rows.push(routed(&mut engine, &tokens)?);
@@ -42,25 +36,24 @@ pub fn run(path: Option<&Path>, text: Option<&Path>) -> Result<Vec<Row>> {
 }
 
 /// A quarter of the sublayers removed: raced, and with a whole pass per candidate.
-fn pruned(engine: &engine::Engine, samples: &[Input]) -> Result<Row> {
-    let by = |method| -> Result<Pruning> {
-        let ask = PruneAsk {
-            samples,
-            distance: Distance::Jsd,
-            removals: engine.model.spec.n_layers() / 2,
-            spare_front: 0.0,
-            method,
-        };
-        prune(engine, &ask, &mut |_| {}, &never)
+fn pruned(engine: &mut Engine, samples: &[Input]) -> Result<Row> {
+    let removals = engine.model.spec.n_layers() / 2;
+    let mut by = |whole| -> Result<(PruneFound, f64)> {
+        let begin = Instant::now();
+        let ask = PruneAsk { removals: Some(removals), whole, ..PruneAsk::default() };
+        let case = Case::new(engine, Vec::new().into());
+        let mut run = PruneRun::new(case, ask, samples.to_vec())?;
+        finish(&mut run, engine, &never)?;
+        Ok((run.findings(), begin.elapsed().as_secs_f64()))
     };
-    let (raced, whole) = (by(Method::Raced)?, by(Method::Whole)?);
-    let order = |found: &Pruning| found.steps.iter().map(|step| step.removed).collect::<Vec<_>>();
+    let ((raced, raced_s), (whole, whole_s)) = (by(false)?, by(true)?);
+    let order = |found: &PruneFound| found.steps.iter().map(|step| step.removed).collect::<Vec<_>>();
     let same = order(&raced) == order(&whole);
     let share = raced.flops_layers as f64 / raced.flops_layers_full as f64;
     let figures = vec![
-        ("raced", 1e3 * raced.seconds),
-        ("whole", 1e3 * whole.seconds),
-        ("time", raced.seconds / whole.seconds),
+        ("raced", 1e3 * raced_s),
+        ("whole", 1e3 * whole_s),
+        ("time", raced_s / whole_s),
         ("layers' operations", share),
         ("of those that skip", raced.flops_layers as f64 / whole.flops_layers as f64),
     ];
@@ -69,18 +62,23 @@ fn pruned(engine: &engine::Engine, samples: &[Input]) -> Result<Row> {
     Ok(Row { what, figures, unit: "ms", target: Some(target) })
 }
 
-/// Every route of big and small FFNs.
-fn routed(engine: &mut engine::Engine, tokens: &Input) -> Result<Row> {
-    let lanes = [Lane::Small, Lane::Big];
+/// Every route of big and small FFNs; the time until the last one is done.
+fn routed(engine: &mut Engine, tokens: &Input) -> Result<Row> {
     let mut times = Vec::with_capacity(REPEATS);
     let (mut fewer, mut routes) = (0.0, 0);
+    engine.small(&Surrogate::default(), &never)?;
     for _ in 0..REPEATS {
         let begin = Instant::now();
-        let found = every_route(engine, &Plan::default(), tokens, &lanes, &mut |_| {}, &never)?;
-        let whole = begin.elapsed().as_secs_f64();
-        times.push(1e3 * found.seconds.min(whole));
-        fewer = found.flops_layers_full as f64 / found.flops_layers as f64;
-        routes = found.patterns;
+        let mut run = OracleRun::new(Case::new(engine, tokens.clone()), OracleAsk::default())?;
+        while !run.routes_done() {
+            run.step(engine, &never)?;
+        }
+        times.push(1e3 * begin.elapsed().as_secs_f64());
+        finish(&mut run, engine, &never)?;
+        if let OracleData::Every(found) = run.findings().data {
+            fewer = found.flops_layers_full as f64 / found.flops_layers as f64;
+            routes = found.patterns;
+        }
     }
     times.sort_by(f64::total_cmp);
     let at = |index: usize| times.get(index).copied().unwrap_or(f64::NAN);

@@ -3,7 +3,7 @@
 use super::canvas::{Anchor, Canvas, Context, LABEL, Style, px, segment, width};
 use crate::figure::colour::{hex, rgb};
 use crate::figure::text::{fit, visible};
-use crate::figure::{Class, Lines, Map, Scale, number};
+use crate::figure::{Bars, Class, Lines, Map, Scale, number};
 
 const BAR: [f64; 2] = [240.0, 10.0];
 const STOPS: usize = 32;
@@ -133,20 +133,49 @@ fn missing_swatch(canvas: &mut Canvas, x: f64, y: f64, context: &Context) {
 pub fn lines(lines: &Lines, context: &Context) -> Canvas {
     const SAMPLE: f64 = 24.0;
     let mut canvas = Canvas::default();
+    let names = lines.series.iter().map(|series| series.name.as_str());
+    row(&mut canvas, names, SAMPLE, context, |canvas, index, x, y| {
+        let sample = segment((x, y + 7.0), (x + SAMPLE, y + 7.0));
+        canvas.stroke(&sample, context.palette.series(index), 1.8, &dash(index));
+    });
+    canvas
+}
+
+/// Legend of bars: a piece of each and its name, and what missing ones look like where there are any.
+pub fn bars(bars: &Bars, context: &Context) -> Canvas {
+    let mut canvas = Canvas::default();
+    let names = bars.series.iter().map(|series| series.name.as_str());
+    let (x, y) = row(&mut canvas, names, SWATCH, context, |canvas, index, x, y| {
+        canvas.rect([x, y + 1.0, SWATCH, SWATCH - 1.0], &hex(context.palette.series(index)), None);
+    });
+    let (rows, series) = bars.shape();
+    if (0..rows).any(|row| (0..series).any(|series| bars.value(row, series).is_nan())) {
+        missing_swatch(&mut canvas, x, y, context);
+    }
+    canvas
+}
+
+/// Samples with names, in as many lines as they need. Returns where the next one would be.
+fn row<'a>(
+    canvas: &mut Canvas,
+    names: impl Iterator<Item = &'a str>,
+    wide: f64,
+    context: &Context,
+    sample: impl Fn(&mut Canvas, usize, f64, f64),
+) -> (f64, f64) {
     let (mut x, mut y) = (0.0, 0.0);
-    for (index, series) in lines.series.iter().enumerate() {
-        let name = fit(&visible(&series.name), LONGEST_NAME);
-        let taken = SAMPLE + 6.0 + width(&name, LABEL) + 18.0;
+    for (index, name) in names.enumerate() {
+        let name = fit(&visible(name), LONGEST_NAME);
+        let taken = wide + 6.0 + width(&name, LABEL) + 18.0;
         if x > 0.0 && x + taken > WIDEST {
             (x, y) = (0.0, y + LINE);
         }
-        let sample = segment((x, y + 7.0), (x + SAMPLE, y + 7.0));
-        canvas.stroke(&sample, context.palette.series(index), 1.8, &dash(index));
-        canvas.text(x + SAMPLE + 6.0, y + 10.5, &name, Style::label(context.palette.text, Anchor::Start));
+        sample(canvas, index, x, y);
+        canvas.text(x + wide + 6.0, y + 10.5, &name, Style::label(context.palette.text, Anchor::Start));
         x += taken;
         canvas.reach(x, y + 14.0);
     }
-    canvas
+    (x, y)
 }
 
 /// Attribute that dashes the curve with this index; none for the first.

@@ -2,6 +2,7 @@
 //! `<title>` of its cell or point, or as CSV in `<metadata>` where there are too many elements to draw one by one.
 
 mod axis;
+mod bars;
 mod canvas;
 mod image;
 mod legend;
@@ -14,7 +15,7 @@ use std::fmt::Write as _;
 use self::canvas::{Anchor, Canvas, Context, Style, px, width};
 use super::colour::hex;
 use super::text::{COLUMN_EM, escape, visible, wrap};
-use super::{Figure, Ground, Plot, csv, export};
+use super::{Figure, Ground, Plot, csv};
 
 /// Most cells or points that are elements of their own.
 const ELEMENTS: usize = 4096;
@@ -33,12 +34,13 @@ pub fn to_svg(figure: &Figure, ground: Ground) -> String {
 
 /// [`to_svg`], with or without the embedded numbers.
 pub(super) fn draw(figure: &Figure, ground: Ground, numbers: bool) -> String {
-    let context = Context { ground, palette: ground.palette(), id: export::stem(figure), numbers };
+    let context = Context { ground, palette: ground.palette(), id: figure.stem(), numbers };
     let palette = context.palette;
     let (legend, body) = match &figure.plot {
         Plot::Map(map) => (legend::map(map, &context), map::draw(map, &context)),
         Plot::Lines(data) => (legend::lines(data, &context), lines::draw(data, &context)),
         Plot::Table(data) => (Canvas::default(), table::draw(data, &context)),
+        Plot::Bars(data) => (legend::bars(data, &context), bars::draw(data, &context)),
     };
     let inner = body.width.max(legend.width).max(NARROWEST).ceil();
 
@@ -110,6 +112,7 @@ fn needs_metadata(figure: &Figure) -> bool {
         Plot::Map(map) => map::as_image(map),
         Plot::Lines(data) => lines::points(data) > ELEMENTS,
         Plot::Table(data) => data.rows.len() > table::MOST_ROWS,
+        Plot::Bars(data) => bars::drawn(data) < data.shape().0,
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use candle_core::{Tensor, Var};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::attend::{Keep, Readers};
 use super::fused::{self, Masked, Visible};
@@ -52,9 +52,9 @@ pub struct Ask {
     pub logits: Logits,
     /// Keep the residual stream at every so many sublayer boundaries, and after the last; 0 = nowhere.
     pub boundaries: usize,
-    /// Added to sites: variables of zeros, whose gradient is then the site's. Attention is done in its plain form.
+    /// Added to sites: variables of zeros, whose gradient is then the site's.
     pub probes: BTreeMap<Site, Var>,
-    /// Every FFN is a mixture of lanes, for training a router. Attention is done in its plain form.
+    /// Every FFN is a mixture of lanes, for training a router.
     pub mixture: Option<Mixture>,
 }
 
@@ -96,7 +96,7 @@ pub struct Pass {
 }
 
 /// Floating-point operations of matrix products; what is done value by value is not counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Work {
     /// In the blocks.
     pub layers: u64,
@@ -471,7 +471,13 @@ impl Pass {
         let pairs = readers.pairs(&masked.visible) * attn.heads * attn.d_head;
         self.out.work.layers += (2 * (rows * projections + 2 * pairs)) as u64;
         let [scores, pattern] = [Hook::AttnScores, Hook::Pattern].map(|hook| Site::block(layer, hook));
-        let tracked = !self.ask.probes.is_empty() || self.ask.mixture.is_some();
+        // Fused attention has no backward.
+        let tracked = [&q, &k, &v].into_iter().any(|x| x.track_op())
+            || [scores, pattern].iter().any(|site| self.ask.probes.contains_key(site));
+        let whole = !self.forks && self.strands.first().is_some_and(|strand| strand.end() == rows);
+        if tracked && !whole {
+            return Err(Error::Internal("gradients need a pass from the first position on".into()));
+        }
         let mixed = if tracked || self.edits(scores) || self.edits(pattern) {
             let raw = match tracked {
                 true => ops::attention_raw(&by_head(&q)?, &by_head(&k)?)?,

@@ -13,9 +13,11 @@ use crate::spec::{Lane, LayerRoute, Positions};
 
 mod edit;
 mod experts;
+mod router;
 
 pub(crate) use edit::{Edit, Op, Rows};
 pub use experts::{Choice, Rules};
+pub use router::RouterMatrices;
 
 /// A compiled plan. Cloning shares the tensors.
 #[derive(Clone, Debug, Default)]
@@ -26,15 +28,6 @@ pub struct Schedule {
     choices: BTreeMap<usize, Vec<Choice>>,
     /// A learned router with its strength; painted lanes lie over what it chooses.
     router: Option<(Arc<RouterMatrices>, f32)>,
-}
-
-/// A router ready to run.
-#[derive(Clone, Debug)]
-pub struct RouterMatrices {
-    /// What it chooses between, in the order of its outputs.
-    pub lanes: Vec<Lane>,
-    /// One `[lanes, d]` per block.
-    pub layers: Vec<Tensor>,
 }
 
 /// Routing of one layer: every map of the stack merged into one. Later maps win where they leave the big lane;

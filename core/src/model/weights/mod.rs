@@ -127,6 +127,37 @@ pub fn goes_packed(spec: &Spec, layout: &Layout, slot: Slot) -> bool {
 }
 
 impl Weights {
+    /// A matrix of a block, by its name in TransformerLens: `blocks.3.attn.W_Q`, `W_K`, `W_V`, `W_O`, `blocks.3.mlp.W_gate`,
+    /// `W_in`, `W_out`, or `blocks.3.mlp.experts.5.W_gate`. It is `[out, in]`, all heads stacked along the heads' side.
+    pub fn matrix_mut(&mut self, name: &str) -> Option<&mut Matrix> {
+        let (layer, rest) = name.strip_prefix("blocks.")?.split_once('.')?;
+        let layer = self.layers.get_mut(layer.parse::<usize>().ok()?)?;
+        let linear = match rest.split_once('.')? {
+            ("attn", "W_Q") => &mut layer.query,
+            ("attn", "W_K") => &mut layer.key,
+            ("attn", "W_V") => &mut layer.value,
+            ("attn", "W_O") => &mut layer.out,
+            ("mlp", rest) => {
+                let (ffn, which) = match (&mut layer.ffn, rest.strip_prefix("experts.")) {
+                    (FfnWeights::Dense(ffn), None) => (ffn, rest),
+                    (FfnWeights::Experts(experts), Some(rest)) => {
+                        let (expert, which) = rest.split_once('.')?;
+                        (experts.each.get_mut(expert.parse::<usize>().ok()?)?, which)
+                    }
+                    _ => return None,
+                };
+                match which {
+                    "W_gate" => ffn.gate.as_mut()?,
+                    "W_in" => &mut ffn.up,
+                    "W_out" => &mut ffn.down,
+                    _ => return None,
+                }
+            }
+            _ => return None,
+        };
+        Some(&mut linear.matrix)
+    }
+
     /// The same for inference. What is packed is let go of at once: two copies of one matrix or layer exist at a time.
     pub fn packed(self) -> Result<Self> {
         let Self { embed, unembed, project_in, project_out, layers, positions, ln_final, vision } = self;

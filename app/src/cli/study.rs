@@ -1,0 +1,324 @@
+//! `sluice study ID`: any method of the list, asked by flags that its declaration gives.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, Error as ClapError, FromArgMatches, Subcommand};
+use serde_json::Value;
+use sluice_core::engine::{self, Opened, Prompt, Words, never};
+use sluice_core::figure::{Cell, Plot, Table};
+use sluice_core::method::{
+    Ask, Asked, Existing, FINDINGS, Findings, METHODS, Method, Picks, Ready, Record, Steps, Subject,
+    SubjectKind, find, positions, prepare,
+};
+use sluice_core::spec::{Field, FieldKind};
+use sluice_core::worker::Picture;
+use sluice_core::{Error, Result};
+
+use super::{checkpoint, note, out, plan_file, token_id};
+
+/// Rows of a table on stdout; findings.json has all.
+const ROWS: usize = 64;
+
+/// What is asked, and of which method.
+#[derive(clap::Args)]
+pub struct Study {
+    #[command(subcommand)]
+    asked: Chosen,
+}
+
+/// A method with its flags.
+struct Chosen {
+    method: &'static Method,
+    flags: ArgMatches,
+}
+
+impl Subcommand for Chosen {
+    fn augment_subcommands(command: Command) -> Command {
+        command
+            .subcommand_required(true)
+            .arg_required_else_help(true)
+            .subcommands(METHODS.iter().map(|m| of(m)))
+    }
+
+    fn augment_subcommands_for_update(command: Command) -> Command {
+        Self::augment_subcommands(command)
+    }
+
+    fn has_subcommand(name: &str) -> bool {
+        find(name).is_some()
+    }
+}
+
+impl FromArgMatches for Chosen {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, ClapError> {
+        let chosen = matches.subcommand().and_then(|(name, flags)| Some((find(name)?, flags.clone())));
+        match chosen {
+            Some((method, flags)) => Ok(Self { method, flags }),
+            None => Err(ClapError::new(clap::error::ErrorKind::InvalidSubcommand)),
+        }
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), ClapError> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// The subcommand of a method.
+fn of(method: &'static Method) -> Command {
+    let file = || clap::value_parser!(PathBuf);
+    let long = |name: &'static str, help: &'static str| Arg::new(name).long(name).help(help);
+    let switch = |name, help| long(name, help).action(ArgAction::SetTrue);
+    let mut command = Command::new(method.id)
+        .about(format!("{} {}", method.title, sentence(method.line)))
+        .aliases(method.aliases)
+        .arg(
+            Arg::new("checkpoint").value_parser(file()).help("Checkpoint folder; left out = the bundled one"),
+        );
+    match method.subject {
+        SubjectKind::Prompt => {
+            let prompt =
+                long("prompt", "Prompt text; BOS is added as the tokenizer does").allow_hyphen_values(true);
+            let tokens = long("tokens", "Prompt as comma-separated ids; nothing is added")
+                .value_delimiter(',')
+                .value_parser(token_id)
+                .conflicts_with("prompt");
+            command = command
+                .arg(prompt.required_unless_present("tokens"))
+                .arg(tokens)
+                .arg(long("image", "Picture for a checkpoint that reads images").value_parser(file()));
+        }
+        SubjectKind::Text => {
+            let help = "Text file; left out = text of the checkpoint's own world, or the bundled sample";
+            command = command.arg(long("text", help).value_parser(file()).value_name("FILE"));
+        }
+        SubjectKind::None => {}
+    }
+    for pick in method.picks {
+        let help = format!("{}: 5..9,12 or a text that occurs in the prompt", sentence(pick.help));
+        let required = pick.required && !pick.text_only;
+        command = command.arg(Arg::new(pick.name).long(pick.name).help(help).required(required));
+    }
+    for field in method.fields {
+        command = command.args(flags(field));
+    }
+    if !method.fields.iter().any(|field| field.name == "seed") {
+        // Nothing is drawn; scripts may give it to every study.
+        command = command.arg(long("seed", "Nothing is drawn at random here").hide(true));
+    }
+    command
+        .arg(long("plan", "Plan file").value_parser(file()).value_name("FILE"))
+        .arg(long("out", "Folder for findings.json, figures and files").value_parser(file()).required(true))
+        .arg(switch("json", "Print findings.json to stdout"))
+        .arg(switch("resume", "Go on with what was begun in the folder"))
+        .arg(switch("overwrite", "Begin anew where the folder has findings").conflicts_with("resume"))
+}
+
+/// With a capital.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// `spare_front` as a flag: `spare-front`.
+fn flag(field: &Field) -> String {
+    field.name.replace('_', "-")
+}
+
+/// The flags of a parameter: one, and for a switch its opposite.
+fn flags(field: &'static Field) -> Vec<Arg> {
+    let default = (field.default)();
+    let unit = if field.unit.is_empty() { String::new() } else { format!(", in {}", field.unit) };
+    let shown = match &default {
+        Value::Null => String::new(),
+        Value::String(text) => format!(" [default: {text}]"),
+        other => format!(" [default: {other}]"),
+    };
+    let help = format!("{}{unit}{shown}", field.help);
+    let arg = Arg::new(field.name).long(flag(field)).help(help);
+    match field.kind {
+        FieldKind::Bool => {
+            let no = format!("no-{}", flag(field));
+            let not = Arg::new(no.clone()).long(no).action(ArgAction::SetTrue).overrides_with(field.name);
+            vec![arg.action(ArgAction::SetTrue), not.hide(true)]
+        }
+        FieldKind::Enum(names) => vec![arg.value_parser(clap::builder::PossibleValuesParser::new(names))],
+        FieldKind::File => vec![arg.value_name("FILE")],
+        FieldKind::Text | FieldKind::Answer => vec![arg.allow_hyphen_values(true)],
+        _ => vec![arg.allow_negative_numbers(true)],
+    }
+}
+
+impl Study {
+    pub fn run(&self) -> Result<()> {
+        let Chosen { method, flags } = &self.asked;
+        let existing = match (flags.get_flag("resume"), flags.get_flag("overwrite")) {
+            (true, _) => Existing::Resume,
+            (_, true) => Existing::Overwrite,
+            _ => Existing::Refuse,
+        };
+        let mut ask = ask(method, flags)?;
+        let folder = folder(method, flags, &mut ask)?;
+        // Before any work.
+        prepare(&folder, existing)?;
+        let path = flags.get_one::<PathBuf>("checkpoint").map(PathBuf::as_path);
+        let Opened { mut engine, card } = engine::open(&checkpoint(path)?, &mut |_, _| {}, &never)?;
+        for warning in &card.warnings {
+            note(warning);
+        }
+        let plan =
+            flags.get_one::<PathBuf>("plan").map(|path| plan_file(path)).transpose()?.unwrap_or_default();
+        let mut asked = Asked::new(method, subject(method, flags)?, &plan);
+        asked.ask = ask;
+        let mut ready = Ready::new(asked, &mut engine)?;
+        ready.asked.picks = picks(method, flags, &ready)?;
+        if existing == Existing::Resume && is_done(&folder) {
+            note("the folder has whole findings already; --overwrite begins anew");
+        }
+        let mut record = Record::start(ready, &mut engine, &card, (&folder, existing), &never)?;
+        let mut said = Instant::now();
+        while !record.step(&mut engine, &never)? {
+            if said.elapsed().as_secs() >= 2 {
+                said = Instant::now();
+                say(&record);
+            }
+        }
+        let findings = record.findings(&engine);
+        if flags.get_flag("json") {
+            let written = folder.join(FINDINGS);
+            let text = std::fs::read_to_string(&written).map_err(|error| Error::write(&written, error))?;
+            out(&text);
+            return Ok(());
+        }
+        print(&findings);
+        note(&format!("{:.3} s; findings in {}", findings.cost.seconds, folder.display()));
+        Ok(())
+    }
+}
+
+/// Progress with the time that is left.
+fn say(record: &Record) {
+    let Steps { done, all, unit } = record.running().progress();
+    let seconds = record.running().since().elapsed().as_secs_f64();
+    // What an earlier run did costs nothing now.
+    let now = done.saturating_sub(record.resumed());
+    let left = if now > 0 {
+        format!(", {:.0} s to go", seconds / now as f64 * (all - done.min(all)) as f64)
+    } else {
+        String::new()
+    };
+    note(&format!("{done} of {all} {unit}{left}"));
+}
+
+fn is_done(folder: &Path) -> bool {
+    let text = std::fs::read_to_string(folder.join(FINDINGS)).unwrap_or_default();
+    serde_json::from_str::<Value>(&text).is_ok_and(|findings| findings["done"] == true)
+}
+
+/// Parameters that were given.
+fn ask(method: &Method, flags: &ArgMatches) -> Result<Ask> {
+    let mut ask = Ask::new();
+    for field in method.fields {
+        let value = match field.kind {
+            FieldKind::Bool => {
+                let (on, off) = (flags.get_flag(field.name), flags.get_flag(&format!("no-{}", flag(field))));
+                (on || off).then_some(Value::Bool(on))
+            }
+            kind => flags.get_one::<String>(field.name).map(|text| value(field, kind, text)).transpose()?,
+        };
+        if let Some(value) = value {
+            ask.insert(field.name.to_owned(), value);
+        }
+    }
+    Ok(ask)
+}
+
+/// A flag's text as its parameter's JSON.
+fn value(field: &Field, kind: FieldKind, text: &str) -> Result<Value> {
+    let wrong = |want: &str| Error::Study(format!("--{} {text}: {want}", flag(field)));
+    Ok(match kind {
+        FieldKind::Int => Value::from(text.parse::<u64>().map_err(|_| wrong("a whole number is needed"))?),
+        FieldKind::Float => {
+            let number = text.parse::<f64>().ok().and_then(serde_json::Number::from_f64);
+            Value::Number(number.ok_or_else(|| wrong("a number is needed"))?)
+        }
+        // A bare number has always been an id here.
+        FieldKind::Answer if text.parse::<u32>().is_ok() => Value::from(format!("id:{text}")),
+        _ => Value::from(text),
+    })
+}
+
+/// The folder for findings. A name that ends in .safetensors names a method's own file, and its folder is meant.
+fn folder(method: &Method, flags: &ArgMatches, ask: &mut Ask) -> Result<PathBuf> {
+    let path = flags.get_one::<PathBuf>("out").cloned().unwrap_or_default();
+    let names_file = path.extension().is_some_and(|end| end == "safetensors");
+    if !names_file || !method.fields.iter().any(|field| field.name == "file") {
+        return Ok(path);
+    }
+    let name = path.file_name().ok_or_else(|| Error::write(&path, "not a file name"))?;
+    ask.insert("file".into(), Value::from(name.to_string_lossy()));
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    Ok(parent.unwrap_or(Path::new(".")).to_owned())
+}
+
+fn subject(method: &Method, flags: &ArgMatches) -> Result<Subject> {
+    Ok(match method.subject {
+        SubjectKind::Prompt => {
+            let words = match flags.get_many::<u32>("tokens") {
+                Some(ids) => Words::Tokens(ids.copied().collect()),
+                None => Words::Text(flags.get_one::<String>("prompt").cloned().unwrap_or_default()),
+            };
+            let image = flags.get_one::<PathBuf>("image").map(|path| Picture::read(path)).transpose()?;
+            Subject::Prompt(Prompt { words, image })
+        }
+        SubjectKind::Text => Subject::Text(flags.get_one::<PathBuf>("text").cloned()),
+        SubjectKind::None => Subject::Nothing,
+    })
+}
+
+fn picks(method: &Method, flags: &ArgMatches, ready: &Ready) -> Result<Picks> {
+    let mut picks = Picks::new();
+    for pick in method.picks {
+        if let Some(written) = flags.get_one::<String>(pick.name) {
+            picks.insert(pick.name.to_owned(), positions(written, &ready.tokens)?);
+        }
+    }
+    Ok(picks)
+}
+
+/// Facts, then the tables among the figures.
+fn print(findings: &Findings) {
+    for fact in findings.found.facts() {
+        out(&format!("{}: {}\n", fact.name, fact.text()));
+    }
+    for figure in findings.found.figures() {
+        if let Plot::Table(table) = &figure.plot {
+            out(&format!("\n{}\n{}", figure.title, text(table)));
+        }
+    }
+}
+
+/// Columns that line up.
+fn text(table: &Table) -> String {
+    let cell = |cell: &Cell| match cell {
+        Cell::Text(text) => text.clone(),
+        Cell::Number(number) => format!("{number:.4}"),
+    };
+    let rows: Vec<Vec<String>> =
+        table.rows.iter().take(ROWS).map(|row| row.iter().map(cell).collect()).collect();
+    let width = |column: usize, head: &str| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|text| text.chars().count());
+        cells.chain([head.chars().count()]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = table.columns.iter().enumerate().map(|(at, head)| width(at, head)).collect();
+    let line = |cells: &[String]| {
+        let padded = cells.iter().zip(&widths).map(|(text, &width)| format!("{text:<width$}"));
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+    };
+    let more = match table.rows.len().saturating_sub(ROWS) {
+        0 => String::new(),
+        more => format!("… {more} more rows in {FINDINGS}\n"),
+    };
+    line(&table.columns) + &rows.iter().map(|row| line(row)).collect::<String>() + &more
+}

@@ -1,0 +1,235 @@
+//! What is asked of each method, and what it found.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::Value;
+use sluice_core::figure::FigureId;
+use sluice_core::method::{
+    Ask, Asked, Findings, Found, Gesture, Method, Pick, Picks, Place, Subject, SubjectKind,
+};
+use sluice_core::plan::{Item, Plan};
+use sluice_core::spec::FieldKind;
+
+use super::State;
+
+/// A method as the window holds it.
+#[derive(Clone, Debug, Default)]
+pub struct Study {
+    /// Parameters that were changed.
+    pub ask: Ask,
+    /// Marked positions.
+    pub picks: Picks,
+    /// Which of its picks a click marks.
+    pub brush: usize,
+    /// Text file; none = the checkpoint's own text.
+    pub text: Option<PathBuf>,
+    /// Which of its figures is shown; none = the first.
+    pub shown: Option<FigureId>,
+    /// The newest findings.
+    pub findings: Option<Arc<Findings>>,
+    /// It was asked and has found nothing yet.
+    pub awaited: bool,
+    /// What was taken over from the newest findings.
+    pub taken: Vec<Item>,
+}
+
+/// All methods, by id; those that were not touched are as they are at first.
+#[derive(Clone, Debug, Default)]
+pub struct Studies {
+    all: BTreeMap<&'static str, Study>,
+    /// The one under way.
+    pub running: Option<&'static str>,
+}
+
+impl Studies {
+    /// A method, where it was touched.
+    pub fn get(&self, id: &str) -> Option<&Study> {
+        self.all.get(id)
+    }
+
+    /// A method, to be changed.
+    pub fn get_mut(&mut self, id: &'static str) -> &mut Study {
+        self.all.entry(id).or_default()
+    }
+
+    /// Findings of a method.
+    pub fn findings(&self, id: &str) -> Option<&Arc<Findings>> {
+        self.get(id)?.findings.as_ref()
+    }
+
+    /// A method's own findings.
+    pub fn found<T: Found>(&self, method: &Method) -> Option<&T> {
+        self.findings(method.id)?.value()
+    }
+
+    /// Another prompt: positions mean something else.
+    pub fn forget_picks(&mut self) {
+        self.all.values_mut().for_each(|study| study.picks.clear());
+    }
+
+    /// The study under way has ended.
+    pub fn ended(&mut self) {
+        if let Some(study) = self.running.take().and_then(|id| self.all.get_mut(id)) {
+            study.awaited = false;
+        }
+    }
+}
+
+impl State {
+    /// A parameter of a method as it would be asked.
+    pub fn parameter(&self, method: &'static Method, name: &str) -> Value {
+        let field = method.fields.iter().find(|field| field.name == name);
+        let own = self.studies.get(method.id).and_then(|study| study.ask.get(name).cloned());
+        match field {
+            // One answer is followed everywhere.
+            Some(field) if field.kind == FieldKind::Answer => {
+                serde_json::to_value(&self.choices.answer).unwrap_or_default()
+            }
+            Some(field) => own.unwrap_or_else(field.default),
+            None => Value::Null,
+        }
+    }
+
+    /// A method as the window asks it.
+    ///
+    /// # Errors
+    /// What is missing, as a sentence.
+    pub fn ask_of(&self, method: &'static Method) -> Result<Asked, String> {
+        let study = self.studies.get(method.id).cloned().unwrap_or_default();
+        let subject = match method.subject {
+            SubjectKind::Prompt => Subject::Prompt(self.request_prompt()?),
+            SubjectKind::Text => Subject::Text(study.text),
+            SubjectKind::None => Subject::Nothing,
+        };
+        if let Some(pick) = self
+            .picks_of(method)
+            .find(|pick| pick.required && study.picks.get(pick.name).is_none_or(Vec::is_empty))
+        {
+            return Err(format!("mark what is {} first: {}", pick.name, pick.help));
+        }
+        let mut asked = Asked::new(method, subject, self.history.plan());
+        asked.ask =
+            method.fields.iter().map(|f| (f.name.to_owned(), self.parameter(method, f.name))).collect();
+        asked.picks = study.picks.into_iter().filter(|(_, at)| !at.is_empty()).collect();
+        asked.folder = self.beside(method);
+        Ok(asked)
+    }
+
+    /// A folder for a method's files: in the open checkpoint's, or among the exports where that has none.
+    fn beside(&self, method: &Method) -> PathBuf {
+        let own = self.card.as_ref().and_then(|card| card.folder.as_ref());
+        own.unwrap_or(&self.settings.export_folder).join(format!("{}s", method.id))
+    }
+
+    /// Ask and mark as a method's first sample does, on the prompt that is there.
+    pub fn take_sample(&mut self, method: &'static Method) {
+        let Some(card) = &self.card else { return };
+        let Some(sample) = (method.samples)(card).into_iter().next() else { return };
+        let picks = (sample.picks)(&self.results.tokens);
+        let study = self.studies.get_mut(method.id);
+        (study.ask, study.picks) = (sample.ask, picks);
+    }
+
+    /// The picks that a method asks for on this prompt.
+    pub fn picks_of(&self, method: &'static Method) -> impl Iterator<Item = &'static Pick> + use<> {
+        let picture = !self.image_positions().is_empty();
+        method.picks.iter().filter(move |pick| !(pick.text_only && picture))
+    }
+
+    /// What findings are of, where it is not what the window asks now.
+    pub fn earlier(&self, findings: &Findings) -> Option<&'static str> {
+        let (of, method) = (&*findings.asked, findings.asked.method);
+        let now = match self.ask_of(method) {
+            Ok(now) => now,
+            Err(_) => {
+                Asked { ask: of.ask.clone(), plan: self.less_taken(method), ..self.unmarked(method, of) }
+            }
+        };
+        if now.subject != of.subject {
+            return Some(if of.subject.kind() == SubjectKind::Text { "text" } else { "prompt" });
+        }
+        if now.picks != of.picks {
+            return Some("marking");
+        }
+        if now.ask != of.ask {
+            return Some("choice");
+        }
+        (self.less_taken(method) != of.plan).then_some("plan")
+    }
+
+    /// A question that lacks its marks.
+    fn unmarked(&self, method: &'static Method, of: &Asked) -> Asked {
+        let subject = match (self.request_prompt(), of.subject.kind()) {
+            (Ok(prompt), SubjectKind::Prompt) => Subject::Prompt(prompt),
+            _ => of.subject.clone(),
+        };
+        let picks = self.studies.get(method.id).map(|study| study.picks.clone()).unwrap_or_default();
+        Asked { subject, picks, ..of.clone() }
+    }
+
+    /// The plan as a method takes it, less what was taken over from its findings.
+    fn less_taken(&self, method: &'static Method) -> Plan {
+        let taken = self.studies.get(method.id).map_or(&[][..], |study| &study.taken);
+        let mut plan = self.history.plan().clone();
+        plan.items.retain(|item| !taken.contains(item));
+        (method.plan)(&plan).fitted(self.results.tokens.len())
+    }
+
+    /// Mark positions for a method, or take their marks away; `on` = only the one or the other.
+    ///
+    /// # Errors
+    /// What stands in the way, as a sentence.
+    pub fn mark(
+        &mut self,
+        method: &'static Method,
+        pick: &'static Pick,
+        positions: &[usize],
+        on: Option<bool>,
+    ) -> Result<(), String> {
+        let bos = self.card.as_ref().and_then(|card| card.spec.bos);
+        let tokens = &self.results.tokens;
+        let begin = usize::from(tokens.first().is_some_and(|token| Some(token.id) == bos));
+        let picks = &mut self.studies.get_mut(method.id).picks;
+        let fits = |picks: &Picks, at: usize| pick.place.holds(at, picks, tokens);
+        if let (Some(_), Some(where_)) = (positions.iter().find(|at| !fits(picks, **at)), place(pick.place)) {
+            let inside =
+                if self.image.is_some() { "the picture".into() } else { format!("the {}", where_.1) };
+            return Err(format!("{} is marked {} {inside}", pick.name, where_.0));
+        }
+        let marked = picks.entry(pick.name.to_owned()).or_default();
+        match (pick.gesture, positions.last()) {
+            (Gesture::UpTo, Some(&end)) => {
+                let again = marked.last() == Some(&end);
+                *marked = if again { Vec::new() } else { (begin..=end).collect() };
+            }
+            _ => positions.iter().for_each(|&position| toggle(marked, position, on)),
+        }
+        // What lay in a set that is another now.
+        for other in method.picks {
+            let known = picks.clone();
+            if let Some(marked) = picks.get_mut(other.name) {
+                marked.retain(|&at| other.place.holds(at, &known, tokens));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How a place lies to a set, and the set.
+fn place(place: Place) -> Option<(&'static str, &'static str)> {
+    match place {
+        Place::Anywhere => None,
+        Place::Within(set) => Some(("inside", set)),
+        Place::Outside(set) => Some(("outside", set)),
+    }
+}
+
+fn toggle(marked: &mut Vec<usize>, position: usize, on: Option<bool>) {
+    match (marked.binary_search(&position), on) {
+        (Ok(index), None | Some(false)) => drop(marked.remove(index)),
+        (Err(index), None | Some(true)) => marked.insert(index, position),
+        _ => {}
+    }
+}

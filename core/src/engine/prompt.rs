@@ -1,0 +1,158 @@
+//! A prompt, and how it becomes what the model reads.
+
+use std::sync::Arc;
+
+use candle_core::Tensor;
+use image::RgbImage;
+use serde::{Deserialize, Serialize};
+
+use super::Engine;
+use crate::checkpoint::{Picture, Preprocessor};
+use crate::error::{Error, Result};
+use crate::model::{ImageRows, Input, Spec, vision};
+
+/// Pictures kept.
+const MOST_PICTURES: usize = 8;
+
+/// Why a checkpoint takes no picture.
+const TEXT_ONLY: &str = "this checkpoint reads text only: it has no image tower";
+
+/// What a model is asked to go on from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Prompt {
+    /// What was typed.
+    pub words: Words,
+    /// What it is about, for checkpoints that read images: stands where the words have their image token, else in front.
+    pub image: Option<Picture>,
+}
+
+/// A prompt's words as typed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Words {
+    /// Text, tokenised with the checkpoint's tokenizer (BOS as the tokenizer does).
+    Text(String),
+    /// Ids, nothing added.
+    Tokens(Vec<u32>),
+}
+
+impl From<Words> for Prompt {
+    fn from(words: Words) -> Self {
+        Self { words, image: None }
+    }
+}
+
+/// As a prompt box holds it.
+impl std::fmt::Display for Words {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Tokens(ids) => f.write_str(&ids.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")),
+        }
+    }
+}
+
+/// Pictures as the model reads them, by fingerprint, newest last: the image tower runs once per picture.
+#[derive(Default)]
+pub(super) struct Pictures(Vec<(u64, Arc<ImageRows>)>);
+
+impl Pictures {
+    /// The rows of a picture, taken out; [`Pictures::keep`] puts them back as the newest.
+    fn take(&mut self, key: u64) -> Option<Arc<ImageRows>> {
+        let index = self.0.iter().position(|(known, _)| *known == key)?;
+        Some(self.0.remove(index).1)
+    }
+
+    fn keep(&mut self, key: u64, rows: &Arc<ImageRows>) {
+        self.0.push((key, Arc::clone(rows)));
+        self.0.drain(..self.0.len().saturating_sub(MOST_PICTURES));
+    }
+}
+
+impl Engine {
+    /// What the model reads of a prompt.
+    ///
+    /// # Errors
+    /// Where the checkpoint lacks what the prompt needs: a tokenizer for text, an image tower for a picture.
+    pub fn input(&mut self, prompt: &Prompt) -> Result<Input> {
+        let ids = match &prompt.words {
+            Words::Text(text) => self.encode(text)?,
+            Words::Tokens(tokens) => tokens.clone(),
+        };
+        match &prompt.image {
+            Some(picture) => {
+                let rows = self.rows_of(picture)?;
+                self.about(rows, &ids)
+            }
+            None => Ok(ids.into()),
+        }
+    }
+
+    /// A picture as the model reads it, kept for the next time.
+    fn rows_of(&mut self, picture: &Picture) -> Result<Arc<ImageRows>> {
+        let key = picture.fingerprint();
+        let rows = match self.pictures.take(key) {
+            Some(rows) => rows,
+            None => {
+                let label = format!("reading {}", picture.name());
+                (self.report)(&label, 0, 1);
+                let rows = self.look(picture.pixels());
+                (self.report)(&label, 1, 1);
+                rows?
+            }
+        };
+        self.pictures.keep(key, &rows);
+        Ok(rows)
+    }
+
+    /// Ids of a text, with BOS as the tokenizer does.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        match &self.tokenizer {
+            Some(tokenizer) => tokenizer.encode(text, true),
+            None => Err(Error::Input(
+                "this checkpoint has no tokenizer: give token ids such as 1, 2, 3 instead of text".into(),
+            )),
+        }
+    }
+
+    /// A picture as the language model reads it.
+    pub fn look(&self, picture: &RgbImage) -> Result<Arc<ImageRows>> {
+        let preprocessor = for_pictures(self.preprocessor.as_ref(), &self.model.spec)?;
+        self.see(&preprocessor.pixels(picture)?)
+    }
+
+    /// An image as the language model reads it. `pixels` `[1, 3, side, side]`, normalised as the checkpoint says.
+    pub fn see(&self, pixels: &Tensor) -> Result<Arc<ImageRows>> {
+        let (Some(spec), Some(weights)) = (&self.model.spec.vision, &self.model.weights.vision) else {
+            return Err(Error::NoImages(TEXT_ONLY));
+        };
+        let rows = vision::project(spec, weights, &vision::tower(spec, weights, pixels)?)?;
+        Ok(Arc::new(ImageRows { rows, token: spec.image_token }))
+    }
+
+    /// A prompt about an image: one image token in it makes room for all of the image's rows; without one the image
+    /// stands in front of the text, after BOS.
+    pub fn about(&self, image: Arc<ImageRows>, ids: &[u32]) -> Result<Input> {
+        let (rows, token) = (image.rows.dim(0)?, image.token);
+        let mut wide = ids.to_vec();
+        let first = wide.iter().position(|&id| id == token);
+        if wide.iter().filter(|&&id| id == token).count() < 2 {
+            let bos = self.model.spec.bos.is_some() && wide.first().copied() == self.model.spec.bos;
+            let place = first.unwrap_or(usize::from(bos));
+            wide.splice(place..place + usize::from(first.is_some()), std::iter::repeat_n(token, rows));
+        }
+        Input::with_image(wide, image)
+    }
+}
+
+/// What prepares pictures, or why there are none to prepare.
+pub(super) fn for_pictures<'a>(
+    preprocessor: Option<&'a Preprocessor>,
+    spec: &Spec,
+) -> Result<&'a Preprocessor> {
+    let cause = match spec.vision {
+        Some(_) => "the preprocessor's config of this checkpoint cannot be used",
+        None => TEXT_ONLY,
+    };
+    preprocessor.ok_or(Error::NoImages(cause))
+}

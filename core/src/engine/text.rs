@@ -1,0 +1,132 @@
+//! Text to calibrate and to train on: a file, a checkpoint's own world or the bundled sample as ids, in pieces of one
+//! length.
+
+use std::path::Path;
+
+use super::Engine;
+use crate::error::{Error, Result};
+use crate::files;
+use crate::model::Input;
+use crate::world::Split;
+
+/// The text that is read where none is named and none belongs to the checkpoint.
+pub(super) const SAMPLE: &str = include_str!("../../../assets/sample.txt");
+
+/// Tokens that can be asked for at most.
+const MOST: usize = 1 << 22;
+
+/// Bytes read of a file where few tokens are enough.
+const FEW: u64 = 4 << 20;
+
+/// Bytes read of a file for each token that is asked for, beyond [`FEW`]. Those of common tokenizers have about 4.
+const PER_TOKEN: u64 = 16;
+
+/// Ids of a text.
+#[derive(Clone, Debug)]
+pub struct CalibrationText {
+    /// Its tokens.
+    pub ids: Vec<u32>,
+    /// What was read, for the person: the file, or which text stands for it.
+    pub source: String,
+    /// It is the beginning of a longer file, as `source` says.
+    pub cut: bool,
+}
+
+impl Engine {
+    /// Ids of a text file; without one those of validation text of the checkpoint's own world, where it has one, until
+    /// there are `enough`, or of the bundled sample. For a checkpoint without a tokenizer the file holds ids between commas
+    /// or blanks.
+    ///
+    /// Of a file its first 4 MiB are read, or 16 bytes per token of `enough` where that is more, up to the last blank or
+    /// comma before; bytes that are no UTF-8 become replacement characters.
+    ///
+    /// # Errors
+    /// A file that cannot be read, an id that is none, or more tokens asked for than a study reads.
+    pub fn calibration_text(&self, file: Option<&Path>, enough: usize) -> Result<CalibrationText> {
+        if enough > MOST {
+            return Err(Error::Study(format!("a study reads {MOST} tokens at most, not {enough}")));
+        }
+        if let Some(path) = file {
+            let limit = FEW.max(enough as u64 * PER_TOKEN);
+            let (bytes, cut) = files::read_within(path, limit).map_err(|error| Error::read(path, &error))?;
+            let text = String::from_utf8_lossy(&bytes);
+            let text = if cut { whole_words(&text) } else { &text };
+            let ids = if self.tokenizer.is_some() { self.encode(text)? } else { ids(text)? };
+            let part = if cut { format!("the first {} MiB of ", limit >> 20) } else { String::new() };
+            return Ok(CalibrationText { ids, source: format!("{part}{}", path.display()), cut });
+        }
+        let (ids, source) = match &self.world {
+            None => (self.encode(SAMPLE)?, "the bundled sample text"),
+            Some(world) => {
+                let mut ids = Vec::new();
+                for index in 0.. {
+                    let before = ids.len();
+                    if before >= enough {
+                        break;
+                    }
+                    ids.extend(self.encode(&world.document(Split::Validation, index / 32, index))?);
+                    if ids.len() == before {
+                        break;
+                    }
+                }
+                (ids, "validation text of the checkpoint's own world")
+            }
+        };
+        Ok(CalibrationText { ids, source: source.into(), cut: false })
+    }
+}
+
+fn is_gap(c: char) -> bool {
+    c == ',' || c.is_whitespace()
+}
+
+/// Without the word at the end, which may be a part of one.
+fn whole_words(text: &str) -> &str {
+    text.rfind(is_gap).and_then(|end| text.get(..end)).unwrap_or(text)
+}
+
+/// Written ids.
+fn ids(text: &str) -> Result<Vec<u32>> {
+    let parts = text.split(is_gap).filter(|part| !part.is_empty());
+    let id = |part: &str| {
+        part.parse().map_err(|_| {
+            let part: String = part.chars().take(20).collect();
+            Error::Study(format!("this checkpoint has no tokenizer, and \"{part}\" is not a token id"))
+        })
+    };
+    parts.map(id).collect()
+}
+
+/// At most `samples` pieces of at most `len` tokens: as many as there are, or one that is shorter.
+pub fn pieces_at_most(ids: &[u32], samples: usize, len: usize) -> Result<Vec<Input>> {
+    let len = len.min(ids.len());
+    pieces(ids, samples.min(ids.len() / len.max(1)), len)
+}
+
+/// The first `samples` pieces of `len` tokens.
+///
+/// # Errors
+/// Where there are fewer.
+pub fn pieces(ids: &[u32], samples: usize, len: usize) -> Result<Vec<Input>> {
+    if len == 0 || samples == 0 {
+        return Err(Error::Study("0 tokens of text tell nothing".into()));
+    }
+    let pieces: Vec<Input> = ids.chunks_exact(len).take(samples).map(Input::from).collect();
+    if pieces.len() < samples {
+        let have = ids.len();
+        return Err(Error::Study(format!("the text has {have} tokens, not {samples} pieces of {len}")));
+    }
+    Ok(pieces)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_keeps_whole_words() {
+        assert_eq!(whole_words("12, 345, 6"), "12, 345,");
+        assert_eq!(whole_words("one"), "one");
+        assert_eq!(ids(whole_words("12, 345, 6")).ok(), Some(vec![12, 345]));
+    }
+}

@@ -1,0 +1,205 @@
+//! What FCCT found: recovery rates by component, layer and category, as numbers and as maps.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::{CATEGORIES, COMPONENTS, FcctRun, LAST};
+use crate::engine::Token;
+use crate::error::Result;
+use crate::figure::{Axis, Figure, FigureId, Map, Plot, Scale};
+use crate::method::trace::{AnswerScore, Component, LITTLE, slug};
+use crate::method::{Fact, Found, Offer, Stepper as _, raw};
+use crate::plan::{Change, Iri};
+
+/// Findings of FCCT.
+#[derive(Clone, Debug, Serialize)]
+pub struct FcctFound {
+    /// The followed token.
+    #[serde(serialize_with = "id")]
+    pub answer: Token,
+    /// Names of the components, in order.
+    pub components: [&'static str; 3],
+    /// Tokens in each category.
+    pub categories: [usize; 7],
+    /// The answer in the clean run.
+    pub clean: AnswerScore,
+    /// In the corrupted run.
+    pub corrupted: AnswerScore,
+    /// Recovery rates, `[component][layer][category]`; NaN = not computed yet, or not defined.
+    pub rates: Vec<Vec<Vec<f32>>>,
+    /// One map a component.
+    #[serde(skip)]
+    pub figures: Vec<Arc<Figure>>,
+    #[serde(skip)]
+    done: bool,
+}
+
+fn id<S: serde::Serializer>(token: &Token, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u32(token.id)
+}
+
+impl FcctFound {
+    /// Recovery rate of the last token by layer, which IRI ranks and weighs by.
+    pub fn last(&self, component: Component) -> Vec<f32> {
+        let index = COMPONENTS.iter().position(|&known| known == component);
+        let rates = index.and_then(|index| self.rates.get(index)).map_or(&[][..], Vec::as_slice);
+        rates.iter().map(|row| row.get(LAST).copied().unwrap_or(f32::NAN)).collect()
+    }
+
+    /// The injection that these rates lead to.
+    pub fn iri(&self) -> Iri {
+        Iri::new(self.last(Component::Attention), self.last(Component::Ffn))
+    }
+}
+
+impl Found for FcctFound {
+    fn facts(&self) -> Vec<Fact> {
+        let prob = |which: &str, score: AnswerScore| {
+            Fact::new(format!("P({}) {which}", self.answer.text), 100.0 * f64::from(score.prob), "%")
+        };
+        let mut facts = vec![prob("clean", self.clean), prob("corrupted", self.corrupted)];
+        for component in [Component::Attention, Component::Ffn] {
+            let rates = self.last(component).into_iter().enumerate().filter(|(_, rate)| !rate.is_nan());
+            if let Some((layer, rate)) = rates.max_by(|a, b| a.1.total_cmp(&b.1)) {
+                let name =
+                    format!("recovery of the last token's {}, most at layer {layer}", short(component));
+                facts.push(Fact::new(name, rate, ""));
+            }
+        }
+        facts
+    }
+
+    fn figures(&self) -> Vec<Arc<Figure>> {
+        self.figures.clone()
+    }
+
+    fn data(&self) -> Result<Box<RawValue>> {
+        raw(self)
+    }
+
+    fn offers(&self) -> Vec<Offer> {
+        let ready = self.done && self.clean.prob != self.corrupted.prob;
+        let offer = || Offer {
+            label: "Injection into the plan".into(),
+            hint: "IRI by these rates: what the layers of the highest wrote is added to later ones".into(),
+            items: vec![Change::Iri(self.iri()).into()],
+            replaces: &["iri"],
+        };
+        ready.then(offer).into_iter().collect()
+    }
+}
+
+/// The maps, in the order of the components.
+const IDS: [FigureId; 3] = [FigureId("fcct-residual"), FigureId("fcct-attention"), FigureId("fcct-ffn")];
+
+/// Findings so far.
+pub(super) fn found(run: &FcctRun) -> FcctFound {
+    let size = run.layers * CATEGORIES.len();
+    let recovery = |p: &f32| if p.is_nan() { f32::NAN } else { run.patcher.recovery(*p) };
+    let rates: Vec<Vec<f32>> =
+        run.kept.probs.chunks(size.max(1)).map(|probs| probs.iter().map(recovery).collect()).collect();
+    let notes = notes(run, &run.answer.text, &rates);
+    let figures = COMPONENTS.iter().zip(IDS).zip(&rates).map(|((&component, id), values)| {
+        let map = Map {
+            rows: Axis {
+                name: "Layer".into(),
+                labels: (0..run.layers).map(|layer| layer.to_string()).collect(),
+            },
+            cols: Axis {
+                name: "Token category".into(),
+                labels: CATEGORIES.into_iter().map(String::from).collect(),
+            },
+            values: values.as_slice().into(),
+            scale: Scale::Diverging { max_abs: 1.0 },
+            quantity: "RR".into(),
+            text: None,
+        };
+        Arc::new(Figure {
+            id,
+            short: short(component).into(),
+            name: format!("fcct-{}", slug(component)),
+            detail: String::new(),
+            title: format!("FCCT, {}", short(component)),
+            plot: Plot::Map(map),
+            notes: notes.clone(),
+            provenance: run.provenance.clone(),
+        })
+    });
+    let rows = |values: &Vec<f32>| values.chunks(CATEGORIES.len()).map(<[f32]>::to_vec).collect();
+    FcctFound {
+        answer: run.answer.clone(),
+        components: COMPONENTS.map(Component::name),
+        categories: run.categories.each_ref().map(Vec::len),
+        clean: run.patcher.clean,
+        corrupted: run.patcher.corrupted,
+        figures: figures.collect(),
+        rates: rates.iter().map(rows).collect(),
+        done: run.is_done(),
+    }
+}
+
+fn notes(run: &FcctRun, answer: &str, rates: &[Vec<f32>]) -> Vec<String> {
+    let (p_clean, p_corrupted) = (run.patcher.clean.prob, run.patcher.corrupted.prob);
+    let text = run.patcher.tokens.image().is_none();
+    let visual = if text { "marked context" } else { "image" };
+    let mut notes = vec![format!(
+        "P(\"{answer}\"): {p_clean:.4} clean, {p_corrupted:.4} corrupted; noise {} σ on the embeddings of the whole {visual}, one \
+         sample, seed {} (the paper's is on the image's pixels, its σ is not in the paper)",
+        run.ask.sigma, run.ask.seed
+    )];
+    if text {
+        notes.push(
+            "text surrogate of FCCT: vis = the marked context tokens, which stand for an image; txt = the text after them"
+                .into(),
+        );
+    }
+    notes.push(
+        "RR, the recovery rate: one layer's component restored at all tokens of a category at once (our reading); 0 = \
+         nothing, 1 = all of the drop comes back"
+            .into(),
+    );
+    let counts: Vec<String> = CATEGORIES
+        .iter()
+        .zip(&run.categories)
+        .map(|(name, positions)| format!("{name} {}", positions.len()))
+        .collect();
+    notes.push(format!(
+        "tokens: {}; early is before the first of the object, late after it; text before the {visual} is in no category (our \
+         reading)",
+        counts.join(", ")
+    ));
+    if run.planned {
+        notes.push("clean and corrupted runs are both under the plan".into());
+    }
+    let drop = p_clean - p_corrupted;
+    if drop == 0.0 {
+        notes.push("n/a: the corruption did not change the answer's probability".into());
+    } else if drop < 0.0 {
+        notes.push(format!(
+            "the corruption raised the answer's probability by {:.4}: rates say little",
+            -drop
+        ));
+    } else if drop < LITTLE {
+        notes.push(format!(
+            "the answer's probability fell by {drop:.4}, less than {LITTLE}: recoveries of so little are noise"
+        ));
+    }
+    if run.categories.iter().any(Vec::is_empty) {
+        notes.push("n/a: categories without a token".into());
+    }
+    if rates.iter().flatten().any(|rate| rate.abs() > 1.0) {
+        notes.push("colours end at ±1, values do not".into());
+    }
+    notes
+}
+
+/// A component in titles that stand side by side.
+fn short(component: Component) -> &'static str {
+    match component {
+        Component::Residual => "residual",
+        Component::Attention => "attention",
+        Component::Ffn => "FFN",
+    }
+}

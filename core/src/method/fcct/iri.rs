@@ -1,0 +1,70 @@
+//! What an injection (IRI, arXiv 2511.05923) ranks its layers by, as a figure.
+
+use crate::figure::{Axis, BarSeries, Bars, Figure, FigureId, Plot, Provenance};
+use crate::plan::{Injected, Iri};
+
+/// Recovery rates by layer, with what each layer is to the injection.
+const IRI: FigureId = FigureId("iri");
+
+/// The axis reaches at least so far to both sides. A rate is a share of what the corruption took from the answer, so 1 is
+/// all of it; one layer's rates of a few thousandths are noise, and must not fill the figure because there is nothing
+/// larger.
+const LEAST: f32 = 0.1;
+
+/// The rates that an injection ranks its layers by, and which layers are its sources and its targets.
+pub fn iri_rates(iri: &Iri, provenance: Provenance) -> Figure {
+    let layers = iri.attn.recovery.len().max(iri.ffn.recovery.len());
+    let bars = Bars {
+        rows: Axis::counted("Layer", layers),
+        quantity: "recovery rate".into(),
+        span: [-LEAST, LEAST],
+        series: vec![series("attention", &iri.attn, layers), series("FFN", &iri.ffn, layers)],
+    };
+    Figure {
+        id: IRI,
+        name: IRI.0.into(),
+        detail: String::new(),
+        short: "Rates".into(),
+        title: "Recovery rates of the last token".into(),
+        plot: Plot::Bars(bars),
+        notes: vec![
+            format!("λ {} attention, {} FFN; recovery rates of the last token", iri.attn.lambda, iri.ffn.lambda),
+            "a target adds the sources before it, as the unmodified run had them at the last token, so before any injection \
+             (our reading), and keeps its norm"
+                .into(),
+        ],
+        provenance,
+    }
+}
+
+fn series(name: &str, part: &Injected, layers: usize) -> BarSeries {
+    let (sources, targets) = (part.source_layers(), part.target_layers());
+    let role = |layer: usize| match (sources.contains(&layer), targets.contains(&layer)) {
+        (true, true) => "source, target",
+        (true, false) => "source",
+        (false, true) => "target",
+        (false, false) => "",
+    };
+    BarSeries {
+        name: name.into(),
+        values: (0..layers).map(|layer| part.recovery.get(layer).copied().unwrap_or(f32::NAN)).collect(),
+        text: Some((0..layers).map(|layer| role(layer).to_owned()).collect()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_rates_make_short_bars_and_layers_say_their_role() {
+        let mut iri = Iri::new(vec![0.004, -0.001, 0.002], vec![0.003, 0.001, 0.002]);
+        (iri.attn.sources, iri.attn.targets) = (1, 2);
+        let figure = iri_rates(&iri, Provenance::default());
+        let Plot::Bars(bars) = &figure.plot else { panic!("not bars") };
+        assert_eq!(bars.range(), (f64::from(-LEAST), f64::from(LEAST)));
+        let roles: Vec<&str> = (0..3).map(|layer| bars.text(layer, 0)).collect();
+        assert_eq!(roles, ["source, target", "", "target"]);
+        assert_eq!((bars.shape(), bars.value(1, 1)), ((3, 2), 0.001));
+    }
+}

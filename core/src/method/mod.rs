@@ -1,0 +1,221 @@
+//! Methods: what a person can ask of the open checkpoint, each a value of one list. A method is one file or folder beside
+//! this one and a line in [`METHODS`]; window, command line, reports, pictures and docs are loops over that list.
+
+mod asked;
+mod document;
+mod findings;
+mod params;
+mod record;
+mod running;
+mod state;
+mod stepper;
+mod token_losses;
+
+pub mod experts;
+pub mod fcct;
+pub mod leave_one_out;
+pub mod oracle;
+pub mod prune;
+pub mod router;
+pub mod trace;
+
+pub use asked::{Asked, Gesture, Pick, Picks, Place, Subject, SubjectKind, positions};
+pub use document::document;
+pub use findings::{Cost, Fact, Findings, Found, Offer, VERSION, question, raw};
+pub use params::{Ask, Parameter, Params, complete, read};
+pub(crate) use params::{choices, params};
+pub use record::{Existing, FINDINGS, Record, STATE, prepare};
+pub use running::{Ready, Running};
+pub use state::{State, bits, bits64, number};
+pub use stepper::{Case, Stepper, Steps, finish};
+
+use crate::engine::{Card, Token};
+use crate::error::Result;
+use crate::plan::Plan;
+use crate::spec::{Field, Spec};
+
+/// Every method, in the order shown.
+pub static METHODS: &[&Method] = &[
+    &trace::TRACE,
+    &fcct::FCCT,
+    &oracle::ORACLE,
+    &oracle::ROUTES,
+    &router::ROUTER,
+    &experts::EXPERTS,
+    &prune::PRUNE,
+    &leave_one_out::LEAVE_ONE_OUT,
+];
+
+/// A method of the field.
+pub struct Method {
+    /// Kebab-case, final: `leave-one-out`.
+    pub id: &'static str,
+    /// Ids that it had before.
+    pub aliases: &'static [&'static str],
+    /// Where it stands in the window.
+    pub group: Group,
+    /// On its tab.
+    pub name: &'static str,
+    /// What it answers, as a question.
+    pub title: &'static str,
+    /// What it does, in one line.
+    pub line: &'static str,
+    /// Where it comes from.
+    pub source: Source,
+    /// What it is asked about.
+    pub subject: SubjectKind,
+    /// Positions of a prompt that it asks for.
+    pub picks: &'static [Pick],
+    /// What a checkpoint must have.
+    pub needs: &'static [Need],
+    /// Its parameters.
+    pub fields: &'static [Field],
+    /// The plan without what it replaces.
+    pub plan: fn(&Plan) -> Plan,
+    /// Begin. Fails where the question does not fit the checkpoint or its subject.
+    pub start: fn(Case<'_>, &Ask) -> Result<Box<dyn Stepper>>,
+    /// Runs that show something on a checkpoint: for reports, pictures, examples and tests. The first shows most.
+    pub samples: fn(&Card) -> Vec<Sample>,
+}
+
+/// Where a method stands in the window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Group {
+    /// What is in the model.
+    Look,
+    /// What is changed.
+    Change,
+    /// Where an answer comes from.
+    Explain,
+    /// Something else in an FFN's place.
+    Replace,
+    /// Small networks that learn.
+    Learn,
+    /// Models beside each other.
+    Compare,
+}
+
+impl Group {
+    /// In the order shown.
+    pub const ALL: [Self; 6] =
+        [Self::Look, Self::Change, Self::Explain, Self::Replace, Self::Learn, Self::Compare];
+
+    /// In the window and in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Look => "Look",
+            Self::Change => "Change",
+            Self::Explain => "Explain",
+            Self::Replace => "Replace",
+            Self::Learn => "Learn",
+            Self::Compare => "Compare",
+        }
+    }
+}
+
+/// Where a method comes from.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct Source {
+    /// Short title.
+    pub paper: &'static str,
+    /// arXiv number; empty for ours.
+    pub arxiv: &'static str,
+    /// Section, equation or algorithm.
+    pub section: &'static str,
+}
+
+/// What a checkpoint must have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// An image tower.
+    Images,
+    /// Blocks of experts.
+    Experts,
+    /// FFNs without experts.
+    DenseFfn,
+}
+
+impl Need {
+    /// In JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Images => "image",
+            Self::Experts => "experts",
+            Self::DenseFfn => "dense FFN",
+        }
+    }
+
+    /// Why a checkpoint does not have it.
+    pub fn missing(self, spec: &Spec) -> Option<&'static str> {
+        match self {
+            Self::Images => spec.vision.is_none().then_some("this checkpoint reads text only"),
+            Self::Experts => (!spec.has_experts()).then_some("this checkpoint has no experts"),
+            Self::DenseFfn => spec
+                .layers
+                .iter()
+                .all(|layer| layer.experts.is_some())
+                .then_some("every FFN of this checkpoint is made of experts"),
+        }
+    }
+}
+
+/// A run that shows something.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// About what.
+    pub subject: Subject,
+    /// Parameters that are not the defaults.
+    pub ask: Ask,
+    /// What is marked, once the tokens are known.
+    pub picks: fn(&[Token]) -> Picks,
+}
+
+impl Sample {
+    /// About a subject, nothing marked, all defaults.
+    pub fn of(subject: Subject) -> Self {
+        Self { subject, ask: Ask::new(), picks: |_| Picks::new() }
+    }
+
+    /// About the first pieces of the checkpoint's own text; none where it comes without a tokenizer to read it.
+    pub fn of_text(card: &Card, samples: usize) -> Option<Self> {
+        const LENGTH: usize = 32;
+        let sample = Self::of(Subject::Text(None)).with("samples", samples);
+        card.reads_text().then(|| sample.with("length", card.spec.context.min(LENGTH)))
+    }
+
+    /// With a parameter.
+    pub fn with(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {
+        self.ask.insert(name.to_owned(), value.into());
+        self
+    }
+}
+
+impl Method {
+    /// Why it cannot be asked of a checkpoint.
+    pub fn unavailable(&self, spec: &Spec) -> Option<&'static str> {
+        self.needs.iter().find_map(|need| need.missing(spec))
+    }
+}
+
+/// The method of an id, or of an alias.
+pub fn find(id: &str) -> Option<&'static Method> {
+    METHODS.iter().copied().find(|method| method.id == id || method.aliases.contains(&id))
+}
+
+/// Methods are told apart by their ids.
+impl PartialEq for Method {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+impl std::fmt::Debug for Method {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.id)
+    }
+}
+
+/// A plan as it is.
+pub fn as_it_is(plan: &Plan) -> Plan {
+    plan.clone()
+}

@@ -1,0 +1,234 @@
+//! What an oracle found: numbers by budget, the best route of every token, figures, and the routes as an offer to the plan.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::table::{self, Budget};
+use super::{Beam, Greedy, OracleRun, Routed, Under, curves};
+use crate::error::Result;
+use crate::figure::Figure;
+use crate::method::{Fact, Found, Offer, Stepper as _, raw};
+use crate::plan::{Change, Route};
+use crate::spec::Lane;
+use crate::statistics::Mean;
+
+/// Findings of an oracle.
+#[derive(Clone, Debug)]
+pub struct OracleFound {
+    /// Numbers.
+    pub data: OracleData,
+    /// The best route of every token so far; big where there is none.
+    pub route: Route,
+    /// The routes as a map; at the end of every route also the difficulty of the tokens, losses by budget, and controls.
+    pub figures: Vec<Arc<Figure>>,
+    /// At the end of every route, by position: the loss of the token there with every FFN in the first lane, and what of it
+    /// the oracle saves. NaN for what nothing foresees.
+    pub difficulty: Option<[Arc<[f32]>; 2]>,
+    done: bool,
+}
+
+/// Numbers of an oracle, by the way it searches.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum OracleData {
+    /// Every route.
+    Every(Box<EveryFound>),
+    /// Token by token.
+    Greedy(Greedy),
+    /// A beam.
+    Beam(Beam),
+}
+
+/// What the routes of a prompt are worth; numbers of the whole table are there at the end.
+#[derive(Clone, Debug, Serialize)]
+pub struct EveryFound {
+    /// What a layer's FFN can be, the big one last.
+    pub lanes: Vec<Lane>,
+    /// What "small" stands for.
+    pub small: Option<String>,
+    /// Which context a scored token has.
+    pub reading: &'static str,
+    /// Layers.
+    pub layers: usize,
+    /// Routes.
+    pub patterns: usize,
+    /// Every token whose next one is a word.
+    pub tokens: Vec<TokenRoute>,
+    /// The whole table.
+    #[serde(flatten)]
+    pub table: Option<TableFound>,
+    /// The checkpoint's own routers.
+    pub routers: Vec<Routed>,
+    /// Every token and layer by itself big with the chance that makes the budget, by number of big layers.
+    pub coins: Vec<f64>,
+    /// In the blocks, for a full pass per route.
+    pub flops_layers_full: u64,
+    /// Floating-point operations in the blocks of the routes of this run: a part of the cost, a run that was resumed shares
+    /// less.
+    #[serde(skip)]
+    pub flops_layers: u64,
+}
+
+/// Numbers over all routes.
+#[derive(Clone, Debug, Serialize)]
+pub struct TableFound {
+    /// Nats per token, every FFN big.
+    pub all_big: Mean,
+    /// Every FFN in the first lane.
+    pub all_first: Mean,
+    /// The least loss of all routes, token by token.
+    pub oracle: Mean,
+    /// By number of big layers, 0 first.
+    pub by_budget: Vec<Budget>,
+    /// Best of K random routes: K and nats per token.
+    pub best_of: Vec<(usize, f64)>,
+    /// How often the oracle of a budget takes each layer's big FFN, by budget and layer.
+    pub choice: Vec<Vec<f64>>,
+}
+
+/// A token and the route that foresees its next one best.
+#[derive(Clone, Debug, Serialize)]
+pub struct TokenRoute {
+    /// Where it stands.
+    pub position: usize,
+    /// Its id.
+    pub token: u32,
+    /// The route, a letter per layer: B big, s small, - skipped.
+    pub best: String,
+    /// Nats under it.
+    pub loss: f32,
+    /// Nats with every FFN big.
+    pub all_big: f32,
+    /// Nats with every FFN in the first lane: the difficulty of the token.
+    pub all_first: f32,
+}
+
+impl Found for OracleFound {
+    fn facts(&self) -> Vec<Fact> {
+        let nats = "nats per token";
+        let mean = |name: &str, mean: &Mean| Fact {
+            low: Some(mean.interval[0]),
+            high: Some(mean.interval[1]),
+            ..Fact::new(name, mean.mean, nats)
+        };
+        match &self.data {
+            OracleData::Every(found) => {
+                let Some(table) = &found.table else { return Vec::new() };
+                let mut facts = vec![
+                    mean("loss by the oracle", &table.oracle),
+                    mean("loss with every FFN big", &table.all_big),
+                    mean("loss with every FFN in the first lane", &table.all_first),
+                ];
+                facts.extend(table.by_budget.iter().map(|budget| {
+                    mean(&format!("loss by the oracle of {} big layers", budget.big), &budget.oracle)
+                }));
+                facts.extend(
+                    found.routers.iter().map(|router| {
+                        Fact::new(format!("loss by router {}", router.name), router.loss, nats)
+                    }),
+                );
+                facts
+            }
+            OracleData::Greedy(found) => vec![
+                Fact::new("loss, token by token", found.loss, nats),
+                Fact::new("big layers of a token", found.big, "layers"),
+            ],
+            OracleData::Beam(found) => vec![
+                Fact::new("loss by the routes tried, an upper bound of the oracle's", found.oracle, nats),
+                Fact::new("routes tried", found.tried as f64, "routes"),
+            ],
+        }
+    }
+
+    fn figures(&self) -> Vec<Arc<Figure>> {
+        self.figures.clone()
+    }
+
+    fn data(&self) -> Result<Box<RawValue>> {
+        raw(&self.data)
+    }
+
+    fn offers(&self) -> Vec<Offer> {
+        let offer = || Offer {
+            label: "Routes into the plan".into(),
+            hint: "every token takes its own best route at once: not what each was scored under".into(),
+            items: vec![Change::Route(self.route.clone()).into()],
+            replaces: &["route"],
+        };
+        self.done.then(offer).into_iter().collect()
+    }
+}
+
+impl OracleRun {
+    /// What was found so far.
+    pub fn findings(&self) -> OracleFound {
+        let done = self.is_done();
+        let mut figures = vec![self.map()];
+        let mut difficulty = None;
+        let data = match &self.search {
+            Under::Every(every) => {
+                let found = self.every(every, done);
+                if let Some(table) = &found.table {
+                    difficulty = Some(self.by_token());
+                    figures.extend([
+                        self.difficulty(),
+                        self.along(),
+                        curves::choice(&self.table, &self.provenance),
+                        curves::budgets(&table.by_budget, Some(&every.baselines.found), &self.provenance),
+                        curves::controls(&self.table, &table.by_budget, &self.provenance),
+                        curves::best_of(&self.table, &self.provenance),
+                    ]);
+                }
+                OracleData::Every(Box::new(found))
+            }
+            Under::Greedy(run) => OracleData::Greedy(run.findings()),
+            Under::Beam(run) => OracleData::Beam(run.findings()),
+        };
+        let figures = figures.into_iter().map(Arc::new).collect();
+        OracleFound { data, route: self.route(), figures, difficulty, done }
+    }
+
+    fn every(&self, every: &super::Every, done: bool) -> EveryFound {
+        let loss_table = &self.table;
+        let patterns = loss_table.loss.len();
+        let (first, last) = (loss_table.row(0), loss_table.row(loss_table.all_big()));
+        let token = |(place, (&(loss, pattern), &position)): (usize, (&(f32, usize), &usize))| {
+            let at = |row: &[f32]| row.get(place).copied().unwrap_or(f32::NAN);
+            TokenRoute {
+                position,
+                token: self.tokens.get(position).copied().unwrap_or(0),
+                best: loss_table.spell(pattern),
+                loss,
+                all_big: at(last),
+                all_first: at(first),
+            }
+        };
+        let layers = loss_table.layers;
+        let whole = || TableFound {
+            all_big: table::mean(last),
+            all_first: table::mean(first),
+            oracle: table::mean(&table::least(&loss_table.loss)),
+            by_budget: (0..=layers).map(|big| loss_table.budget(big)).collect(),
+            best_of: loss_table.best_of(),
+            choice: (0..=layers).map(|big| loss_table.choice(big)).collect(),
+        };
+        let full: u64 = every.full.iter().sum();
+        let lanes = &self.lanes;
+        EveryFound {
+            small: lanes.contains(&Lane::Small).then(|| self.small.clone()),
+            reading: "every token of the sequence takes the same route",
+            layers,
+            patterns,
+            tokens: self.best.iter().zip(&self.scored).enumerate().map(token).collect(),
+            table: done.then(whole),
+            routers: every.baselines.found.routers.clone(),
+            coins: every.baselines.found.coins.clone(),
+            flops_layers: every.tree.work.layers,
+            // Every lane stands at every layer in an equal share of the routes.
+            flops_layers_full: (full as f64 / lanes.len().max(1) as f64 * patterns as f64) as u64,
+            lanes: lanes.clone(),
+        }
+    }
+}

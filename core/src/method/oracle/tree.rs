@@ -1,0 +1,319 @@
+//! Every route of FFN lanes over the layers, as a tree: routes that agree up to a layer share all that comes before it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use candle_core::Tensor;
+
+use super::table::{count_patterns, wrong_targets};
+use crate::engine::{Cancelled, Engine, memory};
+use crate::error::{Error, Result};
+use crate::model::{Ask, Branch, Ffn, Input, Logits, Pass, Schedule, Work, fused};
+use crate::plan::Plan;
+use crate::spec::Lane;
+
+/// Most patterns that are enumerated.
+pub const MOST_PATTERNS: usize = 1 << 16;
+/// Logits of one batch at most.
+const MOST_LOGITS: usize = 1 << 25;
+
+/// Losses of a route, and of the same route for wrong targets; a value per token that is scored.
+pub struct RouteLosses {
+    /// Its number, as in [`super::table::LossTable`].
+    pub pattern: usize,
+    /// Nats.
+    pub loss: Vec<f32>,
+    /// Nats.
+    pub wrong: Vec<f32>,
+}
+
+/// The tree, on its way.
+pub struct RouteTree {
+    layers: usize,
+    len: usize,
+    lanes: usize,
+    /// By layer and lane.
+    schedules: Vec<Vec<Arc<Schedule>>>,
+    /// Positions whose next token is a word: not the last one, nor those before a patch of a picture.
+    scored: Vec<usize>,
+    /// The next tokens and other ones in their places, for every position.
+    targets: [Vec<u32>; 2],
+    /// The deepest last.
+    waiting: Vec<Group>,
+    under_way: Option<(Group, Pass)>,
+    /// The beginnings of the routes that are wanted, by the number of layers that they decide less one; none = all routes.
+    wanted: Option<Vec<HashSet<usize>>>,
+    /// Routes done, and routes in all.
+    done: [usize; 2],
+    /// What it cost so far.
+    pub work: Work,
+}
+
+/// Routes that are decided up to a layer.
+struct Group {
+    /// The next to decide.
+    layer: usize,
+    /// Their digits up to there.
+    patterns: Vec<usize>,
+    /// Their streams where that layer's FFN comes in, one after the other, `[patterns * T, d]`.
+    x: Tensor,
+}
+
+impl RouteTree {
+    /// All routes of `lanes` (the big one last) under a plan, whose own routing maps they replace.
+    ///
+    /// # Errors
+    /// More routes than [`MOST_PATTERNS`], a prompt without a next token, or too little memory.
+    pub fn new(
+        engine: &mut Engine,
+        plan: &Plan,
+        tokens: &Input,
+        lanes: &[Lane],
+        cancelled: Cancelled,
+    ) -> Result<Self> {
+        let layers = engine.model.spec.n_layers();
+        let all = count_patterns(lanes.len(), layers).filter(|&all| all <= MOST_PATTERNS);
+        let all = all.ok_or_else(|| {
+            Error::Input(format!(
+                "{} lanes over {layers} layers are more than {MOST_PATTERNS} routes: search them with a beam",
+                lanes.len()
+            ))
+        })?;
+        Self::over(engine, plan, tokens, lanes, (all, None), cancelled)
+    }
+
+    /// Some routes, by their numbers.
+    ///
+    /// # Errors
+    /// As [`RouteTree::new`].
+    pub fn of(
+        engine: &mut Engine,
+        plan: &Plan,
+        tokens: &Input,
+        lanes: &[Lane],
+        patterns: &[usize],
+        cancelled: Cancelled,
+    ) -> Result<Self> {
+        let layers = engine.model.spec.n_layers();
+        if count_patterns(lanes.len(), layers).is_none() || patterns.len() > MOST_PATTERNS {
+            return Err(Error::Input(format!("routes over {layers} layers cannot be numbered")));
+        }
+        let beginnings = |depth: usize| {
+            let base = lanes.len().pow(depth as u32);
+            patterns.iter().map(|pattern| pattern % base).collect()
+        };
+        let wanted: Vec<HashSet<usize>> = (1..=layers).map(beginnings).collect();
+        let count = patterns.iter().collect::<HashSet<_>>().len();
+        Self::over(engine, plan, tokens, lanes, (count, Some(wanted)), cancelled)
+    }
+
+    fn over(
+        engine: &mut Engine,
+        plan: &Plan,
+        tokens: &Input,
+        lanes: &[Lane],
+        (all, wanted): (usize, Option<Vec<HashSet<usize>>>),
+        cancelled: Cancelled,
+    ) -> Result<Self> {
+        let (layers, len) = (engine.model.spec.n_layers(), tokens.len());
+        let scored = scored(tokens);
+        if scored.is_empty() || lanes.is_empty() {
+            return Err(Error::Input("a loss needs a next token: the prompt must have two tokens".into()));
+        }
+        let Unrouted { schedule, through: schedules } = through(engine, plan, tokens, lanes, cancelled)?;
+        let spec = &engine.model.spec;
+        let rows = room(engine, len, lanes.len()) * lanes.len() * len;
+        // Losses of all routes, streams that wait at every layer, the rows under way, and their logits with a copy.
+        let widest = spec.layers.iter().map(|layer| layer.ffn_width()).max().unwrap_or(0);
+        let values = 2 * all * scored.len()
+            + rows * ((layers + 8) * spec.d_model + widest)
+            + 2 * MOST_LOGITS.max(len * lanes.len() * spec.vocab);
+        memory::check(&format!("{all} routes of {len} tokens"), 4 * values as u64)?;
+        let (mut root, _) = engine.start(tokens, &schedule, Ask::default())?;
+        root.stop_before(engine.entry(1));
+        while !root.is_done() {
+            if cancelled() {
+                return Err(Error::Cancelled);
+            }
+            root.step()?;
+        }
+        let (x, work) = root.into_stream()?;
+        let words: Vec<u32> =
+            scored.iter().filter_map(|position| tokens.get(position + 1).copied()).collect();
+        let wrong = wrong_targets(&[&words], engine.model.spec.vocab).pop().unwrap_or_default();
+        // What is not scored has any target.
+        let spread = |ids: &[u32]| {
+            let mut all = vec![0; len];
+            for (position, id) in scored.iter().zip(ids) {
+                if let Some(slot) = all.get_mut(*position) {
+                    *slot = *id;
+                }
+            }
+            all
+        };
+        Ok(Self {
+            layers,
+            len,
+            lanes: lanes.len(),
+            schedules,
+            targets: [spread(&words), spread(&wrong)],
+            scored,
+            waiting: vec![Group { layer: 0, patterns: vec![0], x }],
+            under_way: None,
+            wanted,
+            done: [0, all],
+            work,
+        })
+    }
+
+    /// What a layer's FFN can be, counted.
+    pub fn lanes(&self) -> usize {
+        self.lanes
+    }
+
+    /// One lane at every layer.
+    pub fn uniform(&self, digit: usize) -> Arc<Schedule> {
+        let of_layer = |lanes: &Vec<Arc<Schedule>>| lanes.get(digit).cloned();
+        let mut layers =
+            self.schedules.iter().enumerate().filter_map(|(layer, lanes)| Some((layer, of_layer(lanes)?)));
+        let Some((_, first)) = layers.next() else { return Schedule::none() };
+        Arc::new(layers.fold((*first).clone(), |all, (layer, own)| all.with_lanes_of(layer, &own)))
+    }
+
+    /// Positions that are scored, in order.
+    pub fn scored(&self) -> &[usize] {
+        &self.scored
+    }
+
+    /// The next token of every position, or a wrong one.
+    pub fn targets(&self) -> &[Vec<u32>; 2] {
+        &self.targets
+    }
+
+    /// Routes done, and routes in all.
+    pub fn progress(&self) -> [usize; 2] {
+        self.done
+    }
+
+    /// Whether all are done.
+    pub fn is_done(&self) -> bool {
+        self.done[0] >= self.done[1]
+    }
+
+    /// One sublayer. The routes that it brings to their end.
+    pub fn step(&mut self, engine: &Engine) -> Result<Vec<RouteLosses>> {
+        let (group, mut pass) = match self.under_way.take() {
+            Some(under_way) => under_way,
+            None => match self.waiting.pop() {
+                Some(group) => self.begin(engine, group)?,
+                None => return Ok(Vec::new()),
+            },
+        };
+        pass.step()?;
+        if !pass.is_done() {
+            self.under_way = Some((group, pass));
+            return Ok(Vec::new());
+        }
+        if group.layer + 1 < self.layers {
+            let (x, work) = pass.into_stream()?;
+            self.work += work;
+            self.waiting.push(Group { layer: group.layer + 1, patterns: group.patterns, x });
+            return Ok(Vec::new());
+        }
+        let output = pass.finish();
+        self.work += output.work;
+        let logits = output.logits.ok_or_else(|| Error::Internal("a pass without logits".into()))?;
+        self.losses(&group.patterns, &logits)
+    }
+
+    /// Decide a layer for as many routes as fit beside each other; the others wait.
+    fn begin(&mut self, engine: &Engine, mut group: Group) -> Result<(Group, Pass)> {
+        let fit = room(engine, self.len, self.lanes);
+        if group.patterns.len() > fit {
+            let later = group.patterns.split_off(fit);
+            let x = group.x.narrow(0, fit * self.len, later.len() * self.len)?.force_contiguous()?;
+            group.x = group.x.narrow(0, 0, fit * self.len)?;
+            self.waiting.push(Group { layer: group.layer, patterns: later, x });
+        }
+        let layer = group.layer;
+        let weight = self.lanes.pow(layer as u32);
+        let sublayer = engine.entry(2 * layer + 1);
+        let mut branches = Vec::with_capacity(group.patterns.len() * self.lanes);
+        let mut patterns = Vec::with_capacity(branches.capacity());
+        let schedules = self.schedules.get(layer).map_or(&[][..], Vec::as_slice);
+        for (digit, schedule) in schedules.iter().enumerate() {
+            for (place, pattern) in group.patterns.iter().enumerate() {
+                let next = pattern + digit * weight;
+                if self.wanted.as_ref().is_some_and(|of| of.get(layer).is_none_or(|of| !of.contains(&next))) {
+                    continue;
+                }
+                let x = group.x.narrow(0, place * self.len, self.len)?;
+                let schedule = Arc::clone(schedule);
+                branches.push(Branch { schedule, sublayer, start: 0, end: self.len, x });
+                patterns.push(next);
+            }
+        }
+        let ask = Ask { logits: Logits::All, ..Ask::default() };
+        let mut pass = engine.from_the_start(branches, ask)?;
+        if layer + 1 < self.layers {
+            pass.stop_before(engine.entry(2 * layer + 3));
+        }
+        Ok((Group { patterns, ..group }, pass))
+    }
+
+    fn losses(&mut self, patterns: &[usize], logits: &Tensor) -> Result<Vec<RouteLosses>> {
+        let of = |targets: &[u32]| -> Result<Vec<f32>> {
+            let all: Vec<u32> = std::iter::repeat_n(targets, patterns.len()).flatten().copied().collect();
+            Ok(fused::surprisal(logits, &all)?.to_vec1()?)
+        };
+        let [right, wrong] = [of(&self.targets[0])?, of(&self.targets[1])?];
+        self.done[0] += patterns.len();
+        let rows = right.chunks_exact(self.len).zip(wrong.chunks_exact(self.len));
+        let pick =
+            |row: &[f32]| self.scored.iter().filter_map(|position| row.get(*position).copied()).collect();
+        let losses = patterns.iter().zip(rows).map(|(&pattern, (right, wrong))| RouteLosses {
+            pattern,
+            loss: pick(right),
+            wrong: pick(wrong),
+        });
+        Ok(losses.collect())
+    }
+}
+
+/// A plan without its own routing.
+pub(super) struct Unrouted {
+    /// As it is.
+    pub schedule: Arc<Schedule>,
+    /// Through one lane, by layer and lane.
+    pub through: Vec<Vec<Arc<Schedule>>>,
+}
+
+/// Compile a plan without its own routing.
+pub(super) fn through(
+    engine: &mut Engine,
+    plan: &Plan,
+    tokens: &Input,
+    lanes: &[Lane],
+    cancelled: Cancelled,
+) -> Result<Unrouted> {
+    let layers = engine.model.spec.n_layers();
+    let small: Option<Arc<[Ffn]>> =
+        if lanes.contains(&Lane::Small) { Some(engine.small(&plan.surrogate(), cancelled)?) } else { None };
+    let schedule = engine.schedule(&plan.unrouted(), tokens, cancelled)?;
+    let one = |layer, lane: &Lane| Arc::new(schedule.through(layer, *lane, layers, small.as_ref()));
+    let through = (0..layers).map(|layer| lanes.iter().map(|lane| one(layer, lane)).collect()).collect();
+    Ok(Unrouted { through, schedule })
+}
+
+/// Positions whose next token is a word: not the last one, nor those before a patch of a picture.
+pub(super) fn scored(tokens: &Input) -> Vec<usize> {
+    let patch = tokens.image().map(|image| image.token);
+    let next = tokens.iter().skip(1).copied();
+    (0..).zip(next).filter(|(_, next)| Some(*next) != patch).map(|(position, _)| position).collect()
+}
+
+/// Routes that may be decided beside each other.
+pub(super) fn room(engine: &Engine, len: usize, lanes: usize) -> usize {
+    let rows = engine.rows_at_once().min(MOST_LOGITS / engine.model.spec.vocab.max(1));
+    (rows / (len * lanes).max(1)).max(1)
+}

@@ -1,0 +1,173 @@
+//! A run that is written to a folder while it goes on: findings, figures, and what a killed run goes on from.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::state::same_question;
+use super::{Findings, Ready, Running, State, Steps};
+use crate::engine::{Cancelled, Card, Engine};
+use crate::error::{Error, Result};
+use crate::figure::{Figure, Format, Ground, export};
+use crate::files::{read_within, write_atomic};
+
+/// Name of the findings in their folder.
+pub const FINDINGS: &str = "findings.json";
+/// Name of what a killed run goes on from.
+pub const STATE: &str = "state.safetensors";
+/// Writing takes one part in this many of the time at most: of steps that are quicker than that not every one is recorded.
+const WRITING: u32 = 20;
+/// Bytes of findings at most.
+const MOST_FINDINGS: u64 = 1 << 30;
+
+/// What may be in the folder already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// Nothing: findings that are there are kept, and nothing is done.
+    Refuse,
+    /// Go on with what was begun.
+    Resume,
+    /// Begin anew over it.
+    Overwrite,
+}
+
+/// A run and its folder.
+pub struct Record {
+    running: Running,
+    question: Value,
+    folder: PathBuf,
+    /// Steps that an earlier run had done.
+    resumed: usize,
+    /// Steps at the last record, when that was made, and how long it took.
+    last: Option<(Steps, Instant, Duration)>,
+}
+
+/// Make a folder that can be written, and look whether it may be. Before any work.
+///
+/// # Errors
+/// [`Error::Write`] where the system refuses, or findings are there and nothing is said about them.
+pub fn prepare(folder: &Path, existing: Existing) -> Result<()> {
+    std::fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
+    if existing == Existing::Refuse && (folder.join(FINDINGS).exists() || folder.join(STATE).exists()) {
+        return Err(Error::Exists { path: folder.to_owned() });
+    }
+    let probe = folder.join(format!(".{}.sluice-probe", std::process::id()));
+    write_atomic(&probe, b"")?;
+    std::fs::remove_file(&probe).map_err(|error| Error::write(&probe, error))
+}
+
+impl Record {
+    /// Begin in a folder that is prepared, or go on there.
+    ///
+    /// # Errors
+    /// Where the question does not fit, or what is to be resumed belongs to another one.
+    pub fn start(
+        mut ready: Ready,
+        engine: &mut Engine,
+        card: &Card,
+        (folder, existing): (&Path, Existing),
+        cancelled: Cancelled,
+    ) -> Result<Self> {
+        ready.asked.folder = folder.to_owned();
+        let question = ready.question(card)?;
+        let state = folder.join(STATE);
+        let kept = match existing {
+            Existing::Resume if state.exists() => Some(State::load(&state, &question)?),
+            Existing::Resume => {
+                answers(&folder.join(FINDINGS), &question)?;
+                None
+            }
+            _ => None,
+        };
+        let running = ready.start(engine, card, kept, cancelled)?;
+        let resumed = running.progress().done;
+        Ok(Self { running, question, folder: folder.to_owned(), resumed, last: None })
+    }
+
+    /// Steps that an earlier run had done.
+    pub fn resumed(&self) -> usize {
+        self.resumed
+    }
+
+    /// The run.
+    pub fn running(&self) -> &Running {
+        &self.running
+    }
+
+    /// Do a small piece, and write what it changed. Whether everything is found and written.
+    ///
+    /// # Errors
+    /// What the run fails with, and [`Error::Write`] where the folder cannot be written.
+    pub fn step(&mut self, engine: &mut Engine, cancelled: Cancelled) -> Result<bool> {
+        if self.running.step(engine, cancelled)? {
+            self.finish(engine)?;
+            return Ok(true);
+        }
+        let now = self.running.progress();
+        let due = self
+            .last
+            .is_none_or(|(steps, at, took)| steps.done != now.done && at.elapsed() >= took * WRITING);
+        if due {
+            self.save(engine)?;
+        }
+        Ok(false)
+    }
+
+    /// Write what was found so far, and what a later run goes on from.
+    ///
+    /// # Errors
+    /// [`Error::Write`] where the system refuses; what was there before is kept.
+    pub fn save(&mut self, engine: &Engine) -> Result<()> {
+        let begin = Instant::now();
+        self.running.state()?.write(&self.folder.join(STATE), &self.question)?;
+        self.write(&self.running.findings(engine), &|_| Vec::new())?;
+        self.last = Some((self.running.progress(), Instant::now(), begin.elapsed()));
+        Ok(())
+    }
+
+    /// What was found so far.
+    pub fn findings(&self, engine: &Engine) -> Findings {
+        self.running.findings(engine)
+    }
+
+    /// Figures, then findings that name them; then there is nothing to go on from.
+    fn finish(&mut self, engine: &Engine) -> Result<()> {
+        let findings = self.running.findings(engine);
+        for figure in findings.found.figures() {
+            export::write_all(&figure, Ground::Light, &self.folder)?;
+        }
+        let files = |figure: &Figure| Format::ALL.map(|format| export::file_name(figure, format)).to_vec();
+        self.write(&findings, &files)?;
+        match std::fs::remove_file(self.folder.join(STATE)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::write(self.folder.join(STATE), error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn write(&self, findings: &Findings, files: &dyn Fn(&Figure) -> Vec<String>) -> Result<()> {
+        let text = findings.json(files)?;
+        write_atomic(&self.folder.join(FINDINGS), text.as_bytes())
+    }
+}
+
+/// Fails where findings are there and answer another question: they would be lost.
+fn answers(path: &Path, question: &Value) -> Result<()> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let fail = |cause: String| Error::Study(format!("{}: {cause}", path.display()));
+    let (bytes, _) = read_within(path, MOST_FINDINGS).map_err(|error| fail(error.to_string()))?;
+    let file: Value = serde_json::from_slice(&bytes).map_err(|error| fail(error.to_string()))?;
+    let of = json!({
+        "method": &file["method"],
+        "checkpoint": &file["checkpoint"]["fingerprint"],
+        "subject": &file["subject"],
+        "picks": &file["picks"],
+        "plan": &file["plan"],
+        "ask": &file["ask"],
+    });
+    same_question(path, &of, question)
+}

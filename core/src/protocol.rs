@@ -1,0 +1,185 @@
+//! The values a front end and the worker exchange.
+//!
+//! A front end sends [`Request`]s into one slot per kind, where the newest wins, and polls [`Event`]s, of which only
+//! the newest per topic is kept: neither side ever waits for the other, and a slow window costs nothing.
+//!
+//! | request | answered by |
+//! |---|---|
+//! | [`Request::Open`] | [`Event::Progress`], then [`Event::Opened`] |
+//! | [`Request::Scene`] | [`Event::Tokens`], one [`Event::View`] per view asked, [`Event::SceneDone`] |
+//! | [`Request::Generate`] | [`Event::Text`], each with all the text so far |
+//! | [`Request::Study`] | [`Event::Progress`], [`Event::Findings`], each with all the findings so far |
+//! | any | [`Event::Failed`] |
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+pub use crate::checkpoint::Picture;
+pub use crate::engine::{Answer, Card, Patch, Prompt, Token, Words};
+use crate::figure::Figure;
+use crate::method::{Asked, Findings};
+use crate::plan::Plan;
+pub use crate::view::{
+    Activations, ExpertShow, Neuron, NextRow, NextTokens, Side, Strip, Verdict, View, ViewData,
+};
+
+/// Number of a request, counted up by the front end's handle; results carry it.
+pub type RequestId = u64;
+
+/// One slot per kind of request; the newest request in a slot supersedes older ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Slot {
+    /// Opening a checkpoint.
+    Open,
+    /// What the panels show.
+    Scene,
+    /// Streaming continuation.
+    Generate,
+    /// A long study.
+    Study,
+}
+
+/// What a front end can ask.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// Open a checkpoint; the open one stays until the new one is ready.
+    Open(Target),
+    /// Compute views of a prompt under a plan.
+    Scene(Scene),
+    /// Continue the prompt under the plan, and under no plan beside it.
+    Generate(Generate),
+    /// Start a method that takes long.
+    Study(Box<Asked>),
+}
+
+/// What to open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The checkpoint that ships with Sluice.
+    Bundled,
+    /// A folder or a file in it.
+    Path(PathBuf),
+}
+
+/// A prompt under a plan, and the views of it that are visible. Computed in the order given.
+#[derive(Clone, Debug)]
+pub struct Scene {
+    /// The prompt.
+    pub prompt: Prompt,
+    /// The plan.
+    pub plan: Plan,
+    /// Asked views.
+    pub views: Vec<View>,
+}
+
+/// Ask for a continuation.
+#[derive(Clone, Debug)]
+pub struct Generate {
+    /// The prompt.
+    pub prompt: Prompt,
+    /// The plan of the second stream.
+    pub plan: Plan,
+    /// Longest continuation in tokens.
+    pub max_new_tokens: usize,
+    /// 0 = greedy.
+    pub temperature: f32,
+    /// Seed of the sampler.
+    pub seed: u64,
+}
+
+/// What the worker reports.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A checkpoint is open.
+    Opened(RequestId, Arc<Card>),
+    /// Work over 100 ms is under way.
+    Progress(RequestId, Slot, Progress),
+    /// The prompt's tokens.
+    Tokens(RequestId, Arc<[Token]>),
+    /// A view of the scene.
+    View(RequestId, View, Arc<ViewData>),
+    /// Every view of the scene is there.
+    SceneDone(RequestId, Recomputed),
+    /// A continuation, whole so far.
+    Text(RequestId, Arc<Continuation>),
+    /// Findings of a method, whole so far.
+    Findings(RequestId, Arc<Findings>),
+    /// A request ended with an error.
+    Failed(RequestId, Slot, Failure),
+    /// A request was cancelled by the person.
+    Cancelled(RequestId, Slot),
+}
+
+/// An error as shown: once, with cause and next step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The cause, one line.
+    pub cause: String,
+    /// What to do about it.
+    pub next_step: String,
+}
+
+/// How far a job is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Progress {
+    /// What is being done.
+    pub label: String,
+    /// Done so far.
+    pub done: u64,
+    /// Of how many.
+    pub total: u64,
+    /// Estimated seconds to the end; `None` until there is a rate.
+    pub eta_s: Option<f32>,
+}
+
+/// What was computed for a scene.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Recomputed {
+    /// Rows that went through a sublayer, as a share of those of the base run and the run under the plan; 0 when all was kept.
+    pub share: f32,
+    /// Wall time in milliseconds.
+    pub millis: f32,
+    /// Milliseconds that the request waited before, for the sublayer of a study or of an older scene under way.
+    pub waited: f32,
+    /// Estimated memory of one run of the prompt, bytes.
+    pub bytes: u64,
+}
+
+/// Two continuations of one prompt.
+#[derive(Clone, Debug)]
+pub struct Continuation {
+    /// By the unmodified model.
+    pub base: String,
+    /// Under the plan.
+    pub plan: String,
+    /// Tokens in each.
+    pub tokens: [usize; 2],
+    /// Tokens per second of the slower stream.
+    pub rate: f32,
+    /// Both have ended.
+    pub done: bool,
+    /// Both texts as a table.
+    pub figure: Arc<Figure>,
+}
+
+impl Progress {
+    /// With the rate since `begin` as the estimate.
+    pub fn new(label: String, done: u64, total: u64, begin: Instant) -> Self {
+        let elapsed = begin.elapsed().as_secs_f32();
+        let eta_s = (done > 0).then(|| elapsed * total.saturating_sub(done) as f32 / done as f32);
+        Self { label, done, total, eta_s }
+    }
+}
+
+impl Request {
+    /// The slot it goes to.
+    pub fn slot(&self) -> Slot {
+        match self {
+            Self::Open(_) => Slot::Open,
+            Self::Scene(_) => Slot::Scene,
+            Self::Generate(_) => Slot::Generate,
+            Self::Study(_) => Slot::Study,
+        }
+    }
+}

@@ -1,0 +1,432 @@
+//! One test over the list: what holds of every method, on every checkpoint that has what it needs.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use sluice_core::checkpoint::Checkpoint;
+use sluice_core::engine::{self, Cancelled, Card, Opened, never};
+use sluice_core::error::{Error, Result};
+use sluice_core::figure::{Figure, Format, Ground, Plot, export};
+use sluice_core::method::{
+    Asked, Existing, FINDINGS, Findings, METHODS, Ready, Record, Running, STATE, Subject, find, prepare,
+};
+use sluice_core::plan::Plan;
+use sluice_core::rng;
+use sluice_core::worker::{Prompt, Request, Words};
+
+use crate::support::golden;
+use crate::worker::{Client, whole};
+
+/// The bundled checkpoint, and tiny ones with other norms, positions and experts.
+const CHECKPOINTS: [&str; 4] = ["../../../assets/bundled", "llama", "gpt2", "mixtral"];
+
+/// Asked beside every method's own sample: other ways through its steps and its state.
+const VARIANTS: [(&str, &str); 8] = [
+    ("trace", r#"{"restore":"attn","window":2}"#),
+    ("trace", r#"{"restore":"ffn","estimate":true}"#),
+    ("oracle", r#"{"search":"greedy"}"#),
+    ("oracle", r#"{"search":"beam","beam":2,"most":24}"#),
+    ("oracle", r#"{"big":1}"#),
+    ("experts", r#"{"knock_out":false}"#),
+    ("prune", r#"{"share":0.5,"distance":"kl","length":16,"samples":3}"#),
+    ("leave-one-out", r#"{"positions":"all"}"#),
+];
+
+/// Keys of findings.json, sorted (docs/findings.md).
+const KEYS: [&str; 13] = [
+    "ask",
+    "checkpoint",
+    "cost",
+    "data",
+    "done",
+    "facts",
+    "figures",
+    "method",
+    "picks",
+    "plan",
+    "sluice",
+    "subject",
+    "version",
+];
+
+/// A checkpoint with a text of its own.
+struct Bench {
+    path: PathBuf,
+    opened: Opened,
+    folder: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new(name: &str) -> Self {
+        let path = golden().join(name);
+        let opened = engine::open(&Checkpoint::open(&path).unwrap(), &mut |_, _| {}, &never).unwrap();
+        let bench = Self { path, opened, folder: tempfile::tempdir().unwrap() };
+        // For checkpoints without a tokenizer: ids.
+        let vocab = bench.opened.card.spec.vocab as u64;
+        let ids: Vec<String> = (0..256).map(|i| (rng::bits(4, 0, i) % vocab).to_string()).collect();
+        std::fs::write(bench.text(), ids.join(" ")).unwrap();
+        bench
+    }
+
+    fn text(&self) -> PathBuf {
+        self.folder.path().join("ids")
+    }
+
+    /// A method's first sample on this checkpoint, or why there is none.
+    fn sample(&mut self, id: &str, other: &str) -> Result<Asked, String> {
+        let method = find(id).unwrap();
+        // There is a text for checkpoints that read none of their own.
+        let card = Card { tokenizer: "ids".into(), ..self.opened.card.clone() };
+        if let Some(cause) = method.unavailable(&card.spec) {
+            return Err(cause.into());
+        }
+        let sample = (method.samples)(&card).into_iter().next().ok_or("it has no sample here")?;
+        let context = card.spec.context;
+        let subject = match sample.subject {
+            Subject::Text(None) if self.opened.engine.tokenizer.is_none() => Subject::Text(Some(self.text())),
+            subject => subject,
+        };
+        let mut asked = Asked::new(method, subject, &Plan::default());
+        asked.ask = sample.ask;
+        let other: Value = serde_json::from_str(other).unwrap();
+        asked.ask.extend(other.as_object().unwrap().clone());
+        if let Some(length) = asked.ask.get_mut("length").filter(|n| n.as_u64() > Some(context as u64)) {
+            *length = context.into();
+        }
+        if let Subject::Prompt(prompt) = &asked.subject {
+            let input = self.opened.engine.input(prompt).unwrap();
+            asked.picks = (sample.picks)(&self.opened.engine.tokens(&input));
+        }
+        asked.folder = self.folder.path().join("files");
+        Ok(asked)
+    }
+
+    fn start(&mut self, asked: &Asked, cancelled: Cancelled) -> Result<Running> {
+        let Opened { engine, card } = &mut self.opened;
+        Running::start(asked.clone(), engine, card, cancelled)
+    }
+
+    /// Driven as the command line does.
+    fn finish(&mut self, asked: &Asked, cancelled: Cancelled) -> Result<Findings> {
+        let mut running = self.start(asked, cancelled)?;
+        while !running.is_done() {
+            if cancelled() {
+                return Err(Error::Cancelled);
+            }
+            running.step(&mut self.opened.engine, cancelled)?;
+        }
+        Ok(running.findings(&self.opened.engine))
+    }
+
+    fn record(&mut self, asked: &Asked, folder: &Path, existing: Existing) -> Result<Record> {
+        prepare(folder, existing)?;
+        let Opened { engine, card } = &mut self.opened;
+        Record::start(Ready::new(asked.clone(), engine)?, engine, card, (folder, existing), &never)
+    }
+
+    /// Step until something more was done. Whether it ended.
+    fn advance(&mut self, record: &mut Record) -> bool {
+        let before = record.running().progress();
+        loop {
+            let ended = record.step(&mut self.opened.engine, &never).unwrap();
+            if ended || record.running().progress() != before {
+                return ended;
+            }
+        }
+    }
+}
+
+/// Every method, and some in other ways, on every checkpoint that has what they need; none is left out everywhere.
+fn each(mut check: impl FnMut(&str, &mut Bench, Asked)) {
+    let mut ran = BTreeSet::new();
+    let own = METHODS.iter().map(|method| (method.id, "{}"));
+    let all: Vec<(&str, &str)> = own.chain(VARIANTS).collect();
+    for name in CHECKPOINTS {
+        let bench = &mut Bench::new(name);
+        for (id, other) in &all {
+            match bench.sample(id, other) {
+                Ok(asked) => {
+                    check(&format!("{id} {other} on {name}"), bench, asked);
+                    ran.insert(*id);
+                }
+                Err(cause) => println!("skipped: {id} on {name}, {cause}"),
+            }
+        }
+    }
+    assert_eq!(ran, METHODS.iter().map(|method| method.id).collect());
+}
+
+/// findings.json less what it cost, and the names of files.
+fn json(findings: &Findings) -> Value {
+    let mut json: Value = serde_json::from_str(&findings.json(&|_| Vec::new()).unwrap()).unwrap();
+    json.as_object_mut().unwrap().remove("cost").unwrap();
+    json
+}
+
+/// Records of a CSV file.
+fn records(csv: &str) -> Vec<Vec<String>> {
+    let (mut all, mut record, mut field, mut quoted) = (Vec::new(), Vec::new(), String::new(), false);
+    let mut characters = csv.chars().peekable();
+    while let Some(character) = characters.next() {
+        match character {
+            '"' if quoted && characters.peek() == Some(&'"') => field.extend(characters.next()),
+            '"' => quoted = !quoted,
+            ',' if !quoted => record.push(std::mem::take(&mut field)),
+            '\r' if !quoted => {}
+            '\n' if !quoted => {
+                record.push(std::mem::take(&mut field));
+                all.push(std::mem::take(&mut record));
+            }
+            character => field.push(character),
+        }
+    }
+    assert!(record.is_empty() && field.is_empty() && !quoted, "a record is torn");
+    all
+}
+
+fn check_figure(figure: &Figure, what: &str) {
+    let what = format!("{what}: {}", figure.stem());
+    let bytes = |format| export::bytes(figure, format, Ground::Light).unwrap();
+    let svg = String::from_utf8(bytes(Format::Svg)).unwrap();
+    let tree = resvg::usvg::Tree::from_str(&svg, &resvg::usvg::Options::default());
+    assert!(tree.is_ok_and(|tree| tree.size().width() > 0.0), "{what}");
+    let picture = image::load_from_memory(&bytes(Format::Png)).unwrap();
+    assert!(picture.width() > 0 && picture.height() > 0, "{what}");
+    let csv = records(&String::from_utf8(bytes(Format::Csv)).unwrap());
+    let (rows, columns) = match &figure.plot {
+        Plot::Map(map) => {
+            let (rows, cols) = (map.rows.labels.len(), map.cols.labels.len());
+            assert_eq!(map.values.len(), rows * cols, "{what}");
+            (rows, 1 + cols * (1 + usize::from(map.text.is_some())))
+        }
+        Plot::Lines(lines) => {
+            assert!(lines.series.iter().all(|series| series.y.len() == lines.x_labels.len()), "{what}");
+            (lines.x_labels.len(), 1 + lines.series.len())
+        }
+        Plot::Bars(bars) => {
+            let texts = bars.series.iter().filter(|series| series.text.is_some()).count();
+            (bars.rows.labels.len(), 1 + bars.series.len() + texts)
+        }
+        Plot::Table(table) => (table.rows.len(), table.columns.len()),
+    };
+    assert_eq!(csv.len(), 1 + rows, "{what}");
+    assert!(rows > 0 && csv.iter().all(|record| record.len() == columns), "{what}");
+    assert!(!figure.title.is_empty() && !figure.provenance.checkpoint.is_empty(), "{what}");
+}
+
+#[test]
+fn every_method_ends_with_facts_figures_and_findings() {
+    each(|what, bench, asked| {
+        let findings = bench.finish(&asked, &never).unwrap();
+        assert!(findings.done, "{what}");
+        let facts = findings.found.facts();
+        assert!(!facts.is_empty() && facts.iter().all(|fact| fact.value.is_finite()), "{what}: {facts:?}");
+        let figures = findings.found.figures();
+        let stems: BTreeSet<String> = figures.iter().map(|figure| figure.stem()).collect();
+        assert!(!figures.is_empty() && stems.len() == figures.len(), "{what}: files of one name");
+        figures.iter().for_each(|figure| check_figure(figure, what));
+        let text = findings.json(&|figure| vec![figure.stem()]).unwrap();
+        let json: BTreeMap<String, Value> = serde_json::from_str(&text).unwrap();
+        assert_eq!(json.keys().map(String::as_str).collect::<Vec<_>>(), KEYS, "{what}");
+        assert_eq!((&json["version"], &json["done"]), (&json!(1), &json!(true)), "{what}");
+        assert_eq!(json["method"], asked.method.id);
+        let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        assert_eq!(keys(&json["checkpoint"]), ["fingerprint", "name"]);
+        assert_eq!(keys(&json["cost"]), ["operations", "rows", "seconds"]);
+        let subject = match asked.subject {
+            Subject::Prompt(_) => &["prompt", "texts", "tokens"][..],
+            Subject::Text(Some(_)) => &["file", "sha256"],
+            _ => &["file"],
+        };
+        assert_eq!(keys(&json["subject"]), subject, "{what}");
+        let mut fields: Vec<&str> = asked.method.fields.iter().map(|field| field.name).collect();
+        fields.sort_unstable();
+        assert_eq!(keys(&json["ask"]), fields, "{what}: every parameter, defaults filled in");
+        for fact in json["facts"].as_array().unwrap() {
+            assert_eq!(keys(fact), ["high", "low", "name", "unit", "value"], "{what}");
+        }
+        for (shown, figure) in json["figures"].as_array().unwrap().iter().zip(&figures) {
+            assert_eq!(keys(shown), ["files", "id", "title"], "{what}");
+            assert_eq!((&shown["id"], &shown["files"]), (&json!(figure.stem()), &json!([figure.stem()])));
+        }
+        assert!(!json["data"].as_object().unwrap().is_empty(), "{what}");
+        assert!(json["cost"]["operations"].as_u64() > Some(0), "{what}");
+    });
+}
+
+#[test]
+fn equal_questions_have_equal_findings_in_script_and_window() {
+    let mut client: Option<(PathBuf, Client)> = None;
+    each(|what, bench, asked| {
+        let first = json(&bench.finish(&asked, &never).unwrap());
+        assert_eq!(json(&bench.finish(&asked, &never).unwrap()), first, "{what}");
+        if client.as_ref().is_none_or(|(open, _)| *open != bench.path) {
+            let new = Client::new();
+            new.open(&bench.path.to_string_lossy());
+            client = Some((bench.path.clone(), new));
+        }
+        let (_, client) = client.as_ref().unwrap();
+        client.worker.send(Request::Study(Box::new(asked)));
+        assert_eq!(json(&client.until(whole)), first, "{what}");
+    });
+}
+
+#[test]
+fn a_cancelled_run_stops_and_leaves_nothing_behind() {
+    let mut case = 0;
+    each(|what, bench, asked| {
+        let asks = Cell::new(0);
+        let count = || {
+            asks.set(asks.get() + 1);
+            false
+        };
+        let first = json(&bench.finish(&asked, &count).unwrap());
+        case += 1;
+        let last = rng::bits(6, 0, case) % asks.take();
+        let cancelled = || asks.replace(asks.get() + 1) >= last;
+        let stopped = bench.finish(&asked, &cancelled);
+        assert!(matches!(stopped, Err(Error::Cancelled)), "{what}: {stopped:?}");
+        assert_eq!(json(&bench.finish(&asked, &never).unwrap()), first, "{what}");
+    });
+}
+
+/// findings.json of a folder less what it cost, and every file beside it.
+fn written(folder: &Path) -> (Value, BTreeMap<String, Vec<u8>>) {
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        files.insert(path.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read(path).unwrap());
+    }
+    let mut json: Value = serde_json::from_slice(&files.remove(FINDINGS).unwrap()).unwrap();
+    json.as_object_mut().unwrap().remove("cost").unwrap();
+    (json, files)
+}
+
+/// Stopped where `kill -9` may stop it: after the first piece that was done, in the middle, before the last, and within one.
+#[test]
+fn a_killed_run_goes_on_and_finds_the_same() {
+    let mut case = 0;
+    each(|what, bench, asked| {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut pieces, mut steps) = (1, 0);
+        let record = &mut bench.record(&asked, folder.path(), Existing::Refuse).unwrap();
+        loop {
+            let before = record.running().progress();
+            steps += 1;
+            if record.step(&mut bench.opened.engine, &never).unwrap() {
+                break;
+            }
+            pieces += usize::from(record.running().progress() != before);
+        }
+        let expected = written(folder.path());
+        assert!(expected.0["done"] == true && !expected.1.contains_key(STATE), "{what}");
+        case += 1;
+        let within = rng::bits(7, 0, case) as usize % steps;
+        let stops = BTreeSet::from([1, pieces / 2, pieces - 1]);
+        let stops = stops.into_iter().filter(|stop| (1..pieces).contains(stop)).map(|pieces| (pieces, 0));
+        for (pieces, steps) in stops.chain([(0, within)]) {
+            let what = format!("{what}, stopped after {pieces} pieces and {steps} steps");
+            let folder = tempfile::tempdir().unwrap();
+            let mut record = bench.record(&asked, folder.path(), Existing::Refuse).unwrap();
+            let mut ended = (0..pieces).any(|_| bench.advance(&mut record));
+            ended |= (0..steps).any(|_| record.step(&mut bench.opened.engine, &never).unwrap());
+            assert!(!ended, "{what}");
+            record.save(&bench.opened.engine).unwrap();
+            drop(record);
+            let (partial, files) = written(folder.path());
+            assert!(partial["done"] == false && files.contains_key(STATE), "{what}");
+            let mut record = bench.record(&asked, folder.path(), Existing::Resume).unwrap();
+            while !record.step(&mut bench.opened.engine, &never).unwrap() {}
+            let (json, files) = written(folder.path());
+            assert_eq!(json, expected.0, "{what}");
+            assert!(files.keys().eq(expected.1.keys()), "{what}: {:?}", files.keys());
+            assert!(files == expected.1, "{what}: files differ");
+        }
+    });
+}
+
+#[test]
+fn another_question_is_not_resumed() {
+    let bench = &mut Bench::new("llama");
+    let asked = bench.sample("trace", "{}").unwrap();
+    let with = |change: &dyn Fn(&mut Asked)| {
+        let mut asked = asked.clone();
+        change(&mut asked);
+        asked
+    };
+    let scale = r#"{"version":1,"items":[{"kind":"scale","site":"blocks.1.hook_mlp_out","factor":0.5}]}"#;
+    let others = [
+        ("ask.seed was 0, is 1", with(&|asked| drop(asked.ask.insert("seed".into(), 1.into())))),
+        ("picks.corrupt", with(&|asked| asked.picks.get_mut("corrupt").unwrap().push(7))),
+        ("plan.items", with(&|asked| asked.plan = Plan::from_json(scale).unwrap())),
+        (
+            "subject.texts",
+            with(&|asked| {
+                asked.subject = Subject::Prompt(Prompt::from(Words::Tokens(vec![1, 2, 3, 4, 5, 6, 7])));
+            }),
+        ),
+        ("method was \"trace\", is \"leave-one-out\"", bench.sample("leave-one-out", "{}").unwrap()),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let record = &mut bench.record(&asked, folder.path(), Existing::Refuse).unwrap();
+    assert!(!bench.advance(record));
+    record.save(&bench.opened.engine).unwrap();
+    // While there is something to go on from, and when only what was found is there.
+    for ended in [false, true] {
+        let before = written(folder.path());
+        let refused = bench.record(&asked, folder.path(), Existing::Refuse).err();
+        assert!(matches!(refused, Some(Error::Exists { .. })), "{refused:?}");
+        for (difference, other) in &others {
+            let refused = bench.record(other, folder.path(), Existing::Resume).err().unwrap().to_string();
+            assert!(refused.contains("another question"), "{refused}");
+            assert!(refused.contains(difference), "{difference}: {refused}");
+        }
+        assert!(written(folder.path()) == before, "what is there stays");
+        if !ended {
+            while !record.step(&mut bench.opened.engine, &never).unwrap() {}
+        }
+    }
+    let (_, other) = &others[0];
+    let mut record = bench.record(other, folder.path(), Existing::Overwrite).unwrap();
+    while !record.step(&mut bench.opened.engine, &never).unwrap() {}
+    assert_eq!(written(folder.path()).0["ask"]["seed"], 1);
+}
+
+/// A text is known by its content.
+#[test]
+fn another_text_of_the_same_name_is_not_resumed() {
+    let bench = &mut Bench::new("llama");
+    let asked = bench.sample("prune", "{}").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut record = bench.record(&asked, folder.path(), Existing::Refuse).unwrap();
+    record.save(&bench.opened.engine).unwrap();
+    std::fs::write(bench.text(), "1 2 3 ".repeat(99)).unwrap();
+    let refused = bench.record(&asked, folder.path(), Existing::Resume).err().unwrap().to_string();
+    assert!(refused.contains("subject.sha256"), "{refused}");
+}
+
+/// What `sluice methods` prints of them is whole, and no name stands for two.
+#[test]
+fn methods_say_what_they_are() {
+    let mut names = BTreeSet::new();
+    for method in METHODS {
+        let kebab = |name: &str| name.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+        assert!(kebab(method.id), "{}", method.id);
+        for name in [method.id].into_iter().chain(method.aliases.iter().copied()) {
+            assert!(names.insert(name), "{name} stands for two methods");
+            assert_eq!(find(name), Some(*method));
+        }
+        assert!(method.title.ends_with('?') && !method.line.is_empty(), "{}", method.id);
+        for field in method.fields {
+            assert!(!field.help.is_empty(), "{} {}", method.id, field.name);
+            let default = (field.default)();
+            let (Some(number), what) = (default.as_f64(), format!("{} {}", method.id, field.name)) else {
+                continue;
+            };
+            assert!(field.min.is_none_or(|min| number >= min), "{what}");
+            assert!(field.max.is_none_or(|max| number <= max), "{what}");
+        }
+    }
+}
