@@ -1,5 +1,5 @@
 //! What a person can do, as values: panels push them, the app applies them once per frame. Menu, palette and keys read
-//! one table, [`ACTIONS`].
+//! one table, [`actions`].
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use eframe::egui::{ColorImage, Key, KeyboardShortcut, Modifiers, ThemePreference};
 use sluice_core::figure::{Figure, Format};
-use sluice_core::method::{METHODS, Method, Offer, Pick};
+use sluice_core::method::{Method, Offer, Pick};
 use sluice_core::plan::{Item, Lane, Positions, Router, Sublayer};
 use sluice_core::worker::{Answer, Slot};
 
@@ -158,10 +158,10 @@ const fn ctrl_shift(key: Key) -> Option<KeyboardShortcut> {
 const NUMBERS: [Key; 9] =
     [Key::Num1, Key::Num2, Key::Num3, Key::Num4, Key::Num5, Key::Num6, Key::Num7, Key::Num8, Key::Num9];
 
-/// Every named command: those of the window, a panel each, a method each. Keys with more modifiers come before the same key
+/// Every named command: those of the window, a panel each, a method each that is asked in one. Keys with more modifiers come before the same key
 /// with fewer.
 #[rustfmt::skip]
-pub fn actions(panels: &[PanelInfo]) -> Vec<Action> {
+pub fn actions(panels: &[PanelInfo], methods: impl Iterator<Item = &'static Method>) -> Vec<Action> {
     let mut all = vec![
         action(Menu::File, "Open image…", "what the prompt is about, for checkpoints that read images", ctrl_shift(Key::O), Command::Ask(Dialog::Picture)),
         action(Menu::File, "Open checkpoint…", "a Hugging Face folder", ctrl(Key::O), Command::Ask(Dialog::Checkpoint)),
@@ -195,7 +195,7 @@ pub fn actions(panels: &[PanelInfo]) -> Vec<Action> {
         keys: number(index),
         command: Command::Show(info.id),
     }));
-    all.extend(METHODS.iter().map(|&method| Action {
+    all.extend(methods.map(|method| Action {
         menu: Menu::Run,
         text: run_label(method).into(),
         tooltip: method.line.into(),

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! error < files < rng < statistics < metric < spec < checkpoint < site < figure < model < plan <
-//! world < engine < learn < view < method < protocol < worker < train < evaluate
+//! world < engine < learn < method < protocol < worker < train < evaluate
 //! ```
 //!
 //! | room | what it holds |
@@ -16,11 +16,10 @@
 //! | [`site`] | every named point of the forward pass, its name, shape and parser |
 //! | [`plan`] | interventions as values, one file per kind, compiled to a per-sublayer schedule |
 //! | [`engine`] | runs and their caches, decoding |
-//! | [`method`] | what can be asked: one list of methods, each a value with parameters, a run and findings |
+//! | [`method`] | what can be asked: one list of methods, each a value with parameters, a run and findings; views are those quick enough to follow every change |
 //! | [`metric`] | KL divergence, normalised recovery, cross-entropy and the like |
 //! | [`files`] | files read within a limit, written atomically |
 //! | [`figure`] | what a panel draws and what exports: data, SVG, PNG, CSV |
-//! | [`view`] | what a panel shows of a prompt under a plan, one file per view |
 //! | [`protocol`] | the values a front end and the worker exchange |
 //! | [`worker`] | the one thread that owns the model |
 //! | [`world`] | the generated world that the bundled checkpoint knows |
@@ -47,7 +46,6 @@ pub mod site;
 pub mod spec;
 pub mod statistics;
 pub mod train;
-pub mod view;
 pub mod worker;
 pub mod world;
 

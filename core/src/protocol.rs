@@ -18,11 +18,9 @@ use std::time::Instant;
 pub use crate::checkpoint::Picture;
 pub use crate::engine::{Answer, Card, Patch, Prompt, Token, Words};
 use crate::figure::Figure;
+pub use crate::method::view::{View, ViewData};
 use crate::method::{Asked, Findings};
 use crate::plan::Plan;
-pub use crate::view::{
-    Activations, ExpertShow, Neuron, NextRow, NextTokens, Side, Strip, Verdict, View, ViewData,
-};
 
 /// Number of a request, counted up by the front end's handle; results carry it.
 pub type RequestId = u64;

@@ -58,10 +58,11 @@ impl SluiceApp {
         theme::install(ctx);
         let repaint = ctx.clone();
         let worker = Worker::spawn(move || repaint.request_repaint());
+        let infos: Vec<_> = panels::panels().iter().map(|panel| panel.info()).collect();
         let mut app = Self {
             state: State { settings, ..State::default() },
             layout: Layout::default(),
-            actions: actions(&panels::panels().iter().map(|panel| panel.info()).collect::<Vec<_>>()),
+            actions: actions(&infos, panels::asked()),
             worker,
             errands: Errands::new(ctx),
             asked: None,

@@ -1,4 +1,4 @@
-//! `sluice report`: the figures of every panel on the sample prompt, as PNG, SVG and CSV. Asks the worker what the window
+//! `sluice report`: the figures of every method on the sample prompt, as PNG, SVG and CSV. Asks the worker what the window
 //! asks.
 
 use std::path::{Path, PathBuf};
@@ -6,13 +6,10 @@ use std::sync::Arc;
 
 use clap::Args;
 use crossbeam_channel::{Receiver, bounded};
-use sluice::state::figure_of;
 use sluice_core::figure::{Figure, Ground, export};
 use sluice_core::method::fcct::{FcctFound, iri_rates};
 use sluice_core::method::{Asked, METHODS, Subject};
-use sluice_core::model::Spec;
 use sluice_core::plan::Plan;
-use sluice_core::site::Hook;
 use sluice_core::worker::*;
 use sluice_core::{Error, Result};
 
@@ -39,7 +36,7 @@ impl Report {
     }
 }
 
-/// Write every panel's figures on the checkpoint's sample prompt, about a picture where one is given, into `folder`.
+/// Write every method's figures on the checkpoint's sample prompt, about a picture where one is given, into `folder`.
 pub fn write(checkpoint: Option<&Path>, image: Option<&Path>, folder: &Path) -> Result<()> {
     // Before any work: a folder that cannot be written is known at once.
     std::fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
@@ -49,22 +46,11 @@ pub fn write(checkpoint: Option<&Path>, image: Option<&Path>, folder: &Path) -> 
     let card = client.wait(|event| if let Event::Opened(_, card) = event { Some(card) } else { None })?;
     let image = image.map(Picture::read).transpose()?;
     let (prompt, plan) = (Prompt { words: card.sample_prompt.clone(), image }, Plan::default());
-    let scene = Scene { prompt: prompt.clone(), plan: plan.clone(), views: views(&card.spec) };
+    // The prompt's tokens: samples mark some of them.
+    let scene = Scene { prompt: prompt.clone(), plan: plan.clone(), views: Vec::new() };
     client.worker.send(Request::Scene(scene));
-    let (mut tokens, mut figures): (Arc<[Token]>, Vec<_>) = (Arc::default(), Vec::new());
-    client.wait(|event| match event {
-        Event::Tokens(_, shown) => {
-            tokens = shown;
-            None
-        }
-        Event::View(_, _, data) => {
-            figures.push(figure_of(&data));
-            None
-        }
-        Event::SceneDone(..) => Some(()),
-        _ => None,
-    })?;
-    save(&figures, folder)?;
+    let tokens =
+        client.wait(|event| if let Event::Tokens(_, tokens) = event { Some(tokens) } else { None })?;
     for &method in METHODS.iter().filter(|method| method.unavailable(&card.spec).is_none()) {
         for sample in (method.samples)(&card) {
             let subject = match sample.subject {
@@ -94,28 +80,6 @@ pub fn write(checkpoint: Option<&Path>, image: Option<&Path>, folder: &Path) -> 
         _ => None,
     })?;
     save(&[Arc::clone(&text.figure)], folder)
-}
-
-/// One view of each kind.
-fn views(spec: &Spec) -> Vec<View> {
-    let side = Side::Plan;
-    let first = |experts: bool| spec.layers.iter().position(|layer| layer.experts.is_some() == experts);
-    let mut views = vec![View::Next { position: None, top: 10, answer: Answer::Top }, View::Strip];
-    if let Some(layer) = first(false) {
-        views.push(View::Activations { layer, hook: Hook::MlpPost, side, sort: true, top: Some(64) });
-        views.push(View::Neuron { layer, neuron: 0 });
-    }
-    if let Some(layer) = first(true) {
-        views.extend(ExpertShow::ALL.into_iter().map(|show| View::Experts { layer, side, show }));
-    }
-    views.extend([
-        View::Attention { layer: 0, head: None, side },
-        View::Lens { side },
-        View::Routing,
-        View::Ladder,
-        View::Verdict { answer: Answer::Top },
-    ]);
-    views
 }
 
 fn save(figures: &[Arc<Figure>], folder: &Path) -> Result<()> {

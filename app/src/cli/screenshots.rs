@@ -12,8 +12,8 @@ use sluice::command::Command;
 use sluice::state::edits::Preset;
 use sluice::state::{ChipColour, ExpertChange, Settings, State};
 use sluice_core::files::write_atomic;
+use sluice_core::method::Method;
 use sluice_core::method::fcct::{FCCT, FcctFound};
-use sluice_core::method::{METHODS, Method};
 use sluice_core::plan::{Add, Change, Lane, Part, Positions, Source, Sublayer};
 use sluice_core::site::{Hook, Site};
 use sluice_core::worker::Target;
@@ -36,11 +36,14 @@ pub struct Screenshots {
     out: PathBuf,
 }
 
+/// An answer that depends on the window.
+type Of<T> = Box<dyn Fn(&State) -> T + Send>;
+
 /// A picture: what is done before it, and when it can be taken.
 struct Shot {
     name: &'static str,
-    commands: Box<dyn Fn(&State) -> Vec<Command> + Send>,
-    ready: Box<dyn Fn(&State) -> bool + Send>,
+    commands: Of<Vec<Command>>,
+    ready: Of<bool>,
 }
 
 fn shot(
@@ -64,7 +67,7 @@ fn of_method(method: &'static Method) -> Shot {
 /// Taken in this order, once per theme; each goes on from what the one before left.
 fn shots() -> Vec<Shot> {
     let mut all = panels();
-    all.extend(METHODS.iter().map(|&method| of_method(method)));
+    all.extend(sluice::panels::asked().map(of_method));
     all.extend(others());
     all
 }
@@ -78,7 +81,7 @@ fn panels() -> Vec<Shot> {
             always,
         ),
         shot("routing-skips", skips, always),
-        shot("experts", experts, always),
+        shot("experts-view", experts, always),
         shot("pruning", pruning, always),
         shot(
             "activations",

@@ -1,9 +1,9 @@
 //! FFN activations, neuron x token; click a row to look into its neuron.
 
 use eframe::egui::{ComboBox, Ui};
-use sluice_core::method::Group;
+use sluice_core::method::view::{ACTIVATIONS, ActivationsAsk, FfnSite};
+use sluice_core::method::{Group, Method};
 use sluice_core::plan::{Change, Positions, Threshold};
-use sluice_core::site::Hook;
 use sluice_core::worker::{View, ViewData};
 
 use super::{Panel, layer_picker, side_picker};
@@ -19,7 +19,7 @@ const ROWS: [(Option<usize>, &str); 4] =
 #[derive(Clone, Copy, Debug)]
 pub struct Choice {
     /// The site.
-    pub hook: Hook,
+    pub hook: FfnSite,
     /// Order neurons by magnitude.
     pub sort: bool,
     /// Neurons shown; none = all.
@@ -28,7 +28,7 @@ pub struct Choice {
 
 impl Default for Choice {
     fn default() -> Self {
-        Self { hook: Hook::MlpPost, sort: true, rows: Some(64) }
+        Self { hook: FfnSite::Post, sort: true, rows: Some(64) }
     }
 }
 
@@ -51,7 +51,11 @@ impl Panel for Activations {
         let Choice { hook, sort, rows: top } = state.choices.of();
         // Experts have no row of neurons.
         state.card.as_ref()?.spec.layers.get(layer).filter(|layer| layer.experts.is_none())?;
-        Some(View::Activations { layer, hook, side, sort, top })
+        Some(ActivationsAsk { layer, hook, side, sort, top }.into())
+    }
+
+    fn shows(&self) -> Option<&'static Method> {
+        Some(&ACTIVATIONS)
     }
 
     fn ui(&self, ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
@@ -72,11 +76,9 @@ fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
         let choices = &mut state.choices;
         layer_picker(ui, "Layer", &mut choices.layer, layers);
         let label = ui.label("Site");
-        let sites = [Hook::MlpPre, Hook::MlpPreLinear, Hook::MlpGatePost, Hook::MlpPost];
         let combo = ComboBox::from_id_salt("ffn-site").selected_text(choice.hook.name()).show_ui(ui, |ui| {
-            for hook in sites.into_iter().filter(|hook| gated || matches!(hook, Hook::MlpPre | Hook::MlpPost))
-            {
-                ui.selectable_value(&mut choice.hook, hook, hook.name());
+            for site in FfnSite::ALL.iter().filter(|site| gated || site.is_ungated()) {
+                ui.selectable_value(&mut choice.hook, *site, site.name());
             }
         });
         combo.response.labelled_by(label.id);

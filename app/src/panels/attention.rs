@@ -1,7 +1,8 @@
 //! Attention pattern of a head, or the mean over heads.
 
 use eframe::egui::{DragValue, Ui};
-use sluice_core::method::Group;
+use sluice_core::method::view::{ATTENTION, AttentionAsk};
+use sluice_core::method::{Group, Method};
 use sluice_core::plan::{Ablate, AblateTo, Change, Positions, Target};
 use sluice_core::site::{Hook, Site};
 use sluice_core::worker::{View, ViewData};
@@ -34,7 +35,14 @@ impl Panel for Attention {
 
     fn view(&self, state: &State) -> Option<View> {
         let choices = &state.choices;
-        Some(View::Attention { layer: choices.layer, head: choices.of::<Choice>().head, side: choices.side })
+        Some(
+            AttentionAsk { layer: choices.layer, head: choices.of::<Choice>().head, side: choices.side }
+                .into(),
+        )
+    }
+
+    fn shows(&self) -> Option<&'static Method> {
+        Some(&ATTENTION)
     }
 
     fn ui(&self, ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
@@ -71,7 +79,7 @@ fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     });
     state.choices.set(Choice { head: chosen });
     let view = Attention.view(state);
-    let Some(ViewData::Figure(figure)) = view.as_ref().and_then(|view| state.data(view)) else {
+    let Some(figure) = view.and_then(|view| state.data(&view).map(ViewData::figure)) else {
         return states::pending(ui, state, "Attention");
     };
     if let Some(cell) = figure::show(ui, figure, None, commands).clicked {

@@ -1,9 +1,10 @@
 //! Experts: whom the tokens go through, and what changes when somebody is knocked out, forced, or k is another.
 
 use eframe::egui::{Button, DragValue, Ui};
-use sluice_core::method::Group;
+use sluice_core::method::view::{EXPERTS_VIEW, ExpertShow, ExpertsViewAsk, NextRow};
+use sluice_core::method::{Group, Method};
 use sluice_core::plan::Positions;
-use sluice_core::worker::{ExpertShow, View, ViewData};
+use sluice_core::worker::{View, ViewData};
 
 use super::{Panel, position_picker, side_picker};
 use crate::command::Command;
@@ -42,7 +43,11 @@ impl Panel for Experts {
         let Choice { layer, show, .. } = state.choices.of();
         // Nothing to ask of a block without experts.
         state.card.as_ref()?.spec.layers.get(layer)?.experts?;
-        Some(View::Experts { layer, side: state.choices.side, show })
+        Some(ExpertsViewAsk { layer, side: state.choices.side, show }.into())
+    }
+
+    fn shows(&self) -> Option<&'static Method> {
+        Some(&EXPERTS_VIEW)
     }
 
     fn ui(&self, ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
@@ -81,8 +86,8 @@ fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
         });
         ui.add(picker).labelled_by(label.id);
         choice.layer = blocks.get(index).copied().unwrap_or(first);
-        for show in ExpertShow::ALL {
-            ui.selectable_value(&mut choice.show, show, show.name());
+        for &show in ExpertShow::ALL {
+            ui.selectable_value(&mut choice.show, show, show.phrase());
         }
         ui.separator();
         side_picker(ui, &mut state.choices.side);
@@ -91,7 +96,7 @@ fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     state.choices.set(choice);
     ui.horizontal_wrapped(|ui| outcome(ui, state));
     let view = Experts.view(state);
-    let Some(ViewData::Figure(figure)) = view.as_ref().and_then(|view| state.data(view)) else {
+    let Some(figure) = view.as_ref().and_then(|view| state.data(view).map(ViewData::figure)) else {
         return states::pending(ui, state, "Experts");
     };
     let Some(cell) = figure::show(ui, figure, None, commands).clicked else { return };
@@ -141,7 +146,7 @@ fn outcome(ui: &mut Ui, state: &mut State) {
     position_picker(ui, state, "After", "the last token", &mut position);
     state.choices.position = position;
     if let Some(ViewData::Next(next)) = state.data(&state.next_view()) {
-        let top = |side: fn(&sluice_core::worker::NextRow) -> f32| {
+        let top = |side: fn(&NextRow) -> f32| {
             let best = next.rows.iter().max_by(|a, b| side(a).total_cmp(&side(b)));
             best.map_or_else(String::new, |row| format!("{} {:.1} %", row.token.text, 100.0 * side(row)))
         };

@@ -7,15 +7,15 @@ use eframe::egui::{
     Align, Align2, Checkbox, DragValue, Layout, Rect, Role, Sense, Slider, Ui, WidgetInfo, pos2, vec2,
 };
 use sluice_core::figure::Figure;
-use sluice_core::method::Group;
 use sluice_core::method::fcct::{FCCT, FcctFound, iri_rates};
+use sluice_core::method::view::{ANSWER_PAIR, AnswerPair, AnswerPairAsk, NextRow, Side};
+use sluice_core::method::{Group, Method};
 use sluice_core::plan::{Change, Iri, Item};
-
-use sluice_core::worker::{NextRow, Side, Verdict, View, ViewData};
+use sluice_core::worker::{View, ViewData};
 
 use super::{Panel, answer_box};
 use crate::command::Command;
-use crate::state::{PanelInfo, State, figure_of};
+use crate::state::{PanelInfo, State};
 use crate::theme;
 use crate::widgets::{figure, states};
 
@@ -77,12 +77,16 @@ impl Panel for IriPanel {
     }
 
     fn view(&self, state: &State) -> Option<View> {
-        Some(View::Verdict { answer: state.choices.answer.clone() })
+        Some(AnswerPairAsk { answer: state.choices.answer.clone() }.into())
+    }
+
+    fn shows(&self) -> Option<&'static Method> {
+        Some(&ANSWER_PAIR)
     }
 
     fn figures(&self, state: &State) -> Vec<Arc<Figure>> {
-        let verdict = self.view(state).and_then(|view| state.data(&view).map(figure_of));
-        verdict.into_iter().chain(layers(state)).collect()
+        let pair = self.view(state).and_then(|view| state.figure(&view));
+        pair.into_iter().chain(layers(state)).collect()
     }
 
     fn ui(&self, ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
@@ -141,9 +145,8 @@ fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
         ui.strong("Answer before and after");
         answer_box(ui, state, commands);
     });
-    let view = View::Verdict { answer: state.choices.answer.clone() };
-    match state.data(&view) {
-        Some(ViewData::Verdict(verdict)) => answers(ui, verdict, commands),
+    match IriPanel.view(state).and_then(|view| state.data(&view)) {
+        Some(ViewData::AnswerPair(pair)) => answers(ui, pair, commands),
         _ => states::pending(ui, state, "Answers"),
     }
 }
@@ -210,15 +213,15 @@ fn controls(ui: &mut Ui, iri: &mut Iri, layers: usize) {
 }
 
 /// Both answers' probabilities without and with the plan, side by side.
-fn answers(ui: &mut Ui, verdict: &Verdict, commands: &mut Vec<Command>) {
+fn answers(ui: &mut Ui, pair: &AnswerPair, commands: &mut Vec<Command>) {
     ui.horizontal_wrapped(|ui| {
-        figure::menu(ui, &verdict.figure, commands);
-        ui.weak(if verdict.yes_no {
+        figure::menu(ui, &pair.figure, commands);
+        ui.weak(if pair.yes_no {
             "after the last token: yes and no"
         } else {
             "after the last token; no yes/no question: the followed token and its rival in the unmodified model"
         });
-        match verdict.drift {
+        match pair.drift {
             Some(drift) if drift < 1e-5 => drop(ui.weak(format!("· norms kept to {drift:.0e}"))),
             Some(drift) => drop(ui.weak(format!("· norms change by up to {:.2} %", 100.0 * drift))),
             None => {}
@@ -230,7 +233,7 @@ fn answers(ui: &mut Ui, verdict: &Verdict, commands: &mut Vec<Command>) {
         {
             ui.with_layout(Layout::top_down(Align::LEFT), |ui| {
                 ui.strong(name);
-                for row in &verdict.rows {
+                for row in &pair.rows {
                     answer(ui, row, side);
                 }
             });

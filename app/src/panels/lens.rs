@@ -1,7 +1,8 @@
 //! Logit lens: the top token at every layer and position. Click a cell to lock the inspector on its position.
 
 use eframe::egui::Ui;
-use sluice_core::method::Group;
+use sluice_core::method::view::{LENS, LensAsk};
+use sluice_core::method::{Group, Method};
 use sluice_core::worker::{View, ViewData};
 
 use super::{Panel, side_picker};
@@ -24,7 +25,11 @@ impl Panel for Lens {
     }
 
     fn view(&self, state: &State) -> Option<View> {
-        Some(View::Lens { side: state.choices.side })
+        Some(LensAsk { side: state.choices.side }.into())
+    }
+
+    fn shows(&self) -> Option<&'static Method> {
+        Some(&LENS)
     }
 
     fn ui(&self, ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
@@ -35,8 +40,8 @@ impl Panel for Lens {
 /// Draw the lens.
 fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     ui.horizontal(|ui| side_picker(ui, &mut state.choices.side));
-    let view = View::Lens { side: state.choices.side };
-    let Some(ViewData::Figure(figure)) = state.data(&view) else {
+    let view = Lens.view(state);
+    let Some(figure) = view.and_then(|view| state.data(&view).map(ViewData::figure)) else {
         return states::pending(ui, state, "Logit lens");
     };
     if let Some(cell) = figure::show(ui, figure, None, commands).clicked {

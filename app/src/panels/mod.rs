@@ -29,11 +29,12 @@ use std::sync::{Arc, OnceLock};
 
 use eframe::egui::{Align2, ComboBox, DragValue, TextEdit, Ui};
 use sluice_core::figure::Figure;
+use sluice_core::method::view::{NEURON, NEXT_TOKENS, NeuronAsk, Side, StripAsk, TOKENS};
 use sluice_core::method::{METHODS, Method};
-use sluice_core::worker::{Answer, Side, View, ViewData};
+use sluice_core::worker::{Answer, View, ViewData};
 
 use crate::command::Command;
-use crate::state::{Choices, PanelId, PanelInfo, State, figure_of};
+use crate::state::{Choices, PanelId, PanelInfo, State};
 
 /// A panel of the centre.
 pub trait Panel: Send + Sync {
@@ -47,7 +48,12 @@ pub trait Panel: Send + Sync {
 
     /// The figures that it shows.
     fn figures(&self, state: &State) -> Vec<Arc<Figure>> {
-        self.view(state).and_then(|view| state.data(&view).map(figure_of)).into_iter().collect()
+        self.view(state).and_then(|view| state.figure(&view)).into_iter().collect()
+    }
+
+    /// The view that it is the panel of.
+    fn shows(&self) -> Option<&'static Method> {
+        None
     }
 
     /// The method that it asks.
@@ -67,6 +73,9 @@ pub trait Panel: Send + Sync {
     fn ui(&self, ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>);
 }
 
+/// Views that stand beside the centre.
+const BESIDE: [&Method; 3] = [&NEXT_TOKENS, &TOKENS, &NEURON];
+
 /// Every panel of the centre, in the order shown.
 pub fn panels() -> &'static [Box<dyn Panel>] {
     static PANELS: OnceLock<Vec<Box<dyn Panel>>> = OnceLock::new();
@@ -82,9 +91,16 @@ pub fn panels() -> &'static [Box<dyn Panel>] {
             Box::new(iri::IriPanel),
             Box::new(text::Text),
         ];
-        let methods = METHODS.iter().map(|&method| Box::new(study::Study(method)) as Box<dyn Panel>);
-        own.into_iter().chain(methods).collect()
+        let shown: Vec<&Method> = own.iter().filter_map(|panel| panel.shows()).chain(BESIDE).collect();
+        let others = METHODS.iter().filter(|method| !shown.contains(method));
+        let others = others.map(|&method| Box::new(study::Study(method)) as Box<dyn Panel>);
+        own.into_iter().chain(others).collect()
     })
+}
+
+/// The methods that are asked in a panel: all but those that are always on screen or in panels of their own.
+pub fn asked() -> impl Iterator<Item = &'static Method> {
+    panels().iter().filter_map(|panel| panel.method())
 }
 
 /// The panel of an id.
@@ -96,18 +112,21 @@ pub fn find(id: PanelId) -> Option<&'static dyn Panel> {
 pub fn wanted(state: &State) -> Vec<View> {
     let mut views = vec![state.next_view()];
     views.extend(state.visible.iter().filter_map(|&id| find(id)?.view(state)));
-    views.extend(state.choices.neuron.map(|(layer, neuron)| View::Neuron { layer, neuron }));
-    views.push(View::Strip);
+    views.extend(neuron(state));
+    views.push(StripAsk {}.into());
     views
 }
 
 /// All figures on screen.
 pub fn figures(state: &State) -> Vec<Arc<Figure>> {
     let shown = state.visible.iter().filter_map(|&id| find(id)).flat_map(|panel| panel.figures(state));
-    let neuron = state.choices.neuron.map(|(layer, neuron)| View::Neuron { layer, neuron });
-    let beside = [Some(state.next_view()), neuron, Some(View::Strip)].into_iter().flatten();
-    let beside = beside.filter_map(|view| state.data(&view).map(figure_of));
-    shown.chain(beside).collect()
+    let beside = [Some(state.next_view()), neuron(state), Some(StripAsk {}.into())].into_iter().flatten();
+    shown.chain(beside.filter_map(|view| state.figure(&view))).collect()
+}
+
+/// The neuron that is looked into.
+fn neuron(state: &State) -> Option<View> {
+    state.choices.neuron.map(|(layer, neuron)| NeuronAsk { layer, neuron }.into())
 }
 
 /// The methods on screen, the last first.

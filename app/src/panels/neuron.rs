@@ -1,9 +1,10 @@
 //! Inspector of the clicked neuron: its values along the prompt, and the vocabulary its output promotes and suppresses.
 
 use eframe::egui::{RichText, Ui};
+use sluice_core::method::view::NeuronAsk;
 use sluice_core::plan::{Ablate, AblateTo, Change, Positions, Target};
 use sluice_core::site::{Hook, Site};
-use sluice_core::worker::{Token, View, ViewData};
+use sluice_core::worker::{Token, ViewData};
 
 use crate::command::Command;
 use crate::state::State;
@@ -13,7 +14,7 @@ use crate::widgets::figure;
 pub fn ui(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
     let Some((layer, neuron)) = state.choices.neuron else { return };
     ui.separator();
-    let Some(ViewData::Neuron(found)) = state.data(&View::Neuron { layer, neuron }) else {
+    let Some(ViewData::Neuron(found)) = state.data(&NeuronAsk { layer, neuron }.into()) else {
         ui.weak("computing the neuron …");
         return;
     };

@@ -1,7 +1,8 @@
 //! Inspector: the next-token table, base versus plan, with KL. Click a row to follow its token.
 
 use eframe::egui::{Align2, FontId, RichText, Role, Sense, Stroke, StrokeKind, Ui, WidgetInfo, pos2, vec2};
-use sluice_core::worker::{Answer, NextRow, NextTokens, ViewData};
+use sluice_core::method::view::{NextRow, NextTokens};
+use sluice_core::worker::{Answer, ViewData};
 
 use crate::command::Command;
 use crate::state::State;

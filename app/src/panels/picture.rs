@@ -4,7 +4,8 @@ use eframe::egui::{
     Align2, Button, Color32, Label, Rect, RichText, Role, Sense, Stroke, StrokeKind, Ui, WidgetInfo, pos2,
     vec2,
 };
-use sluice_core::worker::{Patch, View, ViewData};
+use sluice_core::method::view::StripAsk;
+use sluice_core::worker::{Patch, ViewData};
 
 use super::marks::{self, brush};
 use super::{marking, strip};
@@ -42,7 +43,7 @@ pub fn well(ui: &mut Ui, state: &State, commands: &mut Vec<Command>, hovered: &m
     };
     if let Some(position) = touch.hovered.and_then(position_of) {
         *hovered = Some(position);
-        let strip = match state.data(&View::Strip) {
+        let strip = match state.data(&StripAsk {}.into()) {
             Some(ViewData::Strip(strip)) if strip.kl.len() == tokens.len() => Some(strip),
             _ => None,
         };

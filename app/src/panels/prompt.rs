@@ -1,7 +1,8 @@
 //! Prompt box, with the image well beside it for checkpoints that read images, and the token strip below.
 
 use eframe::egui::{ComboBox, Id, ScrollArea, TextEdit, Ui};
-use sluice_core::worker::{View, ViewData};
+use sluice_core::method::view::StripAsk;
+use sluice_core::worker::ViewData;
 
 use super::{picture, strip};
 use crate::command::Command;
@@ -68,7 +69,7 @@ fn words(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
                 }
             });
         combo.response.labelled_by(label.id).on_hover_text("what colours the tokens");
-        if let Some(ViewData::Strip(strip)) = state.data(&View::Strip) {
+        if let Some(ViewData::Strip(strip)) = state.data(&StripAsk {}.into()) {
             figure::menu(ui, &strip.figure, commands);
         }
     });

@@ -1,9 +1,10 @@
 //! Sublayer ladder: click an attention or FFN sublayer to take it out.
 
 use eframe::egui::{Button, RichText, ScrollArea, Ui};
-use sluice_core::method::Group;
+use sluice_core::method::view::{LadderAsk, SUBLAYERS};
+use sluice_core::method::{Group, Method};
 use sluice_core::plan::Sublayer;
-use sluice_core::worker::{View, ViewData};
+use sluice_core::worker::View;
 
 use super::Panel;
 use crate::command::Command;
@@ -27,7 +28,11 @@ impl Panel for Pruning {
     }
 
     fn view(&self, _: &State) -> Option<View> {
-        Some(View::Ladder)
+        Some(LadderAsk {}.into())
+    }
+
+    fn shows(&self) -> Option<&'static Method> {
+        Some(&SUBLAYERS)
     }
 
     fn ui(&self, ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
@@ -37,9 +42,9 @@ impl Panel for Pruning {
 
 /// Draw the ladder.
 fn draw(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
-    match state.data(&View::Ladder) {
-        Some(ViewData::Figure(figure)) => figure::head(ui, figure, commands),
-        _ => return states::pending(ui, state, "Sublayers"),
+    match state.data(&LadderAsk {}.into()) {
+        Some(ladder) => figure::head(ui, ladder.figure(), commands),
+        None => return states::pending(ui, state, "Sublayers"),
     }
     let layers = state.layers();
     let all = (0..layers).flat_map(|layer| PARTS.map(|part| Sublayer { layer, part }));

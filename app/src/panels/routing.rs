@@ -1,9 +1,10 @@
 //! Routing map: paint tokens into lanes, layer by layer, or let a learned router choose.
 
 use eframe::egui::{ComboBox, DragValue, Ui};
-use sluice_core::method::Group;
 use sluice_core::method::oracle::ORACLE;
 use sluice_core::method::router::{ROUTER, RouterFound};
+use sluice_core::method::view::{ROUTING_MAP, RoutingAsk};
+use sluice_core::method::{Group, Method};
 use sluice_core::plan::{Change, Lane, Router};
 use sluice_core::worker::{View, ViewData};
 
@@ -73,7 +74,11 @@ impl Panel for Routing {
     }
 
     fn view(&self, _: &State) -> Option<View> {
-        Some(View::Routing)
+        Some(RoutingAsk {}.into())
+    }
+
+    fn shows(&self) -> Option<&'static Method> {
+        Some(&ROUTING_MAP)
     }
 
     fn ui(&self, ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
@@ -188,7 +193,7 @@ fn hint(preset: Preset) -> &'static str {
 }
 
 fn painted(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
-    let Some(ViewData::Figure(figure)) = state.data(&View::Routing) else {
+    let Some(figure) = state.data(&RoutingAsk {}.into()).map(ViewData::figure) else {
         return states::pending(ui, state, "Routing map");
     };
     let (choice, tokens): (Choice, _) = (state.choices.of(), state.results.tokens.len());

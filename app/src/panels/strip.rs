@@ -10,8 +10,9 @@ use eframe::egui::{
 };
 use sluice_core::figure::{Ground, Scale, colour};
 use sluice_core::method::oracle::{ORACLE, OracleFound};
+use sluice_core::method::view::{Strip, StripAsk};
 use sluice_core::method::{Method, Subject};
-use sluice_core::worker::{Patch, Strip, Token, View, ViewData};
+use sluice_core::worker::{Patch, Token, ViewData};
 
 use super::{marking, marks};
 use crate::command::Command;
@@ -59,7 +60,7 @@ pub fn ui(ui: &mut Ui, state: &State, commands: &mut Vec<Command>, hovered: &mut
     let side = state.patches().unwrap_or_default();
     let unfolded = state.choices.unfold.unwrap_or(side * side <= FEW);
     let rows = rows(ui, tokens, vec2(advance, height), side, unfolded);
-    let strip = match state.data(&View::Strip) {
+    let strip = match state.data(&StripAsk {}.into()) {
         Some(ViewData::Strip(strip)) if strip.kl.len() == tokens.len() => Some(strip),
         _ => None,
     };

@@ -171,13 +171,14 @@ fn figures(
         return;
     }
     let study = state.studies.get_mut(method.id);
-    let known = study.shown.and_then(|id| id.among(&figures)).or(figures.first());
+    let known = study.shown.and_then(|(id, nth)| id.among(nth, &figures)).or(figures.first());
     let Some(figure) = known else { return };
     if figures.len() > 1 {
         ui.horizontal_wrapped(|ui| {
-            for other in &figures {
-                if ui.selectable_label(other.id == figure.id, &other.short).clicked() {
-                    study.shown = Some(other.id);
+            for (at, other) in figures.iter().enumerate() {
+                if ui.selectable_label(Arc::ptr_eq(other, figure), &other.short).clicked() {
+                    let before = figures.iter().take(at).filter(|before| before.id == other.id).count();
+                    study.shown = Some((other.id, before));
                 }
             }
         });

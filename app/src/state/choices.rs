@@ -3,7 +3,8 @@
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 
-use sluice_core::worker::{Answer, Side};
+use sluice_core::method::view::Side;
+use sluice_core::worker::Answer;
 
 /// What colours the token strip.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,13 +1,13 @@
 //! What was asked and what came back.
 
 use std::collections::HashMap;
-use std::mem::discriminant;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use eframe::egui::ColorImage;
 use serde::{Deserialize, Serialize};
 use sluice_core::figure::Figure;
+use sluice_core::method::view::NextAsk;
 use sluice_core::model::VisionSpec;
 use sluice_core::plan::{Item, Lane, Plan, Sublayer};
 use sluice_core::worker::*;
@@ -162,17 +162,23 @@ impl State {
 
     /// The next-token table.
     pub fn next_view(&self) -> View {
-        View::Next { position: self.choices.position, top: TOP, answer: self.choices.answer.clone() }
+        let (position, answer) = (self.choices.position, self.choices.answer.clone());
+        NextAsk { position, top: TOP, answer }.into()
     }
 
     /// The newest data of a view; until it is there, what the same kind of view showed before.
     pub fn data(&self, view: &View) -> Option<&ViewData> {
         let views = &self.results.views;
         let same_kind = || {
-            let kind = discriminant(view);
-            views.iter().find(|(known, _)| discriminant(*known) == kind).map(|(_, data)| data)
+            let kind = view.method();
+            views.iter().find(|(known, _)| known.method() == kind).map(|(_, data)| data)
         };
         views.get(view).or_else(same_kind).map(|data| &**data)
+    }
+
+    /// The figure of [`State::data`].
+    pub fn figure(&self, view: &View) -> Option<Arc<Figure>> {
+        self.data(view).map(|data| Arc::clone(data.figure()))
     }
 
     /// Whether the data of a view is its own, not what the same kind of view showed before.
@@ -196,16 +202,4 @@ impl State {
             None => route.next(layer),
         })
     }
-}
-
-/// The figure of a view's data.
-pub fn figure_of(data: &ViewData) -> Arc<Figure> {
-    Arc::clone(match data {
-        ViewData::Next(next) => &next.figure,
-        ViewData::Strip(strip) => &strip.figure,
-        ViewData::Verdict(verdict) => &verdict.figure,
-        ViewData::Activations(activations) => &activations.figure,
-        ViewData::Neuron(neuron) => &neuron.figure,
-        ViewData::Figure(figure) => figure,
-    })
 }

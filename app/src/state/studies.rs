@@ -25,8 +25,8 @@ pub struct Study {
     pub brush: usize,
     /// Text file; none = the checkpoint's own text.
     pub text: Option<PathBuf>,
-    /// Which of its figures is shown; none = the first.
-    pub shown: Option<FigureId>,
+    /// Which of its figures is shown: its id, and how many of that id come before; none = the first.
+    pub shown: Option<(FigureId, usize)>,
     /// The newest findings.
     pub findings: Option<Arc<Findings>>,
     /// It was asked and has found nothing yet.

@@ -12,7 +12,8 @@ use sluice::gallery::SAMPLES;
 use sluice::state::ChipColour;
 use sluice_core::figure::Plot;
 use sluice_core::method::trace::{TRACE, TraceFound};
-use sluice_core::worker::{Patch, Picture, Target, View, ViewData};
+use sluice_core::method::view::StripAsk;
+use sluice_core::worker::{Patch, Picture, Target, ViewData};
 use sluice_core::world::paint::paint;
 use sluice_core::world::talk::{DESCRIBE, is_there};
 use sluice_core::world::{Split, World};
@@ -114,7 +115,7 @@ fn the_patches_fold_and_lock_the_inspector() {
     assert_eq!(window.state().hovered, Some(2), "the picture outlines it");
     window.harness.state_mut().as_mut().unwrap().state.choices.colour = ChipColour::Surprisal;
     window.settle();
-    let Some(ViewData::Strip(strip)) = window.state().data(&View::Strip) else { panic!("no strip") };
+    let Some(ViewData::Strip(strip)) = window.state().data(&StripAsk {}.into()) else { panic!("no strip") };
     assert!(strip.surprisal_base[1..10].iter().all(|x| x.is_nan()), "no token predicts a part of a picture");
     assert!(strip.surprisal_base[10..].iter().all(|x| x.is_finite()));
 }

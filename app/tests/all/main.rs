@@ -1,4 +1,5 @@
 //! Integration tests of the window and the command line, one binary.
+#![expect(clippy::print_stdout, reason = "a skipped test says so")]
 #![expect(clippy::unwrap_used, reason = "a failed test should stop where it fails")]
 #![allow(missing_docs, reason = "tests")]
 

@@ -6,6 +6,7 @@ use eframe::egui::{Key, Modifiers, Role};
 use egui_kittest::kittest::Queryable as _;
 use sluice_core::checkpoint::{SaveDtype, save};
 use sluice_core::figure::Plot;
+use sluice_core::method::view::RoutingAsk;
 use sluice_core::model::random_tensors;
 use sluice_core::worker::{Target, ViewData};
 
@@ -159,7 +160,7 @@ fn a_checkpoint_without_tokenizer_works_on_ids() {
     window.click("All small");
     // No small FFN of its own: the panel says surrogate, and what it was chosen on.
     assert!(window.harness.query_all_by_label_contains("surrogate").next().is_some());
-    let Some(ViewData::Figure(figure)) = window.state().data(&sluice_core::worker::View::Routing) else {
+    let Some(figure) = window.state().data(&RoutingAsk {}.into()).map(ViewData::figure) else {
         panic!("no routing map")
     };
     assert!(figure.notes.iter().any(|note| note.contains("surrogate") && note.contains("seeded random ids")));

@@ -9,6 +9,7 @@ use sluice_core::method::fcct::{FCCT, FcctFound};
 use sluice_core::method::oracle::{ORACLE, OracleFound};
 use sluice_core::method::router::{ROUTER, RouterFound};
 use sluice_core::method::trace::{Component, TRACE, TraceFound};
+use sluice_core::method::view::StripAsk;
 use sluice_core::plan::{Change, Lane};
 use sluice_core::worker::{Answer, ViewData};
 
@@ -186,7 +187,9 @@ fn iri_takes_the_rates_of_the_grid_and_follows_its_controls() {
     let next = window.next();
     assert_ne!(next.answer.plan.to_bits(), next.answer.base.to_bits());
     let view = find("iri").unwrap().view(window.state()).unwrap();
-    let Some(ViewData::Verdict(verdict)) = window.state().data(&view).cloned() else { panic!("no answers") };
+    let Some(ViewData::AnswerPair(verdict)) = window.state().data(&view).cloned() else {
+        panic!("no answers")
+    };
     assert!(!verdict.yes_no);
     assert_ne!(verdict.rows[0].token, verdict.rows[1].token);
     assert_eq!(verdict.rows[0].plan.to_bits(), window.next().answer.plan.to_bits());
@@ -271,9 +274,7 @@ fn actions_have_one_name_and_one_key_each() {
 fn hovering_a_token_shows_what_was_expected() {
     let mut window = Window::bundled();
     window.harness.get_by_label("token 3: ·Taren").hover();
-    window.until("the strip", |state| {
-        matches!(state.data(&sluice_core::worker::View::Strip), Some(ViewData::Strip(_)))
-    });
+    window.until("the strip", |state| matches!(state.data(&StripAsk {}.into()), Some(ViewData::Strip(_))));
     // Tooltips wait for the pointer to rest.
     window.harness.run_steps(60);
     assert!(window.harness.query_by_label_contains("expected next").is_some());
@@ -300,9 +301,7 @@ fn a_failing_view_leaves_the_others() {
     assert!(window.state().data(&window.state().next_view()).is_none(), "nothing old is shown as new");
     assert_eq!(name(&window.figure("sublayers")), "sublayers");
     window.click("FFN 1");
-    let Some(ViewData::Strip(strip)) = window.state().data(&sluice_core::worker::View::Strip) else {
-        panic!("no strip")
-    };
+    let Some(ViewData::Strip(strip)) = window.state().data(&StripAsk {}.into()) else { panic!("no strip") };
     assert!(strip.kl.iter().any(|kl| *kl > 0.0), "the strip follows the plan");
 }
 

@@ -11,8 +11,9 @@ use egui_kittest::kittest::Queryable as _;
 use sluice::app::SluiceApp;
 use sluice::state::{Settings, State};
 use sluice_core::figure::Figure;
+use sluice_core::method::view::NextTokens;
 use sluice_core::method::{Findings, Method};
-use sluice_core::worker::{NextTokens, Target, ViewData};
+use sluice_core::worker::{Target, ViewData};
 
 /// Longest wait for anything.
 const PATIENCE: Duration = Duration::from_secs(120);

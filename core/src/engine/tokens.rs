@@ -10,18 +10,20 @@ use crate::metric;
 use crate::model::Input;
 
 /// A token of the prompt or of a table.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Token {
     /// Id in the vocabulary.
     pub id: u32,
     /// Visible text: marks for spaces and line ends, `<0xE4>` for partial characters.
     pub text: String,
     /// Which part of the picture it is, where it stands for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub patch: Option<Patch>,
 }
 
 /// A part of a picture that has a token of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Patch {
     /// No part: the tower's class token, for checkpoints that pass it on.
     Class,

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::{Figure, FigureId, Plot};
 
 impl FigureId {
-    /// The figure of this id, the first where there are several.
-    pub fn among(self, figures: &[Arc<Figure>]) -> Option<&Arc<Figure>> {
-        figures.iter().find(|figure| figure.id == self)
+    /// The figure of this id; where several have it, so many come before.
+    pub fn among(self, nth: usize, figures: &[Arc<Figure>]) -> Option<&Arc<Figure>> {
+        figures.iter().filter(|figure| figure.id == self).nth(nth)
     }
 }
 
@@ -46,8 +46,8 @@ mod tests {
     fn figures_are_found_by_id() {
         let figures: Vec<Arc<Figure>> = samples::all().into_iter().map(Arc::new).collect();
         for figure in &figures {
-            assert_eq!(figure.id.among(&figures).map(|found| &found.title), Some(&figure.title));
+            assert_eq!(figure.id.among(0, &figures).map(|found| &found.title), Some(&figure.title));
         }
-        assert!(FigureId("none").among(&figures).is_none());
+        assert!(FigureId("none").among(0, &figures).is_none());
     }
 }

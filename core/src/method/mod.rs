@@ -1,9 +1,10 @@
 //! Methods: what a person can ask of the open checkpoint, each a value of one list. A method is one file or folder beside
-//! this one and a line in [`METHODS`]; window, command line, reports, pictures and docs are loops over that list.
+//! this one and a line in [`METHODS`] (`list.rs`); window, command line, reports, pictures and docs are loops over that list.
 
 mod asked;
 mod document;
 mod findings;
+mod list;
 mod params;
 mod record;
 mod running;
@@ -18,10 +19,12 @@ pub mod oracle;
 pub mod prune;
 pub mod router;
 pub mod trace;
+pub mod view;
 
 pub use asked::{Asked, Gesture, Pick, Picks, Place, Subject, SubjectKind, positions};
 pub use document::document;
 pub use findings::{Cost, Fact, Findings, Found, Offer, VERSION, question, raw};
+pub use list::{METHODS, find};
 pub use params::{Ask, Parameter, Params, complete, read};
 pub(crate) use params::{choices, params};
 pub use record::{Existing, FINDINGS, Record, STATE, prepare};
@@ -33,18 +36,6 @@ use crate::engine::{Card, Token};
 use crate::error::Result;
 use crate::plan::Plan;
 use crate::spec::{Field, Spec};
-
-/// Every method, in the order shown.
-pub static METHODS: &[&Method] = &[
-    &trace::TRACE,
-    &fcct::FCCT,
-    &oracle::ORACLE,
-    &oracle::ROUTES,
-    &router::ROUTER,
-    &experts::EXPERTS,
-    &prune::PRUNE,
-    &leave_one_out::LEAVE_ONE_OUT,
-];
 
 /// A method of the field.
 pub struct Method {
@@ -195,11 +186,6 @@ impl Method {
     pub fn unavailable(&self, spec: &Spec) -> Option<&'static str> {
         self.needs.iter().find_map(|need| need.missing(spec))
     }
-}
-
-/// The method of an id, or of an alias.
-pub fn find(id: &str) -> Option<&'static Method> {
-    METHODS.iter().copied().find(|method| method.id == id || method.aliases.contains(&id))
 }
 
 /// Methods are told apart by their ids.

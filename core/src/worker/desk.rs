@@ -13,8 +13,8 @@ use crate::checkpoint::Checkpoint;
 use crate::engine::{self, Engine};
 use crate::error::{Error, Result};
 use crate::method::Running;
+use crate::method::view::Runs;
 use crate::protocol::*;
-use crate::view::{self, Runs};
 
 /// What the thread keeps.
 #[derive(Default)]
@@ -218,17 +218,9 @@ fn show(board: &Board, desk: &mut Desk, id: RequestId, scene: &Scene, waited: Du
             let kept = engine.has_base(&ids);
             let base = engine.base(&ids, &cancelled)?;
             rows += if kept { 0 } else { base.work.rows };
-            let plan = if scene.plan.active().is_empty() {
-                Arc::clone(&base)
-            } else {
-                let schedule = engine.schedule(&scene.plan.fitted(ids.len()), &ids, &cancelled)?;
-                let run = engine.run_after(&base, schedule, &cancelled)?;
-                rows += run.work.rows;
-                Arc::new(run)
-            };
-            let tokens = engine.tokens(&ids);
             let provenance = card.provenance(&scene.prompt, &scene.plan);
-            let runs = Runs { base, plan, source: scene.plan.clone(), tokens, provenance };
+            let runs = Runs::under(engine, base, scene.plan.clone(), provenance, &cancelled)?;
+            rows += runs.work().rows;
             Shown { runs, views: Vec::new() }
         }
     };
@@ -237,7 +229,7 @@ fn show(board: &Board, desk: &mut Desk, id: RequestId, scene: &Scene, waited: Du
     let mut done = Ok(());
     for view in &scene.views {
         let kept = shown.views.iter().find(|(known, _)| known == view).map(|(_, data)| Arc::clone(data));
-        let compute = || view::compute(engine, &shown.runs, view, &cancelled).map(Arc::new);
+        let compute = || view.compute(engine, &shown.runs, &cancelled).map(Arc::new);
         match kept.map_or_else(compute, Ok) {
             Ok(data) => {
                 shown.views.retain(|(known, _)| known != view);

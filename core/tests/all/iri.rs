@@ -7,11 +7,10 @@ use serde_json::{Value, json};
 use sluice_core::checkpoint::{SaveDtype, save};
 use sluice_core::engine::{Engine, never};
 use sluice_core::figure::Provenance;
+use sluice_core::method::view::{AnswerPair, AnswerPairAsk, Runs, ViewKind as _};
 use sluice_core::model::{Ask, Captures, Input, random_tensors};
 use sluice_core::plan::{Change, Injected, Iri, Item, Patch, Plan, Positions, Source, Target};
 use sluice_core::site::{Hook, Site};
-use sluice_core::view::{self, Runs};
-use sluice_core::worker::{Answer, Verdict, View, ViewData};
 
 use crate::support::{bits, golden, open};
 
@@ -164,7 +163,7 @@ fn rates_that_are_no_numbers_are_refused_by_name() {
     }
 }
 
-fn verdict(engine: &mut Engine, prompt: &str, plan: &Plan) -> Verdict {
+fn verdict(engine: &mut Engine, prompt: &str, plan: &Plan) -> AnswerPair {
     let tokens: Input = engine.encode(prompt).unwrap().into();
     let base = engine.base(&tokens, &never).unwrap();
     let schedule = engine.schedule(plan, &tokens, &never).unwrap();
@@ -175,10 +174,7 @@ fn verdict(engine: &mut Engine, prompt: &str, plan: &Plan) -> Verdict {
         tokens: tokens.iter().map(|&id| engine.token(id)).collect(),
         provenance: Provenance { prompt: prompt.into(), ..Provenance::default() },
     };
-    match view::compute(engine, &runs, &View::Verdict { answer: Answer::Top }, &never).unwrap() {
-        ViewData::Verdict(verdict) => verdict,
-        other => panic!("{other:?}"),
-    }
+    AnswerPairAsk::default().compute(engine, &runs, &never).unwrap()
 }
 
 #[test]

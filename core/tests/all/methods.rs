@@ -9,8 +9,10 @@ use sluice_core::checkpoint::Checkpoint;
 use sluice_core::engine::{self, Cancelled, Card, Opened, never};
 use sluice_core::error::{Error, Result};
 use sluice_core::figure::{Figure, Format, Ground, Plot, export};
+use sluice_core::method::view::VIEWS;
 use sluice_core::method::{
-    Asked, Existing, FINDINGS, Findings, METHODS, Ready, Record, Running, STATE, Subject, find, prepare,
+    Asked, Existing, FINDINGS, Findings, METHODS, Ready, Record, Running, STATE, Subject, document, find,
+    prepare,
 };
 use sluice_core::plan::Plan;
 use sluice_core::rng;
@@ -252,7 +254,43 @@ fn every_method_ends_with_facts_figures_and_findings() {
             assert_eq!((&shown["id"], &shown["files"]), (&json!(figure.stem()), &json!([figure.stem()])));
         }
         assert!(!json["data"].as_object().unwrap().is_empty(), "{what}");
-        assert!(json["cost"]["operations"].as_u64() > Some(0), "{what}");
+        // A view may find its runs kept.
+        let is_view = VIEWS.contains(&asked.method);
+        assert!(is_view || json["cost"]["operations"].as_u64() > Some(0), "{what}");
+    });
+}
+
+/// Written again by `SLUICE_WRITE_DOCS=1 cargo nextest run -p sluice-core document`.
+#[test]
+fn the_document_of_methods_is_written_from_the_list() {
+    let path = golden().join("../../../docs/methods.md");
+    let text = document();
+    if std::env::var_os("SLUICE_WRITE_DOCS").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    assert!(std::fs::read_to_string(path).unwrap() == text, "docs/methods.md is not what the list says");
+    for method in METHODS {
+        assert!(text.contains(&format!("### `{}`", method.id)), "{}", method.id);
+    }
+}
+
+#[test]
+fn the_document_of_findings_names_every_key() {
+    let text = std::fs::read_to_string(golden().join("../../../docs/findings.md")).unwrap();
+    let rows = |id: &str| -> String {
+        text.lines().filter(|line| line.starts_with(&format!("| `{id}`"))).collect::<Vec<_>>().concat()
+    };
+    each(|what, bench, asked| {
+        let findings = bench.finish(&asked, &never).unwrap();
+        let json = json(&findings);
+        let mut described = rows(asked.method.id);
+        assert!(!described.is_empty(), "{what}: no row");
+        if described.contains("as `oracle`") {
+            described += &rows("oracle");
+        }
+        for key in json["data"].as_object().unwrap().keys() {
+            assert!(described.contains(&format!("`{key}`")), "{what}: {key} is not described");
+        }
     });
 }
 
@@ -282,7 +320,9 @@ fn a_cancelled_run_stops_and_leaves_nothing_behind() {
             asks.set(asks.get() + 1);
             false
         };
-        let first = json(&bench.finish(&asked, &count).unwrap());
+        let first = json(&bench.finish(&asked, &never).unwrap());
+        // What the engine keeps by now is not asked about again.
+        bench.finish(&asked, &count).unwrap();
         case += 1;
         let last = rng::bits(6, 0, case) % asks.take();
         let cancelled = || asks.replace(asks.get() + 1) >= last;

@@ -5,9 +5,12 @@ use std::time::{Duration, Instant};
 
 use sluice_core::method::fcct::{FCCT, FcctFound};
 use sluice_core::method::trace::{Component, TRACE, TraceFound};
+use sluice_core::method::view::{
+    ActivationsAsk, AnswerPairAsk, AttentionAsk, FfnSite, LadderAsk, LensAsk, NeuronAsk, NextAsk, NextTokens,
+    RoutingAsk, Side, StripAsk,
+};
 use sluice_core::method::{Asked, Findings, Subject};
 use sluice_core::plan::{Change, Part, Plan, Positions, Skip, Sublayer};
-use sluice_core::site::Hook;
 use sluice_core::worker::*;
 
 use crate::support::golden;
@@ -50,7 +53,7 @@ impl Client {
     }
 
     fn next(&self, plan: &Plan) -> NextTokens {
-        let view = View::Next { position: None, top: 10, answer: Answer::Top };
+        let view = View::from(NextAsk::default());
         let id = self.worker.send(Request::Scene(Scene {
             prompt: prompt(),
             plan: plan.clone(),
@@ -110,16 +113,16 @@ fn every_view_computes() {
     client.open("gpt2");
     let side = Side::Plan;
     let views = vec![
-        View::Next { position: Some(1), top: 5, answer: Answer::Id(7) },
-        View::Strip,
-        View::Activations { layer: 1, hook: Hook::MlpPost, side, sort: true, top: Some(8) },
-        View::Neuron { layer: 0, neuron: 3 },
-        View::Attention { layer: 0, head: None, side },
-        View::Attention { layer: 1, head: Some(2), side: Side::Base },
-        View::Lens { side },
-        View::Routing,
-        View::Ladder,
-        View::Verdict { answer: Answer::Top },
+        NextAsk { position: Some(1), top: 5, answer: Answer::Id(7) }.into(),
+        StripAsk {}.into(),
+        ActivationsAsk { layer: 1, hook: FfnSite::Post, side, sort: true, top: Some(8) }.into(),
+        NeuronAsk { layer: 0, neuron: 3 }.into(),
+        AttentionAsk { layer: 0, head: None, side }.into(),
+        AttentionAsk { layer: 1, head: Some(2), side: Side::Base }.into(),
+        LensAsk { side }.into(),
+        RoutingAsk {}.into(),
+        LadderAsk {}.into(),
+        AnswerPairAsk { answer: Answer::Top }.into(),
     ];
     let scene = Scene { prompt: prompt(), plan: without_ffn_1(), views: views.clone() };
     let id = client.worker.send(Request::Scene(scene));
@@ -220,7 +223,7 @@ fn a_prompt_about_a_picture_says_which_token_is_which_patch() {
     let card = client.open("llava");
     assert_eq!(card.view(about("wide").image.as_ref().unwrap()).unwrap().dimensions(), (24, 24));
     let ask = |prompt: Prompt| {
-        let views = vec![View::Next { position: None, top: 10, answer: Answer::Top }, View::Strip];
+        let views = vec![View::from(NextAsk::default()), StripAsk {}.into()];
         let id = client.worker.send(Request::Scene(Scene { prompt, plan: Plan::default(), views }));
         let (mut tokens, mut rows, mut strip) = (None, None, None);
         let cost = client.until(|event| {

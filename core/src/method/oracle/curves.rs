@@ -31,7 +31,7 @@ pub(super) fn choice(table: &LossTable, of: &Provenance) -> Figure {
 
 /// The same of one budget along the sequence (figures 2 and 3): by layer and part of the sequence. `shares` `[layer][part]`.
 pub(super) fn along_sequences(
-    detail: &str,
+    (short, detail): (&str, &str),
     title: String,
     by_part: &[Vec<f64>],
     notes: Vec<String>,
@@ -40,7 +40,7 @@ pub(super) fn along_sequences(
     let parts = by_part.first().map_or(0, Vec::len);
     let share = |layer: usize, part: usize| by_part.get(layer).and_then(|shares| shares.get(part)).copied();
     let map = shares(by_part.len(), ("Part of the sequence", parts), share);
-    let figure = figure(ALONG_SEQUENCES, "Along sequences", title, Plot::Map(map), notes, of);
+    let figure = figure(ALONG_SEQUENCES, short, title, Plot::Map(map), notes, of);
     Figure { detail: detail.into(), ..figure }
 }
 

@@ -6,10 +6,10 @@ use super::curves;
 use super::table::average;
 use super::{OracleRun, Search, Under};
 use crate::figure::{Axis, Figure, FigureId, Lines, Map, Plot, Scale, Series};
+use crate::method::view::lane_classes;
 use crate::method::{Stepper as _, Steps};
 use crate::plan::Route;
 use crate::spec::{Lane, LayerRoute};
-use crate::view::lane_classes;
 
 /// The best route of every token.
 const MAP: FigureId = FigureId("oracle-map");

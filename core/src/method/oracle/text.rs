@@ -262,7 +262,7 @@ impl RoutesRun {
             });
         }
         figures.push(curves::along_sequences(
-            "along-half-budget",
+            ("Along sequences", "along-half-budget"),
             format!("Where the oracle of {} big layers is big", layers / 2),
             &found.choice_along,
             vec!["by layer and eighth of the sequence".into()],
@@ -273,9 +273,10 @@ impl RoutesRun {
                 vec![format!("by layer and eighth of the sequence; {:.2} big layers a token", router.big)];
             let (detail, title) =
                 (format!("along-{}", router.name), format!("Where router {} is big", router.name));
-            curves::along_sequences(&detail, title, shares, notes, of)
+            curves::along_sequences((&router.name, &detail), title, shares, notes, of)
         }));
-        found.figures = figures.into_iter().map(Arc::new).collect();
+        let of_text = |figure| Arc::new(Figure { name: ROUTES.id.into(), ..figure });
+        found.figures = figures.into_iter().map(of_text).collect();
         found
     }
 }

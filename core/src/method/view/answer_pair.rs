@@ -3,59 +3,114 @@
 
 use std::sync::Arc;
 
-use super::{NextRow, Runs, Verdict};
+use serde::Serialize;
+
+use super::kind::{Shown, ViewKind, on_the_prompt};
+use super::next::NextRow;
+use super::run::start;
+use super::runs::Runs;
 use crate::engine::{Answer, Cancelled, Engine, Run};
 use crate::error::{Error, Result};
-use crate::figure::{Cell, FigureId, Plot, Table};
+use crate::figure::{Cell, Figure, FigureId, Plot, Table};
+use crate::method::{Fact, Group, Method, Params as _, Source, SubjectKind, as_it_is, params};
 use crate::metric;
 use crate::plan::{Change, Injected, Iri, Item, Plan};
 use crate::site::{Hook, Site};
 
 /// Two answers before and after.
-const VERDICT: FigureId = FigureId("verdict");
+pub static ANSWER_PAIR: Method = Method {
+    id: "verdict",
+    aliases: &[],
+    group: Group::Change,
+    name: "Answer pair",
+    title: "Does the plan change the answer?",
+    line: "yes and no after a yes/no question, else the followed token and its rival, without and with the plan",
+    source: Source { paper: "FCCT and IRI", arxiv: "2511.05923", section: "yes/no questions" },
+    subject: SubjectKind::Prompt,
+    picks: &[],
+    needs: &[],
+    fields: AnswerPairAsk::FIELDS,
+    plan: as_it_is,
+    start: start::<AnswerPairAsk>,
+    samples: on_the_prompt,
+};
+
+params! {
+    /// What the two answers are asked.
+    #[derive(Eq, Hash)]
+    pub struct AnswerPairAsk {
+        /// Token that is followed where the prompt is no yes/no question; left out = the unmodified model's most likely one
+        answer: Answer = Answer::Top;
+    }
+}
 
 /// How a yes/no answer may begin; the spelling that the unmodified model gives most counts.
 const SPELLINGS: [[&str; 2]; 4] = [["Yes", "No"], ["yes", "no"], [" Yes", " No"], [" yes", " no"]];
 /// What a prompt says that asks for one of the two.
 const ASKS: &str = "yes or no";
 
-pub(super) fn compute(
-    engine: &mut Engine,
-    runs: &Runs,
-    answer: &Answer,
-    cancelled: Cancelled,
-) -> Result<Verdict> {
-    let base = metric::log_softmax(&runs.base.last);
-    let plan = metric::log_softmax(&runs.plan.last);
-    let pair = yes_no(engine, runs, &base);
-    let ids = match pair {
-        Some(pair) => pair,
-        None => {
-            let answer = engine.answer_id(answer, &base)?;
-            let mut best = metric::top_k(&base, 2).into_iter().map(|(id, _)| id);
-            [answer, best.find(|&id| id != answer).unwrap_or(answer)]
-        }
-    };
-    let p = |row: &[f32], id: u32| row.get(id as usize).map_or(f32::NAN, |x| x.exp());
-    let rows = ids.map(|id| NextRow { token: engine.token(id), base: p(&base, id), plan: p(&plan, id) });
-    let drift = drift(engine, runs, cancelled)?;
-    let cells = |row: &NextRow| {
-        let percent = |p: f32| Cell::Number(100.0 * f64::from(p));
-        vec![Cell::Text(row.token.text.clone()), percent(row.base), percent(row.plan)]
-    };
-    let table = Table {
-        columns: ["Token", "p base (%)", "p plan (%)"].map(Into::into).into(),
-        rows: rows.iter().map(cells).collect(),
-    };
-    let kind = if pair.is_some() {
-        "yes and no, in the spelling that the unmodified model gives most"
-    } else {
-        "no yes/no question: the followed token and its rival in the unmodified model"
-    };
-    let mut notes = vec![format!("after the last token; {kind}")];
-    notes.extend(drift.map(|drift| format!("largest change of a norm at a target: {drift:.1e} of it")));
-    let figure = runs.figure(VERDICT, "", "Answer before and after", Plot::Table(table), notes);
-    Ok(Verdict { yes_no: pair.is_some(), rows, drift, figure })
+/// Two answers before and after.
+#[derive(Clone, Debug, Serialize)]
+pub struct AnswerPair {
+    /// The prompt asks for yes or no: the rows are these, else the followed token and its rival.
+    pub yes_no: bool,
+    /// The two.
+    pub rows: [NextRow; 2],
+    /// Largest |norm after / norm before - 1| at an injection's targets; `None` without an injection (IRI) in the plan.
+    pub drift: Option<f64>,
+    /// The table as a figure.
+    #[serde(skip)]
+    pub figure: Arc<Figure>,
+}
+
+impl Shown for AnswerPair {
+    fn figure(&self) -> &Arc<Figure> {
+        &self.figure
+    }
+
+    fn facts(&self) -> Vec<Fact> {
+        let drift = self.drift.map(|drift| Fact::new("largest change of a norm at a target", drift, ""));
+        self.rows.iter().flat_map(NextRow::facts).chain(drift).collect()
+    }
+}
+
+impl ViewKind for AnswerPairAsk {
+    type Data = AnswerPair;
+    const METHOD: &'static Method = &ANSWER_PAIR;
+
+    fn compute(&self, engine: &mut Engine, runs: &Runs, cancelled: Cancelled) -> Result<AnswerPair> {
+        let base = metric::log_softmax(&runs.base.last);
+        let plan = metric::log_softmax(&runs.plan.last);
+        let pair = yes_no(engine, runs, &base);
+        let ids = match pair {
+            Some(pair) => pair,
+            None => {
+                let answer = engine.answer_id(&self.answer, &base)?;
+                let mut best = metric::top_k(&base, 2).into_iter().map(|(id, _)| id);
+                [answer, best.find(|&id| id != answer).unwrap_or(answer)]
+            }
+        };
+        let rows = ids.map(|id| NextRow::new(engine, id, &base, &plan));
+        let drift = drift(engine, runs, cancelled)?;
+        let cells = |row: &NextRow| {
+            let percent = |p: f32| Cell::Number(100.0 * f64::from(p));
+            vec![Cell::Text(row.token.text.clone()), percent(row.base), percent(row.plan)]
+        };
+        let table = Table {
+            columns: ["Token", "p base (%)", "p plan (%)"].map(Into::into).into(),
+            rows: rows.iter().map(cells).collect(),
+        };
+        let kind = if pair.is_some() {
+            "yes and no, in the spelling that the unmodified model gives most"
+        } else {
+            "no yes/no question: the followed token and its rival in the unmodified model"
+        };
+        let mut notes = vec![format!("after the last token; {kind}")];
+        notes.extend(drift.map(|drift| format!("largest change of a norm at a target: {drift:.1e} of it")));
+        let figure =
+            runs.figure(FigureId(ANSWER_PAIR.id), "", "Answer before and after", Plot::Table(table), notes);
+        Ok(AnswerPair { yes_no: pair.is_some(), rows, drift, figure })
+    }
 }
 
 /// Ids of yes and no, after a prompt that asks for one of them or that the unmodified model answers by one.

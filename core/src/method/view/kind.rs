@@ -1,0 +1,62 @@
+//! The shape of a view.
+
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::runs::Runs;
+use crate::engine::{Cancelled, Card, Engine, Prompt};
+use crate::error::Result;
+use crate::figure::Figure;
+use crate::method::{Fact, Found, Method, Params, Sample, Subject, raw};
+
+/// A view, as its parameters. Two equal ones of the same runs show the same.
+pub trait ViewKind: Params + Clone + Debug + Eq + Hash + 'static {
+    /// What it shows.
+    type Data: Shown + Clone + Debug;
+
+    /// The view as a method.
+    const METHOD: &'static Method;
+
+    /// Compute it.
+    ///
+    /// # Errors
+    /// Where the model lacks what is asked for, or [`Error::Cancelled`](crate::Error::Cancelled).
+    fn compute(&self, engine: &mut Engine, runs: &Runs, cancelled: Cancelled) -> Result<Self::Data>;
+}
+
+/// Data of a view. Serialised, they are the `data` of its findings.
+pub trait Shown: Serialize + Send + Sync + 'static {
+    /// The data as a picture.
+    fn figure(&self) -> &Arc<Figure>;
+
+    /// Numbers to be read off, the most important first.
+    fn facts(&self) -> Vec<Fact>;
+}
+
+impl<T: Shown> Found for T {
+    fn facts(&self) -> Vec<Fact> {
+        Shown::facts(self)
+    }
+
+    fn figures(&self) -> Vec<Arc<Figure>> {
+        vec![Arc::clone(self.figure())]
+    }
+
+    fn data(&self) -> Result<Box<RawValue>> {
+        raw(self)
+    }
+}
+
+/// The checkpoint's sample prompt, with all defaults: what shows most of many views.
+pub(super) fn on_the_prompt(card: &Card) -> Vec<Sample> {
+    vec![about_the_prompt(card)]
+}
+
+/// The checkpoint's sample prompt, for parameters to be added.
+pub(super) fn about_the_prompt(card: &Card) -> Sample {
+    Sample::of(Subject::Prompt(Prompt::from(card.sample_prompt.clone())))
+}

@@ -1,0 +1,84 @@
+//! The list of views, and what is asked of one whatever it shows.
+
+use std::sync::Arc;
+
+use super::activations::ActivationsAsk;
+use super::answer_pair::AnswerPairAsk;
+use super::attention::AttentionAsk;
+use super::experts::ExpertsViewAsk;
+use super::kind::{Shown, ViewKind};
+use super::ladder::LadderAsk;
+use super::lens::LensAsk;
+use super::neuron::NeuronAsk;
+use super::next::NextAsk;
+use super::routing::RoutingAsk;
+use super::runs::Runs;
+use super::strip::StripAsk;
+use crate::engine::{Cancelled, Engine};
+use crate::error::Result;
+use crate::figure::Figure;
+use crate::method::Method;
+
+/// The views from their names and parameters: what a front end asks for, what it gets, and the questions that every view
+/// answers.
+macro_rules! views {
+    ($($view:ident: $ask:ident),* $(,)?) => {
+        /// A view with its parameters.
+        #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+        pub enum View {
+            $(#[doc = concat!("See [`", stringify!($ask), "`].")] $view($ask),)*
+        }
+
+        /// What a view shows.
+        #[derive(Clone, Debug)]
+        pub enum ViewData {
+            $(#[doc = concat!("Of [`View::", stringify!($view), "`].")] $view(<$ask as ViewKind>::Data),)*
+        }
+
+        /// Every view as a method, in the order of this list.
+        pub static VIEWS: &[&Method] = &[$($ask::METHOD),*];
+
+        $(impl From<$ask> for View {
+            fn from(ask: $ask) -> Self {
+                Self::$view(ask)
+            }
+        })*
+
+        impl View {
+            /// The method that it is.
+            pub fn method(&self) -> &'static Method {
+                match self { $(Self::$view(_) => $ask::METHOD,)* }
+            }
+
+            /// Compute it.
+            ///
+            /// # Errors
+            /// Those of [`ViewKind::compute`].
+            pub fn compute(&self, engine: &mut Engine, runs: &Runs, cancelled: Cancelled) -> Result<ViewData> {
+                match self {
+                    $(Self::$view(ask) => ask.compute(engine, runs, cancelled).map(ViewData::$view),)*
+                }
+            }
+        }
+
+        impl ViewData {
+            /// The data as a picture.
+            pub fn figure(&self) -> &Arc<Figure> {
+                match self { $(Self::$view(shown) => shown.figure(),)* }
+            }
+        }
+    };
+}
+
+views! {
+    Next: NextAsk,
+    Strip: StripAsk,
+    Activations: ActivationsAsk,
+    Neuron: NeuronAsk,
+    Attention: AttentionAsk,
+    Lens: LensAsk,
+    Experts: ExpertsViewAsk,
+    Routing: RoutingAsk,
+    Ladder: LadderAsk,
+    AnswerPair: AnswerPairAsk,
+}
