@@ -8,12 +8,12 @@ use std::sync::Arc;
 use eframe::egui::{ColorImage, Key, KeyboardShortcut, Modifiers, ThemePreference};
 use sluice_core::figure::{Figure, Format};
 use sluice_core::method::{Method, Offer, Pick};
+use sluice_core::plan::edits::{ExpertChange, Preset};
 use sluice_core::plan::{Item, Lane, Positions, Router, Sublayer};
 use sluice_core::worker::{Answer, Slot};
 
 use crate::errands::Dialog;
-use crate::state::edits::Preset;
-use crate::state::{ExpertChange, PanelId, PanelInfo};
+use crate::state::{PanelId, PanelInfo};
 
 /// One user action.
 #[derive(Clone, Debug)]

@@ -10,9 +10,9 @@ use crate::command::Command;
 use crate::errands::{Dialog, Found, PictureSource};
 use crate::layout::Layout;
 use crate::panels::{self, prompt::PROMPT, text};
-use crate::state::edits::{choose, reroute, route_by, route_of, rule_experts, toggle};
 use crate::state::{Asked, State};
 use crate::theme;
+use sluice_core::plan::edits::{choose, reroute, route_by, route_of, rule_experts, toggle};
 
 impl SluiceApp {
     /// Do what a person asked.

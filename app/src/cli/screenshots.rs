@@ -9,13 +9,11 @@ use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder as _};
 use sluice::app::SluiceApp;
 use sluice::command::Command;
-use sluice::state::edits::Preset;
-use sluice::state::{ChipColour, ExpertChange, Settings, State};
+use sluice::panels::{Panel, panels};
+use sluice::state::{ChipColour, Settings, State};
 use sluice_core::files::write_atomic;
-use sluice_core::method::Method;
-use sluice_core::method::fcct::{FCCT, FcctFound};
-use sluice_core::plan::{Add, Change, Lane, Part, Positions, Source, Sublayer};
-use sluice_core::site::{Hook, Site};
+use sluice_core::plan::Lane;
+use sluice_core::plan::edits::Preset;
 use sluice_core::worker::Target;
 use sluice_core::{Error, Result};
 
@@ -54,110 +52,34 @@ fn shot(
     Shot { name, commands: Box::new(commands), ready: Box::new(ready) }
 }
 
-/// A method's panel with its first sample.
-fn of_method(method: &'static Method) -> Shot {
-    let done = move |state: &State| {
-        let here = state.card.as_ref().is_some_and(|card| method.unavailable(&card.spec).is_none());
-        !here || state.studies.findings(method.id).is_some_and(|findings| findings.done)
-    };
-    let sample = move |_: &State| vec![Command::Clear, Command::Show(method.id), Command::RunSample(method)];
-    shot(method.id, sample, done)
-}
-
-/// Taken in this order, once per theme; each goes on from what the one before left.
+/// Taken in this order, once per theme; each goes on from what the one before left. Panels of methods come first: others
+/// take over what these found.
 fn shots() -> Vec<Shot> {
-    let mut all = panels();
-    all.extend(sluice::panels::asked().map(of_method));
-    all.extend(others());
-    all
+    let mut all: Vec<&'static dyn Panel> = panels().iter().map(|panel| &**panel).collect();
+    all.sort_by_key(|panel| panel.method().is_none());
+    let of_panel = |panel: &'static dyn Panel| {
+        shot(panel.info().id, move |state| panel.pose(state), move |state| panel.is_posed(state))
+    };
+    all.into_iter().map(of_panel).chain(others()).collect()
 }
 
-/// The panels with a gesture of their own.
-fn panels() -> Vec<Shot> {
-    vec![
-        shot(
-            "routing",
-            |_| vec![Command::Clear, Command::Show("routing"), Command::Fill(Preset::Coin)],
-            always,
-        ),
-        shot("routing-skips", skips, always),
-        shot("experts-view", experts, always),
-        shot("pruning", pruning, always),
-        shot(
-            "activations",
-            |_| vec![Command::Clear, Command::Show("activations"), Command::Inspect(Some((0, 3)))],
-            always,
-        ),
-        shot("attention", |_| vec![Command::Inspect(None), Command::Show("attention")], always),
-        shot("lens", |_| vec![Command::Show("lens")], always),
-        shot("inject", inject, always),
+/// What is no panel, or a second look at one.
+fn others() -> [Shot; 3] {
+    let broken = |_: &State| vec![Command::Palette, Command::Open("no-such-checkpoint".into())];
+    [
+        shot("routing-skips", skips, |_| true),
+        shot("palette", |_| vec![Command::Palette], |_| true),
+        shot("broken-checkpoint", broken, |state| state.results.failure.is_some()),
     ]
-}
-
-/// What goes on from what methods found, and what is no panel.
-fn others() -> Vec<Shot> {
-    vec![
-        shot("iri", iri, always),
-        shot(
-            "text",
-            |_| vec![Command::Clear, Command::Fill(Preset::LateSmall), Command::Generate],
-            |state| state.results.text.as_ref().is_some_and(|text| text.done),
-        ),
-        shot("palette", |_| vec![Command::Show("routing"), Command::Palette], always),
-        shot(
-            "broken-checkpoint",
-            |_| vec![Command::Palette, Command::Open("no-such-checkpoint".into())],
-            |state| state.results.failure.is_some(),
-        ),
-    ]
-}
-
-fn always(_: &State) -> bool {
-    true
 }
 
 fn skips(state: &State) -> Vec<Command> {
     let layer = state.layers().saturating_sub(1);
+    let begin = [Command::Clear, Command::Show("routing"), Command::Fill(Preset::Coin)];
     let len = state.results.tokens.len();
     let paint = |position| Command::Paint(layer, Some(position), Lane::SkipLayer);
     let next = Command::Paint(layer, None, Lane::SkipFfn);
-    (0..len.min(4)).map(paint).chain([next]).collect()
-}
-
-/// Where there are experts, the first one knocked out for every token.
-fn experts(state: &State) -> Vec<Command> {
-    let block =
-        state.card.as_ref().and_then(|card| card.spec.layers.iter().position(|l| l.experts.is_some()));
-    let out = block.map(|layer| Command::Choose(layer, Positions::All, 0, ExpertChange::KnockOut));
-    [Command::Clear, Command::Show("experts-view")].into_iter().chain(out).collect()
-}
-
-fn pruning(state: &State) -> Vec<Command> {
-    let layer = state.layers().saturating_sub(1) / 2;
-    let out = |part| Command::Toggle(Sublayer { layer, part });
-    vec![Command::Clear, Command::Show("sublayers"), out(Part::Ffn), out(Part::Attn)]
-}
-
-/// The answer's own direction at the last token, where the panel's controls point.
-fn inject(_: &State) -> Vec<Command> {
-    let site = Site::block(0, Hook::ResidPost);
-    let add = Add {
-        site,
-        positions: Positions::Last,
-        source: Source::Base,
-        from_site: Some(site),
-        from_position: None,
-        scale: -2.0,
-        keep_norm: true,
-    };
-    vec![Command::Show("inject"), Command::Add(Box::new(Change::Add(add).into()))]
-}
-
-/// Strong enough to be seen.
-fn iri(state: &State) -> Vec<Command> {
-    let rates = state.studies.found::<FcctFound>(&FCCT);
-    let add = rates.map(|rates| Command::Add(Box::new(Change::Iri(rates.iri()).into())));
-    [Command::Clear, Command::Show("iri")].into_iter().chain(add).collect()
+    begin.into_iter().chain((0..len.min(4)).map(paint)).chain([next]).collect()
 }
 
 impl Screenshots {

@@ -6,9 +6,10 @@ use sluice_core::method::{Group, Method};
 use sluice_core::plan::{Change, Positions, Threshold};
 use sluice_core::worker::{View, ViewData};
 
-use super::{Panel, layer_picker, side_picker};
+use super::Panel;
 use crate::command::Command;
 use crate::state::{PanelInfo, State};
+use crate::widgets::pickers::{layer_picker, side_picker};
 use crate::widgets::{Cell, figure, states};
 
 /// Numbers of rows on offer; none = every neuron.
@@ -56,6 +57,10 @@ impl Panel for Activations {
 
     fn shows(&self) -> Option<&'static Method> {
         Some(&ACTIVATIONS)
+    }
+
+    fn pose(&self, _: &State) -> Vec<Command> {
+        vec![Command::Clear, Command::Show(self.info().id), Command::Inspect(Some((0, 3)))]
     }
 
     fn ui(&self, ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {

@@ -7,9 +7,10 @@ use sluice_core::plan::{Ablate, AblateTo, Change, Positions, Target};
 use sluice_core::site::{Hook, Site};
 use sluice_core::worker::{View, ViewData};
 
-use super::{Panel, layer_picker, side_picker};
+use super::Panel;
 use crate::command::Command;
 use crate::state::{PanelInfo, State};
+use crate::widgets::pickers::{layer_picker, side_picker};
 use crate::widgets::{figure, states};
 
 /// Which head is shown.
@@ -43,6 +44,10 @@ impl Panel for Attention {
 
     fn shows(&self) -> Option<&'static Method> {
         Some(&ATTENTION)
+    }
+
+    fn pose(&self, _: &State) -> Vec<Command> {
+        vec![Command::Inspect(None), Command::Show(self.info().id)]
     }
 
     fn ui(&self, ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {

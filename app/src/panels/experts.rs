@@ -6,11 +6,12 @@ use sluice_core::method::{Group, Method};
 use sluice_core::plan::Positions;
 use sluice_core::worker::{View, ViewData};
 
-use super::{Panel, position_picker, side_picker};
+use super::Panel;
 use crate::command::Command;
-use crate::state::edits::expert_rule;
-use crate::state::{ExpertChange, PanelInfo, State};
+use crate::state::{PanelInfo, State};
+use crate::widgets::pickers::{position_picker, side_picker};
 use crate::widgets::{figure, states};
+use sluice_core::plan::edits::{ExpertChange, expert_rule};
 
 /// What is shown of a block, and what a click does.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,6 +49,14 @@ impl Panel for Experts {
 
     fn shows(&self) -> Option<&'static Method> {
         Some(&EXPERTS_VIEW)
+    }
+
+    fn pose(&self, state: &State) -> Vec<Command> {
+        // The first one knocked out for every token, where there are experts.
+        let block =
+            state.card.as_ref().and_then(|card| card.spec.layers.iter().position(|l| l.experts.is_some()));
+        let out = block.map(|layer| Command::Choose(layer, Positions::All, 0, ExpertChange::KnockOut));
+        [Command::Clear, Command::Show(self.info().id)].into_iter().chain(out).collect()
     }
 
     fn ui(&self, ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {

@@ -7,9 +7,10 @@ use sluice_core::plan::{Add, Change, Item, Positions, Source};
 use sluice_core::site::{Hook, Site};
 use sluice_core::worker::{ViewData, Words};
 
-use super::{Panel, answer_box, layer_picker, position_picker};
+use super::Panel;
 use crate::command::Command;
 use crate::state::{Choices, PanelInfo, State};
+use crate::widgets::pickers::{answer_box, layer_picker, position_picker};
 use crate::widgets::states;
 
 /// Sites on offer.
@@ -71,6 +72,21 @@ impl Panel for Inject {
     fn another_prompt(&self, choices: &mut Choices) {
         let own: Choice = choices.of();
         choices.set(Choice { to_position: None, from_position: None, ..own });
+    }
+
+    fn pose(&self, _: &State) -> Vec<Command> {
+        // The answer's own direction at the last token, where the controls point.
+        let site = Site::block(0, Hook::ResidPost);
+        let add = Add {
+            site,
+            positions: Positions::Last,
+            source: Source::Base,
+            from_site: Some(site),
+            from_position: None,
+            scale: -2.0,
+            keep_norm: true,
+        };
+        vec![Command::Clear, Command::Show(self.info().id), Command::Add(Box::new(Change::Add(add).into()))]
     }
 
     fn ui(&self, ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {

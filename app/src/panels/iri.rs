@@ -13,10 +13,11 @@ use sluice_core::method::{Group, Method};
 use sluice_core::plan::{Change, Iri, Item};
 use sluice_core::worker::{View, ViewData};
 
-use super::{Panel, answer_box};
+use super::Panel;
 use crate::command::Command;
 use crate::state::{PanelInfo, State};
 use crate::theme;
+use crate::widgets::pickers::answer_box;
 use crate::widgets::{figure, states};
 
 /// Height of the answers in points, and of the rates at least.
@@ -87,6 +88,12 @@ impl Panel for IriPanel {
     fn figures(&self, state: &State) -> Vec<Arc<Figure>> {
         let pair = self.view(state).and_then(|view| state.figure(&view));
         pair.into_iter().chain(layers(state)).collect()
+    }
+
+    fn pose(&self, state: &State) -> Vec<Command> {
+        let rates = state.studies.found::<FcctFound>(&FCCT);
+        let add = rates.map(|rates| Command::Add(Box::new(Change::Iri(rates.iri()).into())));
+        [Command::Clear, Command::Show(self.info().id)].into_iter().chain(add).collect()
     }
 
     fn ui(&self, ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {

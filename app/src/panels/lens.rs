@@ -5,9 +5,10 @@ use sluice_core::method::view::{LENS, LensAsk};
 use sluice_core::method::{Group, Method};
 use sluice_core::worker::{View, ViewData};
 
-use super::{Panel, side_picker};
+use super::Panel;
 use crate::command::Command;
 use crate::state::{PanelInfo, State};
+use crate::widgets::pickers::side_picker;
 use crate::widgets::{figure, states};
 
 /// The panel.

@@ -12,7 +12,6 @@ pub mod navigation;
 pub mod neuron;
 pub mod next;
 pub mod palette;
-pub mod parameters;
 pub mod picture;
 pub mod plan;
 pub mod prompt;
@@ -27,11 +26,11 @@ pub mod welcome;
 
 use std::sync::{Arc, OnceLock};
 
-use eframe::egui::{Align2, ComboBox, DragValue, TextEdit, Ui};
+use eframe::egui::Ui;
 use sluice_core::figure::Figure;
-use sluice_core::method::view::{NEURON, NEXT_TOKENS, NeuronAsk, Side, StripAsk, TOKENS};
+use sluice_core::method::view::{NEURON, NEXT_TOKENS, NeuronAsk, StripAsk, TOKENS};
 use sluice_core::method::{METHODS, Method};
-use sluice_core::worker::{Answer, View, ViewData};
+use sluice_core::worker::View;
 
 use crate::command::Command;
 use crate::state::{Choices, PanelId, PanelInfo, State};
@@ -68,6 +67,16 @@ pub trait Panel: Send + Sync {
 
     /// Positions that were chosen mean something else now.
     fn another_prompt(&self, _choices: &mut Choices) {}
+
+    /// What is done to see it at its best, for a picture.
+    fn pose(&self, _state: &State) -> Vec<Command> {
+        vec![Command::Clear, Command::Show(self.info().id)]
+    }
+
+    /// Whether that is to be seen, once everything that was asked of the prompt is there.
+    fn is_posed(&self, _state: &State) -> bool {
+        true
+    }
 
     /// Draw it.
     fn ui(&self, ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>);
@@ -137,55 +146,4 @@ pub fn methods(state: &State) -> impl Iterator<Item = &'static Method> {
 /// The method whose positions a click on a token marks now: the last on screen that asks for some.
 pub fn marking(state: &State) -> Option<&'static Method> {
     methods(state).find(|method| !method.picks.is_empty())
-}
-
-/// Choose between the two runs.
-fn side_picker(ui: &mut Ui, side: &mut Side) {
-    ui.selectable_value(side, Side::Base, "unmodified");
-    ui.selectable_value(side, Side::Plan, "under the plan");
-}
-
-/// Choose a layer.
-fn layer_picker(ui: &mut Ui, name: &str, layer: &mut usize, layers: usize) {
-    let label = ui.label(name);
-    ui.add(DragValue::new(layer).range(0..=layers.saturating_sub(1)).speed(0.05)).labelled_by(label.id);
-}
-
-/// Choose a prompt position, or what `none` says.
-fn position_picker(ui: &mut Ui, state: &State, name: &str, none: &str, position: &mut Option<usize>) {
-    let label = ui.label(name);
-    let tokens = &state.results.tokens;
-    let text =
-        |at: usize| tokens.get(at).map_or_else(|| at.to_string(), |token| format!("{at} {}", token.text));
-    let shown = position.map_or_else(|| none.to_owned(), text);
-    let combo = ComboBox::from_id_salt(name).selected_text(shown).show_ui(ui, |ui| {
-        ui.selectable_value(position, None, none);
-        for at in 0..tokens.len() {
-            ui.selectable_value(position, Some(at), text(at));
-        }
-    });
-    combo.response.labelled_by(label.id);
-}
-
-/// The token to follow: typed, or a click in the next-token table.
-fn answer_box(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
-    let label = ui.label("Answer");
-    // What is followed is after the last token, wherever the table on the right is locked.
-    let followed = match state.data(&state.next_view()) {
-        Some(ViewData::Next(next)) if state.choices.position.is_none() => next.answer.token.text.clone(),
-        _ => "most likely".to_owned(),
-    };
-    let edit = TextEdit::singleline(&mut state.answer)
-        .align(Align2::LEFT_CENTER)
-        .desired_width(96.0)
-        .hint_text(followed);
-    let edit = ui.add(edit).labelled_by(label.id);
-    if edit.on_hover_text("a text's first token, or an id; empty follows the most likely token").changed() {
-        let text = state.answer.as_str();
-        commands.push(Command::Follow(match text.trim().parse() {
-            _ if text.is_empty() => Answer::Top,
-            Ok(id) if state.ids_only() => Answer::Id(id),
-            _ => Answer::Text(text.to_owned()),
-        }));
-    }
 }

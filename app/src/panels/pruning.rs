@@ -8,10 +8,10 @@ use sluice_core::worker::View;
 
 use super::Panel;
 use crate::command::Command;
-use crate::state::edits::PARTS;
 use crate::state::{PanelInfo, State};
 use crate::theme;
 use crate::widgets::{figure, states};
+use sluice_core::plan::edits::PARTS;
 
 /// The panel.
 pub struct Pruning;
@@ -33,6 +33,11 @@ impl Panel for Pruning {
 
     fn shows(&self) -> Option<&'static Method> {
         Some(&SUBLAYERS)
+    }
+
+    fn pose(&self, state: &State) -> Vec<Command> {
+        let out = |part| Command::Toggle(Sublayer { layer: state.layers().saturating_sub(1) / 2, part });
+        [Command::Clear, Command::Show(self.info().id)].into_iter().chain(PARTS.map(out)).collect()
     }
 
     fn ui(&self, ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {

@@ -1,7 +1,6 @@
 //! Routing map: paint tokens into lanes, layer by layer, or let a learned router choose.
 
 use eframe::egui::{ComboBox, DragValue, Ui};
-use sluice_core::method::oracle::ORACLE;
 use sluice_core::method::router::{ROUTER, RouterFound};
 use sluice_core::method::view::{ROUTING_MAP, RoutingAsk};
 use sluice_core::method::{Group, Method};
@@ -10,9 +9,9 @@ use sluice_core::worker::{View, ViewData};
 
 use super::Panel;
 use crate::command::Command;
-use crate::state::edits::Preset;
 use crate::state::{PanelInfo, State};
 use crate::widgets::{figure, states};
+use sluice_core::plan::edits::Preset;
 
 /// What a touch of the brush paints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,6 +78,10 @@ impl Panel for Routing {
 
     fn shows(&self) -> Option<&'static Method> {
         Some(&ROUTING_MAP)
+    }
+
+    fn pose(&self, _: &State) -> Vec<Command> {
+        vec![Command::Clear, Command::Show(self.info().id), Command::Fill(Preset::Coin)]
     }
 
     fn ui(&self, ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
@@ -175,11 +178,6 @@ fn router(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
         .response
         .labelled_by(label.id)
         .on_hover_text("sends every token, generated ones too, where it finds best");
-    for method in [&ROUTER, &ORACLE] {
-        if ui.button(format!("{}…", method.name)).on_hover_text(method.line).clicked() {
-            commands.push(Command::Show(method.id));
-        }
-    }
 }
 
 fn hint(preset: Preset) -> &'static str {

@@ -8,11 +8,11 @@ use sluice_core::figure::{Figure, FigureId};
 use sluice_core::method::{Fact, Findings, Method};
 use sluice_core::worker::Slot;
 
-use super::{Panel, marks, parameters};
+use super::{Panel, marks};
 use crate::command::{Command, run_label};
 use crate::state::{PanelInfo, State};
 use crate::theme;
-use crate::widgets::{Cell, figure, states};
+use crate::widgets::{Cell, figure, parameters, states};
 
 /// Facts on one line; the others unfold.
 const FACTS: usize = 4;
@@ -36,6 +36,15 @@ impl Panel for Study {
 
     fn unavailable(&self, state: &State) -> Option<&'static str> {
         self.0.unavailable(&state.card.as_ref()?.spec)
+    }
+
+    fn pose(&self, _: &State) -> Vec<Command> {
+        vec![Command::Clear, Command::Show(self.0.id), Command::RunSample(self.0)]
+    }
+
+    fn is_posed(&self, state: &State) -> bool {
+        let done = state.studies.findings(self.0.id).is_some_and(|findings| findings.done);
+        done || self.unavailable(state).is_some()
     }
 
     fn ui(&self, ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {

@@ -11,6 +11,7 @@ use super::Panel;
 use crate::command::Command;
 use crate::state::{PanelInfo, State};
 use crate::widgets::{figure, states};
+use sluice_core::plan::edits::Preset;
 
 /// How a prompt is continued.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +56,19 @@ impl Panel for Text {
 
     fn figures(&self, state: &State) -> Vec<Arc<Figure>> {
         state.results.text.iter().map(|text| Arc::clone(&text.figure)).collect()
+    }
+
+    fn pose(&self, _: &State) -> Vec<Command> {
+        vec![
+            Command::Clear,
+            Command::Show(self.info().id),
+            Command::Fill(Preset::LateSmall),
+            Command::Generate,
+        ]
+    }
+
+    fn is_posed(&self, state: &State) -> bool {
+        state.results.text.as_ref().is_some_and(|text| text.done)
     }
 
     fn ui(&self, ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {

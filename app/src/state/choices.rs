@@ -42,29 +42,6 @@ impl ChipColour {
     }
 }
 
-/// What a click on an expert does; a second click takes it back.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ExpertChange {
-    /// It cannot be chosen.
-    #[default]
-    KnockOut,
-    /// It is always chosen.
-    Force,
-}
-
-impl ExpertChange {
-    /// In the order shown.
-    pub const ALL: [Self; 2] = [Self::KnockOut, Self::Force];
-
-    /// Button text.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::KnockOut => "knocks it out",
-            Self::Force => "forces it",
-        }
-    }
-}
-
 /// What is chosen: what several panels share, and each panel's own.
 #[derive(Debug, Default)]
 pub struct Choices {

@@ -110,7 +110,7 @@ mod tests {
     use sluice_core::plan::{Part, Sublayer};
 
     use super::*;
-    use crate::state::edits::toggle;
+    use sluice_core::plan::edits::toggle;
 
     fn take_out(layer: usize) -> impl FnOnce(&mut Plan) {
         move |plan| toggle(plan, Sublayer { layer, part: Part::Ffn })

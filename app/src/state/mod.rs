@@ -9,11 +9,10 @@ use serde::{Deserialize, Serialize};
 use sluice_core::figure::Figure;
 use sluice_core::method::view::NextAsk;
 use sluice_core::model::VisionSpec;
-use sluice_core::plan::{Item, Lane, Plan, Sublayer};
+use sluice_core::plan::{Item, Lane, Plan, Sublayer, edits};
 use sluice_core::worker::*;
 
 mod choices;
-pub mod edits;
 mod history;
 mod panel;
 mod picture;
@@ -135,7 +134,7 @@ impl State {
 
     /// Whether prompts are token ids.
     pub fn ids_only(&self) -> bool {
-        self.card.as_ref().is_some_and(|card| card.tokenizer == "none")
+        self.card.as_ref().is_some_and(|card| !card.reads_text())
     }
 
     /// Patches along a side of a picture, where the open checkpoint reads any.

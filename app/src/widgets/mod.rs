@@ -6,6 +6,8 @@ mod legend;
 mod lines;
 mod map;
 mod marks;
+pub mod parameters;
+pub mod pickers;
 pub mod picture;
 pub mod states;
 mod table;

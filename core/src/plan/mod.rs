@@ -17,6 +17,7 @@ mod change;
 mod compile;
 mod corrupt;
 mod document;
+pub mod edits;
 mod experts;
 mod iri;
 mod kind;

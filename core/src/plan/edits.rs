@@ -1,11 +1,9 @@
-//! Changes of a plan that panels make: take a sublayer out, paint the routing map, fill it from a preset.
+//! Changes of a plan that a person makes at a time: take a sublayer out, paint the routing map, fill it from a preset, rule
+//! about experts.
 
-use sluice_core::plan::{
-    Change, Experts, Item, Lane, LayerRoute, Part, Plan, Positions, Route, Router, Skip, Sublayer,
-};
-use sluice_core::rng;
-
-use super::ExpertChange;
+use super::{Change, Experts, Item, Part, Plan, Route, Router, Skip, Sublayer};
+use crate::rng;
+use crate::spec::{Lane, LayerRoute, Positions};
 
 /// Take a sublayer out, or put it back.
 pub fn toggle(plan: &mut Plan, sublayer: Sublayer) {
@@ -79,6 +77,29 @@ pub fn rule_experts(plan: &mut Plan, layer: usize, positions: &Positions, change
     change(rule);
     if rule.knock_out.is_empty() && rule.force.is_empty() && rule.k.is_none() {
         plan.items.remove(index);
+    }
+}
+
+/// What a click on an expert does; a second click takes it back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExpertChange {
+    /// It cannot be chosen.
+    #[default]
+    KnockOut,
+    /// It is always chosen.
+    Force,
+}
+
+impl ExpertChange {
+    /// In the order shown.
+    pub const ALL: [Self; 2] = [Self::KnockOut, Self::Force];
+
+    /// Button text.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::KnockOut => "knocks it out",
+            Self::Force => "forces it",
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 use sluice_core::method::{Method, SubjectKind};
 use sluice_core::spec::{Field, FieldKind};
 
-use super::answer_box;
+use super::pickers::answer_box;
 use crate::command::Command;
 use crate::errands::Dialog;
 use crate::state::State;
