@@ -22,6 +22,7 @@ pub static METHODS: &[&Method] = &[
     &super::experts::EXPERTS,
     &super::prune::PRUNE,
     &super::leave_one_out::LEAVE_ONE_OUT,
+    &super::head_sweep::HEAD_SWEEP,
 ];
 
 /// The method of an id, or of an alias.

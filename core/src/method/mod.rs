@@ -14,6 +14,7 @@ mod token_losses;
 
 pub mod experts;
 pub mod fcct;
+pub mod head_sweep;
 pub mod leave_one_out;
 pub mod oracle;
 pub mod prune;
