@@ -48,7 +48,7 @@ impl Product<'_, '_, '_> {
                 for from in (0..depth).step_by(DEPTH) {
                     let to = depth.min(from + DEPTH);
                     let Some(part) = panel.get(from * PANEL..to * PANEL) else { return };
-                    let tile = Tile { panel: S::as_simd_f32s(part).0, from, to, column };
+                    let tile = Tile { panel: S::as_simd_f32s(part).0, from, column };
                     let mut rest = (x, &mut *y);
                     rest = tile.down::<S, TALL, WIDE>(simd, rest);
                     if TALL > 4 {
@@ -64,11 +64,10 @@ impl Product<'_, '_, '_> {
     }
 }
 
-/// Inputs `from .. to` of a panel.
+/// Inputs of a panel from `from` on.
 struct Tile<'a, V> {
     panel: &'a [V],
     from: usize,
-    to: usize,
     /// First output of the panel.
     column: usize,
 }
@@ -103,8 +102,10 @@ impl<V: Copy> Tile<'_, V> {
         for (sums, y) in sums.iter_mut().zip(y.iter()) {
             *sums = load::<S, WIDE>(y.get(self.column..).unwrap_or_default());
         }
-        let x: [&[f32]; TALL] = std::array::from_fn(|row| &x[row][self.from..self.to]);
-        for (k, values) in self.panel.as_chunks::<WIDE>().0.iter().enumerate() {
+        let panel = self.panel.as_chunks::<WIDE>().0;
+        // Cut to the panel's length, which they have: the loop then checks no bound against memory.
+        let x: [&[f32]; TALL] = std::array::from_fn(|row| &x[row][self.from..][..panel.len()]);
+        for (k, values) in panel.iter().enumerate() {
             for row in 0..TALL {
                 let x = simd.splat_f32s(x[row][k]);
                 for (sum, value) in sums[row].iter_mut().zip(values) {
