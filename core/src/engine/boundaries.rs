@@ -21,17 +21,17 @@ pub struct Boundaries {
 }
 
 impl Boundaries {
-    /// Of a run under `schedule`, by number; those that are missing are computed when asked for.
+    /// Of a run under `schedule`, by number, `[T, d]` each; those that are missing are computed when asked for.
     pub(super) fn new(kept: Vec<Option<Tensor>>, schedule: Arc<Schedule>) -> Self {
         Self { kept, schedule, again: Mutex::new(None) }
     }
 
-    /// The one of this number, if it is kept.
+    /// The boundary of this number, `[T, d]`, if it is kept.
     pub(super) fn kept(&self, number: usize) -> Option<&Tensor> {
         self.kept.get(number)?.as_ref()
     }
 
-    /// The first `count`, as they are kept.
+    /// The first `count` boundaries, `[T, d]` each, as they are kept.
     pub(super) fn first(&self, count: usize) -> impl Iterator<Item = Option<Tensor>> {
         self.kept.iter().take(count).cloned()
     }
@@ -80,13 +80,13 @@ impl Engine {
         if beside { sublayer - sublayer % 2 } else { sublayer }
     }
 
-    /// The stream of a run before a sublayer (2L = the unembedding), from position `start` on.
+    /// The stream of a run before a sublayer (2L = the unembedding), from position `start` on: `[T - start, d]`.
     pub fn rows_before(&self, run: &Run, sublayer: usize, start: usize) -> Result<Tensor> {
         let boundary = self.boundary(run, sublayer)?;
         Ok(boundary.narrow(0, start, boundary.dim(0)?.saturating_sub(start))?)
     }
 
-    /// The same before position `end`.
+    /// The stream of a run before a sublayer, before position `end`: `[end, d]`.
     pub(super) fn rows_until(&self, run: &Run, sublayer: usize, end: usize) -> Result<Tensor> {
         Ok(self.boundary(run, sublayer)?.narrow(0, 0, end)?)
     }

@@ -89,12 +89,12 @@ impl AdamW {
         Ok(norm)
     }
 
-    /// Weights by name.
+    /// Weights by name, of the parameters' shapes.
     pub fn weights(&self) -> BTreeMap<String, Tensor> {
         self.parameters.iter().map(|(name, p)| (name.clone(), p.var.as_tensor().clone())).collect()
     }
 
-    /// Weights and moments by name, for [`AdamW::restore`].
+    /// Weights and moments by name, of the parameters' shapes, for [`AdamW::restore`].
     pub fn state(&self) -> Result<BTreeMap<String, Tensor>> {
         let mut state = BTreeMap::new();
         for (name, parameter) in &self.parameters {
@@ -107,7 +107,7 @@ impl AdamW {
         Ok(state)
     }
 
-    /// Take back a state; `read` gets a name and gives the tensor.
+    /// Take back a state; `read` gets a name and gives the tensor, of the parameter's shape.
     pub fn restore(&mut self, step: u64, mut read: impl FnMut(&str) -> Result<Tensor>) -> Result<()> {
         for (name, parameter) in &mut self.parameters {
             parameter.var.set(&read(&format!("weight.{name}"))?)?;

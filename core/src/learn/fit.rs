@@ -49,12 +49,12 @@ impl Fit {
         self.optimiser.update(&[loss.backward()?], rate, self.clip, |_| true)
     }
 
-    /// The parameters by name.
+    /// The parameters by name, of their shapes.
     pub fn weights(&self) -> BTreeMap<String, Tensor> {
         self.optimiser.weights()
     }
 
-    /// Parameters and moments by name, for [`Fit::restore`].
+    /// Parameters and moments by name, of the parameters' shapes, for [`Fit::restore`].
     pub fn state(&self) -> Result<BTreeMap<String, Tensor>> {
         self.optimiser.state()
     }

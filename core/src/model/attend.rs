@@ -87,7 +87,8 @@ impl Readers {
             .apply_op1_no_bwd(&Mix { spans: &self.spans(&shared), d_head: shared.d_head })?)
     }
 
-    /// [`Readers::mix`] of the pattern of [`Readers::raw`], piece by piece. `q` `[rows, heads, d_head]`.
+    /// Scores, pattern and mixture in tiles, in one go. `q` `[rows, heads, d_head]`; the mixture has that shape,
+    /// scores and pattern `[heads, rows, keys]` where they are kept.
     pub fn attend(
         &self,
         cache: &KvCache,

@@ -24,7 +24,7 @@ pub struct Normed {
     pub normalized: Tensor,
 }
 
-/// x / rms(x) or (x - mean) / std over the last dimension, before weight and bias.
+/// x / rms(x) or (x - mean) / std over the last dimension, before weight and bias. `x` `[rows, width]`.
 pub fn normalize(x: &Tensor, norm: &NormSpec) -> Result<Normed> {
     let x = match norm.kind {
         NormKind::Rms => x.clone(),
@@ -35,7 +35,7 @@ pub fn normalize(x: &Tensor, norm: &NormSpec) -> Result<Normed> {
     Ok(Normed { scale, normalized })
 }
 
-/// normalized * weight + bias.
+/// normalized * weight + bias. `normalized` `[rows, width]`, `weight` and `bias` `[width]`.
 pub fn affine(normalized: &Tensor, weight: Option<&Tensor>, bias: Option<&Tensor>) -> Result<Tensor> {
     let mut y = normalized.clone();
     if let Some(weight) = weight {
@@ -47,7 +47,7 @@ pub fn affine(normalized: &Tensor, weight: Option<&Tensor>, bias: Option<&Tensor
     Ok(y)
 }
 
-/// An activation, element by element.
+/// An activation, element by element; the shape of `x`, `[..]`.
 pub fn activate(x: &Tensor, act: Activation) -> Result<Tensor> {
     Ok(match act {
         Activation::Gelu => x.gelu_erf()?,
@@ -61,12 +61,12 @@ pub fn activate(x: &Tensor, act: Activation) -> Result<Tensor> {
     })
 }
 
-/// 1 / (1 + e^-x)
+/// 1 / (1 + e^-x), element by element; the shape of `x`, `[..]`.
 pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
     Ok((x.neg()?.exp()? + 1.0)?.recip()?)
 }
 
-/// cap * tanh(x / cap)
+/// cap * tanh(x / cap), element by element; the shape of `x`, `[..]`.
 pub fn soft_cap(x: &Tensor, cap: Option<f32>) -> Result<Tensor> {
     Ok(match cap {
         Some(cap) => ((x / f64::from(cap))?.tanh()? * f64::from(cap))?,
@@ -74,7 +74,7 @@ pub fn soft_cap(x: &Tensor, cap: Option<f32>) -> Result<Tensor> {
     })
 }
 
-/// Softmax over the last dimension.
+/// Softmax over the last dimension of `[.., width]`.
 pub fn softmax(x: &Tensor) -> Result<Tensor> {
     // The shift cancels, so nothing flows back through it.
     let exp = x.broadcast_sub(&x.max_keepdim(D::Minus1)?.detach())?.exp()?;

@@ -22,7 +22,7 @@ pub fn random_tensors(config: &Value, seed: u64) -> Result<BTreeMap<String, Tens
     declare(&spec, &layout).iter().zip(0..).map(tensor).collect()
 }
 
-/// The initial value of a parameter.
+/// The initial value of a parameter, of its declaration's shape `[..]`.
 pub fn initial(decl: &Decl, spec: &Spec, seed: u64, stream: u64) -> Result<Tensor> {
     let class = decl.slot.role == Role::Vision(VisionRole::Class);
     let is_norm = decl.shape.len() == 1 && decl.slot.part == WeightPart::Weight && !class;

@@ -54,11 +54,12 @@ pub fn patches_of(spec: &VisionSpec, rows: &Tensor) -> Result<Tensor> {
     Ok(patches.reshape((images * (count - 1), spec.width))?)
 }
 
+/// Norm with weight and bias. `x` `[rows, width]`.
 fn norm(x: &Tensor, spec: &VisionSpec, weights: &NormWeights) -> Result<Tensor> {
     weights.apply(&fused::normalized(x, &spec.norm)?)
 }
 
-/// Every row of an image sees every row of it.
+/// Attention in which every row of an image sees every row of it. `read` `[images * rows, width]`, as the answer.
 fn attention(
     read: &Tensor,
     spec: &VisionSpec,

@@ -54,7 +54,8 @@ pub struct Passed {
     pub lanes: Vec<Vec<Lane>>,
 }
 
-/// Rows that the tower makes of the batch's pictures, class tokens included.
+/// Rows that the tower makes of the batch's pictures, class tokens included, `[pictures * (1 + patches), width]`.
+/// `pictures` `[pictures, 3, side, side]`.
 pub fn see(model: &Model, pictures: &Tensor) -> Result<Tensor> {
     let (spec, weights) = eyes(model)?;
     vision::tower(spec, weights, pictures)
@@ -67,7 +68,7 @@ fn eyes(model: &Model) -> Result<(&VisionSpec, &VisionWeights)> {
     }
 }
 
-/// Logits of every row. `seen` is [`see`]'s answer for the batch's pictures.
+/// Logits of every row, `[rows, vocab]`. `seen` is [`see`]'s answer for the batch's pictures.
 pub fn forward(model: &Model, batch: &Batch, seen: Option<&Tensor>, routing: Routing) -> Result<Passed> {
     let rows = batch.inputs.len();
     let spec = &model.spec;
@@ -129,7 +130,7 @@ fn put(x: &Tensor, rows: &Tensor, batch: &Batch, tokens: usize) -> Result<Tensor
     Ok(Tensor::cat(&[rows, x], 0)?.index_select(&places, 0)?)
 }
 
-/// Sum of the weighted surprisals, nats.
+/// Sum of the weighted surprisals, nats, a scalar. `logits` `[rows, vocab]`.
 pub fn weighted_surprisal(logits: &Tensor, batch: &Batch) -> Result<Tensor> {
     let weights = Tensor::from_slice(&batch.weights, batch.weights.len(), &Device::Cpu)?;
     let surprisals = fused::surprisal(logits, &batch.targets)?;
@@ -219,12 +220,14 @@ impl Here<'_> {
     }
 }
 
+/// Norm with weight and bias, where there is one. `x` `[rows, d]`.
 fn norm(x: &Tensor, spec: Option<&NormSpec>, weights: &NormWeights) -> Result<Tensor> {
     let Some(spec) = spec else { return Ok(x.clone()) };
     weights.apply(&fused::normalized(x, spec)?)
 }
 
-/// Attention within each sequence: sequences stand where the primitives have groups of heads.
+/// Attention within each sequence, `[rows, d]` to `[rows, d]`: sequences stand where the primitives have groups of
+/// heads.
 fn attention(
     layer: &LayerSpec,
     weights: &LayerWeights,

@@ -7,7 +7,7 @@ use super::{Result, map2, slice};
 use crate::model::ops;
 use crate::spec::Activation;
 
-/// An activation, element by element; fused where it has this form.
+/// An activation, element by element, of `[..]`; fused where it has this form.
 pub fn activate(x: &Tensor, act: Activation) -> crate::Result<Tensor> {
     match Gate::of(act) {
         Some(gate) => Ok(x.contiguous()?.apply_op1(gate)?),
@@ -15,7 +15,7 @@ pub fn activate(x: &Tensor, act: Activation) -> crate::Result<Tensor> {
     }
 }
 
-/// act(gate) · up, element by element; the same numbers as [`activate`] and a product.
+/// act(gate) · up, element by element, both `[rows, d_mlp]`; the same numbers as [`activate`] and a product.
 pub fn gated(gate: &Tensor, up: &Tensor, act: Activation) -> crate::Result<Tensor> {
     match Gate::of(act) {
         Some(form) => Ok(gate.contiguous()?.apply_op2(&up.contiguous()?, Gated(form))?),

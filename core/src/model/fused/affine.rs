@@ -6,12 +6,12 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Shape, Tensor};
 use super::{Result, map2, rows, slice};
 use crate::model::ops;
 
-/// a + b, of one shape.
+/// a + b, both of one shape `[..]`.
 pub fn add(a: &Tensor, b: &Tensor) -> crate::Result<Tensor> {
     Ok(a.contiguous()?.apply_op2(&b.contiguous()?, Add)?)
 }
 
-/// a * b, of one shape.
+/// a * b, both of one shape `[..]`.
 pub fn multiply(a: &Tensor, b: &Tensor) -> crate::Result<Tensor> {
     Ok(a.contiguous()?.apply_op2(&b.contiguous()?, Multiply)?)
 }

@@ -36,7 +36,7 @@ pub fn softmax(scores: &Tensor, sinks: &Sinks) -> crate::Result<Tensor> {
     Ok(scores.contiguous()?.apply_op1(Softmax(sinks.clone()))?)
 }
 
-/// [`softmax`] of [`scores`].
+/// [`softmax`] of [`scores`]: raw scores `[heads, rows, keys]` to the pattern of that shape.
 pub fn pattern(raw: &Tensor, masked: &Masked) -> crate::Result<Tensor> {
     Ok(raw.contiguous()?.apply_op1(Pattern(masked.clone()))?)
 }

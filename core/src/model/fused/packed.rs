@@ -78,7 +78,7 @@ impl Packed {
         Tensor::from_vec(values, self.outputs, &Device::Cpu)
     }
 
-    /// The matrix as it was.
+    /// The plain matrix, `[outputs, inputs]`.
     pub fn unpacked(&self) -> Result<Tensor> {
         let rows: Vec<u32> = (0..self.outputs as u32).collect();
         self.rows(&rows)

@@ -24,12 +24,13 @@ struct Outputs {
 }
 
 impl Outputs {
+    /// Keep what an expert made of some rows: `y` `[rows, d]`.
     fn push(&mut self, expert: u32, rows: Vec<u32>, y: Tensor) {
         self.chosen.extend(rows.into_iter().map(|row| (row, expert)));
         self.rows.push(y);
     }
 
-    /// Their sum with gate weights, on top of what there is.
+    /// Their sum with gate weights `[tokens, experts]`, on top of `sum` `[tokens, d]`; returns `[tokens, d]`.
     fn add(&mut self, sum: &Tensor, gates: &Tensor) -> Result<Tensor> {
         let Self { chosen, rows } = std::mem::take(self);
         fused::mixture(sum, &Tensor::cat(&rows, 0)?, gates, &chosen.into())
@@ -180,7 +181,7 @@ impl Preference {
     }
 }
 
-/// Scores to gate weights where `mask` is 1.
+/// Scores to gate weights where `mask` is 1; all `[rows, experts]`.
 fn weigh(scores: &Tensor, mask: &Tensor, spec: &ExpertsSpec) -> Result<Tensor> {
     let mut gates = (scores * mask)?;
     if spec.renormalise {
@@ -191,7 +192,7 @@ fn weigh(scores: &Tensor, mask: &Tensor, spec: &ExpertsSpec) -> Result<Tensor> {
     Ok(if spec.scale == 1.0 { gates } else { (gates * f64::from(spec.scale))? })
 }
 
-/// Each row as far from `a` to `b` as its strength says; exactly `a` at 0 and `b` at 1.
+/// Each row of `[rows, d]` as far from `a` to `b` as its strength says; exactly `a` at 0 and `b` at 1.
 fn between(a: &Tensor, b: &Tensor, strength: Vec<f32>) -> Result<Tensor> {
     let rows = strength.len();
     let whole: Vec<u8> = strength.iter().map(|&strength| u8::from(strength == 1.0)).collect();
@@ -205,7 +206,7 @@ fn between(a: &Tensor, b: &Tensor, strength: Vec<f32>) -> Result<Tensor> {
     Ok(column(part)?.where_cond(&mixed, a)?)
 }
 
-/// An FFN with [`Clamp`]ed products.
+/// An FFN with [`Clamp`]ed products. `read` `[rows, d]`; returns `[rows, d]`.
 fn clamped_ffn(read: &Tensor, ffn: &Ffn, clamp: Clamp) -> Result<Tensor> {
     let limit = f64::from(clamp.limit);
     let up = ffn.up.apply(read)?.minimum(limit)?.maximum(-limit)?;
@@ -215,7 +216,7 @@ fn clamped_ffn(read: &Tensor, ffn: &Ffn, clamp: Clamp) -> Result<Tensor> {
     ffn.down.apply(&((up + 1.0)? * glu)?)
 }
 
-/// The shared expert's output times its share, where it has one.
+/// The shared expert's output `[rows, d]` times its share, where it has one.
 fn share(share: &Option<Linear>, read: &Tensor, out: Tensor) -> Result<Tensor> {
     Ok(match share {
         Some(share) => out.broadcast_mul(&ops::sigmoid(&share.apply(read)?)?)?,

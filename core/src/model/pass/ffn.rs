@@ -92,7 +92,7 @@ impl Pass {
         Ok(out)
     }
 
-    /// The FFN, each row in its lane.
+    /// The FFN, each row in its lane. `read` `[rows, d]`; returns `[rows, d]`.
     fn routed_ffn(
         &mut self,
         layer: usize,
@@ -157,7 +157,8 @@ impl Pass {
         select(&Tensor::cat(&[&routed, &parted], 0)?, &(0..lanes.len() as u32).map(place).collect::<Vec<_>>())
     }
 
-    /// Every lane's output times its share.
+    /// The sum of every lane's output times its share (Duo-LLM, section 2, stage 3). `read` `[rows, d]`; returns
+    /// `[rows, d]`.
     fn mixed_ffn(
         &mut self,
         layer: usize,
@@ -193,7 +194,7 @@ impl Pass {
         Ok(sum)
     }
 
-    /// Note the cost of an FFN of inner width `d_mlp`.
+    /// Note the cost of an FFN of inner width `d_mlp` on `read` `[rows, d]`.
     pub(super) fn count(&mut self, read: &Tensor, gated: bool, d_mlp: usize) -> Result<()> {
         let (rows, d_model) = read.dims2()?;
         self.out.work.layers += (2 * rows * d_model * d_mlp * (2 + usize::from(gated))) as u64;
@@ -237,7 +238,7 @@ impl Pass {
         Ok(out)
     }
 
-    /// The block's own FFN or experts, with their sites.
+    /// The block's own FFN or experts, with their sites. `read` `[rows, d]`; returns `[rows, d]`.
     fn big_ffn(
         &mut self,
         layer: usize,
@@ -254,7 +255,7 @@ impl Pass {
         }
     }
 
-    /// One FFN with its sites.
+    /// One FFN with its sites. `read` `[rows, d]`; returns `[rows, d]`.
     fn dense_ffn(&mut self, layer: usize, spec: &FfnSpec, ffn: &Ffn, read: &Tensor) -> Result<Tensor> {
         self.count(read, spec.gated, spec.d_mlp)?;
         let post = match &ffn.gate {
@@ -278,7 +279,7 @@ impl Pass {
     }
 }
 
-/// An FFN without sites.
+/// One FFN without sites. `read` `[rows, d]`; returns `[rows, d]`.
 pub fn plain_ffn(read: &Tensor, ffn: &Ffn, act: Activation) -> Result<Tensor> {
     let up = ffn.up.apply(read)?;
     let post = match &ffn.gate {

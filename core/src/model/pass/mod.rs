@@ -218,8 +218,8 @@ impl Pass {
         self.image = image.map(|image| (Arc::clone(image), before(image)));
     }
 
-    /// Start before one of the 2L sublayers (2L = the unembedding) from the stream there. An FFN beside its attention starts
-    /// with the block.
+    /// Start before one of the 2L sublayers (2L = the unembedding) from the stream there, `[rows, d]`. An FFN beside
+    /// its attention starts with the block.
     pub fn enter_before(&mut self, sublayer: usize, x: Tensor) {
         self.stage = 1 + sublayer;
         self.x = Some(x);
@@ -274,7 +274,7 @@ impl Pass {
         self.stream()
     }
 
-    /// The stream where the pass stopped, branch by branch, and what it cost.
+    /// The stream where the pass stopped, branch by branch, `[rows, d]`, and what it cost.
     pub fn into_stream(mut self) -> Result<(Tensor, Work)> {
         let x = self.stream()?;
         Ok((self.in_order(x)?, self.out.work))
@@ -285,12 +285,12 @@ impl Pass {
         self.out
     }
 
-    /// The stream as it is now.
+    /// The stream as it is now, `[rows, d]`, taken out.
     fn stream(&mut self) -> Result<Tensor> {
         self.x.take().ok_or_else(|| Error::Internal("a pass was stepped past its end".into()))
     }
 
-    /// Keep the stream before a sublayer.
+    /// Keep the stream `[rows, d]` before a sublayer.
     fn boundary(&mut self, number: usize, x: &Tensor) -> Result<()> {
         let last = 2 * self.model.spec.n_layers();
         if self.ask.boundaries == 0 || !number.is_multiple_of(self.ask.boundaries) && number != last {
@@ -315,7 +315,7 @@ impl Pass {
         Ok(())
     }
 
-    /// Offer a site to the schedule and the captures.
+    /// Offer a site's value, of the site's shape, to the schedule and the captures.
     fn site(&mut self, site: Site, x: Tensor) -> Result<Tensor> {
         let mut x = self.edited(site, x)?;
         if let Some(probe) = self.ask.probes.get(&site) {
@@ -332,6 +332,7 @@ impl Pass {
         self.ask.capture.contains(&site) || self.edits(site)
     }
 
+    /// [`Pass::site`] of a block.
     fn hook(&mut self, layer: usize, hook: Hook, x: Tensor) -> Result<Tensor> {
         self.site(Site::block(layer, hook), x)
     }
@@ -358,7 +359,7 @@ impl Pass {
         Ok(())
     }
 
-    /// A norm with its two sites.
+    /// A norm with its two sites, scale and normalized. `x` `[rows, d]`; returns `[rows, d]`.
     fn norm(
         &mut self,
         spec: Option<&NormSpec>,
@@ -380,6 +381,7 @@ impl Pass {
         fused::affine(&normalized, weights.weight.as_ref(), weights.bias.as_ref())
     }
 
+    /// [`Pass::norm`] of a block.
     fn block_norm(
         &mut self,
         layer: usize,

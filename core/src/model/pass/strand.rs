@@ -100,7 +100,7 @@ impl Pass {
         self.strands.iter().any(|strand| strand.schedule.edits_site(site))
     }
 
-    /// A site's value after the edits of every strand.
+    /// A site's value, of the site's shape, after the edits of every strand.
     pub(super) fn edited(&self, site: Site, x: Tensor) -> Result<Tensor> {
         if !self.edits(site) {
             return Ok(x);
@@ -274,7 +274,7 @@ fn learned(router: &RouterMatrices, layer: usize, read: &Tensor) -> Result<Vec<L
     Ok(rows.iter().map(|row| best(row).unwrap_or(Lane::Big)).collect())
 }
 
-/// Rows of `x` by index.
+/// Rows of `x` `[rows, ..]` by index.
 pub(super) fn select(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
     Ok(x.index_select(&Tensor::from_slice(rows, rows.len(), &Device::Cpu)?, 0)?)
 }

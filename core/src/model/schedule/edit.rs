@@ -71,7 +71,7 @@ impl Rows {
 }
 
 impl Edit {
-    /// The site's value after the edit; `x` holds `positions`.
+    /// The site's value after the edit. `x` has the site's shape and holds `positions`.
     pub fn apply(&self, site: Site, x: Tensor, positions: &[usize]) -> Result<Tensor> {
         let covered = |position: usize| match &self.op {
             // A replacement ends with its source.
@@ -154,7 +154,7 @@ fn replace(site: Site, source: &Tensor, x: &Tensor, positions: &[usize]) -> Resu
     )))
 }
 
-/// 1 where the edit touches, shape of `x`.
+/// 1 where the edit touches, 0 elsewhere; the shape of `x`, `[.., positions, ..]`.
 fn mask(site: Site, rows: &[bool], unit: Option<usize>, x: &Tensor) -> Result<Tensor> {
     let axis = position_axis(site);
     let mut shape = vec![1; x.rank()];
@@ -172,7 +172,7 @@ fn mask(site: Site, rows: &[bool], unit: Option<usize>, x: &Tensor) -> Result<Te
     Ok(mask.contiguous()?)
 }
 
-/// Noise that depends on seed, site, position and channel only.
+/// Gaussian noise of the shape of `x`, `[.., positions, ..]`, that depends on seed, site, position and channel only.
 fn noise(site: Site, x: &Tensor, positions: &[usize], std: f32, seed: u64) -> Result<Tensor> {
     let stream = site.to_string().bytes().fold(0u64, |hash, byte| rng::bits(hash, u64::from(byte), 0));
     let axis = position_axis(site);

@@ -96,7 +96,7 @@ impl Schedule {
         }
     }
 
-    /// This schedule, with `site` at `positions` replaced by what it was in `source` (a whole run's value), after
+    /// This schedule, with `site` at `positions` replaced by what it was in `source` (a whole run's value, of the site's shape), after
     /// everything else.
     pub fn restoring(&self, site: Site, positions: &[usize], source: &Tensor) -> Self {
         let rows = Rows::Positions(Positions::At(positions.to_vec()), 0);
@@ -172,7 +172,7 @@ impl Schedule {
         (0..len).find(|&position| edited(position) || routed(position) || chosen(position))
     }
 
-    /// Apply the edits of `site` to `x`, whose position axis holds `positions`.
+    /// A site's value after its edits. `x` has the site's shape, `[positions, ..]` or `[heads, positions, keys]`.
     pub fn apply(&self, site: Site, x: Tensor, positions: &[usize]) -> Result<Tensor> {
         if self.edits.is_empty() {
             return Ok(x);

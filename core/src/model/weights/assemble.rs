@@ -45,6 +45,7 @@ struct Taker {
 }
 
 impl Taker {
+    /// A stored tensor, of the shape that its declaration has (`[out, in]` for a weight, `[out]` for a bias).
     fn part(&mut self, role: Role, part: WeightPart) -> Result<Tensor> {
         let slot = Slot { layer: self.layer, role, part };
         plain(&mut self.parts, slot)
@@ -56,6 +57,7 @@ impl Taker {
         self.parts.remove(&slot).ok_or_else(|| Error::Internal(format!("no tensor for {slot:?}")))
     }
 
+    /// A stored weight, of the shape that its declaration has.
     fn weight(&mut self, role: Role) -> Result<Tensor> {
         self.part(role, WeightPart::Weight)
     }

@@ -111,7 +111,7 @@ pub struct NormWeights {
 }
 
 impl NormWeights {
-    /// normalized * weight + bias.
+    /// normalized * weight + bias. `normalized` `[rows, width]`, or `[rows, heads, d_head]`.
     pub fn apply(&self, normalized: &Tensor) -> Result<Tensor> {
         ops::affine(normalized, self.weight.as_ref(), self.bias.as_ref())
     }

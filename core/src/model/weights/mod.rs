@@ -99,7 +99,7 @@ pub struct Experts {
 /// Tensors by slot, in file shapes; matrices may be packed already.
 pub type Parts = HashMap<Slot, Matrix>;
 
-/// A tensor that is never packed.
+/// A tensor that is never packed, of its declaration's shape `[..]`.
 fn plain(parts: &mut Parts, slot: Slot) -> Result<Tensor> {
     match parts.remove(&slot) {
         Some(Matrix::Plain(tensor)) => Ok(tensor),
@@ -218,7 +218,7 @@ impl LayerWeights {
     }
 }
 
-/// Norms that are not stored but implied: all ones or zeros, for random models.
+/// A tensor `[shape]` of one value: norms that are not stored but implied, ones or zeros.
 pub fn constant(shape: &[usize], value: f64) -> Result<Tensor> {
     Ok((Tensor::ones(shape, DType::F32, &Device::Cpu)? * value)?)
 }
