@@ -172,14 +172,14 @@ impl Errands {
                 Dialog::Text(method) => Found::Text(method, path),
                 Dialog::Parameter(method, name) => Found::Parameter(method, name, path),
                 Dialog::Picture => Found::PictureFile(path),
-                Dialog::OpenPlan => read_plan(&path).map_or_else(failed, |plan| Found::Plan(Box::new(plan))),
+                Dialog::OpenPlan => Plan::read(&path).map_or_else(failed, |plan| Found::Plan(Box::new(plan))),
             })
         });
     }
 
     /// Read a plan file.
     pub fn open_plan(&self, path: PathBuf) {
-        self.run(move || Some(read_plan(&path).map_or_else(failed, |plan| Found::Plan(Box::new(plan)))));
+        self.run(move || Some(Plan::read(&path).map_or_else(failed, |plan| Found::Plan(Box::new(plan)))));
     }
 
     /// Read a picture and prepare it for a checkpoint. Returns the number that it comes back with.
@@ -259,7 +259,7 @@ impl Errands {
             let write = || {
                 let parent = path.parent().unwrap_or(&folder);
                 std::fs::create_dir_all(parent).map_err(|error| Error::write(parent, error))?;
-                sluice_core::files::write_atomic(&path, (plan.to_json()? + "\n").as_bytes())
+                plan.write(&path)
             };
             Some(match write() {
                 Ok(()) => Found::Said(format!("wrote {}", path.display())),
@@ -286,11 +286,6 @@ impl Drop for OpenDialog {
     fn drop(&mut self) {
         self.flag.store(false, Ordering::Release);
     }
-}
-
-fn read_plan(path: &std::path::Path) -> Result<Plan> {
-    let text = std::fs::read_to_string(path).map_err(|error| Error::read(path, &error))?;
-    Plan::from_json(&text)
 }
 
 /// A picture with the words that come with it.

@@ -68,6 +68,43 @@ pub enum Error {
     /// A prompt or token list that the model cannot take.
     #[error("{0}")]
     Input(String),
+    /// A prompt longer than the model reads.
+    #[error("{tokens} tokens are past the context of {context}")]
+    Context {
+        /// Tokens of the prompt.
+        tokens: usize,
+        /// Tokens that the model reads.
+        context: usize,
+    },
+    /// Text for a checkpoint that comes without a tokenizer.
+    #[error("this checkpoint has no tokenizer: {0}")]
+    NoTokenizer(&'static str),
+    /// Positions of a prompt that are marked wrongly, or not at all.
+    #[error("{0}")]
+    Marked(String),
+    /// More routes over the layers than can be enumerated.
+    #[error("{lanes} lanes over {layers} layers are more than {most} routes")]
+    Routes {
+        /// Lanes that each layer may take.
+        lanes: usize,
+        /// Layers.
+        layers: usize,
+        /// Routes that are enumerated at most.
+        most: usize,
+        /// Whether who asked can search them with a beam instead.
+        beam: bool,
+    },
+    /// A flag of the command line whose value cannot be used.
+    #[error("{flag}: {cause}")]
+    Flag {
+        /// With its dashes.
+        flag: &'static str,
+        /// What is wrong with the value.
+        cause: String,
+    },
+    /// Nothing is open.
+    #[error("no checkpoint is open")]
+    NotOpen,
     /// A study that cannot be done as it is asked for.
     #[error("{0}")]
     Study(String),
@@ -75,16 +112,30 @@ pub enum Error {
     #[error("plan: {0}")]
     Plan(String),
     /// A site name or glob that matches nothing.
-    #[error("no site matches \"{pattern}\"")]
+    #[error("no site matches \"{pattern}\"{hint}")]
     Site {
         /// The name or glob as given.
         pattern: String,
+        /// What was meant, or why there is none, behind a colon; empty where nobody knows.
+        hint: String,
     },
-    /// The estimate of a run does not fit into memory.
-    #[error("{what} needs about {need_mib} MiB but {have_mib} MiB are free")]
+    /// A run comes to values that are no finite numbers.
+    #[error("{what} first at {site}, position {position}")]
+    NotFinite {
+        /// `NaN` or `infinite`.
+        what: &'static str,
+        /// The first site with such a value, in the order of the pass; `logits` behind the last.
+        site: String,
+        /// The first such position there.
+        position: usize,
+        /// The items of the plan that change something up to there; empty where none does.
+        items: Vec<String>,
+    },
+    /// The estimate of what was asked does not fit into memory.
+    #[error("{load} needs about {need_mib} MiB but {have_mib} MiB are free")]
     Memory {
         /// What was asked.
-        what: String,
+        load: Load,
         /// Estimated need.
         need_mib: u64,
         /// What the system says is available.
@@ -126,6 +177,33 @@ pub enum Error {
     Internal(String),
 }
 
+/// What memory is needed for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Load {
+    /// The weights of a checkpoint.
+    Checkpoint,
+    /// A run of so many tokens.
+    Run(u64),
+    /// Something that a study keeps.
+    Study(String),
+}
+
+impl From<&String> for Load {
+    fn from(what: &String) -> Self {
+        Self::Study(what.clone())
+    }
+}
+
+impl std::fmt::Display for Load {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Checkpoint => f.write_str("this checkpoint"),
+            Self::Run(tokens) => write!(f, "a run of {tokens} tokens"),
+            Self::Study(what) => f.write_str(what),
+        }
+    }
+}
+
 impl Error {
     /// What the person can do about it, one sentence without a full stop.
     pub fn next_step(&self) -> String {
@@ -133,7 +211,11 @@ impl Error {
             Self::Read { kind: io::ErrorKind::PermissionDenied, .. } => {
                 "choose one that you may read, or change its permissions".into()
             }
-            Self::Read { kind: io::ErrorKind::InvalidData, .. } => "choose a text file in UTF-8".into(),
+            Self::Read { kind: io::ErrorKind::InvalidData, .. } => "save it as text in UTF-8, or choose another file".into(),
+            Self::Read { kind: io::ErrorKind::OutOfMemory, .. } => {
+                "close other programs, raise the limit on memory (ulimit -v), or open a smaller one".into()
+            }
+            Self::Read { kind: io::ErrorKind::FileTooLarge, .. } => "choose a smaller file".into(),
             Self::Read { .. } => "check the path".into(),
             Self::Checkpoint { .. } => {
                 "check that the download is complete, or open another checkpoint folder".into()
@@ -146,12 +228,29 @@ impl Error {
             }
             Self::Family { .. } => "open a checkpoint of a supported family".into(),
             Self::Input(_) => "change the prompt or the token ids".into(),
+            Self::Context { context, .. } => format!("shorten the prompt to at most {context} tokens"),
+            Self::NoTokenizer(_) => "give token ids, or open a checkpoint that has a tokenizer".into(),
+            Self::Marked(_) => "mark other positions of the prompt".into(),
+            Self::Routes { beam: true, .. } => "search them with a beam, or take fewer lanes".into(),
+            Self::Routes { beam: false, .. } => "take fewer lanes, or open a checkpoint of fewer layers".into(),
+            Self::Flag { flag, .. } => format!("give {flag} another value; --help says which it takes"),
+            Self::NotOpen => "open a checkpoint first".into(),
             Self::Study(_) => "change what is asked of the study, or its text".into(),
             Self::Plan(_) => "change or remove the intervention; docs/plan.md has an example of each kind".into(),
             Self::Site { .. } => {
                 "use a TransformerLens name such as blocks.0.mlp.hook_post, or a glob such as *.hook_resid_post".into()
             }
-            Self::Memory { .. } => "shorten the prompt, capture fewer sites, or close other programs".into(),
+            Self::NotFinite { items, .. } if items.is_empty() => {
+                "the checkpoint's own weights do it: download it again, or open another one".into()
+            }
+            Self::NotFinite { items, .. } => format!("change or remove {}", items.join(", or ")),
+            Self::Memory { load: Load::Checkpoint, .. } => "close other programs or open a smaller checkpoint".into(),
+            Self::Memory { load: Load::Run(_), .. } => {
+                "shorten the prompt, capture fewer sites, or close other programs".into()
+            }
+            Self::Memory { load: Load::Study(_), .. } => {
+                "ask for less text or fewer choices at a time, or close other programs".into()
+            }
             Self::Write { .. } => "choose a folder you can write to".into(),
             Self::Exists { .. } => "add --resume to go on with them, or --overwrite to begin anew".into(),
             Self::Reported { next_step, .. } => next_step.clone(),

@@ -103,6 +103,8 @@ pub enum Event {
     Text(RequestId, Arc<Continuation>),
     /// Findings of a method, whole so far.
     Findings(RequestId, Arc<Findings>),
+    /// The scene comes to no finite numbers: what the scene before brought stays. Its failure follows.
+    Kept(RequestId),
     /// A request ended with an error.
     Failed(RequestId, Slot, Failure),
     /// A request was cancelled by the person.

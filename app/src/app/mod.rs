@@ -37,6 +37,8 @@ pub struct SluiceApp {
     scene: RequestId,
     /// Views of the newest scene that are there; the others on screen are of the scene before.
     fresh: HashSet<View>,
+    /// The newest scene brings nothing: what is on screen stays.
+    keeps: bool,
     /// The newest scene has been answered, by its views or a failure.
     answered: bool,
     /// The newest study and continuation; what older ones report is dropped.
@@ -68,6 +70,7 @@ impl SluiceApp {
             asked: None,
             scene: 0,
             fresh: HashSet::new(),
+            keeps: false,
             answered: false,
             study: 0,
             text: 0,
@@ -206,6 +209,7 @@ impl SluiceApp {
         let (views, plan) = (panels::wanted(&self.state), self.state.history.plan().clone());
         self.asked = Some((prompt.clone(), plan.clone(), views.clone()));
         self.fresh.clear();
+        self.keeps = false;
         self.scene = self.worker.send(Request::Scene(Scene { prompt, plan, views }));
     }
 

@@ -75,6 +75,7 @@ impl SluiceApp {
                 study.findings = Some(findings);
                 self.succeeded(Slot::Study);
             }
+            Event::Kept(id) if id == self.scene => self.keeps = self.fresh.is_empty(),
             Event::Failed(id, slot, failure) => self.failed(id, slot, failure),
             Event::Cancelled(_, slot) => {
                 results.progress.remove(&slot);
@@ -96,11 +97,12 @@ impl SluiceApp {
             | Event::View(..)
             | Event::SceneDone(..)
             | Event::Text(..)
+            | Event::Kept(..)
             | Event::Findings(..) => {}
         }
     }
 
-    fn failed(&mut self, id: u64, slot: Slot, failure: Failure) {
+    fn failed(&mut self, id: u64, slot: Slot, mut failure: Failure) {
         let results = &mut self.state.results;
         let current = match slot {
             Slot::Open => true,
@@ -112,12 +114,17 @@ impl SluiceApp {
             return;
         }
         results.progress.remove(&slot);
+        let keeps = slot == Slot::Scene && std::mem::take(&mut self.keeps) && !results.views.is_empty();
+        if keeps {
+            failure.cause += "; the figures are those of before";
+        }
         results.failure = Some((slot, failure));
         match slot {
             Slot::Open => {
                 self.opening = None;
                 self.waiting = None;
             }
+            Slot::Scene if keeps => self.answered = true,
             Slot::Scene => self.settle(),
             Slot::Study => self.state.studies.ended(),
             Slot::Generate => {}

@@ -27,7 +27,8 @@ pub struct Generate {
 impl Generate {
     pub fn run(&self) -> Result<()> {
         if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
-            return Err(Error::Input("the temperature must be 0 or above".into()));
+            let cause = format!("{} is no temperature: it must be 0 or above", self.temperature);
+            return Err(Error::Flag { flag: "--temperature", cause });
         }
         let Ready { mut engine, tokens, plan } = self.input.open()?;
         let schedule = engine.schedule(&plan, &tokens, &never)?;

@@ -105,15 +105,9 @@ impl Input {
         };
         let image = self.image.as_deref().map(Picture::read).transpose()?;
         let tokens = engine.input(&Prompt { words, image })?;
-        let plan = self.plan.as_deref().map(plan_file).transpose()?.unwrap_or_default();
+        let plan = self.plan.as_deref().map(Plan::read).transpose()?.unwrap_or_default();
         Ok(Ready { engine, tokens, plan })
     }
-}
-
-/// The plan of a file.
-fn plan_file(path: &Path) -> Result<Plan> {
-    let text = std::fs::read_to_string(path).map_err(|error| Error::read(path, &error))?;
-    Plan::from_json(&text)
 }
 
 /// An id of a comma-separated list; blanks around it do not matter.

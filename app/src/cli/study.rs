@@ -11,11 +11,12 @@ use sluice_core::method::{
     Ask, Asked, Existing, FINDINGS, Findings, METHODS, Method, Picks, Ready, Record, Steps, Subject,
     SubjectKind, find, positions, prepare,
 };
+use sluice_core::plan::Plan;
 use sluice_core::spec::{Field, FieldKind};
 use sluice_core::worker::Picture;
 use sluice_core::{Error, Result};
 
-use super::{checkpoint, note, out, plan_file, token_id};
+use super::{checkpoint, note, out, token_id};
 
 /// Rows of a table on stdout; findings.json has all.
 const ROWS: usize = 64;
@@ -168,7 +169,7 @@ impl Study {
             note(warning);
         }
         let plan =
-            flags.get_one::<PathBuf>("plan").map(|path| plan_file(path)).transpose()?.unwrap_or_default();
+            flags.get_one::<PathBuf>("plan").map(|path| Plan::read(path)).transpose()?.unwrap_or_default();
         let mut asked = Asked::new(method, subject(method, flags)?, &plan);
         asked.ask = ask;
         let mut ready = Ready::new(asked, &mut engine)?;

@@ -74,7 +74,7 @@ fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
                 .labelled_by(label.id);
             if ui.button("Set head to zero").on_hover_text("adds an ablation of hook_z to the plan").clicked()
             {
-                let target = Target { site: Site::block(choices.layer, Hook::Z), unit: Some(head) };
+                let target = Target::unit(Site::block(choices.layer, Hook::Z), head);
                 let ablate = Ablate { target, to: AblateTo::Zero, positions: Positions::All };
                 commands.push(Command::Add(Box::new(Change::Ablate(ablate).into())));
             }

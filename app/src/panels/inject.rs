@@ -78,7 +78,7 @@ impl Panel for Inject {
         // The answer's own direction at the last token, where the controls point.
         let site = Site::block(0, Hook::ResidPost);
         let add = Add {
-            site,
+            site: site.into(),
             positions: Positions::Last,
             source: Source::Base,
             from_site: Some(site),
@@ -194,11 +194,11 @@ fn item_of(state: &State, injection: &Choice) -> Option<Item> {
         }
     };
     let add = Add {
-        site: Site::block(injection.to_layer, injection.to_hook),
+        site: Site::block(injection.to_layer, injection.to_hook).into(),
         positions: injection.to_position.map_or(Positions::Last, |position| Positions::At(vec![position])),
         source,
         from_site: Some(Site::block(injection.from_layer, injection.from_hook)),
-        from_position: injection.from_position,
+        from_position: injection.from_position.map(Into::into),
         scale: injection.scale,
         keep_norm: injection.keep_norm,
     };

@@ -10,7 +10,7 @@ use sluice_core::figure::Figure;
 use sluice_core::method::fcct::{FCCT, FcctFound, iri_rates};
 use sluice_core::method::view::{ANSWER_PAIR, AnswerPair, AnswerPairAsk, NextRow, Side};
 use sluice_core::method::{Group, Method};
-use sluice_core::plan::{Change, Iri, Item};
+use sluice_core::plan::{Change, InjectedVector, Iri, Item};
 use sluice_core::worker::{View, ViewData};
 
 use super::Panel;
@@ -206,16 +206,28 @@ fn controls(ui: &mut Ui, iri: &mut Iri, layers: usize) {
         edit.labelled_by(label.id).changed().then_some(count)
     };
     ui.horizontal_wrapped(|ui| {
-        let sources = "layers of the highest rates that are injected from";
-        if let Some(k1) = count(ui, "k1 sources", sources, iri.attn.sources) {
-            (iri.attn.sources, iri.ffn.sources) = (k1, k1);
+        let sources = "layers of the highest rates that are injected from; at first 3 of 32, as a share";
+        if let Some(k1) = count(ui, "k1 sources", sources, iri.attn.k1()) {
+            (iri.attn.sources, iri.ffn.sources) = (Some(k1), Some(k1));
         }
-        let targets = "layers of the highest rates that are injected into";
-        if let Some(k2) = count(ui, "k2 targets", targets, iri.attn.targets) {
-            (iri.attn.targets, iri.ffn.targets) = (k2, k2);
+        let targets = "layers of the highest rates that are injected into; at first 10 of 32, as a share";
+        if let Some(k2) = count(ui, "k2 targets", targets, iri.attn.k2()) {
+            (iri.attn.targets, iri.ffn.targets) = (Some(k2), Some(k2));
         }
         ui.add(Slider::new(&mut iri.attn.lambda, 0.0..=2.0).text("λ attention"));
         ui.add(Slider::new(&mut iri.ffn.lambda, 0.0..=2.0).text("λ FFN"));
+    });
+    ui.horizontal_wrapped(|ui| {
+        ui.label("Generated tokens get the vector of").on_hover_text("our readings: the paper is silent");
+        let vectors = [
+            (InjectedVector::Prompt, "the prompt's last token"),
+            (InjectedVector::Current, "the token itself"),
+        ];
+        for (vector, name) in vectors {
+            ui.radio_value(&mut iri.vector, vector, name);
+        }
+        ui.checkbox(&mut iri.all, "Rates of 0 and below too")
+            .on_hover_text("the paper's rule ranks by rate alone; left out, such layers are neither sources nor targets");
     });
 }
 

@@ -21,7 +21,7 @@ pub fn ui(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
     figure::head(ui, &found.figure, commands);
     ui.horizontal(|ui| {
         if ui.small_button("Set to zero").clicked() {
-            let target = Target { site: Site::block(layer, Hook::MlpPost), unit: Some(neuron) };
+            let target = Target::unit(Site::block(layer, Hook::MlpPost), neuron);
             let ablate = Ablate { target, to: AblateTo::Zero, positions: Positions::All };
             commands.push(Command::Add(Box::new(Change::Ablate(ablate).into())));
         }

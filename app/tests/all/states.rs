@@ -7,6 +7,7 @@ use egui_kittest::kittest::Queryable as _;
 use sluice::command::Command;
 use sluice::panels::text;
 use sluice_core::method::trace::TRACE;
+use sluice_core::plan::Plan;
 use sluice_core::worker::{Slot, Target};
 
 use crate::support::{Window, bits, golden};
@@ -78,6 +79,25 @@ fn a_prompt_past_the_context_is_refused_and_can_be_mended() {
     assert!(window.harness.query_all_by_label_contains(&format!("context of {context}")).next().is_some());
     window.fill(Role::MultilineTextInput, "Prompt", "Once upon");
     window.until("the tokens", |state| state.results.tokens.len() == 3);
+    window.settle();
+    assert!(window.state().results.failure.is_none());
+}
+
+#[test]
+fn a_plan_that_leaves_no_numbers_keeps_the_figures_and_says_so() {
+    let mut window = Window::bundled();
+    let before = bits(&window.next());
+    let json = r#"{"version":1,"items":[{"kind":"ablate","site":"ln_final.hook_scale"}]}"#;
+    let items = Plan::from_json(json).unwrap().items;
+    let ctx = window.harness.ctx.clone();
+    window.harness.state_mut().as_mut().unwrap().apply(&ctx, Command::AddAll(items));
+    window.until("the failure", |state| state.results.failure.is_some());
+    let (_, failure) = window.state().results.failure.clone().unwrap();
+    assert!(failure.cause.contains("first at ln_final.hook_normalized"), "{failure:?}");
+    assert!(failure.cause.contains("figures are those of before"), "{failure:?}");
+    assert!(failure.next_step.contains("plan.items[0]"), "{failure:?}");
+    assert_eq!(bits(&window.next()), before);
+    window.harness.state_mut().as_mut().unwrap().apply(&ctx, Command::Clear);
     window.settle();
     assert!(window.state().results.failure.is_none());
 }

@@ -200,7 +200,7 @@ impl Preprocessor {
         if u64::from(width.max(to_width)) * u64::from(to_height) > MAX_RESIZED {
             let cause =
                 format!("a picture of {width} x {height} becomes {to_width} x {to_height}: too large");
-            return Err(Error::Input(cause));
+            return Err(Error::LargeImage { path: "picture".into(), cause });
         }
         let resized = match (to_width, to_height) == (width, height) {
             true => image.clone(),
@@ -209,7 +209,7 @@ impl Preprocessor {
         if !self.crop && resized.dimensions() != (self.side, self.side) {
             let (width, height) = resized.dimensions();
             let cause = format!("the image is {width} x {height}, the tower reads {0} x {0}", self.side);
-            return Err(Error::Input(cause));
+            return Err(Error::LargeImage { path: "picture".into(), cause });
         }
         // A picture smaller than the crop stands in its middle on black.
         let start = |len: u32| (i64::from(len) - i64::from(self.side)).div_euclid(2);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::memory::RunSize;
 use crate::error::{Error, Result};
 use crate::metric;
-use crate::model::{Ask, ImageRows, Input, KvCache, Model, Pass, Schedule};
+use crate::model::{Ask, ImageRows, Input, KvCache, Logits, Model, Pass, Schedule};
 use crate::rng;
 
 /// A decoding under way, one sublayer per step.
@@ -19,6 +19,15 @@ pub struct Decoder {
     /// Positions whose keys and values are written.
     done: usize,
     pass: Option<Pass>,
+    /// Where a plan injects what the unmodified model has at the same token: that model, token by token.
+    unmodified: Option<Unmodified>,
+}
+
+/// The unmodified model beside a decoding.
+struct Unmodified {
+    cache: Arc<KvCache>,
+    done: usize,
+    pass: Option<Pass>,
 }
 
 impl Decoder {
@@ -26,14 +35,22 @@ impl Decoder {
     pub fn new(model: Arc<Model>, schedule: Arc<Schedule>, prompt: &Input, max_new: usize) -> Result<Self> {
         let capacity = prompt.len().saturating_add(max_new).min(model.spec.context);
         if prompt.len() > capacity {
-            return Err(Error::Input(format!(
-                "{} tokens are past the context of {}",
-                prompt.len(),
-                model.spec.context
-            )));
+            return Err(Error::Context { tokens: prompt.len(), context: model.spec.context });
         }
-        RunSize::new(&model.spec, prompt.len()).with_cache(capacity).check()?;
+        let mut size = RunSize::new(&model.spec, prompt.len()).with_cache(capacity);
+        let follows = !schedule.followed(capacity).is_empty();
+        if follows {
+            size = size.with_cache(capacity);
+        }
+        size.check()?;
         let cache = Arc::new(KvCache::new(&model.spec, capacity)?);
+        let unmodified = match follows {
+            true => {
+                let cache = Arc::new(KvCache::new(&model.spec, capacity)?);
+                Some(Unmodified { cache, done: 0, pass: None })
+            }
+            false => None,
+        };
         Ok(Self {
             model,
             schedule,
@@ -43,6 +60,7 @@ impl Decoder {
             image: prompt.image().cloned(),
             done: 0,
             pass: None,
+            unmodified,
         })
     }
 
@@ -63,22 +81,13 @@ impl Decoder {
 
     /// Do one sublayer of the pending rows. The logits after the last token, `[vocab]`, once they are there.
     pub fn step(&mut self) -> Result<Option<Vec<f32>>> {
-        let pass = match &mut self.pass {
-            Some(pass) => pass,
-            empty => {
-                let len = self.tokens.len();
-                // Rotary positions that depend on the length change all earlier keys at once: start over.
-                if self.done > 0 && self.model.epoch(len) != self.model.epoch(self.done) {
-                    self.done = 0;
-                }
-                let rows = self.tokens.get(self.done..).unwrap_or_default();
-                let (model, schedule) = (Arc::clone(&self.model), Arc::clone(&self.schedule));
-                let cache = Arc::clone(&self.cache);
-                let mut pass = Pass::new(model, schedule, cache, rows, self.done, Ask::default())?;
-                pass.show(self.image.as_ref(), self.tokens.get(..self.done).unwrap_or_default());
-                empty.insert(pass)
-            }
-        };
+        if self.pass.is_none() {
+            // Rotary positions that depend on the length change all earlier keys at once: start over.
+            self.done = self.kept(self.done);
+            let Some(schedule) = self.schedule()? else { return Ok(None) };
+            self.pass = Some(self.begin(schedule, &self.cache, self.done, Ask::default())?);
+        }
+        let Some(pass) = &mut self.pass else { return Ok(None) };
         pass.step()?;
         if !pass.is_done() {
             return Ok(None);
@@ -87,6 +96,50 @@ impl Decoder {
         let output = self.pass.take().map(Pass::finish).unwrap_or_default();
         let logits = output.logits.ok_or_else(|| Error::Internal("a pass without logits".into()))?;
         Ok(Some(logits.flatten_all()?.to_vec1()?))
+    }
+
+    /// How many of `done` keys and values still hold.
+    fn kept(&self, done: usize) -> usize {
+        let holds = self.model.epoch(self.tokens.len()) == self.model.epoch(done);
+        if done > 0 && holds { done } else { 0 }
+    }
+
+    /// A pass over the tokens from `done` on.
+    fn begin(&self, schedule: Arc<Schedule>, cache: &Arc<KvCache>, done: usize, ask: Ask) -> Result<Pass> {
+        let rows = self.tokens.get(done..).unwrap_or_default();
+        let mut pass = Pass::new(Arc::clone(&self.model), schedule, Arc::clone(cache), rows, done, ask)?;
+        pass.show(self.image.as_ref(), self.tokens.get(..done).unwrap_or_default());
+        Ok(pass)
+    }
+
+    /// The schedule of the next pass. `None` while the unmodified model is still on its way through the tokens, one sublayer a
+    /// call.
+    fn schedule(&mut self) -> Result<Option<Arc<Schedule>>> {
+        let capture = self.schedule.followed(self.tokens.len());
+        let Some(mut unmodified) = self.unmodified.take_if(|_| !capture.is_empty()) else {
+            return Ok(Some(Arc::clone(&self.schedule)));
+        };
+        let mut pass = match unmodified.pass.take() {
+            Some(pass) => pass,
+            None => {
+                unmodified.done = self.kept(unmodified.done);
+                let ask = Ask { capture, logits: Logits::None, ..Ask::default() };
+                self.begin(Schedule::none(), &unmodified.cache, unmodified.done, ask)?
+            }
+        };
+        pass.step()?;
+        let fed = match pass.is_done() {
+            true => {
+                let start = std::mem::replace(&mut unmodified.done, self.tokens.len());
+                Some(Arc::new(self.schedule.fed(&pass.finish().captures, start)?))
+            }
+            false => {
+                unmodified.pass = Some(pass);
+                None
+            }
+        };
+        self.unmodified = Some(unmodified);
+        Ok(fed)
     }
 
     /// The logits after the last token.

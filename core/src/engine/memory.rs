@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Load, Result};
 use crate::model::KvCache;
 use crate::spec::Spec;
 
@@ -92,7 +92,7 @@ impl<'a> RunSize<'a> {
 
     /// Refuse, with the numbers, where the estimate is over what the system has available.
     pub fn check(&self) -> Result<()> {
-        check(&format!("a run of {} tokens", self.tokens), self.bytes)
+        check(Load::Run(self.tokens), self.bytes)
     }
 }
 
@@ -111,11 +111,11 @@ pub fn stride(spec: &Spec, tokens: usize) -> usize {
     fits.or_else(|| strides().min_by_key(|&stride| (bytes(stride), Reverse(stride)))).unwrap_or(1)
 }
 
-/// Refuse `what` where `bytes` are not available.
-pub fn check(what: &str, bytes: u64) -> Result<()> {
+/// Refuse what needs `bytes` where they are not available.
+pub fn check(load: impl Into<Load>, bytes: u64) -> Result<()> {
     match available_bytes() {
         Some(have) if bytes > have => {
-            Err(Error::Memory { what: what.into(), need_mib: bytes >> 20, have_mib: have >> 20 })
+            Err(Error::Memory { load: load.into(), need_mib: bytes >> 20, have_mib: have >> 20 })
         }
         _ => Ok(()),
     }

@@ -164,6 +164,7 @@ impl Engine {
     ) -> Result<Run> {
         let spec = &self.model.spec;
         RunSize::new(spec, tokens.len()).with_boundaries().check()?;
+        let schedule = self.fed(&schedule, tokens)?;
         let len = tokens.len().min(spec.context);
         let stride = memory::stride(spec, len);
         let ask = Ask { boundaries: stride, ..Ask::default() };
@@ -226,9 +227,21 @@ impl Engine {
         let model = Arc::clone(&self.model);
         // Not more than the context, whatever was asked: the pass refuses longer prompts.
         let cache = Arc::new(KvCache::new(&model.spec, tokens.len().min(model.spec.context))?);
-        let mut pass = Pass::new(model, Arc::clone(schedule), Arc::clone(&cache), tokens, 0, ask)?;
+        let schedule = self.fed(schedule, tokens)?;
+        let mut pass = Pass::new(model, schedule, Arc::clone(&cache), tokens, 0, ask)?;
         pass.show(tokens.image(), &[]);
         Ok((pass, cache))
+    }
+
+    /// A schedule for more tokens than its prompt has: what is injected there is of the unmodified run of all of them.
+    fn fed(&self, schedule: &Arc<Schedule>, tokens: &Input) -> Result<Arc<Schedule>> {
+        let capture = schedule.followed(tokens.len());
+        if capture.is_empty() {
+            return Ok(Arc::clone(schedule));
+        }
+        let ask = Ask { capture, logits: Logits::None, ..Ask::default() };
+        let (output, _) = self.pass(tokens, &Schedule::none(), ask, &never)?;
+        Ok(Arc::new(schedule.fed(&output.captures, 0)?))
     }
 
     /// Sites of one block of a run, by doing that block again from its kept input.

@@ -8,7 +8,7 @@ use super::memory::check;
 use super::names::{self, Named};
 use super::{Cancelled, Card, Engine, Words};
 use crate::checkpoint::{Checkpoint, Embedded, Preprocessor};
-use crate::error::{Error, Result};
+use crate::error::{Error, Load, Result};
 use crate::model::Model;
 use crate::model::fused::{PANEL, Packed};
 use crate::model::weights::{self, Matrix, Parts};
@@ -35,7 +35,7 @@ pub fn open(
 ) -> Result<Opened> {
     let mut named = names::resolve(checkpoint)?;
     let bytes_resident = named.bytes_resident();
-    check("this checkpoint", bytes_resident.saturating_add(named.widest_stack()))?;
+    check(Load::Checkpoint, bytes_resident.saturating_add(named.widest_stack()))?;
     let mut warnings = std::mem::take(&mut named.warnings);
     let model = load(checkpoint, named, &mut warnings, progress, cancelled)?;
     let engine = engine(checkpoint, model, &mut warnings);

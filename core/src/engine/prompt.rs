@@ -109,9 +109,7 @@ impl Engine {
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         match &self.tokenizer {
             Some(tokenizer) => tokenizer.encode(text, true),
-            None => Err(Error::Input(
-                "this checkpoint has no tokenizer: give token ids such as 1, 2, 3 instead of text".into(),
-            )),
+            None => Err(Error::NoTokenizer("it reads token ids such as 1, 2, 3 instead of text")),
         }
     }
 

@@ -110,7 +110,7 @@ impl Engine {
             Answer::Text(text) => {
                 let tokenizer = self.tokenizer.as_ref();
                 let tokenizer = tokenizer.ok_or_else(|| {
-                    Error::Input("this checkpoint has no tokenizer: give the answer as a token id".into())
+                    Error::NoTokenizer("an answer is a token id here")
                 })?;
                 let first = tokenizer.encode(text, false)?.first().copied();
                 first.ok_or_else(|| Error::Input("the answer is empty".into()))?

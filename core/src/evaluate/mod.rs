@@ -88,7 +88,7 @@ pub fn evaluate(
 ) -> Result<Card> {
     let begin = Instant::now();
     let world = World::of(checkpoint.config()).ok_or_else(|| {
-        Error::Input("a report card is for checkpoints that sluice train made: no sluice.world_seed".into())
+        Error::Study("a report card is for checkpoints that sluice train made: no sluice.world_seed".into())
     })?;
     let engine::Opened { engine, card } = engine::open(checkpoint, &mut |_, _| {}, &engine::never)?;
     let subject = Subject { world, split: amount.split, engine };
@@ -126,6 +126,6 @@ pub struct Subject {
 impl Subject {
     fn tokens(&self, text: &str, special: bool) -> Result<Vec<u32>> {
         let tokenizer = self.engine.tokenizer.as_ref();
-        tokenizer.ok_or_else(|| Error::Input("the checkpoint has no tokenizer".into()))?.encode(text, special)
+        tokenizer.ok_or_else(|| Error::Study("the checkpoint has no tokenizer".into()))?.encode(text, special)
     }
 }

@@ -78,7 +78,7 @@ pub fn measure(subject: &Subject, sequences: usize, progress: &mut dyn FnMut(&st
     let model = &subject.engine.model;
     let layers = model.spec.n_layers();
     if !model.spec.is_duo() || layers > 12 {
-        return Err(Error::Input("routes are enumerated for Duo models of at most 12 layers".into()));
+        return Err(Error::Study("routes are enumerated for Duo models of at most 12 layers".into()));
     }
     let batches = batches(subject, sequences)?;
     let texts: Vec<&[u32]> = batches.iter().map(|batch| batch.targets.as_slice()).collect();

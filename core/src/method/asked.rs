@@ -169,11 +169,11 @@ pub fn positions(written: &str, tokens: &[Token]) -> Result<Vec<usize>> {
     at.sort_unstable();
     at.dedup();
     match at.iter().find(|&&position| position >= tokens.len()) {
-        Some(position) => Err(Error::Input(format!(
+        Some(position) => Err(Error::Marked(format!(
             "the prompt has no position {position}; its tokens are {}",
             listed(tokens)
         ))),
-        None if at.is_empty() => Err(Error::Input(format!("\"{written}\" is no position"))),
+        None if at.is_empty() => Err(Error::Marked(format!("\"{written}\" is no position"))),
         None => Ok(at),
     }
 }
@@ -215,14 +215,14 @@ fn occurrence(written: &str, tokens: &[Token]) -> Result<Vec<usize>> {
         ([at], None) => *at,
         (_, Some(which)) if which <= found.len() => found.get(which - 1).copied().unwrap_or_default(),
         ([], _) => {
-            return Err(Error::Input(format!(
+            return Err(Error::Marked(format!(
                 "\"{text}\" does not occur in the prompt; its tokens are {}",
                 listed(tokens)
             )));
         }
         (found, _) => {
             let count = found.len();
-            return Err(Error::Input(format!("\"{text}\" occurs {count} times: say which, \"{text}#1\"")));
+            return Err(Error::Marked(format!("\"{text}\" occurs {count} times: say which, \"{text}#1\"")));
         }
     };
     let end = at + needle.len();

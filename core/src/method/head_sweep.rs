@@ -85,7 +85,7 @@ fn samples(card: &Card) -> Vec<Sample> {
 
 /// The ablation of a head.
 fn ablation(to: HeadTo, layer: usize, head: usize) -> Change {
-    let target = Target { site: Site::block(layer, Hook::Z), unit: Some(head) };
+    let target = Target::unit(Site::block(layer, Hook::Z), head);
     let to = if to == HeadTo::Zero { AblateTo::Zero } else { AblateTo::Mean };
     Change::Ablate(Ablate { target, to, positions: Positions::All })
 }

@@ -79,7 +79,7 @@ impl Ready {
             pick.required && here && asked.picks.get(pick.name).is_none_or(Vec::is_empty)
         };
         if let Some(pick) = asked.method.picks.iter().find(missing) {
-            return Err(Error::Input(format!("no position is marked as {}: {}", pick.name, pick.help)));
+            return Err(Error::Marked(format!("no position is marked as {}: {}", pick.name, pick.help)));
         }
         let begin = Instant::now();
         let (text, provenance) = match &asked.subject {

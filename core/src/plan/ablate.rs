@@ -3,13 +3,13 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::compile::Compiler;
+use super::compile::{Compiler, Place};
 use super::kind::{Kind, POSITIONS, SITE, UNIT};
 use super::source::Source;
 use super::target::Target;
 use crate::error::{Error, Result};
-use crate::model::schedule::Op;
-use crate::site::{Hook, Shape, Site};
+use crate::model::schedule::{Op, Values};
+use crate::site::{Hook, Shape, Site, Sites};
 use crate::spec::{Field, FieldKind, Positions};
 
 /// Ablation of a target.
@@ -50,13 +50,17 @@ impl Kind for Ablate {
     ];
 
     fn example() -> Self {
-        let target = Target { site: Site::block(0, Hook::MlpPost), unit: Some(3) };
+        let target = Target::unit(Site::block(0, Hook::MlpPost), 3);
         Self { target, to: AblateTo::Zero, positions: Positions::All }
     }
 
     fn other_examples() -> Vec<Self> {
         let target = Target::site(Site::block(1, Hook::V));
-        vec![Self { target, to: AblateTo::Mean, positions: Positions::All }]
+        let every = Target { site: Sites::Pattern("blocks.*.hook_mlp_out".into()), unit: None };
+        vec![
+            Self { target, to: AblateTo::Mean, positions: Positions::All },
+            Self { target: every, to: AblateTo::Mean, positions: Positions::At(vec![2]) },
+        ]
     }
 
     fn summary(&self) -> String {
@@ -72,14 +76,18 @@ impl Kind for Ablate {
     }
 
     fn compile(&self, compiler: &mut Compiler<'_>, strength: f32) -> Result<()> {
-        let site = self.target.site;
-        let op = match self.to {
-            AblateTo::Zero => Op::Zero,
-            AblateTo::Mean if site.shape() == Shape::Square => {
-                return Err(Error::Plan(format!("{site} has no mean over positions")));
-            }
-            AblateTo::Mean => Op::Constant(compiler.resolve.site(&Source::Base, site)?.mean(0)?),
-        };
-        compiler.edit(self.target, &self.positions, strength, op)
+        for site in compiler.sites(&self.target.site)? {
+            let op = match self.to {
+                AblateTo::Zero => Op::Zero,
+                AblateTo::Mean if site.shape() == Shape::Square => {
+                    return Err(Error::Plan(format!("{site} has no mean over positions")));
+                }
+                AblateTo::Mean => {
+                    Op::Put(Values::One(compiler.resolve.site(&Source::Base, site)?.mean(0)?))
+                }
+            };
+            compiler.edit(Place { site, unit: self.target.unit, positions: &self.positions }, strength, op)?;
+        }
+        Ok(())
     }
 }

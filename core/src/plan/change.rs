@@ -1,5 +1,7 @@
 //! The list of kinds, and what is asked of an intervention whatever its kind.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -80,6 +82,16 @@ macro_rules! changes {
             /// Its kind's parameters: [`Kind::FIELDS`].
             pub fn fields(&self) -> &'static [Field] {
                 match self { $(Self::$kind(_) => $kind::FIELDS,)* }
+            }
+
+            /// Fields that are read too: [`Kind::ALIASES`].
+            pub(super) fn aliases(&self) -> &'static [&'static str] {
+                match self { $(Self::$kind(_) => $kind::ALIASES,)* }
+            }
+
+            /// The files that it names.
+            pub fn files(&mut self) -> Vec<&mut PathBuf> {
+                match self { $(Self::$kind(change) => change.files(),)* }
             }
 
             /// One line for the plan stack.
@@ -202,7 +214,7 @@ mod tests {
         let change: Change = Iri::new(vec![0.5, 0.1], vec![0.2, 0.3]).into();
         let changed = change.with(&[(lambda, 0.7.into())]).unwrap().to_value().unwrap();
         assert_eq!(lambda.of(&changed), Some(&0.7.into()));
-        assert_eq!(changed["attn"]["targets"], 10);
+        assert_eq!(changed["attn"]["targets"], Value::Null);
         assert!(change.with(&[(lambda, "much".into())]).is_err());
         assert!(change.with(&[(field("factor", Scale::FIELDS), 1.into())]).is_err());
     }

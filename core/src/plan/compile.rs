@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
-use super::source::{Source, values_vector};
+use super::source::Source;
 use super::surrogate::Surrogate;
-use super::target::{Target, row_width, unit_count};
+use super::target::unit_count;
 use crate::error::{Error, Result};
 use crate::model::Ffn;
-use crate::model::schedule::{Edit, Op, RouterMatrices, Rows, Rules, Schedule};
-use crate::site::{Hook, Shape, Site};
+use crate::model::schedule::{Edit, Following, Op, RouterMatrices, Rows, Rules, Schedule};
+use crate::site::{Hook, Site, Sites};
 use crate::spec::{LayerSpec, Positions, Spec};
 
 /// What a plan needs beyond itself: the values of other runs, and small FFNs where the checkpoint has none.
@@ -33,6 +33,19 @@ pub struct Compiler<'a> {
     pub(super) surrogate: Surrogate,
     pub(super) resolve: &'a mut dyn Resolve,
     pub(super) schedule: Schedule,
+    /// The item that is compiled, in a few words.
+    pub(super) label: Option<Arc<str>>,
+}
+
+/// Where an edit acts.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    /// The site.
+    pub site: Site,
+    /// Part of it; `None` = all of it.
+    pub unit: Option<usize>,
+    /// At which positions.
+    pub positions: &'a Positions,
 }
 
 impl Compiler<'_> {
@@ -53,73 +66,37 @@ impl Compiler<'_> {
         Rows::Positions(positions.clone(), self.prompt_len)
     }
 
-    /// Change a site, or one of its units; refused where the model has no such place.
-    pub(super) fn edit(
-        &mut self,
-        target: Target,
-        positions: &Positions,
-        strength: f32,
-        op: Op,
-    ) -> Result<()> {
-        let (site, spec) = (target.site, self.spec);
-        if let Site::Block { layer, .. } = site
-            && layer >= spec.n_layers()
-        {
-            return Err(no_layer(layer, spec));
+    /// The sites that a plan names; of several, those that are used for something.
+    pub(super) fn sites(&self, named: &Sites) -> Result<Vec<Site>> {
+        let measured = |site: &Site| matches!(site, Site::Block { hook: Hook::ExpertNorms, .. });
+        let mut sites = named.of(self.spec)?;
+        if sites.iter().any(|site| !measured(site)) {
+            sites.retain(|site| !measured(site));
         }
-        if !Site::all(spec).contains(&site) {
-            return Err(Error::Plan(format!("this model has no {site}")));
-        }
-        if matches!(site, Site::Block { hook: Hook::ExpertNorms, .. }) {
-            return Err(Error::Plan(format!(
+        match sites.first().filter(|site| measured(site)) {
+            Some(site) => Err(Error::Plan(format!(
                 "{site} is measured, nothing reads it: change mlp.hook_expert_gates instead"
-            )));
+            ))),
+            None => Ok(sites),
         }
-        let width = unit_count(site, spec);
-        if let Some(unit) = target.unit.filter(|&unit| unit >= width) {
-            return Err(Error::Plan(format!(
-                "{site} has units 0 to {}, not {unit}",
-                width.saturating_sub(1)
-            )));
+    }
+
+    /// Change a site, or one of its units; refused where it has no such unit.
+    pub(super) fn edit(&mut self, place: Place<'_>, strength: f32, op: Op) -> Result<()> {
+        let Place { site, unit, positions } = place;
+        let width = unit_count(site, self.spec);
+        if let Some(unit) = unit.filter(|&unit| unit >= width) {
+            let last = width.saturating_sub(1);
+            return Err(Error::Plan(format!("{site} has units 0 to {last}, not {unit}")));
         }
-        if let Op::Add { vector, .. } = &op {
-            let (got, want) = (vector.elem_count(), row_width(site, spec));
-            if got != want {
-                return Err(Error::Plan(format!("{site} is {want} wide, the vector {got}")));
-            }
-        }
-        let edit = Edit { rows: self.rows(positions), unit: target.unit, strength, op };
+        let edit = Edit { rows: self.rows(positions), unit, strength, op, label: self.label.clone() };
         self.schedule.push_edit(site, edit);
         Ok(())
     }
 
-    /// Put in the values of a source at `site`.
-    pub(super) fn replacement(&mut self, source: &Source, site: Site) -> Result<Op> {
-        let spec = self.spec;
-        let Source::Values(values) = source else {
-            let value = self.resolve.site(source, site)?;
-            let wanted = match site.shape() {
-                Shape::Square => None,
-                _ => Some(row_width(site, spec)),
-            };
-            let width: usize = value.dims().iter().skip(1).product();
-            let rank = if site.shape() == Shape::Square { 3 } else { 2 };
-            if value.rank() < rank || wanted.is_some_and(|wanted| wanted != width) {
-                return Err(Error::Plan(format!("a source of shape {:?} does not fit {site}", value.dims())));
-            }
-            return Ok(Op::Replace(value));
-        };
-        let width = row_width(site, spec);
-        if values.len() != width {
-            return Err(Error::Plan(format!("{site} is {width} wide, the vector {}", values.len())));
-        }
-        let vector = values_vector(values)?;
-        Ok(Op::Constant(match site.shape() {
-            Shape::Heads | Shape::KvHeads => {
-                vector.reshape((unit_count(site, spec), width / unit_count(site, spec)))?
-            }
-            _ => vector,
-        }))
+    /// Inject past the prompt what the unmodified run has at the same token.
+    pub(super) fn follow(&mut self, following: Following) {
+        self.schedule.push_following(Following { label: self.label.clone(), ..following });
     }
 
     /// Rules that are fine one by one may leave a token no choice together.

@@ -24,7 +24,8 @@ A plan is a stack of interventions, as JSON. The window saves and opens it (File
 ```
 
 Every item may have `on` (default true) and `strength` (default 1): value = untouched + strength · (changed - untouched).
-An unknown field is an error.
+An unknown field is an error; a field of `null` is one that is left out, an empty list is nothing. A byte order mark does not
+matter. Relative paths in a plan file are of its own folder.
 
 "#;
 
@@ -32,10 +33,14 @@ const WORDS: &str = r#"
 **Positions.** `"all"` (prompt and everything generated), `"prompt"`, `"last"` (the prompt's last position and everything
 generated), or `{"at": [3, 4]}`.
 
-**Sources** of patched or added values are always unmodified runs: `"base"` (the same tokens), `{"tokens": [1, 2]}`,
-`{"prompt": "text"}`, `{"file": {"path": "f.safetensors", "tensor": "name"}}`, or one vector `{"values": [0.1, 0.2]}`.
+**Sources** of patched or added values are unmodified runs: `"base"` (the same tokens), `{"tokens": [1, 2]}`,
+`{"prompt": "text"}`; or tensors: `{"file": {"path": "f.safetensors", "tensor": "name"}}` in f32, f16, bf16 or f64, one vector
+or a row for each position, or one vector `{"values": [0.1, 0.2]}`. Where rows go in that are not those of the same positions,
+`from_position` names them.
 
-**Sites** have TransformerLens names; `sluice inspect` lists them.
+**Sites** have TransformerLens names; `sluice inspect` lists them. `*` and `?` stand for other characters
+(`"blocks.*.hook_mlp_out"`), a half-open range for layers (`"blocks.3..7.attn.hook_z"`, `"blocks.0,2,8...hook_mlp_out"`), a
+list for each of its names. Such an item does the same at each site.
 "#;
 
 /// The text of `docs/plan.md`. Fails where an example of a kind is no JSON.

@@ -1,5 +1,7 @@
 //! The shape of an intervention kind.
 
+use std::path::PathBuf;
+
 use serde_json::json;
 
 use super::compile::Compiler;
@@ -20,6 +22,8 @@ pub trait Kind: Sized {
     const NOTES: &'static str = "";
     /// Its parameters, in the order of the documentation.
     const FIELDS: &'static [Field];
+    /// Fields that are read too: older names, and settings that stand for several.
+    const ALIASES: &'static [&'static str] = &[];
 
     /// A setting that changes something, on a model of two layers and four heads with whatever the kind is about.
     fn example() -> Self;
@@ -43,6 +47,11 @@ pub trait Kind: Sized {
         }
     }
 
+    /// The files that it names: a plan's file says where relative ones lie.
+    fn files(&mut self) -> Vec<&mut PathBuf> {
+        Vec::new()
+    }
+
     /// Add what it does to the schedule: value = untouched + `strength` * (changed - untouched). Fails where it does not
     /// fit the model or the prompt.
     fn compile(&self, compiler: &mut Compiler<'_>, strength: f32) -> Result<()>;
@@ -63,4 +72,11 @@ pub(super) const UNIT: Field = Field::new(
     "unit",
     FieldKind::Int,
     "head of a head-shaped site, neuron or channel of any other; left out = all of it",
+);
+/// Rows of a source of values.
+pub(super) const FROM_POSITION: Field = Field::new(
+    "from_position",
+    FieldKind::Other,
+    "position of the source, or `\"last\"`; a list has one for each of `{\"at\": [...]}`; left out = the same positions, for \
+     the last position the source's last",
 );

@@ -4,10 +4,11 @@
 //! Kinds apply in the order of [`Kind::RANK`]; list order counts only among interventions of one kind on one site.
 //! `docs/plan.md` is written from the kinds by [`document`].
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use std::sync::Arc;
 
-use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
 use crate::model::Schedule;
 use crate::spec::Spec;
 
@@ -19,6 +20,7 @@ mod corrupt;
 mod document;
 pub mod edits;
 mod experts;
+mod file;
 mod iri;
 mod kind;
 mod patch;
@@ -30,22 +32,23 @@ mod source;
 mod surrogate;
 mod target;
 mod threshold;
+mod values;
 
 pub use ablate::{Ablate, AblateTo};
 pub use add::Add;
 pub use change::{Change, KINDS, KindInfo, order};
 pub use compile::{Compiler, Resolve};
-pub use corrupt::{Corrupt, Noise};
+pub use corrupt::{Corrupt, Disturbance, Noise};
 pub use document::document;
 pub use experts::Experts;
-pub use iri::{ATTN_LAMBDA, FFN_LAMBDA, Injected, Iri, SOURCES, TARGETS};
+pub use iri::{ATTN_LAMBDA, FFN_LAMBDA, Injected, InjectedVector, Iri, default_sources, default_targets};
 pub use kind::Kind;
 pub use patch::Patch;
 pub use route::Route;
 pub use router::Router;
 pub use scale::Scale;
 pub use skip::{Part, Skip, Sublayer};
-pub use source::Source;
+pub use source::{FromPosition, NamedRow, Row, Source};
 pub use surrogate::Surrogate;
 pub use target::Target;
 pub use threshold::Threshold;
@@ -93,36 +96,6 @@ impl From<Change> for Item {
 }
 
 impl Plan {
-    /// Read a plan file's text.
-    pub fn from_json(text: &str) -> Result<Self> {
-        let broken = |error: serde_json::Error| Error::Plan(error.to_string());
-        let written: Value = serde_json::from_str(text).map_err(broken)?;
-        if let Some(items) = written.get("items").and_then(Value::as_array) {
-            for (index, item) in items.iter().enumerate() {
-                let item: Result<Item, _> = serde_json::from_value(item.clone());
-                item.map_err(|error| Error::Plan(format!("plan.items[{index}]: {error}")))?;
-            }
-        }
-        let plan: Self = serde_json::from_value(written.clone()).map_err(broken)?;
-        // A misspelt field would be left out silently, a number too large for f32 would be infinite.
-        let read = serde_json::to_value(&plan).map_err(broken)?;
-        if let Some(cause) = lost(&written, &read, "plan") {
-            return Err(Error::Plan(cause));
-        }
-        if plan.version != PLAN_VERSION {
-            return Err(Error::Plan(format!(
-                "version {} is not {PLAN_VERSION}, the one this build reads",
-                plan.version
-            )));
-        }
-        Ok(plan)
-    }
-
-    /// The plan file's text.
-    pub fn to_json(&self) -> Result<String> {
-        serde_json::to_string_pretty(self).map_err(|error| Error::Plan(error.to_string()))
-    }
-
     /// The interventions that are on and change something, in the order they apply.
     pub fn active(&self) -> Vec<&Item> {
         let mut items: Vec<&Item> =
@@ -131,19 +104,28 @@ impl Plan {
         items
     }
 
+    /// The same with their places in the plan.
+    fn numbered(&self) -> Vec<(usize, &Item)> {
+        let on = |(_, item): &(usize, &Item)| item.on && item.strength != 0.0;
+        let mut items: Vec<(usize, &Item)> = self.items.iter().enumerate().filter(on).collect();
+        items.sort_by_key(|(_, item)| item.change.rank());
+        items
+    }
+
     /// Compile for a prompt of `prompt_len` tokens. Fails where an intervention does not fit the model or the prompt.
     pub fn compile(&self, spec: &Spec, prompt_len: usize, resolve: &mut dyn Resolve) -> Result<Schedule> {
         let (surrogate, schedule) = (self.surrogate(), Schedule::default());
-        let mut compiler = Compiler { spec, prompt_len, surrogate, resolve, schedule };
-        let items = self.active();
+        let mut compiler = Compiler { spec, prompt_len, surrogate, resolve, schedule, label: None };
+        let items = self.numbered();
         let (routing, others) =
-            items.split_at(items.partition_point(|item| item.change.rank() <= Route::RANK));
-        for item in routing {
+            items.split_at(items.partition_point(|(_, item)| item.change.rank() <= Route::RANK));
+        for (_, item) in routing {
             item.change.compile(&mut compiler, item.strength)?;
         }
         // Of all maps together, before anything else changes what attention adds.
         compiler.schedule.skip_attention(prompt_len);
-        for item in others {
+        for (index, item) in others {
+            compiler.label = Some(Arc::from(format!("plan.items[{index}] ({})", item.summary())));
             item.change.compile(&mut compiler, item.strength)?;
         }
         compiler.check_choices()?;
@@ -190,26 +172,6 @@ impl Item {
     pub fn summary(&self) -> String {
         let text = self.change.summary();
         if (self.strength - 1.0).abs() < f32::EPSILON { text } else { format!("{text} × {}", self.strength) }
-    }
-}
-
-/// The first field of `written` that `read` does not hold.
-fn lost(written: &Value, read: &Value, path: &str) -> Option<String> {
-    match (written, read) {
-        (Value::Object(written), Value::Object(read)) => written.iter().find_map(|(name, value)| {
-            let path = format!("{path}.{name}");
-            match read.get(name) {
-                Some(read) => lost(value, read, &path),
-                None if value.is_null() => None,
-                None => Some(format!("{path} is not a field here")),
-            }
-        }),
-        (Value::Array(written), Value::Array(read)) => {
-            let pairs = written.iter().zip(read).enumerate();
-            pairs.into_iter().find_map(|(i, (written, read))| lost(written, read, &format!("{path}[{i}]")))
-        }
-        (Value::Number(_), Value::Null) => Some(format!("{path} is too large a number")),
-        _ => None,
     }
 }
 

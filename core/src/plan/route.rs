@@ -3,6 +3,8 @@
 //! Our reading of what the paper leaves open: with [`Lane::SkipLayer`] the token does not read attention, but its
 //! keys and values are still written from its residual, so that later tokens can attend to it.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use super::compile::Compiler;
@@ -140,6 +142,10 @@ impl Kind for Route {
             0 => "big everywhere".into(),
             next => format!("not big in {next} layers"),
         }
+    }
+
+    fn files(&mut self) -> Vec<&mut PathBuf> {
+        self.surrogate.sample.iter_mut().collect()
     }
 
     fn compile(&self, compiler: &mut Compiler<'_>, strength: f32) -> Result<()> {

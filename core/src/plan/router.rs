@@ -33,7 +33,7 @@ impl Kind for Router {
     const RANK: u32 = 300;
     const HELP: &'static str = "Each token, generated ones too, through the lane that a learned router finds best; painted lanes lie \
         over it.";
-    const NOTES: &'static str = "A router's file is looked for from where Sluice was started; it is checked by the router's name, \
+    const NOTES: &'static str = "A router's file is checked by the router's name, \
         its layers and its width, not by the checkpoint that it was trained on. A learned router decides token by token from \
         what the FFN reads, where a map is not painted: a painted `big` is no paint.";
     const FIELDS: &'static [Field] = &[
@@ -55,6 +55,10 @@ impl Kind for Router {
 
     fn positions(&self) -> Positions {
         Positions::All
+    }
+
+    fn files(&mut self) -> Vec<&mut PathBuf> {
+        self.file.iter_mut().collect()
     }
 
     fn compile(&self, compiler: &mut Compiler<'_>, strength: f32) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::compile::Compiler;
+use super::compile::{Compiler, Place};
 use super::kind::{Kind, POSITIONS, SITE, UNIT};
 use super::target::Target;
 use crate::error::Result;
@@ -44,6 +44,10 @@ impl Kind for Scale {
     }
 
     fn compile(&self, compiler: &mut Compiler<'_>, strength: f32) -> Result<()> {
-        compiler.edit(self.target, &self.positions, strength, Op::Scale(self.factor))
+        for site in compiler.sites(&self.target.site)? {
+            let place = Place { site, unit: self.target.unit, positions: &self.positions };
+            compiler.edit(place, strength, Op::Scale(self.factor))?;
+        }
+        Ok(())
     }
 }

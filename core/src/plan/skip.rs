@@ -4,9 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::compile::Compiler;
+use super::compile::{Compiler, Place};
 use super::kind::{Kind, POSITIONS};
-use super::target::Target;
 use crate::error::Result;
 use crate::model::schedule::Op;
 use crate::site::{Hook, Site};
@@ -96,6 +95,8 @@ impl Kind for Skip {
     }
 
     fn compile(&self, compiler: &mut Compiler<'_>, strength: f32) -> Result<()> {
-        compiler.edit(Target::site(self.sublayer.output()), &self.positions, strength, Op::Zero)
+        compiler.layer(self.sublayer.layer)?;
+        let place = Place { site: self.sublayer.output(), unit: None, positions: &self.positions };
+        compiler.edit(place, strength, Op::Zero)
     }
 }

@@ -2,15 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::site::{Shape, Site};
+use crate::site::{Shape, Site, Sites};
 use crate::spec::Spec;
 
-/// A site, or one head or neuron of it.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// A site, or one head or neuron of it; of several sites the same of each.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Target {
-    /// The site.
-    pub site: Site,
+    /// The site or sites.
+    pub site: Sites,
     /// Head of a head-shaped site, neuron or channel of any other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<usize>,
@@ -19,7 +19,12 @@ pub struct Target {
 impl Target {
     /// The whole site.
     pub fn site(site: Site) -> Self {
-        Self { site, unit: None }
+        Self { site: site.into(), unit: None }
+    }
+
+    /// A head of a head-shaped site, a neuron or channel of any other.
+    pub fn unit(site: Site, unit: usize) -> Self {
+        Self { site: site.into(), unit: Some(unit) }
     }
 
     /// `blocks.3.mlp.hook_post[17]`
@@ -57,5 +62,14 @@ pub(super) fn row_width(site: Site, spec: &Spec) -> usize {
         Shape::Heads | Shape::KvHeads => unit_count(site, spec) * d_head,
         Shape::Square => 0,
         _ => unit_count(site, spec),
+    }
+}
+
+/// Shape of one position's value; of a square site, heads first, that of none.
+pub(super) fn row_shape(site: Site, spec: &Spec) -> Vec<usize> {
+    let units = unit_count(site, spec);
+    match site.shape() {
+        Shape::Heads | Shape::KvHeads => vec![units, row_width(site, spec) / units.max(1)],
+        _ => vec![units],
     }
 }

@@ -3,9 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::compile::Compiler;
+use super::compile::{Compiler, Place};
 use super::kind::{Kind, POSITIONS};
-use super::target::Target;
 use crate::error::{Error, Result};
 use crate::model::schedule::Op;
 use crate::site::{Hook, Site};
@@ -63,7 +62,10 @@ impl Kind for Threshold {
         for index in layers {
             let gated = compiler.layer(index)?.ffn.gated;
             let site = Site::block(index, if gated { Hook::MlpGatePost } else { Hook::MlpPost });
-            compiler.edit(Target::site(site), &self.positions, strength, Op::Threshold(self.value))?;
+            for site in compiler.sites(&site.into())? {
+                let place = Place { site, unit: None, positions: &self.positions };
+                compiler.edit(place, strength, Op::Threshold(self.value))?;
+            }
         }
         Ok(())
     }

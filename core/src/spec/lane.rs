@@ -34,6 +34,7 @@ impl Lane {
 
 /// Lanes of one layer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct LayerRoute {
     /// Block index from 0.
     pub layer: usize,

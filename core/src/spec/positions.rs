@@ -34,6 +34,7 @@ impl Positions {
             Self::All => String::new(),
             Self::Prompt => " in the prompt".into(),
             Self::Last => " at the last position".into(),
+            Self::At(list) if list.is_empty() => " at no position".into(),
             Self::At(list) => {
                 let list: Vec<String> = list.iter().map(usize::to_string).collect();
                 format!(" at {}", list.join(", "))

@@ -121,6 +121,9 @@ fn guarded<T>(board: &Board, slot: Slot, id: RequestId, work: impl FnOnce() -> R
             Error::Internal(text.unwrap_or_else(|| "panic".into()))
         }
     };
+    if slot == Slot::Scene && matches!(error, Error::NotFinite { .. }) {
+        board.post(Event::Kept(id));
+    }
     let failure = Failure { cause: error.to_string(), next_step: error.next_step() };
     board.post(Event::Failed(id, slot, failure));
     None
@@ -157,7 +160,7 @@ fn start(
 fn opened(open: &mut Option<(Engine, Arc<Card>)>) -> Result<(&mut Engine, &Arc<Card>)> {
     match open {
         Some((engine, card)) => Ok((engine, card)),
-        None => Err(Error::Input("no checkpoint is open".into())),
+        None => Err(Error::NotOpen),
     }
 }
 

@@ -146,7 +146,9 @@ impl Board {
 fn origin(event: &Event) -> Option<(Slot, RequestId)> {
     match *event {
         Event::Progress(id, slot, _) | Event::Failed(id, slot, _) => Some((slot, id)),
-        Event::Tokens(id, _) | Event::View(id, ..) | Event::SceneDone(id, _) => Some((Slot::Scene, id)),
+        Event::Tokens(id, _) | Event::View(id, ..) | Event::SceneDone(id, _) | Event::Kept(id) => {
+            Some((Slot::Scene, id))
+        }
         Event::Text(id, _) => Some((Slot::Generate, id)),
         Event::Findings(id, _) => Some((Slot::Study, id)),
         Event::Opened(..) | Event::Cancelled(..) => None,
@@ -165,6 +167,7 @@ fn topic(event: &Event) -> (u8, Option<Slot>, Option<&View>) {
         Event::Findings(..) => (6, None, None),
         Event::Failed(_, slot, _) => (7, Some(*slot), None),
         Event::Cancelled(_, slot) => (8, Some(*slot), None),
+        Event::Kept(_) => (9, None, None),
     }
 }
 

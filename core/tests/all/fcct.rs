@@ -9,7 +9,7 @@ use sluice_core::method::trace::{Component, Corruption, Patcher, Setup};
 use sluice_core::method::{self, Case, Picks, Stepper as _};
 use sluice_core::metric;
 use sluice_core::model::{Ask, Input};
-use sluice_core::plan::{Change, Corrupt, Item, Noise, Patch, Plan, Positions, Source, Target};
+use sluice_core::plan::{Change, Corrupt, Item, Patch, Plan, Positions, Source, Target};
 use sluice_core::site::{Hook, Site};
 
 use crate::iri::random;
@@ -123,11 +123,7 @@ fn cells_are_what_the_plan_says() {
         let findings = run(engine, MARKS, 3.0, &prompt());
         assert_eq!(findings.categories, [1; 7]);
         let answer = findings.answer.id;
-        let corrupt = Change::Corrupt(Corrupt {
-            site: Site::Embed,
-            noise: Noise::Noise { sigma: 3.0, seed: 4 },
-            positions: Positions::At(vec![1, 2, 3]),
-        });
+        let corrupt = Change::Corrupt(Corrupt::embeddings(Positions::At(vec![1, 2, 3]), 3.0, 4));
         for (hook, values) in
             [Hook::ResidPost, Hook::AttnOut, Hook::MlpOut].into_iter().zip(values(&findings))
         {
@@ -136,6 +132,7 @@ fn cells_are_what_the_plan_says() {
                     target: Target::site(Site::block(cell / 7, hook)),
                     positions: Positions::At(categories[cell % 7].to_vec()),
                     source: Source::Base,
+                    from_position: None,
                 });
                 let items: Vec<Item> = vec![corrupt.clone().into(), patch.into()];
                 let plan = Plan { items, ..Plan::default() };

@@ -16,6 +16,7 @@ mod iri;
 mod learn;
 mod methods;
 mod parity;
+mod plans;
 mod prune;
 mod random_plans;
 mod rooms;

@@ -18,7 +18,7 @@ use sluice_core::plan::Plan;
 use sluice_core::rng;
 use sluice_core::worker::{Prompt, Request, Words};
 
-use crate::support::golden;
+use crate::support::{golden, poisoned};
 use crate::worker::{Client, whole};
 
 /// The bundled checkpoint, and tiny ones with other norms, positions and experts.
@@ -468,5 +468,27 @@ fn methods_say_what_they_are() {
             assert!(field.min.is_none_or(|min| number >= min), "{what}");
             assert!(field.max.is_none_or(|max| number <= max), "{what}");
         }
+    }
+}
+
+/// Every method that runs the model ends with the site of the first NaN.
+#[test]
+fn weights_that_are_no_numbers_end_every_method() {
+    for (family, tensor) in
+        [("llama", "model.layers.0.mlp.down_proj.weight"), ("mixtral", "model.layers.1.self_attn.o_proj.weight")]
+    {
+        let folder = poisoned(family, tensor);
+        let mut bench = Bench::new(folder.path().to_str().unwrap());
+        let mut ended = 0;
+        for method in METHODS {
+            let Ok(asked) = bench.sample(method.id, "{}") else { continue };
+            match bench.finish(&asked, &never) {
+                Err(Error::NotFinite { what: "NaN", items, .. }) => assert!(items.is_empty(), "{}", method.id),
+                Err(error) => panic!("{} on {family}: {error}", method.id),
+                Ok(_) => panic!("{} on {family} has findings", method.id),
+            }
+            ended += 1;
+        }
+        assert!(ended > 8, "{family}: {ended}");
     }
 }

@@ -196,7 +196,7 @@ fn noise_that_does_not_fit_is_refused() {
         (&[0, 4, 8], "no sample of noise"),
     ] {
         let error = refused(zeros(shape), vec![1]);
-        assert!(matches!(&error, Error::Input(text) if text.contains(needle)), "{error}");
+        assert!(matches!(&error, Error::Study(text) if text.contains(needle)), "{error}");
     }
     let error = refused(zeros(&[1, 4, 8]), vec![9]).to_string();
     assert!(error.contains("no position 9"), "{error}");

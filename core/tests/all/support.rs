@@ -46,3 +46,22 @@ pub fn logits(engine: &mut Engine, tokens: &[u32], plan: &Plan) -> Vec<f32> {
 pub fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|x| x.to_bits()).collect()
 }
+
+/// A committed checkpoint with NaN in a tensor's first row.
+pub fn poisoned(family: &str, tensor: &str) -> tempfile::TempDir {
+    let source = golden().join(family);
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(&source).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let path = folder.path().join("model.safetensors");
+    let mut tensors = candle_core::safetensors::load(&path, &candle_core::Device::Cpu).unwrap();
+    let value = tensors.get(tensor).unwrap_or_else(|| panic!("{tensor}: {:?}", tensors.keys()));
+    let broken = (value.narrow(0, 0, 1).unwrap() * f64::NAN).unwrap();
+    let rest = value.narrow(0, 1, value.dim(0).unwrap() - 1).unwrap();
+    let value = candle_core::Tensor::cat(&[broken, rest], 0).unwrap();
+    tensors.insert(tensor.into(), value);
+    candle_core::safetensors::save(&tensors, &path).unwrap();
+    folder
+}

@@ -33,7 +33,7 @@ impl Marks {
 pub(super) fn visual(marks: &Marks, tokens: &Input) -> Result<Vec<usize>> {
     let mut visual: Vec<usize> = match tokens.image() {
         Some(_) if !marks.context.is_empty() => {
-            return Err(Error::Input(
+            return Err(Error::Marked(
                 "the prompt has a picture: no context can be marked in its place".into(),
             ));
         }
@@ -41,7 +41,7 @@ pub(super) fn visual(marks: &Marks, tokens: &Input) -> Result<Vec<usize>> {
             (0..).zip(tokens.iter()).filter(|(_, id)| **id == image.token).map(|(at, _)| at).collect()
         }
         None if marks.context.is_empty() => {
-            return Err(Error::Input(
+            return Err(Error::Marked(
                 "no context is marked, and the prompt has no picture to corrupt".into(),
             ));
         }
@@ -57,15 +57,15 @@ pub(super) fn visual(marks: &Marks, tokens: &Input) -> Result<Vec<usize>> {
 pub(super) fn categories(marks: &Marks, visual: &[usize], len: usize) -> Result<[Vec<usize>; 7]> {
     let marked = || visual.iter().chain(&marks.object).chain(&marks.words);
     if let Some(position) = marked().find(|&&position| position >= len) {
-        return Err(Error::Input(format!("the prompt has no position {position}")));
+        return Err(Error::Marked(format!("the prompt has no position {position}")));
     }
     if let Some(position) = marks.object.iter().find(|position| !visual.contains(position)) {
-        return Err(Error::Input(format!(
+        return Err(Error::Marked(format!(
             "position {position} is marked as the object but is no visual token"
         )));
     }
     if let Some(position) = marks.words.iter().find(|position| visual.contains(position)) {
-        return Err(Error::Input(format!(
+        return Err(Error::Marked(format!(
             "position {position} is marked as an object word but is a visual token"
         )));
     }

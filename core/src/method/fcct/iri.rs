@@ -18,7 +18,7 @@ pub fn iri_rates(iri: &Iri, provenance: Provenance) -> Figure {
         rows: Axis::counted("Layer", layers),
         quantity: "recovery rate".into(),
         span: [-LEAST, LEAST],
-        series: vec![series("attention", &iri.attn, layers), series("FFN", &iri.ffn, layers)],
+        series: vec![series("attention", &iri.attn, layers, iri.all), series("FFN", &iri.ffn, layers, iri.all)],
     };
     Figure {
         id: IRI,
@@ -29,6 +29,7 @@ pub fn iri_rates(iri: &Iri, provenance: Provenance) -> Figure {
         plot: Plot::Bars(bars),
         notes: vec![
             format!("λ {} attention, {} FFN; recovery rates of the last token", iri.attn.lambda, iri.ffn.lambda),
+            counts(iri),
             "a target adds the sources before it, as the unmodified run had them at the last token, so before any injection \
              (our reading), and keeps its norm"
                 .into(),
@@ -37,8 +38,17 @@ pub fn iri_rates(iri: &Iri, provenance: Provenance) -> Figure {
     }
 }
 
-fn series(name: &str, part: &Injected, layers: usize) -> BarSeries {
-    let (sources, targets) = (part.source_layers(), part.target_layers());
+/// How many layers are taken, and which are left out.
+fn counts(iri: &Iri) -> String {
+    let k = |part: &Injected| format!("{} and {}", part.k1(), part.k2());
+    let (attn, ffn) = (k(&iri.attn), k(&iri.ffn));
+    let counts = if attn == ffn { attn } else { format!("{attn} (attention), {ffn} (FFN)") };
+    let signs = if iri.all { "rates of 0 and below count too" } else { "layers of rates of 0 and below are left out" };
+    format!("k1 and k2: {counts} layers of the highest rates (the paper's 3 and 10 of 32 where nothing is set); {signs}")
+}
+
+fn series(name: &str, part: &Injected, layers: usize, all: bool) -> BarSeries {
+    let (sources, targets) = (part.source_layers(all), part.target_layers(all));
     let role = |layer: usize| match (sources.contains(&layer), targets.contains(&layer)) {
         (true, true) => "source, target",
         (true, false) => "source",
@@ -59,7 +69,7 @@ mod tests {
     #[test]
     fn small_rates_make_short_bars_and_layers_say_their_role() {
         let mut iri = Iri::new(vec![0.004, -0.001, 0.002], vec![0.003, 0.001, 0.002]);
-        (iri.attn.sources, iri.attn.targets) = (1, 2);
+        (iri.attn.sources, iri.attn.targets) = (Some(1), Some(2));
         let figure = iri_rates(&iri, Provenance::default());
         let Plot::Bars(bars) = &figure.plot else { panic!("not bars") };
         assert_eq!(bars.range(), (f64::from(-LEAST), f64::from(LEAST)));

@@ -380,7 +380,10 @@ fn every(
     (kept, [losses, wrong]): (&Kept, [Vec<Vec<f32>>; 2]),
     cancelled: Cancelled,
 ) -> Result<(Under, LossTable, Vec<usize>)> {
-    let mut tree = RouteTree::new(engine, plan, tokens, lanes, cancelled)?;
+    let mut tree = RouteTree::new(engine, plan, tokens, lanes, cancelled).map_err(|error| match error {
+        Error::Routes { lanes, layers, most, .. } => Error::Routes { lanes, layers, most, beam: true },
+        error => error,
+    })?;
     let all = tree.progress()[1];
     let mut table = LossTable::empty(lanes, engine.model.spec.n_layers(), all);
     if !kept.patterns.is_empty() {

@@ -177,10 +177,8 @@ impl RoutesRun {
         let layers = engine.model.spec.n_layers();
         let lanes = Lanes::or_default(ask.lanes, &engine.model.spec).to_vec();
         let patterns = table::count_patterns(lanes.len(), layers).filter(|&all| all <= MOST_PATTERNS);
-        let patterns = patterns.ok_or_else(|| {
-            let lanes = lanes.len();
-            Error::Input(format!("{lanes} lanes over {layers} layers are more than {MOST_PATTERNS} routes"))
-        })?;
+        let too_many = Error::Routes { lanes: lanes.len(), layers, most: MOST_PATTERNS, beam: false };
+        let patterns = patterns.ok_or(too_many)?;
         let tokens: usize = samples.iter().map(|sample| sample.len()).sum();
         memory::check(&format!("losses of {patterns} routes"), 8 * (patterns * tokens) as u64)?;
         let mut table = LossTable::empty(&lanes, layers, patterns);

@@ -73,12 +73,8 @@ impl RouteTree {
     ) -> Result<Self> {
         let layers = engine.model.spec.n_layers();
         let all = count_patterns(lanes.len(), layers).filter(|&all| all <= MOST_PATTERNS);
-        let all = all.ok_or_else(|| {
-            Error::Input(format!(
-                "{} lanes over {layers} layers are more than {MOST_PATTERNS} routes: search them with a beam",
-                lanes.len()
-            ))
-        })?;
+        let too_many = Error::Routes { lanes: lanes.len(), layers, most: MOST_PATTERNS, beam: false };
+        let all = all.ok_or(too_many)?;
         Self::over(engine, plan, tokens, lanes, (all, None), cancelled)
     }
 
@@ -96,7 +92,7 @@ impl RouteTree {
     ) -> Result<Self> {
         let layers = engine.model.spec.n_layers();
         if count_patterns(lanes.len(), layers).is_none() || patterns.len() > MOST_PATTERNS {
-            return Err(Error::Input(format!("routes over {layers} layers cannot be numbered")));
+            return Err(Error::Study(format!("routes over {layers} layers cannot be numbered")));
         }
         let beginnings = |depth: usize| {
             let base = lanes.len().pow(depth as u32);

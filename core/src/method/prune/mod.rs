@@ -142,11 +142,11 @@ impl PruneRun {
         let all = 2 * engine.model.spec.n_layers();
         let len = samples.first().map_or(0, |sample| sample.len());
         if len == 0 || samples.iter().any(|sample| sample.len() != len) {
-            return Err(Error::Input("calibration samples must have one length, and that not 0".into()));
+            return Err(Error::Study("calibration samples must have one length, and that not 0".into()));
         }
         let removals = ask.removals.unwrap_or((ask.share * all as f64).floor() as usize);
         if removals > all {
-            return Err(Error::Input(format!("there are {all} sublayers, not {removals}")));
+            return Err(Error::Study(format!("there are {all} sublayers, not {removals}")));
         }
         let count = samples.len();
         let mut streams = Streams::new(engine, samples, ask.distance, !ask.whole)?;

@@ -171,13 +171,14 @@ impl Streams {
             branches.push(Branch { schedule, sublayer, start: 0, end, x });
         }
         let boundaries = usize::from(self.room > 0);
-        let ask = Ask { logits: Logits::All, boundaries, ..Ask::default() };
+        // What cannot go leaves no finite numbers, and is told by them.
+        let ask = Ask { logits: Logits::All, boundaries, lenient: true, ..Ask::default() };
         engine.from_the_start(branches, ask)
     }
 
     fn whole(&self, engine: &Engine, units: &[(usize, usize)]) -> Result<Pass> {
         let (candidate, sample) = units.first().copied().unwrap_or_default();
-        let ask = Ask { logits: Logits::All, ..Ask::default() };
+        let ask = Ask { logits: Logits::All, lenient: true, ..Ask::default() };
         let tokens =
             self.samples.get(sample).ok_or_else(|| Error::Internal(format!("no sample {sample}")))?;
         Ok(engine.start(tokens, &self.without(candidate), ask)?.0)
@@ -252,7 +253,7 @@ impl Streams {
                 let boundary = self.text(number)?.boundaries.get(sublayer);
                 let x = boundary.ok_or_else(|| Error::Internal(format!("no boundary {sublayer}")))?.clone();
                 let branch = Branch { schedule: Arc::clone(schedule), sublayer, start: 0, end: x.dim(0)?, x };
-                let ask = Ask { logits: Logits::None, boundaries: 1, ..Ask::default() };
+                let ask = Ask { logits: Logits::None, boundaries: 1, lenient: true, ..Ask::default() };
                 let mut output = engine.from_the_start(vec![branch], ask)?.run(cancelled)?;
                 self.work += output.work;
                 (sublayer, output.of_branches.pop().unwrap_or_default())

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::figure::{Axis, Figure, FigureId, Map, Plot, Scale};
 use crate::method::{Fact, Found, Offer, Stepper as _, Steps, raw};
 use crate::metric;
-use crate::plan::{Change, Corrupt, Item, Noise, Patch, Positions, Source, Target};
+use crate::plan::{Change, Corrupt, Item, Patch, Positions, Source, Target};
 use crate::site::Site;
 
 /// Normalised recovery, layer x token.
@@ -111,6 +111,7 @@ impl Found for TraceFound {
             target: Target::site(Site::block(layer, hook(self.restored))),
             positions: Positions::At(vec![position]),
             source: Source::Base,
+            from_position: None,
         });
         Some(Offer {
             label: format!("Restore layer {layer} at position {position}"),
@@ -162,9 +163,8 @@ pub(super) fn found(run: &TraceRun) -> TraceFound {
         followed: run.answer.text.clone(),
         // A plan's patch takes the unmodified run: the same as the clean run without a plan alone.
         corruption: plain.then(|| {
-            let noise = Noise::Noise { sigma: run.ask.sigma, seed: run.ask.seed };
             let positions = Positions::At(run.corrupt.clone());
-            Change::Corrupt(Corrupt { site: Site::Embed, noise, positions }).into()
+            Change::Corrupt(Corrupt::embeddings(positions, run.ask.sigma, run.ask.seed)).into()
         }),
         restored: run.ask.restore,
     }

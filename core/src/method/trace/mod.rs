@@ -173,7 +173,7 @@ impl TraceRun {
     /// No marked position, an estimate of windows, noise that does not fit, or too little memory.
     pub fn new(case: Case<'_>, ask: TraceAsk) -> Result<Self> {
         if ask.estimate == Some(true) && ask.window != 1 {
-            return Err(Error::Input("grids are estimated for windows of 1 layer".into()));
+            return Err(Error::Study("grids are estimated for windows of 1 layer".into()));
         }
         let noise = match &ask.noise {
             Some(path) => each_sample(&TensorFile::open(path)?.load_f32("noise")?.0)?,
@@ -188,7 +188,7 @@ impl TraceRun {
     /// As [`TraceRun::new`].
     pub fn with_values(case: Case<'_>, ask: TraceAsk, noise: &Tensor) -> Result<Self> {
         if ask.estimate == Some(true) && ask.window != 1 {
-            return Err(Error::Input("grids are estimated for windows of 1 layer".into()));
+            return Err(Error::Study("grids are estimated for windows of 1 layer".into()));
         }
         Self::with_noise(case, ask, each_sample(noise)?)
     }
@@ -353,9 +353,9 @@ impl Stepper for TraceRun {
 fn each_sample(noise: &Tensor) -> Result<Vec<Tensor>> {
     let (count, ..) = noise
         .dims3()
-        .map_err(|_| Error::Input(format!("noise has shape {:?}, not [n, T, d]", noise.dims())))?;
+        .map_err(|_| Error::Study(format!("noise has shape {:?}, not [n, T, d]", noise.dims())))?;
     if count == 0 {
-        return Err(Error::Input("there is no sample of noise".into()));
+        return Err(Error::Study("there is no sample of noise".into()));
     }
     (0..count).map(|sample| Ok(noise.get(sample)?)).collect()
 }

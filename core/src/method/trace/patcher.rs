@@ -13,7 +13,7 @@ use crate::engine::{Answer, Cancelled, Engine, Run, RunSize};
 use crate::error::{Error, Result};
 use crate::metric;
 use crate::model::{Ask, Branch, Captures, Input, Logits, Pass, Schedule, Work};
-use crate::plan::{Change, Corrupt, Noise, Plan};
+use crate::plan::{Change, Corrupt, Plan};
 use crate::site::{Hook, Site};
 use crate::spec::Positions;
 
@@ -94,10 +94,10 @@ impl Patcher {
         cancelled: Cancelled,
     ) -> Result<Self> {
         let Some(&first) = setup.corrupt.iter().min() else {
-            return Err(Error::Input("no token is marked to be corrupted".into()));
+            return Err(Error::Marked("no token is marked to be corrupted".into()));
         };
         if let Some(position) = setup.corrupt.iter().find(|&&position| position >= tokens.len()) {
-            return Err(Error::Input(format!("the prompt has no position {position}")));
+            return Err(Error::Marked(format!("the prompt has no position {position}")));
         }
         let layers = engine.model.spec.n_layers();
         let schedule = engine.schedule(setup.plan, tokens, cancelled)?;
@@ -292,7 +292,7 @@ fn corrupted(
             let embed = kept.get(&Site::Embed).ok_or_else(|| Error::Internal("no hook_embed".into()))?;
             if embed.dims() != values.dims() {
                 let (got, want) = (values.dims(), embed.dims());
-                return Err(Error::Input(format!("noise of shape {got:?} for embeddings of shape {want:?}")));
+                return Err(Error::Study(format!("noise of shape {got:?} for embeddings of shape {want:?}")));
             }
             Arc::new(planned.restoring(Site::Embed, setup.corrupt, &(embed + values)?))
         }
@@ -303,11 +303,7 @@ fn corrupted(
 /// The plan with noise on top.
 fn corrupted_plan(setup: &Setup, sigma: f32, seed: u64) -> Plan {
     let mut plan = setup.plan.clone();
-    let corrupt = Corrupt {
-        site: Site::Embed,
-        noise: Noise::Noise { sigma, seed },
-        positions: Positions::At(setup.corrupt.to_vec()),
-    };
+    let corrupt = Corrupt::embeddings(Positions::At(setup.corrupt.to_vec()), sigma, seed);
     plan.items.push(Change::Corrupt(corrupt).into());
     plan
 }

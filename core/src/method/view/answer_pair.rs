@@ -141,7 +141,9 @@ fn drift(engine: &mut Engine, runs: &Runs, cancelled: Cancelled) -> Result<Optio
     for (hook, part) in [attn, ffn] {
         let mut targets: Vec<usize> = active(&runs.source)
             .flat_map(|iri| {
-                part(iri).target_layers().into_iter().filter(|&l| !part(iri).sources_of(l).is_empty())
+                let all = iri.all;
+                let reached = move |&l: &usize| !part(iri).sources_of(l, all).is_empty();
+                part(iri).target_layers(all).into_iter().filter(reached)
             })
             .collect();
         targets.sort_unstable();

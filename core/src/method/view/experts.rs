@@ -237,7 +237,7 @@ fn blocks(engine: &Engine, runs: &Runs, side: Side, cancelled: Cancelled) -> Res
         }
     }
     if labels.is_empty() {
-        return Err(Error::Input("this checkpoint has no experts".into()));
+        return Err(Error::Study("this checkpoint has no experts".into()));
     }
     let defined = values.iter().filter(|x| !x.is_nan()).map(|x| f64::from(*x));
     let (sum, count) = defined.fold((0.0, 0.0), |(sum, count), x| (sum + x, count + 1.0));

@@ -262,7 +262,7 @@ impl Pass {
             Some(gate) => {
                 let gate = self.hook(layer, Hook::MlpPre, gate.apply(read)?)?;
                 let up = self.hook(layer, Hook::MlpPreLinear, ffn.up.apply(read)?)?;
-                if self.looks_at(Site::block(layer, Hook::MlpGatePost)) {
+                if self.looks_at(Site::block(layer, Hook::MlpGatePost)) || self.watch.closely() {
                     let gate = self.hook(layer, Hook::MlpGatePost, fused::activate(&gate, spec.act)?)?;
                     fused::multiply(&gate, &up)?
                 } else {

@@ -22,10 +22,12 @@ use crate::spec::{Lane, LayerSpec, NormSpec, QkNormOver, Residual};
 
 mod experts;
 mod ffn;
+mod finite;
 mod strand;
 
 pub use ffn::plain_ffn;
 pub use strand::Branch;
+use finite::Watch;
 use strand::{Strand, select};
 
 /// Values kept by a pass.
@@ -56,6 +58,8 @@ pub struct Ask {
     pub probes: BTreeMap<Site, Var>,
     /// Every FFN is a mixture of lanes, for training a router.
     pub mixture: Option<Mixture>,
+    /// Values that are no finite numbers are an answer here, not a failure.
+    pub lenient: bool,
 }
 
 /// Softmax(tau h) of a router's lanes, mixed (Duo-LLM, section 2, stage 3).
@@ -92,6 +96,8 @@ pub struct Pass {
     x: Option<Tensor>,
     /// Attention output of a parallel block, waiting for its FFN.
     parallel: Option<(Tensor, Tensor)>,
+    /// How closely values are looked at.
+    watch: Watch,
     out: Output,
 }
 
@@ -153,7 +159,7 @@ impl Pass {
             return Err(Error::Input("the prompt has no tokens".into()));
         }
         if len > context {
-            return Err(Error::Input(format!("{len} tokens are past the context of {context}")));
+            return Err(Error::Context { tokens: len, context });
         }
         let end = 2 * model.spec.n_layers() + 2;
         Ok(Self {
@@ -168,6 +174,7 @@ impl Pass {
             end,
             x: None,
             parallel: None,
+            watch: Watch::default(),
             out: Output::default(),
             model,
             cache,
@@ -205,6 +212,7 @@ impl Pass {
             end: 2 * model.spec.n_layers() + 2,
             x: None,
             parallel: None,
+            watch: Watch::default(),
             out: Output::default(),
             ask,
             model,
@@ -241,11 +249,20 @@ impl Pass {
     }
 
     /// Do one stage: the embedding, a sublayer, or the unembedding.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`], but for [`Ask::lenient`], once the stream or the logits are no finite numbers.
     pub fn step(&mut self) -> Result<()> {
-        let last = 2 * self.model.spec.n_layers() + 1;
         let stage = self.stage;
         self.join(stage)?;
         self.stage += 1;
+        let before = self.before(stage);
+        self.stage_of(stage)?;
+        self.look(stage, before)
+    }
+
+    fn stage_of(&mut self, stage: usize) -> Result<()> {
+        let last = 2 * self.model.spec.n_layers() + 1;
         if stage == 0 {
             self.embed()
         } else if stage < last {
@@ -318,6 +335,7 @@ impl Pass {
     /// Offer a site's value, of the site's shape, to the schedule and the captures.
     fn site(&mut self, site: Site, x: Tensor) -> Result<Tensor> {
         let mut x = self.edited(site, x)?;
+        self.watch_site(site, &x)?;
         if let Some(probe) = self.ask.probes.get(&site) {
             x = fused::add(&x, probe)?;
         }
@@ -369,7 +387,7 @@ impl Pass {
     ) -> Result<Tensor> {
         let Some(spec) = spec else { return Ok(x.clone()) };
         let mut normalized = fused::normalized(x, spec)?;
-        if self.looks_at(sites[0]) {
+        if self.looks_at(sites[0]) || self.watch.closely() {
             let plain = fused::scale(x, spec)?;
             let scale = self.site(sites[0], plain.clone())?;
             if self.edits(sites[0]) {
@@ -480,7 +498,7 @@ impl Pass {
         if tracked && !whole {
             return Err(Error::Internal("gradients need a pass from the first position on".into()));
         }
-        let mixed = if tracked || self.edits(scores) || self.edits(pattern) {
+        let mixed = if tracked || self.watch.closely() || self.edits(scores) || self.edits(pattern) {
             let raw = match tracked {
                 true => ops::attention_raw(&by_head(&q)?, &by_head(&k)?)?,
                 false => readers.raw(&self.cache, layer, &q)?,

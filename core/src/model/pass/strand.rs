@@ -90,7 +90,7 @@ impl Pass {
     }
 
     /// What was made for the rows there were.
-    fn forget_positions(&mut self) {
+    pub(super) fn forget_positions(&mut self) {
         self.visible.clear();
         self.ropes.iter_mut().for_each(|rope| *rope = None);
     }

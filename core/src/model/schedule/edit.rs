@@ -1,5 +1,8 @@
 //! Edits of a site's value: which rows and units they touch, and what becomes of them.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use candle_core::{D, DType, Device, Tensor};
 
 use crate::error::{Error, Result};
@@ -18,6 +21,8 @@ pub(crate) struct Edit {
     pub strength: f32,
     /// What happens to the value.
     pub op: Op,
+    /// The plan's item that it is of, in a few words.
+    pub label: Option<Arc<str>>,
 }
 
 /// The rows an edit touches.
@@ -34,10 +39,8 @@ pub(crate) enum Rows {
 pub(crate) enum Op {
     /// 0.
     Zero,
-    /// One position's value, `[...]` without the position axis.
-    Constant(Tensor),
-    /// A whole run's values; position p is replaced by position p.
-    Replace(Tensor),
+    /// These values instead.
+    Put(Values),
     /// Times a factor.
     Scale(f32),
     /// 0 where the magnitude does not exceed this.
@@ -52,12 +55,80 @@ pub(crate) enum Op {
     /// Plus a vector.
     Add {
         /// As wide as a position's value.
-        vector: Tensor,
+        values: Values,
         /// Factor on it.
         scale: f32,
         /// The sum gets the norm that the value had.
         keep_norm: bool,
     },
+}
+
+/// Values from elsewhere.
+#[derive(Clone, Debug)]
+pub(crate) enum Values {
+    /// One position's value for each, `[...]` without the position axis.
+    One(Tensor),
+    /// Rows of a source, position axis as in the site's shape.
+    Rows(Tensor, RowMap),
+}
+
+/// Which row of a source stands for a position.
+#[derive(Clone, Debug)]
+pub(crate) enum RowMap {
+    /// The row of the same number.
+    Same,
+    /// Position `to` has row `from`; those after it follow, those before it have none.
+    Shift {
+        /// Position in the run.
+        to: usize,
+        /// Row of the source.
+        from: usize,
+    },
+    /// Positions with a row each.
+    Each(BTreeMap<usize, usize>),
+}
+
+impl RowMap {
+    fn row(&self, position: usize) -> Option<usize> {
+        match self {
+            Self::Same => Some(position),
+            Self::Shift { to, from } => Some(position.checked_sub(*to)? + from),
+            Self::Each(rows) => rows.get(&position).copied(),
+        }
+    }
+}
+
+impl Values {
+    /// Whether a position has a value; a source ends.
+    fn covers(&self, site: Site, position: usize) -> bool {
+        match self {
+            Self::One(_) => true,
+            Self::Rows(source, map) => {
+                map.row(position).is_some_and(|row| row < source.dim(position_axis(site)).unwrap_or(0))
+            }
+        }
+    }
+
+    /// In the shape of `x`, which holds `positions`; what is not covered has any value.
+    fn of(&self, site: Site, x: &Tensor, positions: &[usize]) -> Result<Tensor> {
+        let (source, map) = match self {
+            Self::One(value) => return Ok(value.unsqueeze(0)?.broadcast_as(x.shape())?.contiguous()?),
+            Self::Rows(source, map) => (source, map),
+        };
+        let axis = position_axis(site);
+        let last = source.dim(axis)?.saturating_sub(1);
+        let index: Vec<u32> =
+            positions.iter().map(|&p| map.row(p).unwrap_or(0).min(last) as u32).collect();
+        let picked = source.index_select(&Tensor::from_vec(index, positions.len(), &Device::Cpu)?, axis)?;
+        if picked.dims() == x.dims() {
+            return Ok(picked);
+        }
+        Err(Error::Plan(format!(
+            "the source of {site} has shape {:?}, the run needs {:?}: both need the same number of tokens",
+            picked.dims(),
+            x.dims()
+        )))
+    }
 }
 
 impl Rows {
@@ -74,8 +145,7 @@ impl Edit {
     /// The site's value after the edit. `x` has the site's shape and holds `positions`.
     pub fn apply(&self, site: Site, x: Tensor, positions: &[usize]) -> Result<Tensor> {
         let covered = |position: usize| match &self.op {
-            // A replacement ends with its source.
-            Op::Replace(source) => position < source.dim(position_axis(site)).unwrap_or(0),
+            Op::Put(values) | Op::Add { values, .. } => values.covers(site, position),
             _ => true,
         };
         let rows: Vec<bool> = positions.iter().map(|&p| self.rows.contains(p) && covered(p)).collect();
@@ -101,8 +171,7 @@ impl Op {
     fn apply(&self, site: Site, x: &Tensor, positions: &[usize]) -> Result<Tensor> {
         Ok(match self {
             Self::Zero => x.zeros_like()?,
-            Self::Constant(value) => value.unsqueeze(0)?.broadcast_as(x.shape())?.contiguous()?,
-            Self::Replace(source) => replace(site, source, x, positions)?,
+            Self::Put(values) => values.of(site, x, positions)?,
             Self::Scale(factor) => (x * f64::from(*factor))?,
             Self::Threshold(threshold) => {
                 // Strictly larger ones are kept; a NaN is no number to keep, but hiding it would be worse.
@@ -110,9 +179,10 @@ impl Op {
                 keep.where_cond(&x.zeros_like()?, x)?
             }
             Self::Noise { std, seed } => (x + noise(site, x, positions, *std, *seed)?)?,
-            Self::Add { vector, scale, keep_norm } => {
+            Self::Add { values, scale, keep_norm } => {
                 let flat = flat(x, positions.len())?;
-                let sum = flat.broadcast_add(&(vector * f64::from(*scale))?)?;
+                let vector = self::flat(&values.of(site, x, positions)?, positions.len())?;
+                let sum = (&flat + (vector * f64::from(*scale))?)?;
                 let sum = if *keep_norm {
                     let norm =
                         |x: &Tensor| -> Result<Tensor> { Ok(x.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?) };
@@ -136,22 +206,6 @@ fn flat(x: &Tensor, rows: usize) -> Result<Tensor> {
 
 fn position_axis(site: Site) -> usize {
     usize::from(site.shape() == Shape::Square)
-}
-
-/// A source's rows at `positions`; rows past its end are left as in `x` (they are masked out anyway).
-fn replace(site: Site, source: &Tensor, x: &Tensor, positions: &[usize]) -> Result<Tensor> {
-    let axis = position_axis(site);
-    let last = source.dim(axis)?.saturating_sub(1);
-    let index: Vec<u32> = positions.iter().map(|&p| p.min(last) as u32).collect();
-    let picked = source.index_select(&Tensor::from_vec(index, positions.len(), &Device::Cpu)?, axis)?;
-    if picked.dims() == x.dims() {
-        return Ok(picked);
-    }
-    Err(Error::Plan(format!(
-        "the source of {site} has shape {:?}, the run needs {:?}: both need the same number of tokens",
-        picked.dims(),
-        x.dims()
-    )))
 }
 
 /// 1 where the edit touches, 0 elsewhere; the shape of `x`, `[.., positions, ..]`.
@@ -203,7 +257,7 @@ mod tests {
     }
 
     fn applied(op: Op, strength: f32) -> Vec<f32> {
-        let edit = Edit { rows: Rows::Positions(Positions::All, 4), unit: None, strength, op };
+        let edit = Edit { rows: Rows::Positions(Positions::All, 4), unit: None, strength, op, label: None };
         let x = edit.apply(site(), values(), &[0, 1, 2, 3]).unwrap();
         x.flatten_all().unwrap().to_vec1().unwrap()
     }
@@ -217,18 +271,19 @@ mod tests {
     fn neutral_kernels_change_nothing() {
         let x: Vec<f32> = values().flatten_all().unwrap().to_vec1().unwrap();
         let vector = values().get(1).unwrap();
-        let add = |keep_norm| Op::Add { vector: vector.clone(), scale: 0.0, keep_norm };
+        let one = || Values::One(vector.clone());
+        let add = |keep_norm| Op::Add { values: one(), scale: 0.0, keep_norm };
         for op in [
             Op::Scale(1.0),
             Op::Threshold(0.0),
             Op::Noise { std: 0.0, seed: 1 },
-            Op::Replace(values()),
+            Op::Put(Values::Rows(values(), RowMap::Same)),
             add(false),
             add(true),
         ] {
             assert!(near(&applied(op.clone(), 1.0), &x), "{op:?}");
         }
-        for op in [Op::Zero, Op::Scale(7.0), Op::Constant(vector.clone()), Op::Threshold(9.0)] {
+        for op in [Op::Zero, Op::Scale(7.0), Op::Put(one()), Op::Threshold(9.0)] {
             assert!(near(&applied(op.clone(), 0.0), &x), "{op:?}");
         }
     }
@@ -244,11 +299,11 @@ mod tests {
         };
         assert!(near(&applied(Op::Zero, 0.5), &each(&|_, _| 0.0)));
         assert!(near(&applied(Op::Scale(3.0), 0.5), &each(&|_, x| 3.0 * x)));
-        assert!(near(&applied(Op::Constant(vector.clone()), 0.5), &each(&|i, _| v[i % 6])));
+        assert!(near(&applied(Op::Put(Values::One(vector.clone())), 0.5), &each(&|i, _| v[i % 6])));
         let kept = |_: usize, x: f32| if x.abs() > 0.8 { x } else { 0.0 };
         assert!(near(&applied(Op::Threshold(0.8), 0.5), &each(&kept)));
-        let add = Op::Add { vector: vector.clone(), scale: 2.0, keep_norm: false };
-        assert!(near(&applied(add, 0.5), &each(&|i, x| x + 2.0 * v[i % 6])));
+        let add = |keep_norm| Op::Add { values: Values::One(vector.clone()), scale: 2.0, keep_norm };
+        assert!(near(&applied(add(false), 0.5), &each(&|i, x| x + 2.0 * v[i % 6])));
         let norm = |row: &[f32]| row.iter().map(|x| x * x).sum::<f32>().sqrt();
         let kept: Vec<f32> = x
             .chunks(6)
@@ -258,7 +313,24 @@ mod tests {
                 row.iter().zip(sum).map(|(x, y)| 0.5 * x + 0.5 * factor * y).collect::<Vec<f32>>()
             })
             .collect();
-        assert!(near(&applied(Op::Add { vector, scale: 2.0, keep_norm: true }, 0.5), &kept));
+        assert!(near(&applied(add(true), 0.5), &kept));
+    }
+
+    #[test]
+    fn rows_of_a_source_stand_where_the_map_says() {
+        let rows = |values: &Tensor| values.to_vec2::<f32>().unwrap();
+        let x = values().zeros_like().unwrap();
+        let put = |map| {
+            let op = Op::Put(Values::Rows(values().narrow(0, 0, 3).unwrap(), map));
+            let edit = Edit { rows: Rows::Positions(Positions::All, 4), unit: None, strength: 1.0, op, label: None };
+            rows(&edit.apply(site(), x.clone(), &[0, 1, 2, 3]).unwrap())
+        };
+        let (source, none) = (rows(&values()), vec![0.0; 6]);
+        let (a, b, c) = (&source[0], &source[1], &source[2]);
+        assert_eq!(put(RowMap::Same), [a, b, c, &none].map(Clone::clone));
+        assert_eq!(put(RowMap::Shift { to: 2, from: 1 }), [&none, &none, b, c].map(Clone::clone));
+        let each = RowMap::Each([(0, 2), (3, 1)].into());
+        assert_eq!(put(each), [c, &none, &none, b].map(Clone::clone));
     }
 
     #[test]

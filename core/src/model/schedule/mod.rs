@@ -13,9 +13,11 @@ use crate::spec::{Lane, LayerRoute, Positions};
 
 mod edit;
 mod experts;
+mod following;
 mod router;
 
-pub(crate) use edit::{Edit, Op, Rows};
+pub(crate) use edit::{Edit, Op, RowMap, Rows, Values};
+pub(crate) use following::Following;
 pub use experts::{Choice, Rules};
 pub use router::RouterMatrices;
 
@@ -28,6 +30,8 @@ pub struct Schedule {
     choices: BTreeMap<usize, Vec<Choice>>,
     /// A learned router with its strength; painted lanes lie over what it chooses.
     router: Option<(Arc<RouterMatrices>, f32)>,
+    /// Past the prompt, injections of what the same token has without a plan.
+    following: Vec<Following>,
 }
 
 /// Routing of one layer: every map of the stack merged into one. Later maps win where they leave the big lane;
@@ -90,7 +94,7 @@ impl Schedule {
             let Some(Routing { route, strength, .. }) = routing else { continue };
             if route.next == Lane::SkipLayer || route.tokens.contains(&Lane::SkipLayer) {
                 let rows = Rows::Skipping(route.clone(), prompt_len);
-                let edit = Edit { rows, unit: None, strength: *strength, op: Op::Zero };
+                let edit = Edit { rows, unit: None, strength: *strength, op: Op::Zero, label: None };
                 self.edits.entry(Site::block(index, Hook::AttnOut)).or_default().push(edit);
             }
         }
@@ -100,9 +104,9 @@ impl Schedule {
     /// everything else.
     pub fn restoring(&self, site: Site, positions: &[usize], source: &Tensor) -> Self {
         let rows = Rows::Positions(Positions::At(positions.to_vec()), 0);
-        let op = Op::Replace(source.clone());
+        let op = Op::Put(Values::Rows(source.clone(), RowMap::Same));
         let mut schedule = self.clone();
-        schedule.edits.entry(site).or_default().push(Edit { rows, unit: None, strength: 1.0, op });
+        schedule.push_edit(site, Edit { rows, unit: None, strength: 1.0, op, label: None });
         schedule
     }
 
@@ -110,7 +114,7 @@ impl Schedule {
     pub fn zeroing(&self, site: Site) -> Self {
         let rows = Rows::Positions(Positions::All, 0);
         let mut schedule = self.clone();
-        schedule.edits.entry(site).or_default().push(Edit { rows, unit: None, strength: 1.0, op: Op::Zero });
+        schedule.push_edit(site, Edit { rows, unit: None, strength: 1.0, op: Op::Zero, label: None });
         schedule
     }
 
@@ -192,6 +196,22 @@ impl Schedule {
                 && matches!(edit.rows, Rows::Positions(Positions::All, _))
         };
         !self.edits.is_empty() && self.edits.get(&site).is_some_and(|edits| edits.iter().any(all))
+    }
+
+    /// The items of the plan that change `site` or one before it, in the order of the pass.
+    pub fn items_until(&self, site: Option<Site>) -> Vec<String> {
+        let mut edited: Vec<(Site, &str)> = Vec::new();
+        for (&at, edits) in self.edits.iter().filter(|(at, _)| site.is_none_or(|site| **at <= site)) {
+            edited.extend(edits.iter().filter_map(|edit| Some((at, edit.label.as_deref()?))));
+        }
+        edited.sort_unstable();
+        let mut items: Vec<String> = Vec::new();
+        for (_, label) in edited {
+            if !items.iter().any(|known| known == label) {
+                items.push(label.to_owned());
+            }
+        }
+        items
     }
 
     /// Whether anything changes `site`.

@@ -11,6 +11,12 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::spec::{LayerSpec, Residual, Spec};
 
+mod hint;
+mod names;
+
+pub use hint::edits;
+pub use names::Sites;
+
 /// A named point of the forward pass. `Display` and `FromStr` use the TransformerLens name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -198,16 +204,20 @@ impl Hook {
     }
 
     /// TransformerLens 3 names accepted as input.
+    fn aliases(self) -> &'static [&'static str] {
+        match self {
+            Self::ResidPre => &["hook_in"],
+            Self::ResidPost => &["hook_out"],
+            Self::Q => &["attn.q.hook_out"],
+            Self::K => &["attn.k.hook_out"],
+            Self::V => &["attn.v.hook_out"],
+            _ => &[],
+        }
+    }
+
+    /// The hook of this name or alias.
     fn from_name(name: &str) -> Option<Self> {
-        let canonical = match name {
-            "hook_in" => "hook_resid_pre",
-            "hook_out" => "hook_resid_post",
-            "attn.q.hook_out" => "attn.hook_q",
-            "attn.k.hook_out" => "attn.hook_k",
-            "attn.v.hook_out" => "attn.hook_v",
-            other => other,
-        };
-        Self::ALL.into_iter().find(|hook| hook.name() == canonical)
+        Self::ALL.into_iter().find(|hook| hook.name() == name || hook.aliases().contains(&name))
     }
 
     /// Shape of the value.
@@ -298,16 +308,20 @@ impl Site {
         per_token * tokens.min(spec.context)
     }
 
-    /// The sites of `spec` whose name matches `pattern`: a name, an alias, or a glob where `*` stands for any
-    /// characters (dots too) and `?` for one.
+    /// The sites of `spec` whose name matches `pattern`: a name, an alias, a glob where `*` stands for any characters (dots
+    /// too) and `?` for one, or layers as half-open ranges, `blocks.3..7.hook_resid_post`.
     pub fn select(spec: &Spec, pattern: &str) -> Result<Vec<Self>> {
-        let mut found: Vec<Self> =
-            Self::all(spec).into_iter().filter(|site| glob(pattern, &site.to_string())).collect();
-        if found.is_empty() {
-            let named = pattern.parse::<Self>().ok().filter(|site| Self::all(spec).contains(site));
-            found.extend(named);
+        names::select(spec, pattern)
+    }
+
+    /// Names of TransformerLens 3 that are read too, inside a block without `blocks.N.`.
+    fn aliases(self) -> &'static [&'static str] {
+        match self {
+            Self::Embed => &["embed.hook_out"],
+            Self::PosEmbed => &["pos_embed.hook_out"],
+            Self::Block { hook, .. } => hook.aliases(),
+            Self::FinalScale | Self::FinalNormalized => &[],
         }
-        if found.is_empty() { Err(Error::Site { pattern: pattern.into() }) } else { Ok(found) }
     }
 }
 
@@ -327,7 +341,7 @@ impl FromStr for Site {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        let unknown = || Error::Site { pattern: name.into() };
+        let unknown = || names::unknown(name, None);
         match name {
             "hook_embed" | "embed.hook_out" => return Ok(Self::Embed),
             "hook_pos_embed" | "pos_embed.hook_out" => return Ok(Self::PosEmbed),
@@ -356,30 +370,6 @@ impl From<Site> for String {
     }
 }
 
-/// `*` = any characters, `?` = one character.
-fn glob(pattern: &str, name: &str) -> bool {
-    let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
-    let (mut p, mut n, mut star) = (0, 0, None);
-    while n < name.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                star = Some((p, n));
-                p += 1;
-            }
-            Some(&c) if c == b'?' || Some(&c) == name.get(n) => {
-                p += 1;
-                n += 1;
-            }
-            _ => {
-                let Some((star_p, star_n)) = star else { return false };
-                star = Some((star_p, star_n + 1));
-                (p, n) = (star_p + 1, star_n + 1);
-            }
-        }
-    }
-    pattern.get(p..).is_none_or(|rest| rest.iter().all(|&c| c == b'*'))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -390,14 +380,5 @@ mod tests {
             let site = Site::block(11, hook);
             assert_eq!(site.to_string().parse::<Site>().ok(), Some(site));
         }
-    }
-
-    #[test]
-    fn globs() {
-        assert!(glob("*.hook_resid_post", "blocks.3.hook_resid_post"));
-        assert!(glob("blocks.?.mlp.*", "blocks.3.mlp.hook_pre"));
-        assert!(!glob("blocks.?.mlp.*", "blocks.13.mlp.hook_pre"));
-        assert!(glob("*", ""));
-        assert!(!glob("hook_embed", "hook_embed2"));
     }
 }

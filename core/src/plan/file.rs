@@ -1,0 +1,191 @@
+//! Plan files: read with a cause that names line and item, written with paths beside the file.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::{Item, PLAN_VERSION, Plan};
+use crate::error::{Error, Result};
+use crate::files;
+use crate::site::edits;
+
+/// A plan names what it changes; more than this is no plan.
+const MOST: u64 = 64 << 20;
+
+/// As a plan file has it, its items unread.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written<'a> {
+    version: u32,
+    #[serde(borrow, default)]
+    items: Option<Vec<&'a RawValue>>,
+}
+
+impl Plan {
+    /// Read a plan's text. Relative paths in it stay as they are: from where the program was started.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] with line and item of what cannot be read.
+    pub fn from_json(text: &str) -> Result<Self> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        if text.trim().is_empty() {
+            return Err(Error::Plan("there is nothing in it".into()));
+        }
+        let written: Written = serde_json::from_str(text).map_err(|error| Error::Plan(error.to_string()))?;
+        if written.version != PLAN_VERSION {
+            let version = written.version;
+            return Err(Error::Plan(format!("version {version} is not {PLAN_VERSION}, the one this build reads")));
+        }
+        let mut plan = Self::default();
+        for (index, raw) in written.items.unwrap_or_default().into_iter().enumerate() {
+            let item = read_item(raw.get()).map_err(|(path, cause)| {
+                let line = line_of(text, raw.get());
+                Error::Plan(format!("plan.items[{index}]{path} (line {line}) {cause}"))
+            })?;
+            plan.items.push(item);
+        }
+        Ok(plan)
+    }
+
+    /// Read a plan file. Relative paths in it are of files in its own folder.
+    ///
+    /// # Errors
+    /// Where it is no text in UTF-8, or no plan.
+    pub fn read(path: &Path) -> Result<Self> {
+        let (bytes, more) = files::read_within(path, MOST).map_err(|error| Error::read(path, &error))?;
+        let refused = |kind, cause: String| Error::Read { path: path.into(), kind, cause };
+        if more {
+            return Err(refused(io::ErrorKind::FileTooLarge, format!("more than {} MiB are no plan", MOST >> 20)));
+        }
+        if let Some(encoding) = wide(&bytes) {
+            return Err(refused(io::ErrorKind::InvalidData, format!("its text is in {encoding}, not in UTF-8")));
+        }
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let at = error.utf8_error().valid_up_to();
+            refused(io::ErrorKind::InvalidData, format!("it is no text in UTF-8 from byte {at} on"))
+        })?;
+        let mut plan = Self::from_json(&text).map_err(|error| match error {
+            Error::Plan(cause) => Error::Plan(format!("{}: {cause}", path.display())),
+            error => error,
+        })?;
+        plan.change_files(|file| {
+            if let Some(folder) = folder(path).filter(|_| file.is_relative()) {
+                *file = folder.join(&*file);
+            }
+        });
+        Ok(plan)
+    }
+
+    /// Write a plan file. Paths inside its folder become relative to it.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let mut plan = self.clone();
+        let whole = std::path::absolute(path).ok();
+        let own = whole.as_deref().and_then(Path::parent);
+        plan.change_files(|file| {
+            // Of where the program was started, else: a reader would look beside the plan.
+            let Ok(there) = std::path::absolute(&*file) else { return };
+            *file = match own.and_then(|folder| there.strip_prefix(folder).ok()) {
+                Some(beside) if !beside.as_os_str().is_empty() => beside.into(),
+                _ => there,
+            };
+        });
+        files::write_atomic(path, (plan.to_json()? + "\n").as_bytes())
+    }
+
+    /// The plan file's text.
+    pub fn to_json(&self) -> Result<String> {
+        serde_json::to_string_pretty(self).map_err(|error| Error::Plan(error.to_string()))
+    }
+
+    fn change_files(&mut self, change: impl Fn(&mut PathBuf)) {
+        self.items.iter_mut().flat_map(|item| item.change.files()).for_each(change);
+    }
+}
+
+/// The folder of a file, unless it is where the program was started.
+fn folder(path: &Path) -> Option<&Path> {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty())
+}
+
+/// The encoding of a text that is in wider units than bytes, by its byte order mark or its first character.
+fn wide(bytes: &[u8]) -> Option<&'static str> {
+    Some(match *bytes {
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] | [0, 0, 0, b'{', ..] | [b'{', 0, 0, 0, ..] => "UTF-32",
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, b'{', ..] | [b'{', 0, ..] => "UTF-16",
+        _ => return None,
+    })
+}
+
+/// The line of a text that a piece of it begins on, from 1.
+fn line_of(text: &str, piece: &str) -> usize {
+    let start = (piece.as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
+    1 + text.bytes().take(start).filter(|&byte| byte == b'\n').count()
+}
+
+/// An item, or where in it something is wrong and what.
+fn read_item(text: &str) -> Result<Item, (String, String)> {
+    let broken = |error: serde_json::Error| (String::new(), error.to_string());
+    let mut written: Value = serde_json::from_str(text).map_err(broken)?;
+    without_nulls(&mut written);
+    let item: Item = serde_json::from_value(written.clone()).map_err(broken)?;
+    if let Some(name) = written.as_object().and_then(|fields| fields.keys().find(|name| !is_field(&item, name))) {
+        return Err((format!(".{name}"), format!("is not a field here{}", meant(&item, name))));
+    }
+    let read = serde_json::to_value(&item).map_err(broken)?;
+    match endless(&written, &read, String::new()) {
+        Some(path) => Err((path, "is too large a number".into())),
+        None => Ok(item),
+    }
+}
+
+/// A field of `null` is one that is left out.
+fn without_nulls(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|_, value| !value.is_null());
+            fields.values_mut().for_each(without_nulls);
+        }
+        Value::Array(list) => list.iter_mut().for_each(without_nulls),
+        _ => {}
+    }
+}
+
+/// Names of the fields that an item may have.
+fn fields(item: &Item) -> impl Iterator<Item = &'static str> {
+    let own = item.change.fields().iter().filter_map(|field| field.name.split('.').next());
+    ["kind", "on", "strength"].into_iter().chain(own).chain(item.change.aliases().iter().copied())
+}
+
+fn is_field(item: &Item, name: &str) -> bool {
+    fields(item).any(|known| known == name)
+}
+
+/// The field that a misspelt one may stand for.
+fn meant(item: &Item, name: &str) -> String {
+    let near = fields(item).map(|known| (edits(known, name), known)).min();
+    match near.filter(|(distance, _)| *distance <= 1 + name.chars().count() / 4) {
+        Some((_, known)) => format!(": did you mean {known}"),
+        None => String::new(),
+    }
+}
+
+/// Where a number was written that is infinite as f32, which JSON writes as `null`.
+fn endless(written: &Value, read: &Value, path: String) -> Option<String> {
+    match (written, read) {
+        (Value::Object(written), Value::Object(read)) => written.iter().find_map(|(name, value)| {
+            read.get(name).and_then(|read| endless(value, read, format!("{path}.{name}")))
+        }),
+        (Value::Array(written), Value::Array(read)) => {
+            let pairs = written.iter().zip(read).enumerate();
+            pairs.into_iter().find_map(|(i, (written, read))| endless(written, read, format!("{path}[{i}]")))
+        }
+        (Value::Number(_), Value::Null) => Some(path),
+        _ => None,
+    }
+}
