@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use sluice_core::Result;
 use sluice_core::checkpoint::{Checkpoint, Picture};
 use sluice_core::engine::{self, Engine, Opened, Prompt, Words};
 use sluice_core::plan::Plan;
-use sluice_core::{Error, Result};
 
 mod bench;
 mod evaluate;

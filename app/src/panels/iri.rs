@@ -226,8 +226,9 @@ fn controls(ui: &mut Ui, iri: &mut Iri, layers: usize) {
         for (vector, name) in vectors {
             ui.radio_value(&mut iri.vector, vector, name);
         }
-        ui.checkbox(&mut iri.all, "Rates of 0 and below too")
-            .on_hover_text("the paper's rule ranks by rate alone; left out, such layers are neither sources nor targets");
+        ui.checkbox(&mut iri.all, "Rates of 0 and below too").on_hover_text(
+            "the paper's rule ranks by rate alone; left out, such layers are neither sources nor targets",
+        );
     });
 }
 

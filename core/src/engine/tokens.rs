@@ -109,9 +109,8 @@ impl Engine {
             Answer::Id(id) => *id,
             Answer::Text(text) => {
                 let tokenizer = self.tokenizer.as_ref();
-                let tokenizer = tokenizer.ok_or_else(|| {
-                    Error::NoTokenizer("an answer is a token id here")
-                })?;
+                let tokenizer =
+                    tokenizer.ok_or_else(|| Error::NoTokenizer("an answer is a token id here"))?;
                 let first = tokenizer.encode(text, false)?.first().copied();
                 first.ok_or_else(|| Error::Input("the answer is empty".into()))?
             }

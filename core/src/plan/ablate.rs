@@ -82,11 +82,13 @@ impl Kind for Ablate {
                 AblateTo::Mean if site.shape() == Shape::Square => {
                     return Err(Error::Plan(format!("{site} has no mean over positions")));
                 }
-                AblateTo::Mean => {
-                    Op::Put(Values::One(compiler.resolve.site(&Source::Base, site)?.mean(0)?))
-                }
+                AblateTo::Mean => Op::Put(Values::One(compiler.resolve.site(&Source::Base, site)?.mean(0)?)),
             };
-            compiler.edit(Place { site, unit: self.target.unit, positions: &self.positions }, strength, op)?;
+            compiler.edit(
+                Place { site, unit: self.target.unit, positions: &self.positions },
+                strength,
+                op,
+            )?;
         }
         Ok(())
     }

@@ -81,8 +81,10 @@ impl TryFrom<Written> for Corrupt {
             (None, Some(source), None) => Disturbance::Add(source),
             (None, None, Some(source)) => Disturbance::Replace(source),
             _ => {
-                return Err("corrupt takes one of noise (drawn and added), add (a source's values added) and replace (a \
-                            source's values put in)");
+                return Err(
+                    "corrupt takes one of noise (drawn and added), add (a source's values added) and replace (a \
+                            source's values put in)",
+                );
             }
         };
         if matches!(by, Disturbance::Noise(_)) && from_position.is_some() {
@@ -181,7 +183,9 @@ impl Kind for Corrupt {
                     return Err(Error::Plan(format!("{site} takes no noise; corrupt hook_q or hook_k")));
                 }
                 Disturbance::Add(_) if square => {
-                    return Err(Error::Plan(format!("{site} has no vector per position: nothing can be added")));
+                    return Err(Error::Plan(format!(
+                        "{site} has no vector per position: nothing can be added"
+                    )));
                 }
                 Disturbance::Noise(Noise { sigma, seed }) => {
                     let base = compiler.resolve.site(&Source::Base, site)?;

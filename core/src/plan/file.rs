@@ -37,7 +37,9 @@ impl Plan {
         let written: Written = serde_json::from_str(text).map_err(|error| Error::Plan(error.to_string()))?;
         if written.version != PLAN_VERSION {
             let version = written.version;
-            return Err(Error::Plan(format!("version {version} is not {PLAN_VERSION}, the one this build reads")));
+            return Err(Error::Plan(format!(
+                "version {version} is not {PLAN_VERSION}, the one this build reads"
+            )));
         }
         let mut plan = Self::default();
         for (index, raw) in written.items.unwrap_or_default().into_iter().enumerate() {
@@ -58,10 +60,16 @@ impl Plan {
         let (bytes, more) = files::read_within(path, MOST).map_err(|error| Error::read(path, &error))?;
         let refused = |kind, cause: String| Error::Read { path: path.into(), kind, cause };
         if more {
-            return Err(refused(io::ErrorKind::FileTooLarge, format!("more than {} MiB are no plan", MOST >> 20)));
+            return Err(refused(
+                io::ErrorKind::FileTooLarge,
+                format!("more than {} MiB are no plan", MOST >> 20),
+            ));
         }
         if let Some(encoding) = wide(&bytes) {
-            return Err(refused(io::ErrorKind::InvalidData, format!("its text is in {encoding}, not in UTF-8")));
+            return Err(refused(
+                io::ErrorKind::InvalidData,
+                format!("its text is in {encoding}, not in UTF-8"),
+            ));
         }
         let text = String::from_utf8(bytes).map_err(|error| {
             let at = error.utf8_error().valid_up_to();
@@ -116,7 +124,9 @@ fn folder(path: &Path) -> Option<&Path> {
 /// The encoding of a text that is in wider units than bytes, by its byte order mark or its first character.
 fn wide(bytes: &[u8]) -> Option<&'static str> {
     Some(match *bytes {
-        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] | [0, 0, 0, b'{', ..] | [b'{', 0, 0, 0, ..] => "UTF-32",
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] | [0, 0, 0, b'{', ..] | [b'{', 0, 0, 0, ..] => {
+            "UTF-32"
+        }
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, b'{', ..] | [b'{', 0, ..] => "UTF-16",
         _ => return None,
     })
@@ -134,7 +144,9 @@ fn read_item(text: &str) -> Result<Item, (String, String)> {
     let mut written: Value = serde_json::from_str(text).map_err(broken)?;
     without_nulls(&mut written);
     let item: Item = serde_json::from_value(written.clone()).map_err(broken)?;
-    if let Some(name) = written.as_object().and_then(|fields| fields.keys().find(|name| !is_field(&item, name))) {
+    if let Some(name) =
+        written.as_object().and_then(|fields| fields.keys().find(|name| !is_field(&item, name)))
+    {
         return Err((format!(".{name}"), format!("is not a field here{}", meant(&item, name))));
     }
     let read = serde_json::to_value(&item).map_err(broken)?;

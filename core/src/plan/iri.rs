@@ -16,9 +16,12 @@ use crate::model::schedule::{Following, Op, Values};
 use crate::site::{Hook, Site};
 use crate::spec::{Field, FieldKind, Positions};
 
-const RECOVERY: &str = "a rate per layer: ranks the layers and weighs the sources; an empty list = no injection here";
-const K1: &str = "so many layers of the highest rates are sources; left out = max(1, round(3 L / 32)) of L layers";
-const K2: &str = "so many layers of the highest rates are targets; left out = max(1, round(10 L / 32)) of L layers";
+const RECOVERY: &str =
+    "a rate per layer: ranks the layers and weighs the sources; an empty list = no injection here";
+const K1: &str =
+    "so many layers of the highest rates are sources; left out = max(1, round(3 L / 32)) of L layers";
+const K2: &str =
+    "so many layers of the highest rates are targets; left out = max(1, round(10 L / 32)) of L layers";
 const LAMBDA: &str = "factor on the weighted sum";
 
 /// The paper's lambda for attention on LLaVA-1.5-7B.
@@ -135,7 +138,8 @@ impl TryFrom<Written> for Iri {
     type Error = &'static str;
 
     fn try_from(written: Written) -> Result<Self, Self::Error> {
-        let Written { attn, ffn, sources, targets, lambda, vector, order: Order::Before, keep_norm, all } = written;
+        let Written { attn, ffn, sources, targets, lambda, vector, order: Order::Before, keep_norm, all } =
+            written;
         if attn.is_none() && ffn.is_none() {
             return Err("iri needs attn, ffn or both, each with its recovery rates");
         }
@@ -286,7 +290,8 @@ impl Iri {
             let op = Op::Add { values: Values::One(sum), scale, keep_norm };
             compiler.edit(Place { site, unit: None, positions: &positions }, strength, op)?;
             if self.vector == InjectedVector::Current {
-                let sources = sources.into_iter().map(|(layer, rate)| (Site::block(layer, hook), rate)).collect();
+                let sources =
+                    sources.into_iter().map(|(layer, rate)| (Site::block(layer, hook), rate)).collect();
                 let label = None;
                 let following =
                     Following { target: site, sources, scale, keep_norm, strength, prompt_len, label };
@@ -374,9 +379,17 @@ mod tests {
     #[test]
     fn counts_are_the_papers_share_of_the_layers() {
         let counts = |layers| (default_sources(layers), default_targets(layers));
-        for (layers, k1, k2) in
-            [(1, 1, 1), (2, 1, 1), (5, 1, 2), (8, 1, 3), (12, 1, 4), (16, 2, 5), (24, 2, 8), (32, 3, 10), (80, 8, 25)]
-        {
+        for (layers, k1, k2) in [
+            (1, 1, 1),
+            (2, 1, 1),
+            (5, 1, 2),
+            (8, 1, 3),
+            (12, 1, 4),
+            (16, 2, 5),
+            (24, 2, 8),
+            (32, 3, 10),
+            (80, 8, 25),
+        ] {
             assert_eq!(counts(layers), (k1, k2), "{layers} layers");
         }
         let iri = Iri::new(vec![0.9, 0.1, -0.2, 0.4, 0.3, 0.2, 0.1, 0.0], vec![-1.0; 8]);
@@ -390,7 +403,10 @@ mod tests {
         let read = |json: &str| serde_json::from_str::<Iri>(json).unwrap();
         let mut papers = Iri::new(vec![0.1], vec![0.2]);
         papers.ffn.targets = Some(4);
-        assert_eq!(read(r#"{"attn": {"recovery": [0.1]}, "ffn": {"recovery": [0.2], "targets": 4}}"#), papers);
+        assert_eq!(
+            read(r#"{"attn": {"recovery": [0.1]}, "ffn": {"recovery": [0.2], "targets": 4}}"#),
+            papers
+        );
         // Settings for both parts, and a part alone.
         let both = read(
             r#"{"attn": {"recovery": [0.1]}, "ffn": {"recovery": [0.2], "sources": 2}, "sources": 1, "targets": 3,

@@ -33,18 +33,12 @@ pub struct Patch {
 impl Kind for Patch {
     const NAME: &'static str = "patch";
     const RANK: u32 = 610;
-    const HELP: &'static str =
-        "Put in the value that another run had at the same position, or at `from_position`; one vector is put in at each.";
+    const HELP: &'static str = "Put in the value that another run had at the same position, or at `from_position`; one vector is put in at each.";
     const NOTES: &'static str = "`\"last\"` is put in from the source's last position, however long it is. A position past the \
         source's end is refused; what is generated past it stays as it is. A file's tensor of one vector, `[d]` or `[1, d]`, is \
         put in at each position, one of `[T, d]` row by row.";
-    const FIELDS: &'static [Field] = &[
-        SITE,
-        UNIT,
-        POSITIONS,
-        Field::new("source", FieldKind::Other, "the source"),
-        FROM_POSITION,
-    ];
+    const FIELDS: &'static [Field] =
+        &[SITE, UNIT, POSITIONS, Field::new("source", FieldKind::Other, "the source"), FROM_POSITION];
 
     fn example() -> Self {
         Self {
@@ -64,7 +58,9 @@ impl Kind for Patch {
     fn summary(&self) -> String {
         let row = match (&self.from_position, &self.positions) {
             (Some(rows), _) => rows.summary(),
-            (None, Positions::Last) if !matches!(self.source, Source::Values(_)) => "the last position of ".into(),
+            (None, Positions::Last) if !matches!(self.source, Source::Values(_)) => {
+                "the last position of ".into()
+            }
             (None, _) => String::new(),
         };
         let (target, positions) = (self.target.summary(), self.positions.summary());

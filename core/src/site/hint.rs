@@ -4,14 +4,17 @@ use super::{Hook, Site};
 use crate::spec::Spec;
 
 /// Names of what lies outside blocks.
-const OUTSIDE: [&str; 4] = ["hook_embed", "hook_pos_embed", "ln_final.hook_scale", "ln_final.hook_normalized"];
+const OUTSIDE: [&str; 4] =
+    ["hook_embed", "hook_pos_embed", "ln_final.hook_scale", "ln_final.hook_normalized"];
 
 /// What to add to "no site matches NAME": how many layers there are, that this model has no such site, or the nearest name.
 /// Empty where nothing is near.
 pub(super) fn hint(name: &str, spec: Option<&Spec>) -> String {
     let written = name.trim().to_lowercase();
     let meant = |name: String| format!(": did you mean {name}");
-    if let (Some(spec), Ok(site)) = (spec, name.parse::<Site>())
+    // Without a model this is asked by whoever parses.
+    if let Some(spec) = spec
+        && let Ok(site) = name.parse::<Site>()
         && !Site::all(spec).contains(&site)
     {
         return format!(": this model has no {site}");
@@ -22,7 +25,8 @@ pub(super) fn hint(name: &str, spec: Option<&Spec>) -> String {
         let layer = first_number(&written).filter(|&layer| spec.is_none_or(|spec| layer < spec.n_layers()));
         let blocks = hooks.iter().map(|&hook| (hook, format!("blocks.{}.{hook}", layer.unwrap_or(0))));
         // A number in the name says that a block is meant.
-        let all: Vec<(&str, String)> = if layer.is_some() { blocks.collect() } else { outside.chain(blocks).collect() };
+        let all: Vec<(&str, String)> =
+            if layer.is_some() { blocks.collect() } else { outside.chain(blocks).collect() };
         let key = if layer.is_some() { after_number(&written) } else { &written };
         return nearest(key, all.iter().map(|(key, _)| *key))
             .and_then(|index| all.get(index))

@@ -60,9 +60,7 @@ impl fmt::Display for Sites {
             Self::One(site) => site.fmt(f),
             Self::Pattern(pattern) => f.write_str(pattern),
             Self::List(list) if list.is_empty() => f.write_str("no site"),
-            Self::List(list) => {
-                f.write_str(&list.iter().map(Self::to_string).collect::<Vec<_>>().join(", "))
-            }
+            Self::List(list) => f.write_str(&list.iter().map(Self::to_string).collect::<Vec<_>>().join(", ")),
         }
     }
 }
@@ -71,7 +69,8 @@ impl FromStr for Sites {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        let several = name.contains(['*', '?']) || layered(name).is_some_and(|(layers, _)| !is_number(layers));
+        let several =
+            name.contains(['*', '?']) || layered(name).is_some_and(|(layers, _)| !is_number(layers));
         if !several {
             return name.parse().map(Self::One);
         }

@@ -9,7 +9,9 @@ use sluice_core::engine::{Decoder, Engine, never};
 use sluice_core::figure::Provenance;
 use sluice_core::method::view::{AnswerPair, AnswerPairAsk, Runs, ViewKind as _};
 use sluice_core::model::{Ask, Captures, Input, random_tensors};
-use sluice_core::plan::{Change, Injected, InjectedVector, Iri, Item, Patch, Plan, Positions, Source, Target};
+use sluice_core::plan::{
+    Change, Injected, InjectedVector, Iri, Item, Patch, Plan, Positions, Source, Target,
+};
 use sluice_core::site::{Hook, Site};
 
 use crate::support::{bits, golden, open};
@@ -94,7 +96,8 @@ fn an_injection_turns_one_token_of_its_layer_and_keeps_its_norm() {
             for (index, hook) in HOOKS.into_iter().enumerate() {
                 let lambda = |of: usize| if of == index { 0.8 } else { 0.0 };
                 let none = Iri::new(Vec::new(), Vec::new());
-                let iri = Iri { attn: one_target(target, lambda(0)), ffn: one_target(target, lambda(1)), ..none };
+                let iri =
+                    Iri { attn: one_target(target, lambda(0)), ffn: one_target(target, lambda(1)), ..none };
                 let changed = outputs(engine, &plan(vec![Change::Iri(iri)]));
                 let site = Site::block(target, hook);
                 let (before, after) = (rows(&base[&site]), rows(&changed[&site]));
@@ -119,7 +122,12 @@ fn an_injection_turns_one_token_of_its_layer_and_keeps_its_norm() {
 #[test]
 fn a_whole_injection_is_the_plain_reference() {
     let recovery = vec![0.6, 0.9, -0.2, 0.5, 0.8];
-    let part = |targets, lambda| Injected { recovery: recovery.clone(), sources: Some(3), targets: Some(targets), lambda };
+    let part = |targets, lambda| Injected {
+        recovery: recovery.clone(),
+        sources: Some(3),
+        targets: Some(targets),
+        lambda,
+    };
     // The paper's rule, which knows no sign.
     let none = Iri { all: true, ..Iri::new(Vec::new(), Vec::new()) };
     let iri = Iri { attn: part(4, 0.5), ffn: part(99, 0.3), ..none };
@@ -181,7 +189,8 @@ fn generated_tokens_get_the_vector_of_the_reading_that_is_chosen() {
                 for layer in 0..LAYERS {
                     for (hook, lambda) in [(Hook::AttnOut, 0.5), (Hook::MlpOut, 0.3)] {
                         let site = Site::block(layer, hook);
-                        let before = rows(&outputs_past(engine, &plan(done.clone()), &tokens, tokens.len())[&site]);
+                        let before =
+                            rows(&outputs_past(engine, &plan(done.clone()), &tokens, tokens.len())[&site]);
                         let got = rows(&changed[&site]);
                         for position in 0..tokens.len() {
                             let of = match vector {
@@ -191,18 +200,26 @@ fn generated_tokens_get_the_vector_of_the_reading_that_is_chosen() {
                             let earlier: Vec<(Vec<f32>, f32)> = sources
                                 .into_iter()
                                 .filter(|&source| source < layer)
-                                .map(|source| (rows(&base[&Site::block(source, hook)])[of].clone(), recovery[source]))
+                                .map(|source| {
+                                    (rows(&base[&Site::block(source, hook)])[of].clone(), recovery[source])
+                                })
                                 .collect();
-                            let injected = position + 1 >= len && targets.contains(&layer) && !earlier.is_empty();
+                            let injected =
+                                position + 1 >= len && targets.contains(&layer) && !earlier.is_empty();
                             let x = &before[position];
                             let mut want = if injected { reference(x, &earlier, lambda) } else { x.clone() };
                             if injected && !keep_norm {
-                                let added = |i: usize| earlier.iter().map(|(a, rate)| rate * a[i]).sum::<f32>();
+                                let added =
+                                    |i: usize| earlier.iter().map(|(a, rate)| rate * a[i]).sum::<f32>();
                                 want = (0..x.len()).map(|i| x[i] + lambda * added(i)).collect();
                             }
                             let pairs = got[position].iter().zip(&want);
                             let off = pairs.fold(0f64, |m, (a, b)| m.max(f64::from((a - b).abs())));
-                            assert!(off <= 2e-5 * norm(x), "{vector:?} {site} at {position}: {off:e} of {}", norm(x));
+                            assert!(
+                                off <= 2e-5 * norm(x),
+                                "{vector:?} {site} at {position}: {off:e} of {}",
+                                norm(x)
+                            );
                             done.push(Change::Patch(Patch {
                                 target: Target::site(site),
                                 positions: Positions::At(vec![position]),
@@ -226,17 +243,21 @@ fn both_readings_agree_at_the_prompt_differ_after_it_and_decode_as_they_prefill(
         (iri.attn.lambda, iri.ffn.lambda) = (0.9, 0.8);
         plan(vec![Change::Iri(iri)])
     };
-    for (family, layers) in [("llama", "num_hidden_layers"), ("gpt2", "n_layer"), ("llama-dynamic", "num_hidden_layers")] {
+    for (family, layers) in
+        [("llama", "num_hidden_layers"), ("gpt2", "n_layer"), ("llama-dynamic", "num_hidden_layers")]
+    {
         let engine = &mut random(family, layers);
         let mut decoded = |vector| {
             let schedule = engine.schedule(&with(vector), &tokens[..2].into(), &never).unwrap();
-            let mut decoder = Decoder::new(engine.model.clone(), schedule.clone(), &tokens[..2].into(), 9).unwrap();
+            let mut decoder =
+                Decoder::new(engine.model.clone(), schedule.clone(), &tokens[..2].into(), 9).unwrap();
             let mut each = vec![decoder.logits(&never).unwrap()];
             for (index, &token) in tokens.iter().enumerate().skip(2) {
                 decoder.push(token);
                 each.push(decoder.logits(&never).unwrap());
                 let so_far: Input = tokens[..=index].into();
-                let whole = engine.pass(&so_far, &schedule, Ask::default(), &never).unwrap().0.logits.unwrap();
+                let whole =
+                    engine.pass(&so_far, &schedule, Ask::default(), &never).unwrap().0.logits.unwrap();
                 let whole: Vec<f32> = whole.flatten_all().unwrap().to_vec1().unwrap();
                 assert_eq!(bits(&whole), bits(each.last().unwrap()), "{family}: token {index}");
             }

@@ -474,16 +474,19 @@ fn methods_say_what_they_are() {
 /// Every method that runs the model ends with the site of the first NaN.
 #[test]
 fn weights_that_are_no_numbers_end_every_method() {
-    for (family, tensor) in
-        [("llama", "model.layers.0.mlp.down_proj.weight"), ("mixtral", "model.layers.1.self_attn.o_proj.weight")]
-    {
+    for (family, tensor) in [
+        ("llama", "model.layers.0.mlp.down_proj.weight"),
+        ("mixtral", "model.layers.1.self_attn.o_proj.weight"),
+    ] {
         let folder = poisoned(family, tensor);
         let mut bench = Bench::new(folder.path().to_str().unwrap());
         let mut ended = 0;
         for method in METHODS {
             let Ok(asked) = bench.sample(method.id, "{}") else { continue };
             match bench.finish(&asked, &never) {
-                Err(Error::NotFinite { what: "NaN", items, .. }) => assert!(items.is_empty(), "{}", method.id),
+                Err(Error::NotFinite { what: "NaN", items, .. }) => {
+                    assert!(items.is_empty(), "{}", method.id)
+                }
                 Err(error) => panic!("{} on {family}: {error}", method.id),
                 Ok(_) => panic!("{} on {family} has findings", method.id),
             }

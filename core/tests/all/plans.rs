@@ -57,7 +57,8 @@ fn values(row: &[f32]) -> String {
 
 fn noise(seed: u64, shape: &[usize]) -> Tensor {
     let count: usize = shape.iter().product();
-    let values: Vec<f32> = (0..count as u64).map(|i| half::bf16::from_f32(rng::normal(seed, 0, i)).to_f32()).collect();
+    let values: Vec<f32> =
+        (0..count as u64).map(|i| half::bf16::from_f32(rng::normal(seed, 0, i)).to_f32()).collect();
     Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
 }
 
@@ -123,7 +124,8 @@ fn the_row_that_is_named_goes_in() {
             format!(r#"{{"kind":"patch","site":"{site}","positions":{positions}{rest}}}"#)
         };
         let run = r#","source":{"tokens":[9,8,7]}"#;
-        let put = |position: &str, row: usize| patch(position, &format!(r#","source":{}"#, values(&source[row])));
+        let put =
+            |position: &str, row: usize| patch(position, &format!(r#","source":{}"#, values(&source[row])));
         let at = |position: usize| format!(r#"{{"at":[{position}]}}"#);
         // The last position has the source's last row, however long the source is.
         assert_eq!(changed(engine, &patch(r#""last""#, run)), changed(engine, &put(&at(5), 2)), "{site}");
@@ -143,13 +145,17 @@ fn the_row_that_is_named_goes_in() {
         assert_eq!(changed(engine, &patch(r#""last""#, &long)), want);
     }
     // Of other sites too.
-    let add = |rest: &str| format!(r#"{{"kind":"add","site":"blocks.1.hook_resid_pre","source":{{"tokens":[9,8,7]}}{rest}}}"#);
+    let add = |rest: &str| {
+        format!(r#"{{"kind":"add","site":"blocks.1.hook_resid_pre","source":{{"tokens":[9,8,7]}}{rest}}}"#)
+    };
     assert_eq!(changed(engine, &add("")), changed(engine, &add(r#","from_position":"last""#)));
     assert_ne!(changed(engine, &add("")), changed(engine, &add(r#","from_position":0"#)));
     let summary = |items: &str| plan(items).summary();
     let text = r#"{"kind":"patch","site":"hook_embed","positions":"last","source":{"tokens":[9,8,7]}"#;
     assert!(summary(&format!("{text}}}")).ends_with("from the last position of a run of 3 ids"));
-    assert!(summary(&format!(r#"{text},"from_position":1}}"#)).ends_with("from position 1 of a run of 3 ids"));
+    assert!(
+        summary(&format!(r#"{text},"from_position":1}}"#)).ends_with("from position 1 of a run of 3 ids")
+    );
 }
 
 #[test]
@@ -175,7 +181,9 @@ fn what_is_generated_past_the_source_stays_as_it_is() {
 fn corruption_says_whether_it_adds_or_replaces() {
     let engine = &mut llama();
     let (own, other) = (rows(engine, &PROMPT, "hook_embed"), rows(engine, &OTHER, "hook_embed"));
-    let corrupt = |what: &str| format!(r#"{{"kind":"corrupt","{what}":{{"tokens":[9,8,7]}},"positions":{{"at":[2]}}}}"#);
+    let corrupt = |what: &str| {
+        format!(r#"{{"kind":"corrupt","{what}":{{"tokens":[9,8,7]}},"positions":{{"at":[2]}}}}"#)
+    };
     let sum: Vec<f32> = own[2].iter().zip(&other[2]).map(|(x, y)| x + y).collect();
     let put = |row: &[f32]| {
         format!(r#"{{"kind":"patch","site":"hook_embed","positions":{{"at":[2]}},"source":{}}}"#, values(row))
@@ -255,20 +263,31 @@ fn vectors_of_a_file_are_read_in_every_shape_and_width_of_number() {
     }
     let each: Vec<Vec<f32>> = table.to_vec2().unwrap();
     let by_row: Vec<String> = (0..6)
-        .map(|p| format!(r#"{{"kind":"patch","site":"{stream}","positions":{{"at":[{p}]}},"source":{}}}"#, values(&each[p])))
+        .map(|p| {
+            format!(
+                r#"{{"kind":"patch","site":"{stream}","positions":{{"at":[{p}]}},"source":{}}}"#,
+                values(&each[p])
+            )
+        })
         .collect();
     let want = changed(engine, &by_row.join(","));
     for tensor in ["table", "tables"] {
         assert_eq!(changed(engine, &item("patch", stream, tensor, "")), want, "row by row");
     }
     let z = "blocks.0.attn.hook_z";
-    assert_eq!(changed(engine, &item("patch", z, "heads", "")), changed(engine, &item("patch", z, "flat", "")));
+    assert_eq!(
+        changed(engine, &item("patch", z, "heads", "")),
+        changed(engine, &item("patch", z, "flat", ""))
+    );
     let cause = refused(engine, &item("patch", stream, "short", ""));
     assert!(cause.contains("the source has 3 rows") && cause.contains("the prompt 6"), "{cause}");
     for (tensor, got) in [("narrow", "31"), ("column", "1"), ("wide", "33"), ("scalar", "1")] {
         for kind in ["add", "patch"] {
             let cause = refused(engine, &item(kind, stream, tensor, ""));
-            assert!(cause.contains(&format!("{stream} is {D} wide")) && cause.ends_with(got), "{tensor}: {cause}");
+            assert!(
+                cause.contains(&format!("{stream} is {D} wide")) && cause.ends_with(got),
+                "{tensor}: {cause}"
+            );
         }
     }
     let cause = refused(engine, &item("add", "blocks.1.mlp.hook_post", "one", ""));
@@ -298,7 +317,11 @@ fn what_may_be_left_out_may_be_null_or_written_out() {
                 };
                 let Ok(left_out) = with(None) else {
                     // Required, then in every way.
-                    assert!((field.default)().is_null() && with(Some(Value::Null)).is_err(), "{} {name}", kind.name);
+                    assert!(
+                        (field.default)().is_null() && with(Some(Value::Null)).is_err(),
+                        "{} {name}",
+                        kind.name
+                    );
                     continue;
                 };
                 assert_eq!(with(Some(Value::Null)).as_ref(), Ok(&left_out), "{} {name}", kind.name);
@@ -377,7 +400,11 @@ fn texts_are_read_with_a_mark_and_refused_with_a_cause() {
     ] {
         let error = open(&bytes).unwrap_err();
         assert!(error.to_string().contains(needle), "{error}");
-        assert!(error.to_string().contains("plan.json") && error.next_step().contains("UTF-8"), "{}", error.next_step());
+        assert!(
+            error.to_string().contains("plan.json") && error.next_step().contains("UTF-8"),
+            "{}",
+            error.next_step()
+        );
     }
     for bytes in [&b""[..], b"\n \n", "\u{feff}".as_bytes()] {
         let error = open(bytes).unwrap_err().to_string();
@@ -391,19 +418,36 @@ fn texts_are_read_with_a_mark_and_refused_with_a_cause() {
 #[test]
 fn causes_name_line_and_item() {
     let text = |item: &str| {
-        format!("{{\n  \"version\": 1,\n  \"items\": [\n    {{\"kind\": \"skip\", \"layer\": 0, \"part\": \"attn\"}},\n    {item}\n  ]\n}}")
+        format!(
+            "{{\n  \"version\": 1,\n  \"items\": [\n    {{\"kind\": \"skip\", \"layer\": 0, \"part\": \"attn\"}},\n    {item}\n  ]\n}}"
+        )
     };
     for (item, needle) in [
         (r#"{"kind":"skip","layer":1,"prt":"ffn"}"#, "plan.items[1] (line 5) missing field `part`"),
-        (r#"{"kind":"skip","layer":1,"part":"ffn","positons":"all"}"#, "plan.items[1].positons (line 5) is not a field here: did you mean positions"),
-        (r#"{"kind":"scale","site":"hook_embed","factor":1e39}"#, "plan.items[1].factor (line 5) is too large a number"),
+        (
+            r#"{"kind":"skip","layer":1,"part":"ffn","positons":"all"}"#,
+            "plan.items[1].positons (line 5) is not a field here: did you mean positions",
+        ),
+        (
+            r#"{"kind":"scale","site":"hook_embed","factor":1e39}"#,
+            "plan.items[1].factor (line 5) is too large a number",
+        ),
         (r#"{"kind":"ablat"}"#, "plan.items[1] (line 5) unknown variant `ablat`"),
         (r#"{"kind":"ablate","site":"blocks.0.hook_resid_pst"}"#, "did you mean blocks.0.hook_resid_post"),
         (r#"{"kind":"skip","layer":-1,"part":"ffn"}"#, "plan.items[1] (line 5)"),
-        (r#"{"kind":"patch","site":"hook_embed","source":"base","from_position":"first"}"#, "from_position is a position, \"last\", or a list"),
+        (
+            r#"{"kind":"patch","site":"hook_embed","source":"base","from_position":"first"}"#,
+            "from_position is a position, \"last\", or a list",
+        ),
         (r#"{"kind":"skip",, "layer":1}"#, "line 5"),
-        (r#"{"kind":"iri","attn":{"recovery":[1e39]}}"#, "plan.items[1].attn.recovery[0] (line 5) is too large"),
-        (r#"{"kind":"patch","site":"hook_embed","source":{"file":{"path":"a","tensor":"b","dtype":"c"}}}"#, "unknown field `dtype`"),
+        (
+            r#"{"kind":"iri","attn":{"recovery":[1e39]}}"#,
+            "plan.items[1].attn.recovery[0] (line 5) is too large",
+        ),
+        (
+            r#"{"kind":"patch","site":"hook_embed","source":{"file":{"path":"a","tensor":"b","dtype":"c"}}}"#,
+            "unknown field `dtype`",
+        ),
         (r#"{"kind":"route","layers":[{"layer":0,"token":["small"]}]}"#, "unknown field `token`"),
     ] {
         let error = Plan::from_json(&text(item)).unwrap_err().to_string();
@@ -512,7 +556,10 @@ fn globs_ranges_and_lists_are_their_sites_one_by_one() {
     // What is only measured is left out of a glob, and refused by name.
     let experts = &mut open(&golden().join("mixtral"));
     changed(experts, r#"{"kind":"scale","site":"blocks.*.mlp.hook_expert*","factor":0.5}"#);
-    assert!(refused(experts, r#"{"kind":"scale","site":"blocks.0.mlp.hook_expert_norms","factor":2}"#).contains("measured"));
+    assert!(
+        refused(experts, r#"{"kind":"scale","site":"blocks.0.mlp.hook_expert_norms","factor":2}"#)
+            .contains("measured")
+    );
 }
 
 #[test]
@@ -520,8 +567,14 @@ fn captures_take_ranges_too() {
     let engine = llama();
     let spec = &engine.model.spec;
     let select = |pattern: &str| Site::select(spec, pattern);
-    assert_eq!(select("blocks.0..2.hook_resid_post").unwrap(), [0, 1].map(|l| Site::block(l, Hook::ResidPost)));
-    assert_eq!(select("blocks.1..2.attn.hook_?").unwrap(), [Hook::Q, Hook::K, Hook::V, Hook::Z].map(|h| Site::block(1, h)));
+    assert_eq!(
+        select("blocks.0..2.hook_resid_post").unwrap(),
+        [0, 1].map(|l| Site::block(l, Hook::ResidPost))
+    );
+    assert_eq!(
+        select("blocks.1..2.attn.hook_?").unwrap(),
+        [Hook::Q, Hook::K, Hook::V, Hook::Z].map(|h| Site::block(1, h))
+    );
     assert_eq!(select("*.hook_out").unwrap().len(), 4 * 2 + 1, "aliases in a glob");
     assert_eq!(select("*").unwrap(), Site::all(spec));
 }
@@ -554,7 +607,10 @@ fn an_unknown_site_says_what_was_meant() {
         (r#"{"kind":"ablate","site":"blocks.9.attn.hook_z"}"#, "layers 0 to 1"),
         (r#"{"kind":"scale","factor":2,"site":"blocks.0..9.attn.hook_z"}"#, "layers 0 to 1"),
         (r#"{"kind":"ablate","site":"hook_pos_embed"}"#, "this model has no hook_pos_embed"),
-        (r#"{"kind":"add","site":"hook_embed","from_site":"blocks.4.hook_mlp_out","source":"base"}"#, "layers 0 to 1"),
+        (
+            r#"{"kind":"add","site":"hook_embed","from_site":"blocks.4.hook_mlp_out","source":"base"}"#,
+            "layers 0 to 1",
+        ),
         (r#"{"kind":"ablate","site":["hook_embed","blocks.5.hook_mlp_out"]}"#, "layers 0 to 1"),
     ] {
         let cause = refused(engine, items);
@@ -575,16 +631,53 @@ fn not_finite(result: Result<impl std::fmt::Debug, Error>) -> (&'static str, Str
 #[test]
 fn a_plan_that_leaves_no_finite_numbers_is_told_by_site_position_and_item() {
     for (family, items, what, site, position) in [
-        ("llama", r#"{"kind":"ablate","site":"ln_final.hook_scale"}"#, "infinite", "ln_final.hook_normalized", 5),
-        ("llama", r#"{"kind":"scale","site":"blocks.0.hook_resid_post","factor":1e38}"#, "infinite", "blocks.1.ln1.hook_scale", 0),
-        ("llama", r#"{"kind":"ablate","site":"blocks.1.ln1.hook_scale","positions":{"at":[2]}}"#, "infinite", "blocks.1.ln1.hook_normalized", 2),
-        ("llama", r#"{"kind":"scale","site":"blocks.1.attn.hook_q","factor":1e38}"#, "infinite", "blocks.1.attn.hook_attn_scores", 0),
-        ("gpt_neox", r#"{"kind":"scale","site":"blocks.0.attn.hook_v","factor":3e38}"#, "infinite", "blocks.0.attn.hook_v", 0),
-        ("gpt2", r#"{"kind":"ablate","site":"blocks.0.ln2.hook_scale","positions":{"at":[4]}}"#, "infinite", "blocks.0.ln2.hook_normalized", 4),
+        (
+            "llama",
+            r#"{"kind":"ablate","site":"ln_final.hook_scale"}"#,
+            "infinite",
+            "ln_final.hook_normalized",
+            5,
+        ),
+        (
+            "llama",
+            r#"{"kind":"scale","site":"blocks.0.hook_resid_post","factor":1e30}"#,
+            "infinite",
+            "blocks.1.ln1.hook_scale",
+            0,
+        ),
+        (
+            "llama",
+            r#"{"kind":"ablate","site":"blocks.1.ln1.hook_scale","positions":{"at":[2]}}"#,
+            "infinite",
+            "blocks.1.ln1.hook_normalized",
+            2,
+        ),
+        (
+            "llama",
+            r#"{"kind":"scale","site":"blocks.1.attn.hook_q","factor":1e38}"#,
+            "infinite",
+            "blocks.1.attn.hook_attn_scores",
+            0,
+        ),
+        (
+            "gpt_neox",
+            r#"{"kind":"scale","site":"blocks.0.attn.hook_v","factor":3e38}"#,
+            "infinite",
+            "blocks.0.attn.hook_v",
+            0,
+        ),
+        (
+            "gpt2",
+            r#"{"kind":"ablate","site":"blocks.0.ln2.hook_scale","positions":{"at":[4]}}"#,
+            "infinite",
+            "blocks.0.ln2.hook_normalized",
+            4,
+        ),
     ] {
         let engine = &mut open(&golden().join(family));
         let tokens: Input = PROMPT.as_slice().into();
-        let items = format!(r#"{{"kind":"scale","site":"blocks.0.hook_attn_out","factor":0.9,"on":false}},{items}"#);
+        let items =
+            format!(r#"{{"kind":"scale","site":"blocks.0.hook_attn_out","factor":0.9,"on":false}},{items}"#);
         let schedule = engine.schedule(&plan(&items), &tokens, &never).unwrap();
         let base = engine.base(&tokens, &never).unwrap();
         let whole = not_finite(engine.run_schedule(&tokens, schedule.clone(), &never));
@@ -649,7 +742,10 @@ fn weights_that_are_no_numbers_are_told_by_their_site() {
 fn next_steps_fit_the_cause() {
     use sluice_core::error::Load;
     let memory = |load| Error::Memory { load, need_mib: 2, have_mib: 1 }.next_step();
-    assert!(memory(Load::Checkpoint).contains("smaller checkpoint") && !memory(Load::Checkpoint).contains("prompt"));
+    assert!(
+        memory(Load::Checkpoint).contains("smaller checkpoint")
+            && !memory(Load::Checkpoint).contains("prompt")
+    );
     assert!(memory(Load::Run(9)).contains("shorten the prompt"));
     assert!(!memory(Load::Study("routes".into())).contains("capture"));
     let no_memory = std::io::Error::from_raw_os_error(12);

@@ -18,7 +18,10 @@ pub fn iri_rates(iri: &Iri, provenance: Provenance) -> Figure {
         rows: Axis::counted("Layer", layers),
         quantity: "recovery rate".into(),
         span: [-LEAST, LEAST],
-        series: vec![series("attention", &iri.attn, layers, iri.all), series("FFN", &iri.ffn, layers, iri.all)],
+        series: vec![
+            series("attention", &iri.attn, layers, iri.all),
+            series("FFN", &iri.ffn, layers, iri.all),
+        ],
     };
     Figure {
         id: IRI,
@@ -43,8 +46,14 @@ fn counts(iri: &Iri) -> String {
     let k = |part: &Injected| format!("{} and {}", part.k1(), part.k2());
     let (attn, ffn) = (k(&iri.attn), k(&iri.ffn));
     let counts = if attn == ffn { attn } else { format!("{attn} (attention), {ffn} (FFN)") };
-    let signs = if iri.all { "rates of 0 and below count too" } else { "layers of rates of 0 and below are left out" };
-    format!("k1 and k2: {counts} layers of the highest rates (the paper's 3 and 10 of 32 where nothing is set); {signs}")
+    let signs = if iri.all {
+        "rates of 0 and below count too"
+    } else {
+        "layers of rates of 0 and below are left out"
+    };
+    format!(
+        "k1 and k2: {counts} layers of the highest rates (the paper's 3 and 10 of 32 where nothing is set); {signs}"
+    )
 }
 
 fn series(name: &str, part: &Injected, layers: usize, all: bool) -> BarSeries {

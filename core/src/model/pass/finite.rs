@@ -145,9 +145,6 @@ fn not_finite(site: Option<Site>, row: usize, what: &'static str, strands: &[&St
     if let Some((strand, at)) = rows.into_iter().nth(row) {
         position = at;
         items = strand.schedule.items_until(site);
-        if items.is_empty() && !strand.schedule.is_empty() {
-            items.push("what is routed or taken out".into());
-        }
     }
     let site = site.map_or_else(|| "logits".into(), |site| site.to_string());
     Error::NotFinite { what, site, position, items }

@@ -26,8 +26,8 @@ mod finite;
 mod strand;
 
 pub use ffn::plain_ffn;
-pub use strand::Branch;
 use finite::Watch;
+pub use strand::Branch;
 use strand::{Strand, select};
 
 /// Values kept by a pass.

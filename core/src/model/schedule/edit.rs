@@ -117,8 +117,7 @@ impl Values {
         };
         let axis = position_axis(site);
         let last = source.dim(axis)?.saturating_sub(1);
-        let index: Vec<u32> =
-            positions.iter().map(|&p| map.row(p).unwrap_or(0).min(last) as u32).collect();
+        let index: Vec<u32> = positions.iter().map(|&p| map.row(p).unwrap_or(0).min(last) as u32).collect();
         let picked = source.index_select(&Tensor::from_vec(index, positions.len(), &Device::Cpu)?, axis)?;
         if picked.dims() == x.dims() {
             return Ok(picked);
@@ -322,7 +321,8 @@ mod tests {
         let x = values().zeros_like().unwrap();
         let put = |map| {
             let op = Op::Put(Values::Rows(values().narrow(0, 0, 3).unwrap(), map));
-            let edit = Edit { rows: Rows::Positions(Positions::All, 4), unit: None, strength: 1.0, op, label: None };
+            let edit =
+                Edit { rows: Rows::Positions(Positions::All, 4), unit: None, strength: 1.0, op, label: None };
             rows(&edit.apply(site(), x.clone(), &[0, 1, 2, 3]).unwrap())
         };
         let (source, none) = (rows(&values()), vec![0.0; 6]);

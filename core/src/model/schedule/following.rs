@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
-use super::edit::{Edit, Op, RowMap, Rows, Values};
 use super::Schedule;
+use super::edit::{Edit, Op, RowMap, Rows, Values};
 use crate::error::{Error, Result};
 use crate::site::Site;
 use crate::spec::Positions;
@@ -65,7 +65,8 @@ fn weighted(sources: &[(Site, f32)], captures: &BTreeMap<Site, Tensor>) -> Resul
     let mut sum: Option<Tensor> = None;
     for (site, weight) in sources {
         let value = captures.get(site);
-        let value = value.ok_or_else(|| Error::Internal(format!("{site} of the unmodified run is missing")))?;
+        let value =
+            value.ok_or_else(|| Error::Internal(format!("{site} of the unmodified run is missing")))?;
         let part = (value * f64::from(*weight))?;
         sum = Some(match sum {
             Some(sum) => (sum + part)?,

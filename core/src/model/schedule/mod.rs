@@ -17,8 +17,8 @@ mod following;
 mod router;
 
 pub(crate) use edit::{Edit, Op, RowMap, Rows, Values};
-pub(crate) use following::Following;
 pub use experts::{Choice, Rules};
+pub(crate) use following::Following;
 pub use router::RouterMatrices;
 
 /// A compiled plan. Cloning shares the tensors.
