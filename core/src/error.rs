@@ -241,7 +241,7 @@ impl Error {
                 "use a TransformerLens name such as blocks.0.mlp.hook_post, or a glob such as *.hook_resid_post".into()
             }
             Self::NotFinite { items, .. } if items.is_empty() => {
-                "the checkpoint's own weights do it: download it again, or open another one; or what is routed or left out".into()
+                "what is routed or left out does it, else the weights: download the checkpoint again, or open another".into()
             }
             Self::NotFinite { items, .. } => format!("change or remove {}", items.join(", or ")),
             Self::Memory { load: Load::Checkpoint, .. } => "close other programs or open a smaller checkpoint".into(),

@@ -196,6 +196,56 @@ fn failures_are_one_line_with_exit_code_one_and_usage_is_two() {
 }
 
 #[test]
+fn a_run_without_finite_numbers_ends_and_says_where() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = r#"{"version":1,"items":[{"kind":"ablate","site":"ln_final.hook_scale"}]}"#;
+    fs::write(folder.path().join("plan.json"), plan).unwrap();
+    let study = |id| ["study", id, "--out", id].to_vec();
+    for command in [vec!["run"], vec!["generate"], study("leave-one-out"), study("lens")] {
+        let tail = ["--prompt", "Once upon a time", "--plan", "plan.json"];
+        let arguments = [command, tail.to_vec()].concat();
+        let output = sluice(folder.path(), &arguments);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(said.contains("first at ln_final.hook_normalized, position"), "{arguments:?}: {said}");
+        assert!(said.contains("plan.items[0]"), "{arguments:?}: {said}");
+        assert!(output.stdout.is_empty(), "{arguments:?}: {}", text(&output.stdout));
+    }
+}
+
+#[test]
+fn a_plan_names_files_beside_it_and_a_flag_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let sub = folder.path().join("sub");
+    fs::create_dir(&sub).unwrap();
+    fs::copy(golden("llama/model.safetensors"), sub.join("v.safetensors")).unwrap();
+    let item = r#"{"kind":"patch","site":"hook_embed","source":{"file":{"path":"v.safetensors","tensor":"model.norm.weight"}}}"#;
+    let plan = format!("\u{feff}{{\"version\":1,\"items\":[{item}]}}");
+    fs::write(sub.join("plan.json"), plan).unwrap();
+    let llama = golden("llama").display().to_string();
+    let run = |tail: &[&str]| {
+        let arguments: Vec<&str> =
+            ["run", &llama, "--tokens", "3,14,15"].into_iter().chain(tail.iter().copied()).collect();
+        sluice(folder.path(), &arguments)
+    };
+    let output = run(&["--plan", "sub/plan.json", "--json"]);
+    assert!(json(&output)["plan"].as_str().unwrap().starts_with("patch hook_embed"));
+    // Nothing of that name where the program was started; and a file there is not the plan's.
+    fs::rename(sub.join("v.safetensors"), folder.path().join("v.safetensors")).unwrap();
+    let output = run(&["--plan", "sub/plan.json"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("sub/v.safetensors"), "{}", text(&output.stderr));
+    let output = run(&["--capture", "blocks.0..2.hook_resid_post", "--out", "kept.safetensors"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let kept = TensorFile::open(&folder.path().join("kept.safetensors")).unwrap();
+    assert!(kept.load_f32("blocks.1.hook_resid_post").is_ok());
+    let output = sluice(folder.path(), &["generate", &llama, "--tokens", "3", "--temperature", "-1"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("--temperature") && !said.contains("token ids"), "{said}");
+}
+
+#[test]
 fn a_picture_is_read_and_what_is_none_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let (llava, llama) = (golden("llava"), golden("llama"));

@@ -485,7 +485,7 @@ fn weights_that_are_no_numbers_end_every_method() {
             let Ok(asked) = bench.sample(method.id, "{}") else { continue };
             match bench.finish(&asked, &never) {
                 Err(Error::NotFinite { what: "NaN", items, .. }) => {
-                    assert!(items.is_empty(), "{}", method.id)
+                    assert!(items.is_empty(), "{}", method.id);
                 }
                 Err(error) => panic!("{} on {family}: {error}", method.id),
                 Ok(_) => panic!("{} on {family} has findings", method.id),
