@@ -155,7 +155,7 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
-    /// A failure that the worker reported.
+    /// A failure with a next step of its own, such as one that the worker reported.
     #[error("{cause}")]
     Reported {
         /// The cause, one line.
@@ -260,6 +260,11 @@ impl Error {
             }
             Self::Cancelled => "start it again when you are ready".into(),
         }
+    }
+
+    /// An error with a next step of its own.
+    pub fn asked(cause: impl ToString, next_step: &str) -> Self {
+        Self::Reported { cause: cause.to_string(), next_step: next_step.into() }
     }
 
     /// A [`Error::Read`] from what the system said.

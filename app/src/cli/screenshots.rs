@@ -111,7 +111,13 @@ impl Screenshots {
             return Err(Error::Display(cause));
         }
         let done = done.lock().unwrap_or_else(PoisonError::into_inner).take();
-        done.unwrap_or_else(|| Err(Error::Input("the window was closed before the last picture".into())))
+        let closed = || {
+            Error::asked(
+                "the window was closed before the last picture",
+                "leave it open until it closes itself",
+            )
+        };
+        done.unwrap_or_else(|| Err(closed()))
     }
 }
 
@@ -142,8 +148,8 @@ impl Tour {
         if let Some((_, failure)) = &self.app.state.results.failure
             && self.app.state.card.is_none()
         {
-            let cause = failure.cause.clone();
-            return self.end(ctx, Err(Error::Input(cause)));
+            let error = Error::asked(&failure.cause, &failure.next_step);
+            return self.end(ctx, Err(error));
         }
         ctx.request_repaint();
         let Some(shot) = self.shots.get(self.at % self.shots.len()) else { return };

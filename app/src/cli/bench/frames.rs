@@ -223,7 +223,7 @@ impl Bench {
         while !done(&self.app) {
             self.step();
             if let Some((_, failure)) = &self.app.state.results.failure {
-                return Err(Error::Input(failure.cause.clone()));
+                return Err(Error::asked(&failure.cause, &failure.next_step));
             }
             if Instant::now() > end {
                 return Err(Error::Internal(format!("{what} did not come in {} s", PATIENCE.as_secs())));

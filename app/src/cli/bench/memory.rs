@@ -49,7 +49,8 @@ fn all_logits(engine: &Engine, tokens: &Input) -> Result<Row> {
 }
 
 fn measured(what: String, estimate: u64, work: impl FnOnce() -> Result<()>) -> Result<Row> {
-    let none = || Error::Input("this system does not say what memory a process takes".into());
+    let cause = "this system does not say what memory a process takes";
+    let none = || Error::asked(cause, "measure it on Linux");
     let before = reset_peak().ok_or_else(none)?;
     work()?;
     let taken = peak_since(before).ok_or_else(none)?;

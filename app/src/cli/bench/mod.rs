@@ -43,7 +43,8 @@ impl Bench {
         let checkpoint = paths.next().map(PathBuf::from);
         if let Some(other) = paths.next() {
             let known = BENCHES.join(", ");
-            return Err(Error::Input(format!("\"{other}\" is not measured here (known: {known})")));
+            let cause = format!("\"{other}\" is not measured here (known: {known})");
+            return Err(Error::asked(cause, "name one of them"));
         }
         if let Some(path) = checkpoint.as_ref().filter(|path| !path.exists()) {
             let cause =
@@ -92,7 +93,7 @@ impl Bench {
             "memory" => in_scratch(|folder| memory::run(checkpoint, folder)),
             "open" => in_scratch(|folder| open::run(checkpoint, folder)),
             _ if checkpoint.is_some() => {
-                Err(Error::Input("growth is measured on shapes of its own: leave the checkpoint out".into()))
+                Err(Error::asked("growth is measured on shapes of its own", "leave the checkpoint out"))
             }
             _ => in_scratch(growth::run),
         }

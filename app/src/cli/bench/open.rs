@@ -36,9 +36,8 @@ pub fn run(checkpoint: Option<&Path>, folder: &Path) -> Result<Vec<Row>> {
     };
     let files = weights(path)?;
     if Checkpoint::open(path)?.tensors().any(|(_, info)| format!("{:?}", info.dtype) != "BF16") {
-        return Err(Error::Input(
-            "opening is measured beside a loop that widens bf16: this one has other numbers".into(),
-        ));
+        let cause = "opening is measured beside a loop that widens bf16: this one has other numbers";
+        return Err(Error::asked(cause, "name a checkpoint in bf16"));
     }
     let (mut ours, mut plain, mut peak, mut held) = (Vec::new(), Vec::new(), 0, 0);
     for _ in 0..REPEATS {
