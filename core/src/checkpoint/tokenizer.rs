@@ -157,6 +157,18 @@ impl Tokenizer {
         Piece { text: visible(&bytes), bytes }
     }
 
+    /// The true text of a token: its bytes as UTF-8, those that are no character as `\xE4`; special tokens by name.
+    pub fn exact(&self, id: u32) -> String {
+        match self.inner.get_added_tokens_decoder().get(&id) {
+            // Added tokens are written as they are, whatever the vocabulary's spelling.
+            Some(added) => added.content.clone(),
+            None => match self.inner.id_to_token(id) {
+                Some(token) => escaped(&self.bytes(&token)),
+                None => format!("<id {id}>"),
+            },
+        }
+    }
+
     fn bytes(&self, token: &str) -> Vec<u8> {
         match &self.spelling {
             Spelling::ByteLevel(table) => {
@@ -243,6 +255,18 @@ fn visible(bytes: &[u8]) -> String {
     text
 }
 
+/// Bytes as text, `\xE4` where they are no character.
+fn escaped(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            text.push_str(&format!("\\x{byte:02X}"));
+        }
+    }
+    text
+}
+
 /// Characters without a picture of their own: joiners, direction marks, byte order mark, odd spaces.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{00A0}' | '\u{00AD}' | '\u{2000}'..='\u{200F}' | '\u{2028}'..='\u{202F}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{3000}' | '\u{FFFD}')
@@ -264,6 +288,12 @@ mod tests {
         assert_eq!(visible(&[b'a', 0xE4, 0xB8]), "a<0xE4><0xB8>");
         assert_eq!(visible("\n x".as_bytes()), "↵·x");
         assert_eq!(visible("\u{200B}\u{7}".as_bytes()), "<U+200B><U+0007>");
+    }
+
+    #[test]
+    fn bytes_that_are_no_character_are_escaped() {
+        assert_eq!(escaped(&[b' ', b'a', 0xE4, 0xB8, b'\n']), " a\\xE4\\xB8\n");
+        assert_eq!(escaped("漢 \u{200D}".as_bytes()), "漢 \u{200D}");
     }
 
     #[test]
