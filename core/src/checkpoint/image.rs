@@ -9,6 +9,7 @@ use image::imageops::{self, FilterType};
 use image::{DynamicImage, ImageDecoder as _, ImageReader, Limits, RgbImage};
 use serde_json::Value;
 
+use super::json::written;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::spec::VisionSpec;
@@ -109,8 +110,7 @@ impl Preprocessor {
     /// From preprocessor_config.json; where there is none, CLIP's values at the tower's size.
     pub fn read(config: Option<&Value>, spec: &VisionSpec) -> Result<Self> {
         let bad = |field: &str, cause: String| {
-            let value =
-                config.and_then(|config| config.get(field)).map_or("missing".into(), Value::to_string);
+            let value = config.and_then(|config| config.get(field)).map_or("missing".into(), written);
             Error::config(format!("preprocessor {field}"), value, cause)
         };
         let get = |field: &str| config.and_then(|config| config.get(field)).filter(|value| !value.is_null());

@@ -14,6 +14,7 @@ mod tensors;
 mod tokenizer;
 
 pub use hf::{Checkpoint, Embedded};
+pub use json::{non_finite, written};
 pub use image::{Preprocessor, decode_image, read_image};
 pub use picture::Picture;
 pub use save::{SaveDtype, safetensors_bytes, save};

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
+use crate::checkpoint::{non_finite, written};
 use crate::error::{Error, Result};
 use crate::spec::{Activation, NormSpec};
 
@@ -135,7 +136,8 @@ impl<'a> Fields<'a> {
     }
 
     fn nested(value: &'a Value, path: &'static str) -> Result<Self> {
-        let map = value.as_object().ok_or_else(|| Error::config(path, value, "must be an object"))?;
+        let map = value.as_object().filter(|_| non_finite(value).is_none());
+        let map = map.ok_or_else(|| Error::config(path, shorten(&written(value)), "must be an object"))?;
         Ok(Self { map, path, seen: RefCell::default() })
     }
 
@@ -177,7 +179,7 @@ impl<'a> Fields<'a> {
 
     /// An error about `name` with its value.
     pub fn bad(&self, name: &str, cause: impl ToString) -> Error {
-        let value = self.map.get(name).map_or_else(|| "missing".to_owned(), Value::to_string);
+        let value = self.map.get(name).map_or_else(|| "missing".to_owned(), written);
         Error::config(self.full(name), shorten(&value), cause)
     }
 
@@ -238,6 +240,13 @@ impl<'a> Fields<'a> {
                 None => Err(self.bad(name, "must be a finite number")),
             },
         }
+    }
+
+    /// An optional number that bounds others: infinity bounds nothing.
+    pub fn bound(&self, name: &str) -> Result<Option<f64>> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        let number = value.as_f64().or_else(|| non_finite(value)).filter(|bound| !bound.is_nan());
+        number.map(Some).ok_or_else(|| self.bad(name, "must be a number"))
     }
 
     /// A positive number with the config class's default.
