@@ -28,6 +28,16 @@ pub enum Error {
         /// What is wrong with it.
         cause: String,
     },
+    /// A tokenizer cannot be read; the model works on ids.
+    #[error("{}: {cause}", path.display())]
+    Tokenizer {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+        /// What makes it one that can be read.
+        next_step: String,
+    },
     /// A picture cannot be read.
     #[error("{}: {cause}", path.display())]
     Image {
@@ -220,6 +230,7 @@ impl Error {
             Self::Checkpoint { .. } => {
                 "check that the download is complete, or open another checkpoint folder".into()
             }
+            Self::Tokenizer { next_step, .. } => next_step.clone(),
             Self::LargeImage { .. } => "make the picture smaller, or choose another one".into(),
             Self::Image { .. } => "choose a PNG or JPEG picture that other programs can open".into(),
             Self::NoImages(_) => "leave the picture out, or open a checkpoint that reads images (llava)".into(),
@@ -280,6 +291,11 @@ impl Error {
     /// A [`Error::Checkpoint`] from anything printable.
     pub fn checkpoint(path: impl Into<PathBuf>, cause: impl ToString) -> Self {
         Self::Checkpoint { path: path.into(), cause: cause.to_string() }
+    }
+
+    /// A [`Error::Tokenizer`] from anything printable.
+    pub fn tokenizer(path: impl Into<PathBuf>, cause: impl ToString, next_step: impl ToString) -> Self {
+        Self::Tokenizer { path: path.into(), cause: cause.to_string(), next_step: next_step.to_string() }
     }
 
     /// A [`Error::Image`] from anything printable.

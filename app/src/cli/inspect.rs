@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use sluice_core::Result;
 use sluice_core::model::{family, layout};
 use sluice_core::site::Site;
+use sluice_core::{Error, Result};
 
 use super::{note, out};
 
@@ -27,10 +27,11 @@ impl Inspect {
         let tokenizer = match checkpoint.tokenizer() {
             Ok(Some(tokenizer)) => tokenizer.kind(),
             Ok(None) => "none",
-            Err(error) => {
-                note(&format!("{error}; prompts are token ids"));
+            Err(error @ Error::Tokenizer { .. }) => {
+                note(&format!("{error}; prompts are token ids until then: {}", error.next_step()));
                 "none"
             }
+            Err(error) => return Err(error),
         };
         if !ignored.is_empty() {
             note(&format!("config fields that nothing reads: {}", ignored.join(", ")));

@@ -12,3 +12,4 @@ mod panels;
 mod states;
 mod studies;
 mod support;
+mod tokenizers;

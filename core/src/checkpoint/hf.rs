@@ -204,7 +204,7 @@ impl Checkpoint {
     pub fn tokenizer(&self) -> Result<Option<Tokenizer>> {
         match (&self.folder, &self.embedded) {
             (_, Some(embedded)) => {
-                Tokenizer::from_json(Path::new("tokenizer.json"), embedded.tokenizer, None).map(Some)
+                Tokenizer::from_json(Path::new("tokenizer.json"), embedded.tokenizer).map(Some)
             }
             (Some(folder), None) => Tokenizer::open(folder),
             (None, None) => Ok(None),

@@ -14,8 +14,8 @@ mod tensors;
 mod tokenizer;
 
 pub use hf::{Checkpoint, Embedded};
-pub use json::{non_finite, written};
 pub use image::{Preprocessor, decode_image, read_image};
+pub use json::{non_finite, written};
 pub use picture::Picture;
 pub use save::{SaveDtype, safetensors_bytes, save};
 pub use tensors::{TensorFile, TensorInfo};

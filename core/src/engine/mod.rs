@@ -45,6 +45,8 @@ pub struct Engine {
     pub model: Arc<Model>,
     /// Its tokenizer, where it has one.
     pub tokenizer: Option<Arc<Tokenizer>>,
+    /// Why it has none, where the checkpoint has one that cannot be read.
+    pub no_tokenizer: Option<Error>,
     /// How pictures are prepared, where the model reads any.
     pub preprocessor: Option<Preprocessor>,
     /// What the model was trained on, where it is a generated world.
@@ -96,6 +98,7 @@ impl Engine {
         Self {
             model,
             tokenizer,
+            no_tokenizer: None,
             preprocessor: None,
             world: None,
             report: Box::new(|_, _, _| {}),

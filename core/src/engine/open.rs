@@ -7,7 +7,7 @@ use super::card::NO_TOKENIZER;
 use super::memory::check;
 use super::names::{self, Named};
 use super::{Cancelled, Card, Engine, Words};
-use crate::checkpoint::{Checkpoint, Embedded, Preprocessor};
+use crate::checkpoint::{Checkpoint, Embedded, Preprocessor, Tokenizer};
 use crate::error::{Error, Load, Result};
 use crate::model::Model;
 use crate::model::fused::{PANEL, Packed};
@@ -27,7 +27,7 @@ pub struct Opened {
 /// memory. `progress` gets bytes done and bytes in all.
 ///
 /// # Errors
-/// A config or tensors that do not fit together, too little memory, or [`Error::Cancelled`].
+/// A config, tokenizer settings or tensors that do not fit together, too little memory, or [`Error::Cancelled`].
 pub fn open(
     checkpoint: &Checkpoint,
     progress: &mut dyn FnMut(u64, u64),
@@ -37,8 +37,18 @@ pub fn open(
     let bytes_resident = named.bytes_resident();
     check(Load::Checkpoint, bytes_resident.saturating_add(named.widest_stack()))?;
     let mut warnings = std::mem::take(&mut named.warnings);
+    // Before the weights: settings that cannot be read are told at once.
+    let (tokenizer, no_tokenizer) = match checkpoint.tokenizer() {
+        Ok(tokenizer) => (tokenizer, None),
+        Err(error @ Error::Tokenizer { .. }) => (None, Some(error)),
+        Err(error) => return Err(error),
+    };
     let model = load(checkpoint, named, &mut warnings, progress, cancelled)?;
-    let engine = engine(checkpoint, model, &mut warnings);
+    let mut engine = engine(checkpoint, model, tokenizer, &mut warnings);
+    if let Some(error) = no_tokenizer {
+        warnings.push(format!("{error}; prompts are token ids until then: {}", error.next_step()));
+        engine.no_tokenizer = Some(error);
+    }
     let card = card(checkpoint, &engine, bytes_resident, warnings);
     Ok(Opened { engine, card })
 }
@@ -83,12 +93,13 @@ fn load(
     Ok(Arc::new(Model::new(spec, &layout, parts)?.packed()?))
 }
 
-/// The engine over a model: tokenizer, pictures and world, each where the checkpoint has one that can be used.
-fn engine(checkpoint: &Checkpoint, model: Arc<Model>, warnings: &mut Vec<String>) -> Engine {
-    let tokenizer = checkpoint.tokenizer().unwrap_or_else(|error| {
-        warnings.push(format!("{error}; prompts are token ids"));
-        None
-    });
+/// The engine over a model: tokenizer, pictures and world, the latter two where the checkpoint has one that can be used.
+fn engine(
+    checkpoint: &Checkpoint,
+    model: Arc<Model>,
+    tokenizer: Option<Tokenizer>,
+    warnings: &mut Vec<String>,
+) -> Engine {
     if let Some(tokenizer) = &tokenizer
         && tokenizer.vocab() > model.spec.vocab
     {

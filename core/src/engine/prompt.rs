@@ -107,9 +107,13 @@ impl Engine {
 
     /// Ids of a text, with BOS as the tokenizer does.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        match &self.tokenizer {
-            Some(tokenizer) => tokenizer.encode(text, true),
-            None => Err(Error::NoTokenizer("it reads token ids such as 1, 2, 3 instead of text")),
+        match (&self.tokenizer, &self.no_tokenizer) {
+            (Some(tokenizer), _) => tokenizer.encode(text, true),
+            (None, Some(error)) => Err(Error::Reported {
+                cause: format!("no text without a tokenizer: {error}"),
+                next_step: format!("{}; or give token ids such as 1, 2, 3", error.next_step()),
+            }),
+            (None, None) => Err(Error::NoTokenizer("it reads token ids such as 1, 2, 3 instead of text")),
         }
     }
 

@@ -144,7 +144,7 @@ pub fn train(options: &Options, progress: &mut dyn FnMut(Status)) -> Result<Opti
     let begin = Instant::now();
     let world = World::new(options.seed);
     let json = vocabulary::learn(&world)?;
-    let tokenizer = Tokenizer::from_json(Path::new("tokenizer.json"), &json, None)?;
+    let tokenizer = Tokenizer::from_json(Path::new("tokenizer.json"), &json)?;
     let (parts, mut optimiser) = fresh(options.seed)?;
     let state = options.out.join(STATE);
     let mut seconds = 0.0;

@@ -25,5 +25,6 @@ mod routes;
 mod stories;
 mod studies;
 mod support;
+mod tokenizers;
 mod training;
 mod worker;

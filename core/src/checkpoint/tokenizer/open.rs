@@ -1,0 +1,208 @@
+//! From a folder's files to a tokenizer of the tokenizers library.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tokenizers::Tokenizer;
+
+use super::super::json::{parse_object, read_text};
+use super::class::{Class, Known, Split};
+use super::settings::Settings;
+use super::{prefix, special};
+use crate::error::{Error, Result};
+
+/// A tokenizer of the library, and which files it was built from.
+pub(super) type Built = (Tokenizer, &'static str);
+
+/// Files that hold a tokenizer in a form that is not read, with what they are.
+const FOREIGN: [(&str, &str); 5] = [
+    ("tekken.json", "Mistral's own form"),
+    ("tiktoken.model", "a tiktoken file"),
+    ("spiece.model", "a SentencePiece file"),
+    ("sentencepiece.bpe.model", "a SentencePiece file"),
+    ("vocab.txt", "a WordPiece list"),
+];
+
+/// What makes a tokenizer.json of whatever transformers reads.
+const CONVERT: &str = "make one in that folder: python -c \"from transformers import AutoTokenizer as A; \
+                       A.from_pretrained('.').save_pretrained('.')\"";
+
+/// The tokenizer of a folder: tokenizer.json, or vocab.json with merges.txt as its class reads them; none where it has neither.
+///
+/// # Errors
+/// [`Error::Tokenizer`] where there is one that cannot be read, others where its settings cannot.
+pub(super) fn folder(folder: &Path) -> Result<Option<Built>> {
+    let mut settings = Settings::read(folder)?;
+    let config = folder.join("config.json");
+    let config = if config.is_file() { Some(parse_object(&config, &read_text(&config)?)?) } else { None };
+    let named = settings.class.take();
+    let class = Known::of(named.as_deref(), config.as_ref());
+    let path = folder.join("tokenizer.json");
+    if path.is_file() {
+        let text = read_text(&path).map_err(unreadable)?;
+        let asks = settings.add_bos.is_some() || settings.add_eos.is_some();
+        let asked = || Known::asked(named.as_deref(), config.as_ref()).filter(|_| asks);
+        let class = class.class().or_else(asked);
+        return json(&path, &text, &mut settings, class).map(|inner| Some((inner, "tokenizer.json")));
+    }
+    let (vocab, merges) = (folder.join("vocab.json"), folder.join("merges.txt"));
+    if !(vocab.is_file() && merges.is_file()) {
+        return foreign(folder).map_or(Ok(None), Err);
+    }
+    by_class(folder, &vocab, &merges, &mut settings, class)
+        .map(|inner| Some((inner, "vocab.json + merges.txt")))
+}
+
+/// From a vocabulary and merges, as a class reads them.
+fn by_class(
+    folder: &Path,
+    vocab: &Path,
+    merges: &Path,
+    settings: &mut Settings,
+    class: Known,
+) -> Result<Tokenizer> {
+    let known = match class {
+        Known::Class(class) => class.split.map(|split| (class, split)).ok_or(class.name),
+        Known::Other(name) => Err(name),
+        Known::Any => Ok((&Class::GPT2, Split::Gpt2)),
+    };
+    let (known, split) = known.map_err(|name| {
+        let cause = format!("has vocab.json and merges.txt, which are not read for the class {name}");
+        Error::tokenizer(folder, cause, CONVERT)
+    })?;
+    let parts = parts(vocab, merges).map_err(unreadable)?;
+    let guessed = matches!(class, Known::Any);
+    if guessed && parts.0.get("▁").is_some() && parts.0.get("Ġ").is_none() {
+        let cause = "holds SentencePiece pieces, and no tokenizer_class says how they are read";
+        return Err(Error::tokenizer(vocab, cause, CONVERT));
+    }
+    guarded(vocab, || {
+        let described = describe(&parts, split, settings.prefix_space.unwrap_or(false));
+        let mut inner = Tokenizer::from_bytes(described.to_string())?;
+        // Where nobody names a class, its special tokens count as far as the vocabulary has them.
+        special::assume(settings, known, |content| !guessed || inner.token_to_id(content).is_some());
+        special::add(&mut inner, settings)?;
+        if split == Split::Qwen2 {
+            special::find_as_typed(&mut inner, settings)?;
+        }
+        special::frame_of_settings(&mut inner, settings, known)?;
+        Ok(inner)
+    })
+}
+
+/// From the text of a tokenizer.json. Its own parts stand, whatever the class: they are what the model was trained with.
+pub(super) fn json(
+    path: &Path,
+    text: &str,
+    settings: &mut Settings,
+    class: Option<&Class>,
+) -> Result<Tokenizer> {
+    let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
+    if text.starts_with("version https://git-lfs") {
+        return Err(Error::tokenizer(
+            path,
+            "is a Git LFS pointer, not the file",
+            "run git lfs pull in that folder",
+        ));
+    }
+    guarded(path, || {
+        let mut inner = Tokenizer::from_bytes(text)?;
+        if let Some(class) = class {
+            special::assume(settings, class, |content| inner.token_to_id(content).is_some());
+            prefix::set(&mut inner, settings, class)?;
+        }
+        special::add(&mut inner, settings)?;
+        special::frame_of_file(&mut inner, settings, class)?;
+        Ok(inner)
+    })
+}
+
+/// The vocabulary, and the merges as lines.
+fn parts(vocab: &Path, merges: &Path) -> Result<(Value, Vec<String>)> {
+    let text = read_text(merges)?;
+    let text = text.strip_prefix('\u{FEFF}').unwrap_or(&text);
+    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with("#version"));
+    Ok((parse_object(vocab, &read_text(vocab)?)?, lines.map(str::to_owned).collect()))
+}
+
+/// A tokenizer.json of a byte-level BPE.
+fn describe((vocab, merges): &(Value, Vec<String>), split: Split, prefix_space: bool) -> Value {
+    let (normalizer, pre_tokenizer) = split.before(prefix_space);
+    json!({
+        "version": "1.0",
+        "truncation": null,
+        "padding": null,
+        "added_tokens": [],
+        "normalizer": normalizer,
+        "pre_tokenizer": pre_tokenizer,
+        "post_processor": null,
+        "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
+        "model": {
+            "type": "BPE",
+            "dropout": null,
+            "unk_token": null,
+            "continuing_subword_prefix": null,
+            "end_of_word_suffix": null,
+            "fuse_unk": false,
+            "byte_fallback": false,
+            "vocab": vocab,
+            "merges": merges,
+        },
+    })
+}
+
+/// Why a folder has no tokenizer that is read, where it has one in another form.
+fn foreign(folder: &Path) -> Option<Error> {
+    let has = |name: &str| folder.join(name).is_file();
+    let reads = "Sluice reads tokenizer.json, or vocab.json with merges.txt";
+    if has("tokenizer.model") {
+        let form = form_of_model(&folder.join("tokenizer.model"));
+        let cause = format!("has tokenizer.model alone, {form}; {reads}");
+        return Some(Error::tokenizer(folder, cause, CONVERT));
+    }
+    if let Some((name, form)) = FOREIGN.iter().find(|(name, _)| has(name)) {
+        return Some(Error::tokenizer(folder, format!("has {name} alone, {form}; {reads}"), CONVERT));
+    }
+    let (there, missing) = match (has("vocab.json"), has("merges.txt")) {
+        (true, false) => ("vocab.json", "merges.txt"),
+        (false, true) => ("merges.txt", "vocab.json"),
+        _ => return None,
+    };
+    let next_step = format!("put {missing} beside it, or a tokenizer.json");
+    Some(Error::tokenizer(folder, format!("has {there} without {missing}; {reads}"), next_step))
+}
+
+/// What a tokenizer.model is: SentencePiece's begins with the tag of its first piece, tiktoken's is text.
+fn form_of_model(path: &Path) -> &'static str {
+    let mut start = [0; 16];
+    let read = File::open(path).and_then(|mut file| file.read(&mut start)).unwrap_or(0);
+    match start.get(..read) {
+        Some([0x0A, ..]) => "a SentencePiece file",
+        Some(bytes) if bytes.starts_with(b"version https://") => "a Git LFS pointer",
+        Some(bytes) if !bytes.is_empty() && bytes.is_ascii() => "a tiktoken file",
+        _ => "not a file that is known",
+    }
+}
+
+/// A failure to read a tokenizer's file as one of the tokenizer: the model is usable on ids.
+fn unreadable(error: Error) -> Error {
+    match error {
+        Error::Checkpoint { path, cause } => Error::tokenizer(path, cause, CHECK),
+        error => error,
+    }
+}
+
+const CHECK: &str = "check that its download is complete";
+
+/// Build a tokenizer from outside data. The library may panic on data it did not expect.
+fn guarded(path: &Path, build: impl FnOnce() -> tokenizers::Result<Tokenizer>) -> Result<Tokenizer> {
+    let cause = "is not a tokenizer that can be read";
+    match catch_unwind(AssertUnwindSafe(build)) {
+        Ok(Ok(tokenizer)) => Ok(tokenizer),
+        Ok(Err(error)) => Err(Error::tokenizer(path, format!("{cause}: {error}"), CHECK)),
+        Err(_) => Err(Error::tokenizer(path, cause, CHECK)),
+    }
+}
