@@ -188,9 +188,9 @@ impl State {
         positions: &[usize],
         on: Option<bool>,
     ) -> Result<(), String> {
-        let bos = self.card.as_ref().and_then(|card| card.spec.bos);
         let tokens = &self.results.tokens;
-        let begin = usize::from(tokens.first().is_some_and(|token| Some(token.id) == bos));
+        let ids: Vec<u32> = tokens.iter().map(|token| token.id).collect();
+        let begin = self.card.as_ref().map_or(0, |card| card.text_begins(&ids));
         let picks = &mut self.studies.get_mut(method.id).picks;
         let fits = |picks: &Picks, at: usize| pick.place.holds(at, picks, tokens);
         if let (Some(_), Some(where_)) = (positions.iter().find(|at| !fits(picks, **at)), place(pick.place)) {

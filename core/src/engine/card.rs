@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use image::RgbImage;
 
-use super::prompt::for_pictures;
+use super::prompt::{for_pictures, text_begins};
 use super::{Prompt, Words};
 use crate::checkpoint::{Picture, Preprocessor};
 use crate::error::{Error, Result};
@@ -35,6 +35,8 @@ pub struct Card {
     pub dtype: &'static str,
     /// `tokenizer.json`, `vocab.json + merges.txt` or `none`.
     pub tokenizer: String,
+    /// Ids that the tokenizer puts before a text.
+    pub front: Vec<u32>,
     /// What to know about it: non-finite weights, ignored fields, ids only.
     pub warnings: Vec<String>,
     /// What `small FFN` means on this checkpoint; says surrogate where it is one.
@@ -52,6 +54,11 @@ impl Card {
     /// Whether it has a tokenizer; prompts are token ids where not.
     pub fn reads_text(&self) -> bool {
         self.tokenizer != NO_TOKENIZER
+    }
+
+    /// Where a text begins in its ids: behind BOS, where it has one.
+    pub fn text_begins(&self, ids: &[u32]) -> usize {
+        text_begins(&self.front, self.spec.bos, ids)
     }
 
     /// What prepares pictures, or why it reads none.

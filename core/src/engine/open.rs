@@ -128,6 +128,7 @@ fn card(checkpoint: &Checkpoint, engine: &Engine, bytes_resident: u64, warnings:
         bytes_resident,
         dtype: "f32",
         tokenizer: engine.tokenizer.as_ref().map_or(NO_TOKENIZER, |tokenizer| tokenizer.kind()).into(),
+        front: engine.tokenizer.as_ref().map(|tokenizer| tokenizer.front().to_vec()).unwrap_or_default(),
         warnings,
         small_ffn: super::surrogate::label(engine, &Surrogate::default()),
         sample_prompt: sample_prompt(engine, checkpoint),

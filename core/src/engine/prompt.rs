@@ -139,12 +139,20 @@ impl Engine {
         let mut wide = ids.to_vec();
         let first = wide.iter().position(|&id| id == token);
         if wide.iter().filter(|&&id| id == token).count() < 2 {
-            let bos = self.model.spec.bos.is_some() && wide.first().copied() == self.model.spec.bos;
-            let place = first.unwrap_or(usize::from(bos));
+            let front = self.tokenizer.as_ref().map(|tokenizer| tokenizer.front()).unwrap_or_default();
+            let place = first.unwrap_or_else(|| text_begins(front, self.model.spec.bos, &wide));
             wide.splice(place..place + usize::from(first.is_some()), std::iter::repeat_n(token, rows));
         }
         Input::with_image(wide, image)
     }
+}
+
+/// Where a text begins in its ids: behind what the tokenizer puts in front, which config.json need not name, or behind BOS.
+pub(super) fn text_begins(front: &[u32], bos: Option<u32>, ids: &[u32]) -> usize {
+    if !front.is_empty() && ids.starts_with(front) {
+        return front.len();
+    }
+    usize::from(bos.is_some() && ids.first().copied() == bos)
 }
 
 /// What prepares pictures, or why there are none to prepare.

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use sluice_core::Error;
-use sluice_core::checkpoint::{Checkpoint, Tokenizer};
-use sluice_core::engine::{self, Words, never};
+use sluice_core::checkpoint::{Checkpoint, Picture, Tokenizer};
+use sluice_core::engine::{self, Prompt, Words, never};
 use tempfile::TempDir;
 
 use crate::support::{data, golden};
@@ -383,4 +383,47 @@ fn a_tokenizer_in_another_form_is_told_with_what_it_is() {
     }
     let opened = try_open(copy_of("llama", &[("tokenizer_config.json", "{}")]).path()).unwrap();
     assert!(opened.card.warnings.is_empty(), "{:?}", opened.card.warnings);
+}
+
+#[test]
+fn a_picture_stands_behind_what_the_tokenizer_puts_in_front() {
+    let special = |id: u32, content: &str| json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true});
+    let piece = |content: &str| json!({"SpecialToken": {"id": content, "type_id": 0}});
+    let text = json!({"Sequence": {"id": "A", "type_id": 0}});
+    let entry = |content: &str, id: u32| json!({"id": content, "ids": [id], "tokens": [content]});
+    let template = |single: Value| json!({"type": "TemplateProcessing", "single": single, "pair": [], "special_tokens": {"<s>": entry("<s>", 7), "</s>": entry("</s>", 2)}});
+    for (post, bos, before, behind) in [
+        (template(json!([piece("<s>"), text])), json!(null), &[7][..], &[][..]),
+        (template(json!([piece("<s>"), text])), json!(9), &[7], &[]),
+        (template(json!([piece("<s>"), piece("</s>"), text])), json!(null), &[7, 2], &[]),
+        (template(json!([text, piece("</s>")])), json!(9), &[], &[2]),
+        (Value::Null, json!(1), &[], &[]),
+    ] {
+        let tokenizer = json!({
+            "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "decoder": null,
+            "added_tokens": [special(2, "</s>"), special(3, "<image>"), special(7, "<s>")],
+            "pre_tokenizer": {"type": "WhitespaceSplit"}, "post_processor": post,
+            "model": {"type": "WordLevel", "vocab": {"</s>": 2, "<image>": 3, "[UNK]": 5, "<s>": 7, "hello": 11}, "unk_token": "[UNK]"},
+        });
+        let copy = copy_of("llava", &[("tokenizer.json", &tokenizer.to_string())]);
+        let path = copy.path().join("config.json");
+        let mut config: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        config["text_config"]["bos_token_id"] = bos;
+        fs::write(&path, config.to_string()).unwrap();
+        let mut engine = try_open(copy.path()).unwrap().engine;
+        let png = fs::read(golden().join("pictures/wide.png")).unwrap();
+        let image = Some(Picture::decode("wide", &png).unwrap());
+        let mut read = |words: &str| {
+            let prompt = Prompt { words: Words::Text(words.into()), image: image.clone() };
+            engine.input(&prompt).unwrap().to_vec()
+        };
+        let rows = [3; 9];
+        assert_eq!(read("hello"), [before, &rows[..], &[11], behind].concat(), "{before:?}");
+        assert_eq!(
+            read("hello <image> hello"),
+            [before, &[11], &rows[..], &[11], behind].concat(),
+            "{before:?}"
+        );
+        assert_eq!(read(""), [before, &rows[..], behind].concat(), "{before:?}");
+    }
 }
