@@ -3,6 +3,10 @@
 use std::io;
 use std::path::PathBuf;
 
+mod fault;
+
+pub use fault::Fault;
+
 /// Result with Sluice's [`enum@Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -27,6 +31,8 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong with it.
         cause: String,
+        /// What sort of fault that is.
+        fault: Fault,
     },
     /// A tokenizer cannot be read; the model works on ids.
     #[error("{}: {cause}", path.display())]
@@ -227,9 +233,7 @@ impl Error {
             }
             Self::Read { kind: io::ErrorKind::FileTooLarge, .. } => "choose a smaller file".into(),
             Self::Read { .. } => "check the path".into(),
-            Self::Checkpoint { .. } => {
-                "check that the download is complete, or open another checkpoint folder".into()
-            }
+            Self::Checkpoint { fault, .. } => fault.next_step().into(),
             Self::Tokenizer { next_step, .. } => next_step.clone(),
             Self::LargeImage { .. } => "make the picture smaller, or choose another one".into(),
             Self::Image { .. } => "choose a PNG or JPEG picture that other programs can open".into(),
@@ -288,9 +292,14 @@ impl Error {
         Self::Read { path: path.into(), kind: io::ErrorKind::NotFound, cause: cause.to_string() }
     }
 
-    /// A [`Error::Checkpoint`] from anything printable.
+    /// A [`Error::Checkpoint`] of a file that cannot be used as it is.
     pub fn checkpoint(path: impl Into<PathBuf>, cause: impl ToString) -> Self {
-        Self::Checkpoint { path: path.into(), cause: cause.to_string() }
+        Self::faulty(path, Fault::Broken, cause)
+    }
+
+    /// A [`Error::Checkpoint`] of some sort.
+    pub fn faulty(path: impl Into<PathBuf>, fault: Fault, cause: impl ToString) -> Self {
+        Self::Checkpoint { path: path.into(), cause: cause.to_string(), fault }
     }
 
     /// A [`Error::Tokenizer`] from anything printable.

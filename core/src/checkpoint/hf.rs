@@ -1,17 +1,18 @@
 //! A Hugging Face folder: config.json, safetensors (one file or shards with an index), tokenizer files.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
 use serde_json::Value;
 
 use super::fingerprint::fingerprint;
+use super::folder::{Folder, not_there};
 use super::json::{parse_object, read_text};
+use super::shards::weight_files;
 use super::tensors::{TensorFile, TensorInfo};
 use super::tokenizer::Tokenizer;
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 
 /// An open checkpoint: config parsed, headers checked, no weights read yet.
 #[derive(Debug)]
@@ -24,6 +25,7 @@ pub struct Checkpoint {
     /// Tensor name -> index into `files`.
     home: BTreeMap<String, usize>,
     embedded: Option<Embedded>,
+    warnings: Vec<String>,
 }
 
 /// The files of a checkpoint that is compiled in.
@@ -40,34 +42,52 @@ pub struct Embedded {
 }
 
 impl Checkpoint {
-    /// Open a folder, or the folder that a given file lies in.
+    /// Open a folder, the folder that a given file lies in, or the snapshot of a folder of the Hugging Face cache.
     pub fn open(path: &Path) -> Result<Self> {
-        let metadata = fs::metadata(path).map_err(|error| Error::read(path, &error))?;
-        let folder = if metadata.is_dir() {
-            path
-        } else {
-            path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))
+        let folder = Folder::locate(path)?;
+        let checkpoint = Self::of_folder(&folder)?;
+        if checkpoint.has_weights() { Ok(checkpoint) } else { Err(folder.without_weights()) }
+    }
+
+    /// The same, or config.json alone where there are no weights: what is said of it does not need them. A file given by
+    /// another name is such a config.json too.
+    pub fn open_config(path: &Path) -> Result<Self> {
+        let folder = match Folder::locate(path) {
+            Ok(folder) => folder,
+            Err(error) => return Self::config_file(path)?.ok_or(error),
         };
-        let names = listing(folder)?;
-        if names.is_empty() {
-            return Err(Error::checkpoint(
-                folder,
-                "the folder is empty; a checkpoint has config.json and *.safetensors",
-            ));
+        let mut checkpoint = Self::of_folder(&folder)?;
+        if !checkpoint.has_weights() {
+            checkpoint.warnings = vec![folder.without_weights().to_string()];
         }
-        if !names.iter().any(|name| name == "config.json") {
-            let gguf = names.iter().any(|name| name.ends_with(".gguf"));
-            let hint = if gguf { " (GGUF files cannot be opened yet)" } else { "" };
-            return Err(Error::checkpoint(folder, format!("has no config.json{hint}")));
+        Ok(checkpoint)
+    }
+
+    fn of_folder(folder: &Folder) -> Result<Self> {
+        let path = folder.path.join("config.json");
+        let text = read_text(&path).map_err(|error| not_there(&path, error))?;
+        let config = parse_object(&path, &text)?;
+        let files = weight_files(folder)?;
+        let mut checkpoint = Self::new(folder.title(), Some(folder.path.clone()), config, text, files)?;
+        if folder.has("adapter_config.json") {
+            checkpoint
+                .warnings
+                .push("adapter_config.json: the adapter beside the weights is not applied".into());
         }
-        let config_text = read_text(&folder.join("config.json"))?;
-        let config = parse_object(&folder.join("config.json"), &config_text)?;
-        let files = weight_files(folder, &names)?;
-        let name = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
-        let name = name
-            .file_name()
-            .map_or_else(|| folder.display().to_string(), |n| n.to_string_lossy().into_owned());
-        Self::new(name, Some(folder.to_owned()), config, config_text, files)
+        Ok(checkpoint)
+    }
+
+    /// A config.json by another name, in a folder without one.
+    fn config_file(path: &Path) -> Result<Option<Self>> {
+        let is_json = path.extension().is_some_and(|extension| extension == "json");
+        if !is_json || !path.is_file() {
+            return Ok(None);
+        }
+        let text = read_text(path)?;
+        let config = parse_object(path, &text)?;
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let known = config.get("model_type").is_some();
+        known.then(|| Self::new(name, None, config, text, Vec::new())).transpose()
     }
 
     /// A checkpoint compiled in.
@@ -90,14 +110,12 @@ impl Checkpoint {
         for (index, file) in files.iter().enumerate() {
             for tensor in file.tensors().keys() {
                 if home.insert(tensor.clone(), index).is_some() {
-                    return Err(Error::checkpoint(
-                        file.path(),
-                        format!("tensor \"{tensor}\" is in two files"),
-                    ));
+                    let cause = format!("tensor \"{tensor}\" is in another file of the folder too");
+                    return Err(Error::faulty(file.path(), Fault::Several, cause));
                 }
             }
         }
-        Ok(Self { name, folder, config, config_text, files, home, embedded: None })
+        Ok(Self { name, folder, config, config_text, files, home, embedded: None, warnings: Vec::new() })
     }
 
     /// Folder name.
@@ -115,6 +133,16 @@ impl Checkpoint {
         &self.config
     }
 
+    /// What to know about its files.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Whether it has weights; [`Checkpoint::open_config`] opens some that have not.
+    pub fn has_weights(&self) -> bool {
+        !self.files.is_empty()
+    }
+
     /// Length of the safetensors files.
     pub fn bytes_file(&self) -> u64 {
         self.files.iter().map(|file| file.len() as u64).sum()
@@ -127,12 +155,26 @@ impl Checkpoint {
 
     /// Every tensor with its header entry, by name.
     pub fn tensors(&self) -> impl Iterator<Item = (&str, &TensorInfo)> {
-        self.home.keys().filter_map(|name| Some((name.as_str(), self.info(name)?)))
+        let info = |name: &String, index: usize| self.files.get(index)?.tensors().get(name);
+        self.home.iter().filter_map(move |(name, &index)| Some((name.as_str(), info(name, index)?)))
+    }
+
+    /// The name of every tensor.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.home.keys().map(String::as_str)
     }
 
     /// Header entry of a tensor.
     pub fn info(&self, name: &str) -> Option<&TensorInfo> {
         self.files.get(*self.home.get(name)?)?.tensors().get(name)
+    }
+
+    /// The file that holds a tensor, else the folder.
+    pub fn place(&self, name: &str) -> PathBuf {
+        match self.home.get(name).and_then(|&index| self.files.get(index)) {
+            Some(file) => file.path().to_owned(),
+            None => self.folder.clone().unwrap_or_else(|| PathBuf::from(&self.name)),
+        }
     }
 
     /// Whether two tensors are the same on disk: shape, format and every byte.
@@ -187,15 +229,16 @@ impl Checkpoint {
 
     /// The file that has a tensor of the expected shape.
     fn file_of(&self, name: &str, shape: &[usize]) -> Result<&TensorFile> {
-        let place = || self.folder.clone().unwrap_or_else(|| PathBuf::from(&self.name));
         let file = self.home.get(name).and_then(|&index| self.files.get(index));
-        let file = file.ok_or_else(|| Error::checkpoint(place(), format!("has no tensor \"{name}\"")))?;
+        let missing =
+            || Error::faulty(self.place(name), Fault::Mismatch, format!("has no tensor \"{name}\""));
+        let file = file.ok_or_else(missing)?;
         if let Some(info) = file.tensors().get(name)
             && info.shape != shape
         {
             let cause =
                 format!("tensor \"{name}\" has shape {:?}, the config asks for {shape:?}", info.shape);
-            return Err(Error::checkpoint(file.path(), cause));
+            return Err(Error::faulty(file.path(), Fault::Mismatch, cause));
         }
         Ok(file)
     }
@@ -210,73 +253,4 @@ impl Checkpoint {
             (None, None) => Ok(None),
         }
     }
-}
-
-/// File names of a folder.
-fn listing(folder: &Path) -> Result<Vec<String>> {
-    let entries = fs::read_dir(folder).map_err(|error| Error::read(folder, &error))?;
-    let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(|error| Error::read(folder, &error))?;
-        names.push(entry.file_name().to_string_lossy().into_owned());
-    }
-    names.sort();
-    Ok(names)
-}
-
-/// The safetensors files: the one, the index's shards, or every one in the folder.
-fn weight_files(folder: &Path, names: &[String]) -> Result<Vec<TensorFile>> {
-    let has = |wanted: &str| names.iter().any(|name| name == wanted);
-    if has("model.safetensors") {
-        return Ok(vec![TensorFile::open(&folder.join("model.safetensors"))?]);
-    }
-    if has("model.safetensors.index.json") {
-        return shards(folder);
-    }
-    let files: Vec<&String> = names.iter().filter(|name| name.ends_with(".safetensors")).collect();
-    if files.is_empty() {
-        let other = names.iter().find(|n| n.ends_with(".bin") || n.ends_with(".pt") || n.ends_with(".gguf"));
-        let hint = other.map_or_else(String::new, |name| format!(" ({name} is not a format that opens)"));
-        return Err(Error::checkpoint(folder, format!("has no *.safetensors{hint}")));
-    }
-    files.into_iter().map(|name| TensorFile::open(&folder.join(name))).collect()
-}
-
-/// The files named by model.safetensors.index.json; each must lie in the folder and hold what the index says.
-fn shards(folder: &Path) -> Result<Vec<TensorFile>> {
-    let path = folder.join("model.safetensors.index.json");
-    let index = parse_object(&path, &read_text(&path)?)?;
-    let map = index
-        .get("weight_map")
-        .and_then(Value::as_object)
-        .ok_or_else(|| Error::checkpoint(&path, "has no weight_map object"))?;
-    let mut shards: BTreeMap<&str, Vec<&String>> = BTreeMap::new();
-    for (tensor, shard) in map {
-        let shard = shard
-            .as_str()
-            .ok_or_else(|| Error::checkpoint(&path, format!("weight_map: \"{tensor}\" has no file name")))?;
-        shards.entry(shard).or_default().push(tensor);
-    }
-    if shards.is_empty() {
-        return Err(Error::checkpoint(&path, "its weight_map is empty"));
-    }
-    let mut files = Vec::new();
-    for (shard, tensors) in shards {
-        let mut parts = Path::new(shard).components();
-        if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
-            return Err(Error::checkpoint(
-                &path,
-                format!("names \"{shard}\", which is not a file of this folder"),
-            ));
-        }
-        let file = TensorFile::open(&folder.join(shard))?;
-        if let Some(tensor) = tensors.into_iter().find(|tensor| !file.tensors().contains_key(*tensor)) {
-            return Err(Error::checkpoint(
-                file.path(),
-                format!("does not hold \"{tensor}\", which the index puts there"),
-            ));
-        }
-        files.push(file);
-    }
-    Ok(files)
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
+use super::stray::stray;
 use crate::error::{Error, Result};
 use crate::files;
 
@@ -22,6 +23,9 @@ pub(super) fn read_text(path: &Path) -> Result<String> {
     if more {
         return Err(Error::checkpoint(path, format!("is over {} MiB", MAX_JSON >> 20)));
     }
+    if let Some(error) = stray(path, &bytes) {
+        return Err(error);
+    }
     String::from_utf8(bytes).map_err(|_| Error::checkpoint(path, "is not UTF-8"))
 }
 
@@ -33,7 +37,8 @@ pub(super) fn parse_object(path: &Path, text: &str) -> Result<Value> {
     let value: Value = plain
         .or_else(|_| serde_json::from_str(&strict(text)))
         .map_err(|error| Error::checkpoint(path, format!("is not valid JSON: {error}")))?;
-    if value.is_object() { Ok(value) } else { Err(Error::checkpoint(path, "must hold a JSON object")) }
+    let is_object = value.is_object() && non_finite(&value).is_none();
+    if is_object { Ok(value) } else { Err(Error::checkpoint(path, "must hold a JSON object")) }
 }
 
 /// The number where it is NaN or infinite.

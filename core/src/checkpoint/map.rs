@@ -4,7 +4,7 @@ use std::fs::File;
 use std::ops::Deref;
 use std::path::Path;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 
 /// Bytes of a file.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ impl Bytes {
         let file = File::open(path).map_err(|error| Error::read(path, &error))?;
         let length = file.metadata().map_err(|error| Error::read(path, &error))?.len();
         if length == 0 {
-            return Err(Error::checkpoint(path, "the file is empty"));
+            return Err(Error::faulty(path, Fault::Incomplete, "the file is empty"));
         }
         // SAFETY: the mapping is read-only and its bytes are only ever copied out as plain numbers, so a change by
         // another process yields wrong numbers, not broken references. A file cut short while it is being opened

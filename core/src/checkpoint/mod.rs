@@ -4,12 +4,15 @@
 //! file's real length.
 
 mod fingerprint;
+mod folder;
 mod hf;
 mod image;
 mod json;
 mod map;
 mod picture;
 mod save;
+mod shards;
+mod stray;
 mod tensors;
 mod tokenizer;
 

@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor};
 use half::{bf16, f16};
 use rayon::prelude::*;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
+use serde_json::Value;
 
 use super::map::Bytes;
-use crate::error::{Error, Result};
+use super::stray::stray;
+use crate::error::{Error, Fault, Result};
 
 /// Largest header read. Real ones hold about 100 bytes per tensor; a parsed header costs a few times its size.
 const MAX_HEADER: u64 = 16 << 20;
@@ -34,6 +36,11 @@ pub struct TensorInfo {
 }
 
 impl TensorInfo {
+    /// Whether its numbers can be read: f32, f16, bf16 or f64.
+    pub fn is_float(&self) -> bool {
+        matches!(self.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F64)
+    }
+
     /// Bytes on disk.
     pub fn bytes(&self) -> u64 {
         (self.range.1 - self.range.0) as u64
@@ -53,24 +60,34 @@ impl TensorFile {
 
     fn parse(path: &Path, bytes: Bytes) -> Result<Self> {
         let bad = |cause: String| Error::checkpoint(path, cause);
+        let short = |cause: String| Error::faulty(path, Fault::Incomplete, cause);
+        if let Some(error) = stray(path, &bytes) {
+            return Err(error);
+        }
         let length: [u8; 8] = bytes
             .get(..8)
             .and_then(|head| head.try_into().ok())
-            .ok_or_else(|| bad(format!("{} bytes are too few for a safetensors file", bytes.len())))?;
+            .ok_or_else(|| short(format!("{} bytes are too few for a safetensors file", bytes.len())))?;
         let header = u64::from_le_bytes(length);
-        if header > (bytes.len() as u64).saturating_sub(8) {
-            return Err(bad(format!(
-                "its header claims {header} bytes, the file has {}: truncated?",
-                bytes.len()
-            )));
-        }
         if header > MAX_HEADER {
             return Err(bad(format!("its header of {header} bytes is over the limit of {MAX_HEADER}")));
         }
+        if header > (bytes.len() as u64).saturating_sub(8) {
+            let cause = format!("is cut short: a header of {header} bytes in a file of {}", bytes.len());
+            return Err(short(cause));
+        }
         // The crate checks UTF-8, JSON, shape times width against the offsets, overflows, overlaps and holes, and
         // that the data end where the file ends.
-        let (header, metadata) =
-            SafeTensors::read_metadata(&bytes).map_err(|error| bad(format!("{error}")))?;
+        let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| match error {
+            SafeTensorError::MetadataIncompleteBuffer => {
+                let all = data_len(&bytes, header).unwrap_or(0).saturating_add(8 + header);
+                match all.checked_sub(bytes.len() as u64) {
+                    Some(missing) => short(format!("is cut short: the last {missing} bytes are missing")),
+                    None => bad("goes on after its last tensor".into()),
+                }
+            }
+            error => bad(format!("is not a safetensors file that can be read: {error}")),
+        })?;
         let data = header + 8;
         let tensors = metadata
             .tensors()
@@ -147,13 +164,19 @@ impl TensorFile {
     fn numbers(&self, name: &str) -> Result<(&TensorInfo, &[u8])> {
         let missing = || Error::checkpoint(&self.path, format!("has no tensor \"{name}\""));
         let (info, bytes) = self.raw(name).ok_or_else(missing)?;
-        if !matches!(info.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F64) {
+        if !info.is_float() {
             let dtype = info.dtype;
             let cause = format!("tensor \"{name}\" has dtype {dtype:?}; f32, f16, bf16 and f64 can be read");
-            return Err(Error::checkpoint(&self.path, cause));
+            return Err(Error::faulty(&self.path, Fault::Quantised, cause));
         }
         Ok((info, bytes))
     }
+}
+
+/// Bytes of all tensors as a header of `len` bytes has them.
+fn data_len(bytes: &[u8], len: u64) -> Option<u64> {
+    let header: Value = serde_json::from_slice(bytes.get(8..8 + len as usize)?).ok()?;
+    header.as_object()?.values().filter_map(|tensor| tensor.pointer("/data_offsets/1")?.as_u64()).max()
 }
 
 /// Numbers of `N` bytes each to f32, on all cores.

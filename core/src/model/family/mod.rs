@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::fields::{Fields, MAX_EXPERTS_IN_ALL, MAX_HEADS, MAX_LAYERS};
 use super::layout::Layout;
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::spec::*;
 
 mod dots1;
@@ -89,8 +89,35 @@ pub fn read(config: &Value) -> Result<Read> {
     let spec = (family.spec)(&fields)?;
     fields.only("is_encoder_decoder", &Value::Bool(false))?;
     fields.only("add_cross_attention", &Value::Bool(false))?;
-    fields.only("quantization_config", &Value::Null)?;
+    not_quantised(&fields)?;
     Ok(Read { layout: (family.layout)(&spec), ignored: fields.ignored(), spec })
+}
+
+/// Quantised numbers are refused by the names that their writers give them.
+fn not_quantised(fields: &Fields) -> Result<()> {
+    // MLX's own name for it; others write other things there.
+    let of_mlx = |value: &&Value| value.get("bits").is_some();
+    let found = [
+        ("quantization_config", fields.get("quantization_config")),
+        ("compression_config", fields.get("compression_config")),
+        ("quantization", fields.get("quantization").filter(of_mlx)),
+    ];
+    let Some((name, value)) = found.into_iter().find_map(|(name, value)| Some((name, value?))) else {
+        return Ok(());
+    };
+    let method = value.get("quant_method").and_then(Value::as_str).map(|method| {
+        format!(" by {}", method.chars().filter(|c| !c.is_control()).take(40).collect::<String>())
+    });
+    let bits = ["bits", "w_bit", "weight_bits"].iter().find_map(|field| value.get(field)?.as_u64());
+    let loaded = |field: &str| value.get(field).and_then(Value::as_bool) == Some(true);
+    let bits = bits.or(loaded("load_in_4bit").then_some(4)).or(loaded("load_in_8bit").then_some(8));
+    let bits = bits.map(|bits| format!(" in {bits} bits"));
+    let cause = format!(
+        "{name}: the weights are quantised{}{}, which is not read",
+        method.unwrap_or_default(),
+        bits.unwrap_or_default()
+    );
+    Err(Error::faulty("config.json", Fault::Quantised, cause))
 }
 
 /// The ids of `bos_token_id` and `eos_token_id`; transformers generates with what is written, not with its class's.
