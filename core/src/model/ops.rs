@@ -127,7 +127,7 @@ impl RopeTable {
         let angles = Tensor::from_vec(angles, (positions.len(), half), &Device::Cpu)?;
         let cos = (angles.cos()? * factor)?;
         let sin = (angles.sin()? * factor)?;
-        Ok(Self { cos, sin, dims: rope.dims })
+        Ok(Self { cos, sin, dims: rope.rotated() })
     }
 
     /// Rotate the first `dims` of each head, the two halves paired. `x` `[rows, heads, d_head]`.
@@ -148,6 +148,16 @@ impl RopeTable {
 }
 
 impl RopeSpec {
+    /// Pairs of dimensions that are turned.
+    pub fn pairs(&self) -> usize {
+        self.dims.div_ceil(2)
+    }
+
+    /// Dimensions of each head that are turned.
+    pub fn rotated(&self) -> usize {
+        2 * self.pairs()
+    }
+
     /// Longest sequence that makes sense where the checkpoint was trained on `trained` positions.
     pub fn context(&self, trained: usize) -> usize {
         let stretched = |original: usize, factor: f64| (original as f64 * factor) as usize;
@@ -177,7 +187,7 @@ impl RopeSpec {
         let dims = self.dims as f32;
         let powers = |theta: f32| {
             let power = move |exponent: f32| f64::from(theta).powf(f64::from(exponent)) as f32;
-            (0..self.dims / 2).map(move |i| power((2 * i) as f32 / dims))
+            (0..self.pairs()).map(move |i| power((2 * i) as f32 / dims))
         };
         let theta = self.theta as f32;
         let plain = || powers(theta).map(f32::recip);
@@ -215,7 +225,10 @@ impl RopeSpec {
                 if low == high {
                     high += 0.001;
                 }
+                // The ramp has an entry for every two dimensions; a family with three gives both frequencies its only one.
+                let last = (self.dims / 2).saturating_sub(1);
                 let blend = |(i, power): (usize, f32)| {
+                    let i = i.min(last);
                     let keep = 1.0 - ((i as f32 - low as f32) / (high - low) as f32).clamp(0.0, 1.0);
                     (*factor as f32 * power).recip() * (1.0 - keep) + power.recip() * keep
                 };

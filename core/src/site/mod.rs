@@ -51,7 +51,7 @@ pub enum Hook {
     Q,
     /// Keys as projected, before any norm and rotary.
     K,
-    /// Values.
+    /// Values as projected, before any clip.
     V,
     /// Queries after rotary.
     RotQ,

@@ -17,6 +17,8 @@ pub struct AttnSpec {
     pub qkv_bias: bool,
     /// Bias on the output projection.
     pub out_bias: bool,
+    /// Queries, keys and values are kept between minus this and this, after any norm and before rotary (OLMoE).
+    pub clip: Option<f32>,
     /// Norm of queries and keys before rotary.
     pub qk_norm: Option<QkNorm>,
     /// Rotary positions.
@@ -53,7 +55,7 @@ pub enum QkNormOver {
 /// Rotary positions; the two halves of the rotated dimensions are paired.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RopeSpec {
-    /// Rotated dimensions of each head, even.
+    /// Dimensions of each head that the frequencies are spread over. Where odd, one more is rotated, as its pair's other half.
     pub dims: usize,
     /// Base of the frequencies.
     pub theta: f64,

@@ -4,7 +4,8 @@
 use std::fs;
 
 use serde_json::Value;
-use sluice_core::engine::RunSize;
+use sluice_core::checkpoint::Checkpoint;
+use sluice_core::engine::{self, RunSize, never};
 use sluice_core::model::layout::parameters;
 use sluice_core::model::{KvCache, family};
 
@@ -107,4 +108,52 @@ fn a_run_of_a_real_checkpoint_is_estimated_in_proportion() {
         let boundaries = RunSize::new(&spec, TOKENS).with_boundaries().bytes() - run;
         assert_eq!(boundaries, 4 * (TOKENS * spec.d_model * (2 * spec.n_layers() + 1)) as u64, "{name}");
     }
+}
+
+/// What a config of a golden case becomes with a field replaced by text that only Python's json reads.
+fn with(case: &str, field: &str, text: &str) -> Result<Vec<String>, String> {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        fs::copy(golden().join(case).join(name), folder.path().join(name)).unwrap();
+    }
+    let path = folder.path().join("config.json");
+    let mut config: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    config[field] = "HERE".into();
+    fs::write(&path, config.to_string().replace("\"HERE\"", text)).unwrap();
+    let checkpoint = Checkpoint::open(folder.path()).map_err(|error| error.to_string())?;
+    let opened = engine::open(&checkpoint, &mut |_, _| {}, &never).map_err(|error| error.to_string())?;
+    Ok(opened.card.warnings)
+}
+
+#[test]
+fn numbers_that_are_not_finite_are_refused_by_field_where_they_are_read() {
+    for (case, field, text) in [
+        ("llama", "rope_parameters", r#"{"rope_type": "linear", "factor": Infinity}"#),
+        ("llama", "rms_norm_eps", "Infinity"),
+        ("llama", "rms_norm_eps", "NaN"),
+        ("llama", "max_position_embeddings", "Infinity"),
+        ("llama", "rope_parameters", "NaN"),
+        ("llama", "hidden_act", "NaN"),
+        ("llama", "attention_bias", "-Infinity"),
+        ("llama", "hidden_size", "1e999"),
+        ("gemma2", "attn_logit_softcapping", "Infinity"),
+        ("mistral", "sliding_window", "Infinity"),
+        ("olmoe", "clip_qkv", "NaN"),
+    ] {
+        let error = with(case, field, text).unwrap_err();
+        let number = if text.contains("NaN") { "NaN" } else { "Infinity" };
+        assert!(error.contains(field) && error.contains(number), "{case} {field}: {error}");
+    }
+}
+
+#[test]
+fn numbers_that_are_not_finite_do_not_matter_where_nothing_reads_them() {
+    let none: [String; 0] = [];
+    for field in ["initializer_range", "router_aux_loss_coef", "attention_dropout", "task_specific_params"] {
+        assert_eq!(with("llama", field, "[NaN, -Infinity]").unwrap(), none, "{field}");
+    }
+    let warnings = with("llama", "of_nobody", "Infinity").unwrap();
+    assert_eq!(warnings, ["config fields that nothing reads: of_nobody"]);
+    // A bound that bounds nothing.
+    assert_eq!(with("olmoe", "clip_qkv", "Infinity").unwrap(), none);
 }

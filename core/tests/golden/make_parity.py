@@ -42,6 +42,18 @@ DOTS = dict(LLAMA, num_hidden_layers=3, head_dim=16, moe_intermediate_size=20, n
             n_shared_experts=2, first_k_dense_replace=1)
 
 
+# Smaller: what is new in these cases is how experts are stored and chosen.
+SMALL = dict(hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
+             max_position_embeddings=64, **COMMON)
+SMALL_EXPERTS = dict(SMALL, moe_intermediate_size=12, num_experts=4, num_experts_per_tok=2)
+SMALL_DOTS = dict(SMALL, head_dim=8, moe_intermediate_size=12, n_routed_experts=8, num_experts_per_tok=3, n_shared_experts=1,
+                  first_k_dense_replace=1)
+SMALL_NEOX = dict(hidden_size=24, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+                  max_position_embeddings=64, **COMMON)
+# As transformers 5 names and stacks tensors itself, instead of as the published files have them.
+OWN = {"own": True}
+
+
 def rope(kind, theta=10000.0, **more):
     return {"rope_parameters": {"rope_type": kind, "rope_theta": theta, **more}}
 
@@ -126,6 +138,29 @@ CASES = {
     "dots1-one-group": ("dots1", dict(DOTS, sliding_window=5, max_window_layers=1), {}),
     "gpt_oss": ("gpt_oss", dict(LLAMA, head_dim=12, num_local_experts=5, num_experts_per_tok=2, sliding_window=6,
                                 intermediate_size=20, swiglu_limit=1.5), {}),
+    # The experts of a block in two tensors, and other names of transformers 5's own.
+    "mixtral-own": ("mixtral", dict(SMALL, num_local_experts=4), OWN),
+    "olmoe-own": ("olmoe", dict(SMALL, num_experts=4, num_experts_per_tok=2, intermediate_size=12), OWN),
+    "qwen2_moe-own": ("qwen2_moe", dict(SMALL_EXPERTS, shared_expert_intermediate_size=20, mlp_only_layers=[0]), OWN),
+    "qwen3_moe-own": ("qwen3_moe", dict(SMALL_EXPERTS, head_dim=12, norm_topk_prob=True), OWN),
+    "dots1-own": ("dots1", dict(SMALL_DOTS, n_group=4, topk_group=2), OWN),
+    "gpt_neox-own": ("gpt_neox", dict(SMALL_NEOX, **rope("default", partial_rotary_factor=0.5)), OWN),
+    "llava-own": ("llava", dict(text_config=dict(SMALL, model_type="llama"), image_token_index=3,
+                                vision_config=dict(CLIP, hidden_size=8, intermediate_size=12)), OWN),
+    # Queries, keys and values bounded after the norms.
+    "olmoe-clip": ("olmoe", dict(SMALL, num_experts=4, num_experts_per_tok=2, intermediate_size=12, attention_bias=True,
+                                 clip_qkv=0.6), {}),
+    # Open groups have fewer experts than a token goes through: closed ones fill up.
+    "dots1-narrow": ("dots1", dict(SMALL_DOTS, n_group=4, topk_group=1, norm_topk_prob=True), {}),
+    "dots1-narrower": ("dots1", dict(SMALL_DOTS, n_routed_experts=12, n_group=4, topk_group=1, num_experts_per_tok=7), {}),
+    # An odd number of dimensions turned, 3 or 5 of 12 and 3 of 8, and none.
+    "gpt_neox-odd": ("gpt_neox", dict(SMALL_NEOX, **rope("default", partial_rotary_factor=0.25)), {"old": True}),
+    "gpt_neox-odd-dynamic": ("gpt_neox", dict(dict(SMALL_NEOX, max_position_embeddings=10),
+                                              **rope("dynamic", factor=4.0, partial_rotary_factor=0.42)), {}),
+    "gpt_neox-odd-yarn": ("gpt_neox", dict(SMALL_NEOX, **rope("yarn", partial_rotary_factor=0.25, **YARN)), {}),
+    "gpt_neox-unturned": ("gpt_neox", dict(SMALL_NEOX, **rope("default", partial_rotary_factor=0.05)), {}),
+    "phi3-odd": ("phi3", dict(SMALL, original_max_position_embeddings=12,
+                              **rope("longrope", partial_rotary_factor=0.375, short_factor=[1.2], long_factor=[2.5])), {}),
     "stablelm": ("stablelm", dict(LLAMA, use_qkv_bias=True, **rope("default", partial_rotary_factor=0.25)), {"old": True}),
     "stablelm-parallel": ("stablelm", dict(LLAMA, use_parallel_residual=True, qk_layernorm=True,
                                            **rope("default", partial_rotary_factor=0.5)), {}),
@@ -250,7 +285,8 @@ class Recorder:
             self.restore = lambda: setattr(self.module, "eager_attention_forward", original)
         else:
             self.restore = lambda: None
-        self.has_rope = kind not in ("gpt2", "gpt_neo", "opt")
+        share = (getattr(c, "rope_parameters", None) or {}).get("partial_rotary_factor", 1.0)
+        self.has_rope = kind not in ("gpt2", "gpt_neo", "opt") and int(self.d_head * share) > 0
 
     def block(self, i, b, kind):
         p = f"blocks.{i}"
@@ -409,7 +445,8 @@ def make(case):
     randomise(model, generator)
     model.tie_weights()
     model = model.to(extras.get("dtype", torch.float32))
-    model.save_pretrained(folder, **({"max_shard_size": "20KB"} if extras.get("shards") else {}))
+    how = {"max_shard_size": "20KB"} if extras.get("shards") else {}
+    model.save_pretrained(folder, save_original_format=not extras.get("own"), **how)
     (folder / "generation_config.json").unlink(missing_ok=True)
     model = auto.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     tokens, length, more, extra = *prompt(config, generator), {}

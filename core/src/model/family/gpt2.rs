@@ -59,6 +59,7 @@ fn spec(fields: &Fields) -> Result<Spec> {
             qkv_bias: true,
             out_bias: true,
             qk_norm: None,
+            clip: None,
             rope: None,
             window: None,
             soft_cap: None,

@@ -57,6 +57,7 @@ fn spec(fields: &Fields) -> Result<Spec> {
             qkv_bias: false,
             out_bias: true,
             qk_norm: None,
+            clip: None,
             rope: None,
             window: local.then_some(window),
             soft_cap: None,

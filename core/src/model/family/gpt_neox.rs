@@ -43,11 +43,12 @@ fn spec(fields: &Fields) -> Result<Spec> {
     let norm = fields.layer_norm("layer_norm_eps", 1e-5)?;
     let defaults = rope::Defaults {
         // 4.x has names of its own; the usual ones beside them are not read.
-        partial: Some(fields.positive_or("rotary_pct", 0.25)?),
+        partial: Some(rope::share(fields, "rotary_pct")?.unwrap_or(0.25)),
         theta: fields.positive_or("rotary_emb_base", 10_000.0)?,
         ..rope::Defaults::read(fields, Some(0.25), 10_000.0, common.trained)?
     };
     let rope = rope::read(fields, common.d_head, &defaults)?;
+        odd: true,
     let mut layer = common.layer(norm, fields.activation("hidden_act", Activation::Gelu)?, &rope);
     if fields.flag_or("use_parallel_residual", true)? {
         layer.residual = Residual::Parallel;

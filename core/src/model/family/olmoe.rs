@@ -1,7 +1,5 @@
 //! OLMoE: experts in every block, one norm over all query and key heads.
 
-use serde_json::Value;
-
 use super::super::fields::Fields;
 use super::super::layout::LLAMA;
 use super::{Class, Common, Family, experts, rope};
@@ -28,10 +26,10 @@ fn spec(fields: &Fields) -> Result<Spec> {
     let norm = fields.rms("rms_norm_eps", 1e-5)?;
     let rope = rope::Defaults::read(fields, None, 10_000.0, common.trained)?;
     let rope = rope::read(fields, common.d_head, &rope)?;
-    fields.only("clip_qkv", &Value::Null)?;
     let mut layer = common.layer(norm, fields.activation("hidden_act", Activation::Silu)?, &rope);
     let bias = fields.flag_or("attention_bias", false)?;
     (layer.attn.qkv_bias, layer.attn.out_bias) = (bias, bias);
+    layer.attn.clip = fields.bound("clip_qkv")?.map(|bound| bound as f32);
     layer.attn.qk_norm = Some(QkNorm { norm, over: QkNormOver::Full });
     let count = fields.alias("num_local_experts", "num_experts");
     let counts = experts::counts(fields, (count, 64), ("num_experts_per_tok", 8))?;

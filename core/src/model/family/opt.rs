@@ -51,6 +51,7 @@ fn spec(fields: &Fields) -> Result<Spec> {
             scale: 1.0 / ((d_model / heads) as f32).sqrt(),
             qkv_bias: bias,
             out_bias: bias,
+            clip: None,
             qk_norm: None,
             rope: None,
             window: None,

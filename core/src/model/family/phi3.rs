@@ -35,7 +35,7 @@ fn spec(fields: &Fields) -> Result<Spec> {
     let mut defaults = rope::Defaults::read(fields, Some(1.0), 10_000.0, common.trained)?;
     // The class has a value of its own, which wins over one inside the object.
     defaults.original = defaults.original.or(Some(ORIGINAL));
-    defaults.long_only = true;
+    (defaults.long_only, defaults.odd) = (true, true);
     let rope = rope::read(fields, common.d_head, &defaults)?;
     let mut layer = common.layer(norm, fields.activation("hidden_act", Activation::Silu)?, &rope);
     layer.attn.window = common.window;

@@ -17,6 +17,8 @@ pub(crate) struct Defaults {
     pub original: Option<usize>,
     /// Whether the class can rotate a part of each head.
     pub splits: bool,
+    /// Whether that part may be odd: the class cuts heads where its angles end, one dimension on.
+    pub odd: bool,
     /// Whether the object is one layer type's part of a larger one.
     pub nested: bool,
     /// Whether longrope is all the class knows (Phi-3, where an early name of it was `yarn`).
@@ -27,14 +29,23 @@ impl Defaults {
     /// Top-level fields. `partial` is the class's share, `None` where the class rotates whole heads; `theta` its base.
     pub(crate) fn read(fields: &Fields, partial: Option<f64>, theta: f64, trained: usize) -> Result<Self> {
         Ok(Self {
-            partial: fields.positive("partial_rotary_factor")?.or(partial),
+            partial: share(fields, "partial_rotary_factor")?.or(partial),
             theta: fields.positive_or("rope_theta", theta)?,
             trained,
             original: fields.count_opt("original_max_position_embeddings")?,
             splits: partial.is_some(),
+            odd: false,
             nested: false,
             long_only: false,
         })
+    }
+}
+
+/// A share of each head; 0 rotates nothing.
+pub(crate) fn share(fields: &Fields, name: &str) -> Result<Option<f64>> {
+    match fields.float(name)? {
+        Some(share) if share < 0.0 => Err(fields.bad(name, "must not be negative")),
+        share => Ok(share),
     }
 }
 
@@ -52,12 +63,13 @@ pub(crate) fn read(fields: &Fields, d_head: usize, defaults: &Defaults) -> Resul
 /// Rotary positions without an object.
 fn plain(d_head: usize, defaults: &Defaults) -> Result<RopeSpec> {
     let partial = defaults.partial.filter(|_| defaults.splits).unwrap_or(1.0);
-    Ok(RopeSpec { dims: rotary_dims(d_head, partial)?, theta: defaults.theta, scaling: RopeScaling::None })
+    let dims = rotary_dims(d_head, partial, defaults)?;
+    Ok(RopeSpec { dims, theta: defaults.theta, scaling: RopeScaling::None })
 }
 
 /// A rope object: `rope_scaling`, `rope_parameters`, or one layer type's part of the latter.
 pub(crate) fn parse(rope: &Fields, d_head: usize, defaults: &Defaults) -> Result<RopeSpec> {
-    let partial = rope.positive("partial_rotary_factor")?.or(defaults.partial);
+    let partial = share(rope, "partial_rotary_factor")?.or(defaults.partial);
     let defaults = &Defaults { theta: rope.positive_or("rope_theta", defaults.theta)?, partial, ..*defaults };
     let kind = match rope.text("rope_type")? {
         Some(kind) => kind,
@@ -71,10 +83,10 @@ pub(crate) fn parse(rope: &Fields, d_head: usize, defaults: &Defaults) -> Result
     };
     let inner = rope.count_opt("original_max_position_embeddings")?;
     let original = defaults.original.or(inner).unwrap_or(defaults.trained);
-    let dims = rotary_dims(d_head, partial.unwrap_or(1.0));
+    let dims = rotary_dims(d_head, partial.unwrap_or(1.0), defaults);
     // A class that rotates whole heads reads the share in the scaled types only, and fails on a part.
     let dims = match kind {
-        "default" if !defaults.splits => rotary_dims(d_head, 1.0)?,
+        "default" if !defaults.splits => rotary_dims(d_head, 1.0, defaults)?,
         _ => dims?,
     };
     if !defaults.splits && dims != d_head {
@@ -106,6 +118,10 @@ pub(crate) fn parse(rope: &Fields, d_head: usize, defaults: &Defaults) -> Result
             }
             RopeScaling::Llama3 { factor: rope.positive_required("factor")?, low, high, original }
         }
+        // Transformers has one step of its ramp for two dimensions, which fits one step or an even number of dimensions.
+        "yarn" if dims % 2 == 1 && dims != 3 => {
+            return Err(rope.bad(name, format!("has no ramp over {dims} rotated dimensions")));
+        }
         "yarn" => yarn(rope, defaults, original)?,
         "longrope" => long_rope(rope, dims, defaults.trained, original)?,
         _ => return Err(rope.bad(name, "supported: default, linear, dynamic, llama3, yarn, longrope")),
@@ -113,16 +129,18 @@ pub(crate) fn parse(rope: &Fields, d_head: usize, defaults: &Defaults) -> Result
     Ok(RopeSpec { dims, theta: defaults.theta, scaling })
 }
 
-fn rotary_dims(d_head: usize, partial: f64) -> Result<usize> {
+/// Dimensions of each head that a share of it is; none where it is too small for one.
+fn rotary_dims(d_head: usize, partial: f64, defaults: &Defaults) -> Result<usize> {
     let dims = (d_head as f64 * partial) as usize;
-    if dims == 0 || dims > d_head || !dims.is_multiple_of(2) {
-        return Err(Error::config(
-            "partial_rotary_factor",
-            partial,
-            format!("rotates {dims} of {d_head} dimensions; must be an even number of them"),
-        ));
+    let fits = if dims.is_multiple_of(2) { dims <= d_head } else { defaults.odd && dims < d_head };
+    if fits {
+        return Ok(dims);
     }
-    Ok(dims)
+    if dims == d_head {
+        return Err(Error::config("head_dim", d_head, "is odd; rotary positions turn pairs of dimensions"));
+    }
+    let cause = format!("rotates {dims} of {d_head} dimensions; must be an even number of them");
+    Err(Error::config("partial_rotary_factor", partial, cause))
 }
 
 /// `factor`, which may be written as null: then the ratio of the contexts.
@@ -158,10 +176,18 @@ fn yarn(rope: &Fields, defaults: &Defaults, original: usize) -> Result<RopeScali
 fn long_rope(rope: &Fields, dims: usize, trained: usize, original: usize) -> Result<RopeScaling> {
     let factors = |name: &str| {
         let list = rope.floats(name)?.ok_or_else(|| rope.bad(name, "is required by longrope"))?;
-        if list.len() == dims / 2 {
-            Ok(list)
-        } else {
-            Err(rope.bad(name, format!("must hold {} numbers, holds {}", dims / 2, list.len())))
+        match (list.as_slice(), dims) {
+            // Of two frequencies, which both have the only number.
+            (&[one], 3) => Ok(vec![one; 2]),
+            (list, dims) if dims % 2 == 0 && list.len() == dims / 2 => Ok(list.to_vec()),
+            (list, dims) => {
+                let cause = format!(
+                    "must hold {} numbers for {dims} rotated dimensions, holds {}",
+                    dims / 2,
+                    list.len()
+                );
+                Err(rope.bad(name, cause))
+            }
         }
     };
     let factor = ratio(rope, trained, original)?;

@@ -6,9 +6,9 @@ use super::super::schedule::Rules;
 use super::super::weights::{Experts, Ffn, Linear};
 use super::ffn::plain_ffn;
 use super::strand::select;
+use super::top::top;
 use super::{Pass, fused, ops};
 use crate::error::Result;
-use crate::metric;
 use crate::site::{Hook, Site};
 use crate::spec::{Clamp, ExpertsSpec, FfnSpec, Score};
 
@@ -117,7 +117,7 @@ impl Pass {
         let (mut own, mut ruled) = (Vec::new(), Vec::new());
         let mut strengths = Vec::with_capacity(values.len());
         for (scores, (schedule, position)) in values.iter().zip(positions) {
-            let preference = Preference::new(scores, correction, spec.groups);
+            let preference = Preference::new(scores, correction, spec);
             let mut rules = Rules::new(spec.count, spec.top_k);
             let untouched = preference.choose(&rules);
             let mut strength = 0.0;
@@ -140,16 +140,26 @@ impl Pass {
     }
 }
 
-/// What experts are chosen by: first whether their group is open, then the corrected score. A group counts as much as its
-/// two best experts (DeepSeek-V3).
-struct Preference(Vec<(bool, f32)>);
+/// What experts are chosen by: first how their group stands, then the corrected score. A group counts as much as its two best
+/// experts (DeepSeek-V3).
+struct Preference(Vec<(Group, f32)>);
+
+/// How an expert's group stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Group {
+    Closed,
+    /// Closed, but the open groups have fewer experts than a token goes through, and this is one that fills it up.
+    Filling,
+    Open,
+}
 
 impl Preference {
-    fn new(scores: &[f32], correction: Option<&[f32]>, (groups, open): (usize, usize)) -> Self {
+    fn new(scores: &[f32], correction: Option<&[f32]>, spec: &ExpertsSpec) -> Self {
+        let (groups, open) = spec.groups;
         let correction = correction.unwrap_or_default().iter().chain(std::iter::repeat(&0.0));
         let scores: Vec<f32> = scores.iter().zip(correction).map(|(score, by)| score + by).collect();
         if open >= groups {
-            return Self(scores.into_iter().map(|score| (true, score)).collect());
+            return Self(scores.into_iter().map(|score| (Group::Open, score)).collect());
         }
         let size = (scores.len() / groups).max(1);
         let worth = |group: &[f32]| {
@@ -158,17 +168,28 @@ impl Preference {
             best.iter().take(2).sum::<f32>()
         };
         let worths: Vec<f32> = scores.chunks(size).map(worth).collect();
-        let opened: Vec<u32> = metric::top_k(&worths, open).into_iter().map(|(group, _)| group).collect();
-        let is_open = |expert: usize| opened.contains(&((expert / size) as u32));
-        Self(scores.into_iter().enumerate().map(|(expert, score)| (is_open(expert), score)).collect())
+        let opened = top(&worths, open);
+        let is_open = |expert: usize| opened.contains(&(expert / size));
+        let masked =
+            |(expert, score): (usize, &f32)| if is_open(expert) { *score } else { f32::NEG_INFINITY };
+        let filling = match open * size < spec.top_k {
+            true => top(&scores.iter().enumerate().map(masked).collect::<Vec<_>>(), spec.top_k),
+            false => Vec::new(),
+        };
+        let group = |expert: usize| match (is_open(expert), filling.contains(&expert)) {
+            (true, _) => Group::Open,
+            (false, true) => Group::Filling,
+            (false, false) => Group::Closed,
+        };
+        Self(scores.into_iter().enumerate().map(|(expert, score)| (group(expert), score)).collect())
     }
 
     /// The `k` most preferred, the first of equals, under the rules of a plan.
     fn choose(&self, rules: &Rules) -> Vec<bool> {
         let marks = rules.out.iter().zip(&rules.forced);
-        let mut order: Vec<(bool, bool, f32, usize)> = (self.0.iter().zip(marks).enumerate())
+        let mut order: Vec<(bool, Group, f32, usize)> = (self.0.iter().zip(marks).enumerate())
             .filter(|(_, (_, (out, _)))| !**out)
-            .map(|(expert, ((open, score), (_, forced)))| (*forced, *open, *score, expert))
+            .map(|(expert, ((group, score), (_, forced)))| (*forced, *group, *score, expert))
             .collect();
         order.sort_by(|a, b| (b.0, b.1).cmp(&(a.0, a.1)).then(b.2.total_cmp(&a.2)));
         let mut chosen = vec![false; self.0.len()];
@@ -228,6 +249,21 @@ fn share(share: &Option<Linear>, read: &Tensor, out: Tensor) -> Result<Tensor> {
 mod tests {
     use super::*;
 
+    fn spec(top_k: usize, groups: (usize, usize)) -> ExpertsSpec {
+        ExpertsSpec {
+            count: 0,
+            top_k,
+            score: Score::Sigmoid,
+            renormalise: false,
+            scale: 1.0,
+            router_bias: false,
+            correction: true,
+            groups,
+            shared: None,
+            clamp: None,
+        }
+    }
+
     fn ids(chosen: &[bool]) -> Vec<usize> {
         (0..chosen.len()).filter(|&expert| chosen[expert]).collect()
     }
@@ -235,7 +271,7 @@ mod tests {
     fn chosen(preference: &[f32], k: usize, rules: &[(&[usize], &[usize], Option<usize>)]) -> Vec<usize> {
         let mut all = Rules::new(preference.len(), k);
         rules.iter().for_each(|(out, force, k)| all.add(out, force, *k));
-        ids(&Preference::new(preference, None, (1, 1)).choose(&all))
+        ids(&Preference::new(preference, None, &spec(k, (1, 1))).choose(&all))
     }
 
     #[test]
@@ -259,7 +295,7 @@ mod tests {
         let with = |correction: Option<&[f32]>, k: usize, out: &[usize]| {
             let mut rules = Rules::new(4, k);
             rules.add(out, &[], None);
-            ids(&Preference::new(&scores, correction, (2, 1)).choose(&rules))
+            ids(&Preference::new(&scores, correction, &spec(k, (2, 1))).choose(&rules))
         };
         assert_eq!(with(None, 2, &[]), [2, 3]);
         assert_eq!(with(Some(&[0.2, 0.0, 0.0, 0.0]), 2, &[]), [0, 1]);

@@ -24,6 +24,7 @@ mod experts;
 mod ffn;
 mod finite;
 mod strand;
+mod top;
 
 pub use ffn::plain_ffn;
 use finite::Watch;
@@ -461,10 +462,13 @@ impl Pass {
         let v = heads(weights.value.apply(read)?, attn.kv_heads)?;
         let mut q = self.hook(layer, Hook::Q, q)?;
         let mut k = self.hook(layer, Hook::K, k)?;
-        let v = self.hook(layer, Hook::V, v)?;
+        let mut v = self.hook(layer, Hook::V, v)?;
         if let Some(qk) = &attn.qk_norm {
             q = qk_norm(&q, &qk.norm, qk.over, &weights.query_norm)?;
             k = qk_norm(&k, &qk.norm, qk.over, &weights.key_norm)?;
+        }
+        if let Some(bound) = attn.clip {
+            [q, k, v] = clipped([q, k, v], bound)?;
         }
         if let Some(table) = self.rope(layer)? {
             let rotated = fused::rotate(&q, &table)?;
@@ -574,6 +578,16 @@ impl Pass {
 /// `[rows, heads, d_head]` as `[heads, rows, d_head]`.
 fn by_head(x: &Tensor) -> Result<Tensor> {
     Ok(x.transpose(0, 1)?.contiguous()?)
+}
+
+/// Values no lower than minus `bound` and no higher than `bound`; a negative bound wins over its opposite.
+fn clipped<const N: usize>(values: [Tensor; N], bound: f32) -> Result<[Tensor; N]> {
+    let bound = f64::from(bound);
+    let mut out = values;
+    for x in &mut out {
+        *x = x.maximum(-bound)?.minimum(bound)?;
+    }
+    Ok(out)
 }
 
 /// Norm of queries or keys `[rows, heads, d_head]`.
