@@ -1,10 +1,14 @@
 //! What a checkpoint holds: the architecture, and which of its tensors is which parameter. Reads headers only.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use super::held::{Held, ranges, summary};
 use crate::checkpoint::Checkpoint;
-use crate::error::{Error, Result};
-use crate::model::layout::{Decl, Layout, Role, declare, parameters};
+use crate::error::{Error, Fault, Result};
+use crate::model::layout::{
+    Decl, EachExpert, Layout, Role, Slot, WeightPart, declare, embedding, parameters, unembedding,
+};
 use crate::model::{Spec, family};
 
 /// An architecture with the tensors that hold it.
@@ -13,6 +17,8 @@ pub(super) struct Named {
     pub(super) layout: Layout,
     /// Every declared tensor with its name in the checkpoint.
     pub(super) tensors: Vec<(String, Decl)>,
+    /// Tensors of the checkpoint that nothing reads.
+    pub(super) unread: Vec<String>,
     /// What the person should know about them.
     pub(super) warnings: Vec<String>,
 }
@@ -32,10 +38,10 @@ impl Named {
 
 /// Find every tensor that config.json asks for, of the shape that it says.
 pub(super) fn resolve(checkpoint: &Checkpoint) -> Result<Named> {
-    let family::Read { mut spec, layout, ignored } = family::read(checkpoint.config())?;
-    let mut warnings = Vec::new();
+    let family::Read { mut spec, mut layout, ignored } = family::read(checkpoint.config())?;
+    let mut warnings = checkpoint.warnings().to_vec();
     if !ignored.is_empty() {
-        warnings.push(format!("config fields that nothing reads: {}", ignored.join(", ")));
+        warnings.push(ignored_fields(&ignored));
     }
     match checkpoint.generation_config() {
         // Where it names ends of a text, they count instead of the config's (transformers' generate).
@@ -45,63 +51,74 @@ pub(super) fn resolve(checkpoint: &Checkpoint) -> Result<Named> {
         Ok(_) => {}
         Err(error) => warnings.push(format!("{error}; texts end as config.json says")),
     }
-    if spec.unembed.tied && tables_differ(checkpoint, &spec, &layout) {
+    let [embed, unembed] = [embedding(&spec, &layout), unembedding(&spec, &layout)];
+    let held = Held::new(checkpoint, layout, &[embed.clone(), unembed.clone()])?;
+    layout = with_joined_experts(&held, &spec, layout);
+    let held = held.with(layout);
+    let blocks = held.blocks();
+    if !blocks.is_empty() && !(0..spec.n_layers()).all(|layer| blocks.contains(&layer)) {
+        let cause = format!("has blocks {}, config.json says {} layers", ranges(&blocks), spec.n_layers());
+        return Err(Error::faulty(place(checkpoint), Fault::Mismatch, cause));
+    }
+    let tables = [&embed, &unembed].map(|decl| held.name_of(decl));
+    if let [Some(embed), Some(unembed)] = &tables
+        && spec.unembed.tied
+        && !checkpoint.same(embed, unembed)
+    {
+        // Transformers then ties nothing.
         spec.unembed.tied = false;
         warnings.push(
             "config.json ties embedding and unembedding, the checkpoint holds two different ones".into(),
         );
     }
     let mut decls = declare(&spec, &layout);
-    if spec.unembed.tied {
+    if spec.unembed.tied
+        && let [None, Some(_)] = &tables
+        && let Some(embed) = decls.iter_mut().find(|decl| decl.slot.role == Role::Embed)
+    {
         // Some writers keep only the unembedding of a tied pair.
-        let only = decls.iter_mut().find(|decl| decl.slot.role == Role::Embed);
-        if let Some(embed) = only.filter(|embed| find(checkpoint, embed, &layout).is_err())
-            && checkpoint.info(&unembed_name(&layout)).is_some()
-        {
-            (embed.name, embed.prefixed) = (unembed_name(&layout), false);
-        }
+        (embed.name, embed.prefixed) = (unembed.name, unembed.prefixed);
     }
-    let name = |decl: Decl| Ok((find(checkpoint, &decl, &layout)?, decl));
-    let tensors = decls.into_iter().map(name).collect::<Result<_>>()?;
-    Ok(Named { spec, layout, tensors, warnings })
+    let name = |decl: Decl| Ok((held.find(&decl)?, decl));
+    let tensors: Vec<(String, Decl)> = decls.into_iter().map(name).collect::<Result<_>>()?;
+    let names = tensors.iter().map(|(name, _)| name);
+    // A tied table that is there twice was compared.
+    let used: BTreeSet<&str> = names.chain(tables.iter().flatten()).map(String::as_str).collect();
+    let unread = held.unread(&used);
+    let (within, beyond): (Vec<_>, Vec<_>) =
+        unread.iter().copied().partition(|(_, block)| block.is_none_or(|block| block < spec.n_layers()));
+    if !beyond.is_empty() {
+        let (blocks, layers) = (ranges(&blocks), spec.n_layers());
+        warnings.push(format!(
+            "the files hold blocks {blocks}, config.json says {layers} layers: the last ones are not read"
+        ));
+    }
+    if !within.is_empty() {
+        let names: Vec<&str> = within.into_iter().map(|(name, _)| name).collect();
+        warnings.push(format!("tensors that nothing reads: {}", summary(&names)));
+    }
+    let mut unread: Vec<String> = unread.into_iter().map(|(name, _)| name.to_owned()).collect();
+    unread.sort();
+    Ok(Named { spec, layout, tensors, unread, warnings })
 }
 
-fn unembed_name(layout: &Layout) -> String {
-    format!("{}.weight", layout.unembed)
+/// What is said of fields that change nothing.
+pub(super) fn ignored_fields(names: &[String]) -> String {
+    format!("config fields that nothing reads: {}", names.join(", "))
 }
 
-/// Whether the checkpoint holds an unembedding that is not the embedding; transformers then ties nothing.
-fn tables_differ(checkpoint: &Checkpoint, spec: &Spec, layout: &Layout) -> bool {
-    let decls = declare(spec, layout);
-    let Some(embed) = decls.iter().find(|decl| decl.slot.role == Role::Embed) else { return false };
-    let unembed = unembed_name(layout);
-    match find(checkpoint, embed, layout) {
-        Ok(name) => checkpoint.info(&unembed).is_some() && !checkpoint.same(&name, &unembed),
-        Err(_) => false,
-    }
-}
-
-/// Name of a declared tensor in the checkpoint. Checkpoints of the bare model leave out some or all of the prefix.
-fn find(checkpoint: &Checkpoint, decl: &Decl, layout: &Layout) -> Result<String> {
-    let prefix = if decl.prefixed { layout.prefix } else { "" };
-    let mut rest = prefix;
-    loop {
-        let mut name = format!("{rest}{}", decl.name);
-        if checkpoint.info(&name).is_none() {
-            name = name.replacen(layout.respelt[0], layout.respelt[1], 1);
+/// The layout, with all experts of a block in two tensors where the files have them so.
+fn with_joined_experts(held: &Held, spec: &Spec, mut layout: Layout) -> Layout {
+    let sparse = spec.layers.iter().position(|layer| layer.experts.is_some());
+    if let (Some(layer), EachExpert::Single(..)) = (sparse, layout.experts.each) {
+        let [name, _] = layout.experts.joined;
+        let name = format!("{}.{layer}.{name}", layout.block);
+        let slot = Slot { layer: Some(layer), role: Role::ExpertsGateUp, part: WeightPart::Weight };
+        if held.name_of(&Decl { slot, name, prefixed: true, shape: Vec::new() }).is_some() {
+            layout.experts.each = EachExpert::Joined(layout.experts.joined);
         }
-        if let Some(info) = checkpoint.info(&name) {
-            if info.shape == decl.shape {
-                return Ok(name);
-            }
-            let cause =
-                format!("tensor \"{name}\" has shape {:?}, the config asks for {:?}", info.shape, decl.shape);
-            return Err(Error::checkpoint(place(checkpoint), cause));
-        }
-        let Some((_, shorter)) = rest.split_once('.') else { break };
-        rest = shorter;
     }
-    Err(Error::checkpoint(place(checkpoint), format!("has no tensor \"{prefix}{}\"", decl.name)))
+    layout
 }
 
 fn place(checkpoint: &Checkpoint) -> PathBuf {

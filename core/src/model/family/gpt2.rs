@@ -21,6 +21,7 @@ const LAYOUT: Layout = Layout {
     down: "mlp.c_proj",
     ln_final: "ln_f",
     transposed: true,
+    buffers: &["attn.bias", "attn.masked_bias"],
     ..LLAMA
 };
 
@@ -58,8 +59,8 @@ fn spec(fields: &Fields) -> Result<Spec> {
             scale: if by_layer { base / (index + 1) as f32 } else { base },
             qkv_bias: true,
             out_bias: true,
-            qk_norm: None,
             clip: None,
+            qk_norm: None,
             rope: None,
             window: None,
             soft_cap: None,

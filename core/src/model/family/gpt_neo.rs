@@ -22,6 +22,7 @@ const LAYOUT: Layout = Layout {
     ffn_in: FfnIn::Up("mlp.c_fc"),
     down: "mlp.c_proj",
     ln_final: "ln_f",
+    buffers: &["attn.attention.bias", "attn.attention.masked_bias"],
     ..LLAMA
 };
 
@@ -56,8 +57,8 @@ fn spec(fields: &Fields) -> Result<Spec> {
             scale: 1.0,
             qkv_bias: false,
             out_bias: true,
-            qk_norm: None,
             clip: None,
+            qk_norm: None,
             rope: None,
             window: local.then_some(window),
             soft_cap: None,

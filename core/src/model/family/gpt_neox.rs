@@ -19,6 +19,9 @@ const LAYOUT: Layout = Layout {
     down: "mlp.dense_4h_to_h",
     ln_final: "final_layer_norm",
     unembed: "embed_out",
+    // transformers 5 in its own form.
+    respelt: &[["embed_out.", "lm_head."]],
+    buffers: &["rotary_emb.inv_freq", "attention.bias", "attention.masked_bias"],
     ..LLAMA
 };
 
@@ -45,10 +48,10 @@ fn spec(fields: &Fields) -> Result<Spec> {
         // 4.x has names of its own; the usual ones beside them are not read.
         partial: Some(rope::share(fields, "rotary_pct")?.unwrap_or(0.25)),
         theta: fields.positive_or("rotary_emb_base", 10_000.0)?,
+        odd: true,
         ..rope::Defaults::read(fields, Some(0.25), 10_000.0, common.trained)?
     };
     let rope = rope::read(fields, common.d_head, &defaults)?;
-        odd: true,
     let mut layer = common.layer(norm, fields.activation("hidden_act", Activation::Gelu)?, &rope);
     if fields.flag_or("use_parallel_residual", true)? {
         layer.residual = Residual::Parallel;

@@ -14,8 +14,23 @@ pub(super) const FAMILY: Family = Family {
         prefix: "language_model.model.",
         unembed: "language_model.lm_head",
         vision: ["vision_tower.vision_model.", "multi_modal_projector."],
-        // transformers 5 leaves a level out.
-        respelt: ["vision_tower.vision_model.", "vision_tower."],
+        // transformers 5 leaves a level out, and in its own form puts all but the unembedding under `model`; the bare model
+        // has no `model` inside.
+        respelt: &[
+            ["vision_tower.vision_model.", "vision_tower."],
+            ["vision_tower.vision_model.", "model.vision_tower."],
+            ["vision_tower.vision_model.", "model.vision_tower.vision_model."],
+            ["multi_modal_projector.", "model.multi_modal_projector."],
+            ["language_model.model.", "model.language_model."],
+            ["language_model.model.", "language_model."],
+            ["language_model.lm_head", "lm_head"],
+        ],
+        buffers: &[
+            "rotary_emb.inv_freq",
+            "rotary_emb.cos_cached",
+            "rotary_emb.sin_cached",
+            "embeddings.position_ids",
+        ],
         ..LLAMA
     },
 };

@@ -14,6 +14,8 @@ const LAYOUT: Layout = Layout {
         each: EachExpert::Single("block_sparse_moe.experts", ["w1", "w3", "w2"]),
         ..EXPERTS
     },
+    // transformers 5 in its own form.
+    respelt: &[["block_sparse_moe.", "mlp."]],
     ..LLAMA
 };
 

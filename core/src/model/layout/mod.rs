@@ -6,16 +6,30 @@ mod names;
 mod slot;
 mod vision;
 
-pub use names::{EXPERTS, EachExpert, ExpertsAt, FfnIn, LLAMA, Layout, Qkv};
+pub use names::{EXPERTS, EachExpert, ExpertsAt, FfnIn, LLAMA, Layout, Qkv, ROTARY_BUFFERS};
 pub use slot::{Decl, Role, Slot, VisionRole, WeightPart};
 
 use crate::spec::{ExpertsSpec, FfnSpec, LayerSpec, NormSpec, QkNormOver, Spec};
+
+/// The table of the token embedding.
+pub fn embedding(spec: &Spec, layout: &Layout) -> Decl {
+    let slot = Slot { layer: None, role: Role::Embed, part: WeightPart::Weight };
+    let name = format!("{}.weight", layout.embed);
+    Decl { slot, name, prefixed: true, shape: vec![spec.vocab, spec.embed.width] }
+}
+
+/// The table of the unembedding, which a tied one shares.
+pub fn unembedding(spec: &Spec, layout: &Layout) -> Decl {
+    let slot = Slot { layer: None, role: Role::Unembed, part: WeightPart::Weight };
+    let name = format!("{}.weight", layout.unembed);
+    Decl { slot, name, prefixed: false, shape: vec![spec.vocab, spec.embed.width] }
+}
 
 /// Every tensor of a model, in the order of the pass.
 pub fn declare(spec: &Spec, layout: &Layout) -> Vec<Decl> {
     let mut list = Declarer { layout, layer: None, list: Vec::new() };
     let d = spec.d_model;
-    list.weight(Role::Embed, layout.embed, vec![spec.vocab, spec.embed.width]);
+    list.list.push(embedding(spec, layout));
     if let Some(positions) = spec.embed.positions {
         list.weight(Role::Positions, layout.positions, vec![positions.rows, d]);
     }
@@ -36,7 +50,7 @@ pub fn declare(spec: &Spec, layout: &Layout) -> Vec<Decl> {
         list.weight(Role::ProjectOut, layout.project[1], vec![spec.embed.width, d]);
     }
     if !spec.unembed.tied {
-        list.bare(Role::Unembed, WeightPart::Weight, layout.unembed, vec![spec.vocab, spec.embed.width]);
+        list.list.push(unembedding(spec, layout));
     }
     if spec.unembed.bias {
         list.bare(Role::Unembed, WeightPart::Bias, layout.unembed, vec![spec.vocab]);
@@ -186,6 +200,15 @@ impl Declarer<'_> {
                     self.linear(Role::ExpertGate(expert), &name(gate), width, d, ffn.in_bias);
                     self.linear(Role::ExpertUp(expert), &name(up), width, d, ffn.in_bias);
                     self.linear(Role::ExpertDown(expert), &name(down), d, width, ffn.out_bias);
+                }
+            }
+            EachExpert::Joined([gate_up, down]) => {
+                let both = [
+                    (Role::ExpertsGateUp, gate_up, vec![count, 2 * width, d]),
+                    (Role::ExpertsDown, down, vec![count, d, width]),
+                ];
+                for (role, name, shape) in both {
+                    self.whole(role, WeightPart::Weight, name, shape);
                 }
             }
             EachExpert::Stacked([gate_up, down]) => {

@@ -43,8 +43,10 @@ pub struct Layout {
     pub transposed: bool,
     /// Prefixes of image tower and projector.
     pub vision: [&'static str; 2],
-    /// A prefix, and what other writers put in its place.
-    pub respelt: [&'static str; 2],
+    /// Parts of names, each with what other writers put in its place.
+    pub respelt: &'static [[&'static str; 2]],
+    /// Ends of names of buffers that follow from the config: masks, frequencies. Nobody reads them.
+    pub buffers: &'static [&'static str],
 }
 
 /// How query, key and value projections are stored.
@@ -78,6 +80,8 @@ pub struct ExpertsAt {
     pub correction: &'static str,
     /// The experts.
     pub each: EachExpert,
+    /// Their whole names where they are stored as [`EachExpert::Joined`] instead, as transformers 5 can write them.
+    pub joined: [&'static str; 2],
     /// The shared expert's gate, up and down.
     pub shared: [&'static str; 3],
     /// What the shared expert's output is multiplied by.
@@ -92,6 +96,8 @@ pub enum EachExpert {
     /// In one tensor `[experts, d, 2 d_mlp]`, gate and up alternating, and one `[experts, d_mlp, d]`; whole names
     /// (gpt-oss).
     Stacked([&'static str; 2]),
+    /// In one tensor `[experts, 2 d_mlp, d]`, gate before up, and one `[experts, d, d_mlp]`; whole names.
+    Joined([&'static str; 2]),
 }
 
 /// Experts as the Qwen families name them.
@@ -99,9 +105,14 @@ pub const EXPERTS: ExpertsAt = ExpertsAt {
     router: "mlp.gate",
     correction: "mlp.gate.e_score_correction_bias",
     each: EachExpert::Single("mlp.experts", ["gate_proj", "up_proj", "down_proj"]),
+    joined: ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"],
     shared: ["mlp.shared_expert.gate_proj", "mlp.shared_expert.up_proj", "mlp.shared_expert.down_proj"],
     shared_gate: "mlp.shared_expert_gate",
 };
+
+/// Buffers of rotary positions.
+pub const ROTARY_BUFFERS: &[&str] =
+    &["rotary_emb.inv_freq", "rotary_emb.cos_cached", "rotary_emb.sin_cached"];
 
 /// Names of a plain Llama; other families change a few.
 pub const LLAMA: Layout = Layout {
@@ -125,5 +136,6 @@ pub const LLAMA: Layout = Layout {
     unembed: "lm_head",
     transposed: false,
     vision: ["", ""],
-    respelt: ["", ""],
+    respelt: &[],
+    buffers: ROTARY_BUFFERS,
 };

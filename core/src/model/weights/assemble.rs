@@ -174,6 +174,7 @@ impl Taker {
                 })
                 .collect::<Result<_>>()?,
             EachExpert::Stacked(_) => self.stacked(ffn, experts.count)?,
+            EachExpert::Joined(_) => self.joined(ffn, experts.count)?,
         };
         let shared = match experts.shared {
             Some(_) => Some(Ffn {
@@ -213,6 +214,22 @@ impl Taker {
                     matrix: Matrix::Plain(down.get(expert)?.t()?.contiguous()?),
                     bias: of(&down_bias, expert)?,
                 },
+            })
+        };
+        (0..count).map(one).collect()
+    }
+
+    /// Experts of one tensor `[experts, 2 d_mlp, d]` with gate before up, and one `[experts, d, d_mlp]`; they share its
+    /// storage.
+    fn joined(&mut self, ffn: &FfnSpec, count: usize) -> Result<Vec<Ffn>> {
+        let (gate_up, down) = (self.weight(Role::ExpertsGateUp)?, self.weight(Role::ExpertsDown)?);
+        let linear = |weight: Tensor| Linear { matrix: Matrix::Plain(weight), bias: None };
+        let one = |expert: usize| -> Result<Ffn> {
+            let both = gate_up.get(expert)?;
+            Ok(Ffn {
+                gate: Some(linear(both.narrow(0, 0, ffn.d_mlp)?)),
+                up: linear(both.narrow(0, ffn.d_mlp, ffn.d_mlp)?),
+                down: linear(down.get(expert)?),
             })
         };
         (0..count).map(one).collect()
