@@ -7,6 +7,7 @@ mod cli;
 mod experts;
 mod figures;
 mod images;
+mod inspect;
 mod main_job;
 mod panels;
 mod states;
