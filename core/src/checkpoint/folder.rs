@@ -7,11 +7,24 @@ use std::path::{Component, Path, PathBuf};
 use serde_json::Value;
 
 use super::json::{parse_object, read_text};
+use super::stray::stray;
 use crate::error::{Error, Fault, Result};
 use crate::files;
 
 /// Most names that a message lists.
 const LISTED: usize = 5;
+/// Files beside config.json and weights that a checkpoint is read from.
+const SIDE_FILES: [&str; 9] = [
+    "added_tokens.json",
+    "generation_config.json",
+    "merges.txt",
+    "preprocessor_config.json",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+];
 /// How programs end the names of files that they have not finished.
 const UNFINISHED: [&str; 5] = [".incomplete", ".part", ".crdownload", ".aria2", ".download"];
 /// Files whose endings are those of weights, and which are not.
@@ -154,6 +167,14 @@ impl Folder {
             }
             (None, None) => fault(Fault::NoWeights, "has config.json and no *.safetensors".into()),
         }
+    }
+
+    /// The refusal of a tokenizer or of settings that are Git LFS pointers: whoever reads them would take them for broken.
+    pub(super) fn pointer(&self) -> Option<Error> {
+        let paths = SIDE_FILES.into_iter().filter(|name| self.has(name)).map(|name| self.path.join(name));
+        let first = |path: &Path| files::read_within(path, 64).map(|(bytes, _)| bytes).unwrap_or_default();
+        let mut strays = paths.filter_map(|path| stray(&path, &first(&path)));
+        strays.find(|error| matches!(error, Error::Checkpoint { fault: Fault::Pointer, .. }))
     }
 
     /// The refusal of an adapter.

@@ -68,6 +68,9 @@ impl Checkpoint {
         let text = read_text(&path).map_err(|error| not_there(&path, error))?;
         let config = parse_object(&path, &text)?;
         let files = weight_files(folder)?;
+        if let Some(error) = folder.pointer() {
+            return Err(error);
+        }
         let mut checkpoint = Self::new(folder.title(), Some(folder.path.clone()), config, text, files)?;
         if folder.has("adapter_config.json") {
             checkpoint

@@ -52,7 +52,8 @@ fn refusal(path: &Path) -> (String, Fault, String) {
 
 #[test]
 fn git_lfs_pointers_are_told_wherever_they_stand() {
-    for file in ["config.json", "model.safetensors"] {
+    for file in ["config.json", "model.safetensors", "tokenizer.json", "merges.txt", "generation_config.json"]
+    {
         let folder = tempfile::tempdir().unwrap();
         copy(folder.path(), &BOTH);
         write(folder.path(), &[(file, POINTER)]);
