@@ -2,18 +2,49 @@
 
 /// log softmax of a row of logits.
 pub fn log_softmax(logits: &[f32]) -> Vec<f32> {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|&x| f64::from(x - max).exp()).sum();
-    let shift = f64::from(max) + sum.ln();
-    logits.iter().map(|&x| (f64::from(x) - shift) as f32).collect()
+    let (top, rest) = normaliser(logits);
+    logits.iter().map(|&x| ((f64::from(x) - top) - rest.ln_1p()) as f32).collect()
 }
 
 /// -ln p(token), nats.
 pub fn surprisal(logits: &[f32], token: u32) -> f32 {
     let Some(&logit) = logits.get(token as usize) else { return f32::NAN };
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|&x| f64::from(x - max).exp()).sum();
-    (f64::from(max) + sum.ln() - f64::from(logit)) as f32
+    let (top, rest) = normaliser(logits);
+    ((top - f64::from(logit)) + rest.ln_1p()) as f32
+}
+
+/// Largest logit, and the sum of the exponentials after it is taken off, less its own 1: beside that 1 small ones would be
+/// rounded away, and with them what tells losses near 0 apart.
+fn normaliser(logits: &[f32]) -> (f64, f64) {
+    let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let (mut rest, mut tops) = (0.0, 0u32);
+    for &x in logits {
+        if x == top {
+            tops += 1;
+        } else {
+            rest += (f64::from(x) - f64::from(top)).exp();
+        }
+    }
+    (f64::from(top), rest + f64::from(tops.saturating_sub(1)))
+}
+
+/// A token drawn by its probability. `share` is uniform in \[0, 1).
+pub fn draw(logits: &[f32], share: f64) -> u32 {
+    let (top, rest) = normaliser(logits);
+    let mut left = share * (1.0 + rest);
+    let mut drawn = 0;
+    for (id, &x) in (0..).zip(logits) {
+        let weight = (f64::from(x) - top).exp();
+        // What rounding leaves over at the end is the last one's that has any.
+        if weight > 0.0 {
+            drawn = id;
+            left -= weight;
+        }
+        if left < 0.0 {
+            break;
+        }
+    }
+    drawn
 }
 
 /// p(token).
@@ -100,6 +131,14 @@ mod tests {
         let q = [0.25f32.ln(), 0.75f32.ln()];
         let expected = 0.5 * 2f64.ln() + 0.5 * (2.0f64 / 3.0).ln();
         assert!((kl(&p, &q) - expected).abs() < 1e-7);
+    }
+
+    #[test]
+    fn tokens_are_drawn_by_their_probability() {
+        let logits = [0.0, 2f32.ln(), f32::NEG_INFINITY, 5f32.ln(), f32::NEG_INFINITY];
+        let shares: Vec<u32> = (0..8).map(|i| draw(&logits, (f64::from(i) + 0.5) / 8.0)).collect();
+        assert_eq!(shares, [0, 1, 1, 3, 3, 3, 3, 3]);
+        assert_eq!((draw(&logits, 0.0), draw(&logits, 1.0 - 1e-16)), (0, 3));
     }
 
     #[test]

@@ -23,11 +23,14 @@ impl Surprisal {
     }
 }
 
-/// Largest logit, and the sum of the exponentials after it is taken off.
+/// Largest logit, and the sum of the exponentials after it is taken off, less its own 1: beside that 1 small ones would be
+/// rounded away, and with them what tells losses near 0 apart.
 #[inline(always)]
 fn normaliser(logits: &[f32]) -> (f32, f32) {
     let top = max(logits);
-    (top, sum(logits, |x| exp(x - top)))
+    let below = sum(logits, |x| if x < top { exp(x - top) } else { 0.0 });
+    let tops = sum(logits, |x| if x == top { 1.0 } else { 0.0 });
+    (top, below + (tops - 1.0))
 }
 
 impl CustomOp1 for Surprisal {
@@ -44,9 +47,9 @@ impl CustomOp1 for Surprisal {
         let mut out = vec![0f32; count];
         rows(&mut out, 1, |index, out| {
             let logits = row(logits, vocab, index);
-            let (top, total) = normaliser(logits);
+            let (top, rest) = normaliser(logits);
             let target = logits.get(self.target(index)).copied().unwrap_or(f32::NAN);
-            out.fill(top + total.ln() - target);
+            out.fill((top - target) + rest.ln_1p());
         });
         Ok((CpuStorage::F32(out), Shape::from(count)))
     }
@@ -81,8 +84,8 @@ impl CustomOp2 for SurprisalGrad {
                 return;
             }
             let logits = row(logits, vocab, index);
-            let (top, total) = normaliser(logits);
-            let factor = grad / total;
+            let (top, rest) = normaliser(logits);
+            let factor = grad / (1.0 + rest);
             out.iter_mut().zip(logits).for_each(|(out, x)| *out = exp(x - top) * factor);
             if let Some(out) = out.get_mut(self.0.target(index)) {
                 *out -= grad;
@@ -107,6 +110,43 @@ mod tests {
         }
         assert!(surprisal(&logits, &[13; 7]).is_err());
         assert!(surprisal(&logits, &[1; 6]).is_err());
+    }
+
+    /// Against double precision; a plain sum in f32 has 0 for all of the first ones.
+    #[test]
+    fn losses_near_zero_keep_their_digits() {
+        let vocab = 300;
+        for gap in [16.0f32, 18.5, 24.0, 40.0, 80.0] {
+            let row: Vec<f32> =
+                (0..vocab).map(|i| if i == 7 { 3.0 } else { 3.0 - gap - 0.01 * i as f32 }).collect();
+            let exact: f64 = row.iter().filter(|x| **x != 3.0).map(|x| (f64::from(*x) - 3.0).exp()).sum();
+            let logits = Tensor::from_vec(row.clone(), (1, vocab), &candle_core::Device::Cpu).unwrap();
+            let found = f64::from(flat(&surprisal(&logits, &[7]).unwrap())[0]);
+            assert!((found / exact.ln_1p() - 1.0).abs() < 1e-5, "{gap}: {found} {exact}");
+            assert!((f64::from(metric::surprisal(&row, 7)) / exact.ln_1p() - 1.0).abs() < 1e-6, "{gap}");
+            assert!((f64::from(metric::log_softmax(&row)[7]) / -exact.ln_1p() - 1.0).abs() < 1e-6, "{gap}");
+        }
+    }
+
+    #[test]
+    fn ties_infinities_and_nan_stay_what_they_are() {
+        let of = |row: &[f32], target| {
+            let logits = Tensor::from_slice(row, (1, row.len()), &candle_core::Device::Cpu).unwrap();
+            let found = flat(&surprisal(&logits, &[target]).unwrap())[0];
+            let plain = metric::surprisal(row, target);
+            assert!(
+                (found - plain).abs() < 1e-6 || found == plain || found.is_nan() && plain.is_nan(),
+                "{row:?}"
+            );
+            found
+        };
+        assert!((of(&[2.0; 5], 3) - 5f32.ln()).abs() < 1e-6);
+        assert!((of(&[1.0, 1.0, f32::NEG_INFINITY], 0) - 2f32.ln()).abs() < 1e-6);
+        assert_eq!(of(&[0.0, f32::NEG_INFINITY], 0), 0.0);
+        assert_eq!(of(&[0.0, f32::NEG_INFINITY], 1), f32::INFINITY);
+        for row in [[f32::NAN, 0.0], [0.0, f32::NAN], [f32::INFINITY, 0.0], [f32::NEG_INFINITY; 2]] {
+            assert!(of(&row, 0).is_nan(), "{row:?}");
+        }
     }
 
     #[test]
