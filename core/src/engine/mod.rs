@@ -341,6 +341,11 @@ struct Resolver<'a> {
 }
 
 impl Resolve for Resolver<'_> {
+    fn picture(&self) -> Vec<usize> {
+        let Some(image) = self.tokens.image() else { return Vec::new() };
+        (0..).zip(self.tokens.iter()).filter(|(_, id)| **id == image.token).map(|(at, _)| at).collect()
+    }
+
     fn site(&mut self, source: &Source, site: Site) -> Result<Tensor> {
         let tokens: Input = match source {
             Source::Base => self.tokens.clone(),

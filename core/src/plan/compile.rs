@@ -18,6 +18,8 @@ use crate::spec::{LayerSpec, Positions, Spec};
 pub trait Resolve {
     /// The whole value of `site` in the run that `source` names, position axis as in the site's shape.
     fn site(&mut self, source: &Source, site: Site) -> Result<Tensor>;
+    /// Positions of the prompt at which rows of a picture stand; empty without one.
+    fn picture(&self) -> Vec<usize>;
     /// A small FFN per layer: the checkpoint's own, or the labelled surrogate.
     fn small(&mut self, surrogate: &Surrogate) -> Result<Arc<[Ffn]>>;
     /// A learned router by its name: the checkpoint's own, or one of a file.

@@ -41,8 +41,8 @@ pub enum Disturbance {
     Replace(Source),
 }
 
-/// Noise ~ N(0, (sigma * s)^2), s = the standard deviation of the site's values over the prompt in the unmodified run;
-/// ROME's default is sigma 3 (arXiv 2202.05262, section 2.1).
+/// Noise ~ N(0, (sigma * s)^2), s = the standard deviation of the site's values over the prompt's words in the unmodified run,
+/// or for rows of a picture over those; ROME's default is sigma 3 (arXiv 2202.05262, section 2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Noise {
@@ -119,7 +119,8 @@ impl Kind for Corrupt {
         Field::new(
             "noise.sigma",
             FieldKind::Float,
-            "standard deviation, in those of the site over the prompt in the unmodified run; needed with `noise`",
+            "standard deviation, in those of the site over the prompt's words in the unmodified run, and over a picture's rows \
+             for those; needed with `noise`",
         )
         .range(0.0, 10.0)
         .unit("σ"),
@@ -189,7 +190,14 @@ impl Kind for Corrupt {
                 }
                 Disturbance::Noise(Noise { sigma, seed }) => {
                     let base = compiler.resolve.site(&Source::Base, site)?;
-                    Op::Noise { std: sigma * deviation(&base)?, seed: *seed }
+                    let rows = compiler.resolve.picture();
+                    let words: Vec<usize> =
+                        (0..base.dim(0)?).filter(|position| !rows.contains(position)).collect();
+                    let picture = match rows.is_empty() {
+                        true => None,
+                        false => Some((sigma * deviation(&base, &rows)?, rows.into())),
+                    };
+                    Op::Noise { std: sigma * deviation(&base, &words)?, picture, seed: *seed }
                 }
                 Disturbance::Add(source) => {
                     let values = compiler.values(&self.taking(source, site))?;
@@ -226,9 +234,13 @@ fn embed() -> Sites {
     Site::Embed.into()
 }
 
-/// Standard deviation over all values.
-fn deviation(x: &Tensor) -> Result<f32> {
-    let x = x.flatten_all()?;
+/// Standard deviation over all values of some positions; 0 of none.
+fn deviation(x: &Tensor, positions: &[usize]) -> Result<f32> {
+    if positions.is_empty() {
+        return Ok(0.0);
+    }
+    let rows: Vec<u32> = positions.iter().map(|&position| position as u32).collect();
+    let x = x.index_select(&Tensor::from_vec(rows, positions.len(), x.device())?, 0)?.flatten_all()?;
     let centred = x.broadcast_sub(&x.mean_keepdim(0)?)?;
     Ok(centred.sqr()?.mean_all()?.sqrt()?.to_scalar::<f32>()?)
 }

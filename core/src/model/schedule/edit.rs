@@ -49,6 +49,8 @@ pub(crate) enum Op {
     Noise {
         /// Standard deviation.
         std: f32,
+        /// That of a picture's rows, and their positions.
+        picture: Option<(f32, Arc<[usize]>)>,
         /// Of the counter-based generator.
         seed: u64,
     },
@@ -177,7 +179,13 @@ impl Op {
                 let keep = x.abs()?.le(f64::from(*threshold))?;
                 keep.where_cond(&x.zeros_like()?, x)?
             }
-            Self::Noise { std, seed } => (x + noise(site, x, positions, *std, *seed)?)?,
+            Self::Noise { std, picture, seed } => {
+                let of = |position: usize| match picture {
+                    Some((of_picture, rows)) if rows.contains(&position) => *of_picture,
+                    _ => *std,
+                };
+                (x + noise(site, x, positions, of, *seed)?)?
+            }
             Self::Add { values, scale, keep_norm } => {
                 let flat = flat(x, positions.len())?;
                 let vector = self::flat(&values.of(site, x, positions)?, positions.len())?;
@@ -225,8 +233,15 @@ fn mask(site: Site, rows: &[bool], unit: Option<usize>, x: &Tensor) -> Result<Te
     Ok(mask.contiguous()?)
 }
 
-/// Gaussian noise of the shape of `x`, `[.., positions, ..]`, that depends on seed, site, position and channel only.
-fn noise(site: Site, x: &Tensor, positions: &[usize], std: f32, seed: u64) -> Result<Tensor> {
+/// Gaussian noise of the shape of `x`, `[.., positions, ..]`, that depends on seed, site, position and channel only. `std`:
+/// its standard deviation at a position.
+fn noise(
+    site: Site,
+    x: &Tensor,
+    positions: &[usize],
+    std: impl Fn(usize) -> f32,
+    seed: u64,
+) -> Result<Tensor> {
     let stream = site.to_string().bytes().fold(0u64, |hash, byte| rng::bits(hash, u64::from(byte), 0));
     let axis = position_axis(site);
     let dims = x.dims();
@@ -235,7 +250,7 @@ fn noise(site: Site, x: &Tensor, positions: &[usize], std: f32, seed: u64) -> Re
     let mut values = Vec::with_capacity(x.elem_count());
     for block in 0..outer {
         for &position in positions {
-            let start = ((block << 32) + position) * inner;
+            let (start, std) = (((block << 32) + position) * inner, std(position));
             values.extend((0..inner).map(|i| std * rng::normal(seed, stream, (start + i) as u64)));
         }
     }
@@ -275,7 +290,7 @@ mod tests {
         for op in [
             Op::Scale(1.0),
             Op::Threshold(0.0),
-            Op::Noise { std: 0.0, seed: 1 },
+            Op::Noise { std: 0.0, picture: None, seed: 1 },
             Op::Put(Values::Rows(values(), RowMap::Same)),
             add(false),
             add(true),
@@ -335,10 +350,17 @@ mod tests {
 
     #[test]
     fn noise_depends_on_position_not_on_the_rows_beside_it() {
-        let op = Op::Noise { std: 1.0, seed: 5 };
+        let op = Op::Noise { std: 1.0, picture: Some((0.5, [1, 2].into())), seed: 5 };
         let whole = op.apply(site(), &values(), &[0, 1, 2, 3]).unwrap();
         let part = op.apply(site(), &values().narrow(0, 2, 2).unwrap(), &[2, 3]).unwrap();
         let rows: Vec<Vec<f32>> = whole.to_vec2().unwrap();
         assert_eq!(rows[2..], part.to_vec2::<f32>().unwrap());
+        let plain =
+            Op::Noise { std: 1.0, picture: None, seed: 5 }.apply(site(), &values(), &[0, 1, 2, 3]).unwrap();
+        let moved = |x: &Tensor| -> Vec<Vec<f32>> { (x - values()).unwrap().to_vec2().unwrap() };
+        for (position, (own, plain)) in moved(&whole).iter().zip(moved(&plain)).enumerate() {
+            let factor = if position == 1 || position == 2 { 0.5 } else { 1.0 };
+            assert!(own.iter().zip(plain).all(|(a, b)| (a - factor * b).abs() < 1e-6), "{position}");
+        }
     }
 }
