@@ -243,7 +243,7 @@ impl Errands {
 
     /// The numbers of a figure for the clipboard.
     pub fn copy(&self, figure: Arc<Figure>) {
-        self.run(move || Some(Found::Copy(csv::to_csv(&figure))));
+        self.run(move || Some(Found::Copy(csv::records(&figure))));
     }
 
     /// Write the plan where the person says; on a desktop without file dialogs, into `folder`.

@@ -30,7 +30,7 @@ impl Generate {
             let cause = format!("{} is no temperature: it must be 0 or above", self.temperature);
             return Err(Error::Flag { flag: "--temperature", cause });
         }
-        let Ready { mut engine, tokens, plan } = self.input.open()?;
+        let Ready { mut engine, tokens, plan, .. } = self.input.open()?;
         let schedule = engine.schedule(&plan, &tokens, &never)?;
         let mut decoder = Decoder::new(Arc::clone(&engine.model), schedule, &tokens, self.max_new_tokens)?;
         let sampler = Sampler { temperature: self.temperature, seed: self.input.seed };

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use sluice_core::Result;
 use sluice_core::checkpoint::{Checkpoint, Picture};
-use sluice_core::engine::{self, Engine, Opened, Prompt, Words};
+use sluice_core::engine::{self, Card, Engine, Opened, Prompt, Words};
 use sluice_core::plan::Plan;
 
 mod bench;
@@ -90,6 +90,9 @@ struct Ready {
     engine: Engine,
     tokens: sluice_core::model::Input,
     plan: Plan,
+    card: Card,
+    /// The prompt as files name it, with its picture.
+    prompt: String,
 }
 
 impl Input {
@@ -104,9 +107,11 @@ impl Input {
             (None, tokens) => Words::Tokens(tokens.clone().unwrap_or_default()),
         };
         let image = self.image.as_deref().map(Picture::read).transpose()?;
-        let tokens = engine.input(&Prompt { words, image })?;
+        let prompt = Prompt { words, image };
+        let tokens = engine.input(&prompt)?;
         let plan = self.plan.as_deref().map(Plan::read).transpose()?.unwrap_or_default();
-        Ok(Ready { engine, tokens, plan })
+        let prompt = card.provenance(&prompt, &plan).prompt;
+        Ok(Ready { engine, tokens, plan, card, prompt })
     }
 }
 

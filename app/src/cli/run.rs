@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use sluice_core::checkpoint::{SaveDtype, safetensors_bytes};
+use sluice_core::checkpoint::{SaveDtype, safetensors_with};
 use sluice_core::engine::{RunSize, never};
 use sluice_core::files::write_atomic;
 use sluice_core::model::{Ask, Logits};
@@ -37,7 +37,7 @@ pub struct Run {
 
 impl Run {
     pub fn run(&self) -> Result<()> {
-        let Ready { mut engine, tokens, plan } = self.input.open()?;
+        let Ready { mut engine, tokens, plan, card, prompt } = self.input.open()?;
         let mut capture = BTreeSet::new();
         for glob in &self.capture {
             capture.extend(Site::select(&engine.model.spec, glob)?);
@@ -64,7 +64,20 @@ impl Run {
             let mut tensors: BTreeMap<String, _> =
                 output.captures.into_iter().map(|(site, value)| (site.to_string(), value)).collect();
             tensors.insert("logits".into(), logits);
-            write_atomic(path, &safetensors_bytes(&tensors, SaveDtype::F32)?)?;
+            // Where the values come from.
+            let about = [
+                ("kind", "capture".to_owned()),
+                ("sluice", env!("CARGO_PKG_VERSION").into()),
+                ("checkpoint", card.name.clone()),
+                ("fingerprint", card.fingerprint.clone()),
+                ("prompt", prompt),
+                ("tokens", json!(&*tokens).to_string()),
+                ("plan", json!(plan).to_string()),
+                ("capture", json!(self.capture).to_string()),
+                ("dtype", card.dtype.into()),
+            ];
+            let about = about.into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
+            write_atomic(path, &safetensors_with(&tensors, SaveDtype::F32, &about)?)?;
         }
         let piece = |id| engine.tokenizer.as_ref().map(|tokenizer| tokenizer.piece(id).text);
         let log_p = metric::log_softmax(&last);

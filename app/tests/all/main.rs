@@ -10,6 +10,7 @@ mod images;
 mod inspect;
 mod main_job;
 mod panels;
+mod provenance;
 mod states;
 mod studies;
 mod support;

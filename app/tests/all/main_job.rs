@@ -48,7 +48,7 @@ fn open_type_take_out_undo_export() {
 /// The exported next-token table holds the numbers on screen.
 fn check_table(window: &Window) {
     let next = window.next();
-    let csv = fs::read_to_string(window.file("next-tokens.csv")).unwrap();
+    let csv = crate::support::records(&window.file("next-tokens.csv"));
     let lines: Vec<&str> = csv.lines().skip(1).take(next.rows.len()).collect();
     assert_eq!(lines.len(), next.rows.len());
     for (line, row) in lines.iter().zip(&next.rows) {

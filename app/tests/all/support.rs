@@ -163,3 +163,10 @@ pub fn svg_texts(path: &Path, element: &str) -> Vec<String> {
 pub fn name(figure: &Arc<Figure>) -> &str {
     &figure.name
 }
+
+/// The records of a CSV file, after the comments that say where they come from.
+pub fn records(file: &Path) -> String {
+    let text = std::fs::read_to_string(file).unwrap();
+    assert!(text.starts_with("# sluice: "), "{text}");
+    text.split_inclusive('\n').filter(|line| !line.starts_with("# ")).collect()
+}

@@ -20,6 +20,6 @@ pub use hf::{Checkpoint, Embedded};
 pub use image::{Preprocessor, decode_image, read_image};
 pub use json::{non_finite, written};
 pub use picture::Picture;
-pub use save::{SaveDtype, safetensors_bytes, save};
+pub use save::{SaveDtype, safetensors_bytes, safetensors_with, save};
 pub use tensors::{TensorFile, TensorInfo};
 pub use tokenizer::{Piece, Tokenizer};

@@ -90,6 +90,7 @@ impl Card {
             prompt,
             plan,
             dtype: self.dtype.into(),
+            ..Provenance::default()
         }
     }
 }

@@ -1,6 +1,28 @@
-//! CSV of a figure (RFC 4180: CRLF, quotes doubled). Numbers read back as the same bits; missing values are empty.
+//! CSV of a figure (RFC 4180: CRLF, quotes doubled). Numbers read back as the same bits; missing values are empty. Files begin
+//! with lines that say where the numbers come from, each after `# `, as readers know comments; a field with a `#` is quoted.
+
+use serde_json::Value;
 
 use super::{Bars, Cell, Figure, Lines, Map, Plot, Scale, Table, number};
+
+/// A file: where the numbers come from, a line each, then [`records`].
+pub fn to_csv(figure: &Figure) -> String {
+    let of = &figure.provenance;
+    // As JSON whatever a text holds stays on its line.
+    let text = |text: &str| Value::from(text).to_string();
+    let lines = [
+        ("sluice", env!("CARGO_PKG_VERSION").to_owned()),
+        ("figure", text(&figure.title)),
+        ("checkpoint", format!("{} {}", text(&of.checkpoint), of.fingerprint)),
+        ("prompt", text(&of.prompt)),
+        ("plan", text(if of.plan.is_empty() { "no plan" } else { &of.plan })),
+        ("method", of.method.clone()),
+        ("ask", of.ask.clone()),
+        ("arithmetic", of.dtype.clone()),
+    ];
+    let said = lines.iter().filter(|(_, value)| !value.is_empty());
+    said.map(|(name, value)| format!("# {name}: {value}\r\n")).collect::<String>() + &records(figure)
+}
 
 /// The numbers of a figure.
 ///
@@ -10,7 +32,7 @@ use super::{Bars, Cell, Figure, Lines, Map, Plot, Scale, Table, number};
 /// - Table: as it is.
 /// - Bars: the row axis' name and the series' names, then one record per row. Series with words beside their bars have
 ///   them in further columns, `<series> text`.
-pub fn to_csv(figure: &Figure) -> String {
+pub fn records(figure: &Figure) -> String {
     let mut out = String::new();
     match &figure.plot {
         Plot::Map(map) => write_map(&mut out, map),
@@ -98,7 +120,7 @@ fn record(out: &mut String, fields: impl Iterator<Item = String>) {
 /// Quoted where the format asks for it, and where readers are known to trim: outer spaces of tokens matter.
 fn field(out: &mut String, text: &str) {
     let trimmed = text.trim().len() != text.len();
-    if trimmed || text.contains([',', '"', '\n', '\r']) {
+    if trimmed || text.contains([',', '"', '\n', '\r', '#']) {
         out.push('"');
         out.push_str(&text.replace('"', "\"\""));
         out.push('"');
@@ -112,8 +134,11 @@ mod tests {
     use super::*;
     use crate::figure::samples;
 
-    /// A reader of RFC 4180, written for these tests.
+    /// A reader of RFC 4180 that knows comments, written for these tests.
     fn parse(text: &str) -> Vec<Vec<String>> {
+        let comments =
+            text.split_inclusive('\n').take_while(|line| line.starts_with('#')).map(str::len).sum();
+        let text = &text[comments..];
         let (mut records, mut fields, mut field) = (Vec::new(), Vec::new(), String::new());
         let mut quoted = false;
         let mut characters = text.chars().peekable();
@@ -170,6 +195,30 @@ mod tests {
         let cols = map.cols.labels.len();
         assert_eq!(records[0].len(), 1 + 2 * cols);
         assert_eq!(Some(records[2][1 + cols + 1].as_str()), map.text(1, 1));
+    }
+
+    #[test]
+    fn files_say_where_their_numbers_come_from() {
+        let mut figure = samples::hostile();
+        figure.provenance.prompt = "one\r\n# two\u{2028}three".into();
+        figure.provenance.fingerprint = "3f9c0a77d1e24b58".into();
+        figure.provenance.dtype = "f32".into();
+        figure.provenance.method = "trace".into();
+        figure.provenance.ask = r#"{"seed":3}"#.into();
+        let csv = to_csv(&figure);
+        let comments: Vec<&str> = csv.lines().take_while(|line| line.starts_with("# ")).collect();
+        let names: Vec<&str> = comments.iter().map(|line| line[2..].split(':').next().unwrap()).collect();
+        let all = ["sluice", "figure", "checkpoint", "prompt", "plan", "method", "ask", "arithmetic"];
+        assert_eq!(names, all);
+        assert!(
+            comments[2].ends_with(&figure.provenance.fingerprint) && comments[6] == "# ask: {\"seed\":3}"
+        );
+        assert!(comments[3].contains(r"one\r\n# two"));
+        assert_eq!(csv.split_once(&records(&figure)).map(|(_, after)| after), Some(""));
+        // What is no comment is not read as one.
+        figure.plot =
+            Plot::Table(Table { columns: vec!["# a".into()], rows: vec![vec![Cell::Text("b#".into())]] });
+        assert_eq!(records(&figure), "\"# a\"\r\n\"b#\"\r\n");
     }
 
     #[test]

@@ -78,6 +78,10 @@ pub struct Provenance {
     pub plan: String,
     /// Arithmetic, such as `f32`.
     pub dtype: String,
+    /// What was asked: id of the method; empty where it is none.
+    pub method: String,
+    /// Its parameters, seeds among them, as JSON.
+    pub ask: String,
 }
 
 /// The kinds of picture.

@@ -12,6 +12,7 @@ fn figure(id: &'static str, title: &str, notes: &[&str], plot: Plot) -> Figure {
         prompt: "The tower of Pisa stands in the town of".into(),
         plan: "skip blocks.3.mlp; scale blocks.5.attn by 0.5".into(),
         dtype: "f32".into(),
+        ..Provenance::default()
     };
     Figure {
         id: FigureId(id),

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use super::{Asked, Case, Cost, Findings, State, Stepper, Steps, Subject, question};
+use super::{Asked, Case, Cost, Findings, State, Stepper, Steps, Subject, complete, question};
 use crate::engine::{Cancelled, Card, Engine, Token, Words};
 use crate::error::{Error, Result};
 use crate::model::Input;
@@ -82,7 +82,7 @@ impl Ready {
             return Err(Error::Marked(format!("no position is marked as {}: {}", pick.name, pick.help)));
         }
         let begin = Instant::now();
-        let (text, provenance) = match &asked.subject {
+        let (text, mut provenance) = match &asked.subject {
             Subject::Prompt(prompt) => {
                 asked.plan = asked.plan.fitted(input.len());
                 (None, card.provenance(prompt, &asked.plan))
@@ -94,6 +94,8 @@ impl Ready {
             }
             Subject::Nothing => (None, card.provenance(&Words::Text(String::new()).into(), &asked.plan)),
         };
+        provenance.method = asked.method.id.into();
+        provenance.ask = Value::Object(complete(asked.method.fields, &asked.ask)?).to_string();
         let before = kept.as_ref().map_or(0.0, |state| state.seconds);
         let case = Case {
             engine,

@@ -12,6 +12,7 @@ use super::{Board, SLICE, Waiting};
 use crate::checkpoint::Checkpoint;
 use crate::engine::{self, Engine};
 use crate::error::{Error, Result};
+use crate::figure::Provenance;
 use crate::method::Running;
 use crate::method::view::Runs;
 use crate::protocol::*;
@@ -143,7 +144,10 @@ fn start(
             let (engine, card) = opened(&mut desk.open)?;
             let tokens = engine.input(&generate.prompt)?;
             generate.plan = generate.plan.fitted(tokens.len());
+            let Generate { max_new_tokens, temperature, seed, .. } = &generate;
+            let ask = serde_json::json!({"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed});
             let provenance = card.provenance(&generate.prompt, &generate.plan);
+            let provenance = Provenance { ask: ask.to_string(), ..provenance };
             let cancelled = || board.stale(Slot::Generate, id);
             desk.generating = Some(Generating::new(engine, id, &generate, tokens, provenance, &cancelled)?);
             Ok(())
@@ -232,6 +236,7 @@ fn show(board: &Board, desk: &mut Desk, id: RequestId, scene: &Scene, waited: Du
     let mut done = Ok(());
     for view in &scene.views {
         let kept = shown.views.iter().find(|(known, _)| known == view).map(|(_, data)| Arc::clone(data));
+        (shown.runs.provenance.method, shown.runs.provenance.ask) = (view.method().id.into(), view.ask());
         let compute = || view.compute(engine, &shown.runs, &cancelled).map(Arc::new);
         match kept.map_or_else(compute, Ok) {
             Ok(data) => {

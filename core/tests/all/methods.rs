@@ -167,8 +167,15 @@ fn json(findings: &Findings) -> Value {
     json
 }
 
-/// Records of a CSV file.
+/// Records of a CSV file, after the comments that say where they come from.
 fn records(csv: &str) -> Vec<Vec<String>> {
+    let said = csv.split_inclusive('\n').take_while(|line| line.starts_with("# ")).map(str::len).sum();
+    let (comments, csv) = csv.split_at(said);
+    for name in
+        ["# sluice: ", "# figure: ", "# checkpoint: ", "# prompt: ", "# plan: ", "# method: ", "# ask: "]
+    {
+        assert!(comments.contains(name), "{name} in {comments}");
+    }
     let (mut all, mut record, mut field, mut quoted) = (Vec::new(), Vec::new(), String::new(), false);
     let mut characters = csv.chars().peekable();
     while let Some(character) = characters.next() {

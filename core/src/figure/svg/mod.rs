@@ -90,7 +90,7 @@ fn document(figure: &Figure, context: &Context, content: &str, (w, h): (f64, f64
         let _ = writeln!(out, "<title>{}</title>", escape(&figure.title));
         let _ = writeln!(out, "<desc>{}</desc>", escape(&figure.provenance.full()));
         if needs_metadata(figure) {
-            let _ = writeln!(out, "<metadata>{}</metadata>", escape_csv(&csv::to_csv(figure)));
+            let _ = writeln!(out, "<metadata>{}</metadata>", escape_csv(&csv::records(figure)));
         }
     }
     let _ = writeln!(

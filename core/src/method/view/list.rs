@@ -50,6 +50,11 @@ macro_rules! views {
                 match self { $(Self::$view(_) => $ask::METHOD,)* }
             }
 
+            /// Its parameters as JSON.
+            pub fn ask(&self) -> String {
+                match self { $(Self::$view(ask) => serde_json::to_string(ask).unwrap_or_default(),)* }
+            }
+
             /// Compute it.
             ///
             /// # Errors
