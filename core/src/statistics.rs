@@ -75,6 +75,38 @@ impl Mean {
     }
 }
 
+/// The standard deviation of a sample (divided by n - 1); NaN of less than two values.
+pub fn deviation(values: &[f64]) -> f64 {
+    let n = values.len() as f64;
+    if n < 2.0 {
+        return f64::NAN;
+    }
+    let mean = values.iter().sum::<f64>() / n;
+    (values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt()
+}
+
+/// Percentile bootstrap intervals of statistics over one list: every statistic sees the same resamples.
+pub struct Resamples(Vec<Vec<usize>>);
+
+impl Resamples {
+    /// Of a list of `n`.
+    pub fn new(n: usize) -> Self {
+        let pick = |resample: u64, i: usize| (rng::bits(11, resample, i as u64) % n.max(1) as u64) as usize;
+        Self((0..RESAMPLES).map(|resample| (0..n).map(|i| pick(resample, i)).collect()).collect())
+    }
+
+    /// 95 % of a statistic of the places that are picked. NaN where a resample has none.
+    pub fn interval(&self, statistic: impl Fn(&[usize]) -> f64) -> [f64; 2] {
+        let mut values: Vec<f64> = self.0.iter().map(|picked| statistic(picked)).collect();
+        values.sort_by(f64::total_cmp);
+        if values.iter().any(|value| value.is_nan()) {
+            return [f64::NAN; 2];
+        }
+        let at = |share: f64| values.get((share * values.len() as f64) as usize).copied().unwrap_or(f64::NAN);
+        [at(0.025), at(0.975)]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,6 +117,21 @@ mod tests {
         assert!((share.interval[0] - 0.1124).abs() < 1e-3 && (share.interval[1] - 0.3304).abs() < 1e-3);
         assert_eq!(Share::new(0, 10).interval[0], 0.0);
         assert!((Share::new(10, 10).interval[1] - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn deviation_of_a_sample() {
+        assert!((deviation(&[2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]) - (32f64 / 7.0).sqrt()).abs() < 1e-12);
+        assert_eq!(deviation(&[3.0; 4]), 0.0);
+        assert!(deviation(&[1.0]).is_nan());
+    }
+
+    #[test]
+    fn resamples_of_a_mean_are_those_of_the_mean() {
+        let values: Vec<f64> = (0..50).map(|i| f64::from(rng::normal(9, 0, i))).collect();
+        let of = |picked: &[usize]| picked.iter().map(|&at| values[at]).sum::<f64>() / picked.len() as f64;
+        let (own, mean) = (Resamples::new(50).interval(of), Mean::of(&values).interval);
+        assert!(own.iter().zip(mean).all(|(a, b)| (a - b).abs() < 1e-12));
     }
 
     #[test]

@@ -8,12 +8,12 @@ use clap::Args;
 use crossbeam_channel::{Receiver, bounded};
 use sluice_core::figure::{Figure, Ground, export};
 use sluice_core::method::fcct::{FcctFound, iri_rates};
-use sluice_core::method::{Asked, METHODS, Subject};
+use sluice_core::method::{Asked, METHODS, Subject, WARNING};
 use sluice_core::plan::Plan;
 use sluice_core::worker::*;
 use sluice_core::{Error, Result};
 
-use super::out;
+use super::{note, out};
 
 /// Length of the continuations.
 const NEW_TOKENS: usize = 48;
@@ -66,6 +66,9 @@ pub fn write(checkpoint: Option<&Path>, image: Option<&Path>, folder: &Path) -> 
                 _ => None,
             })?;
             save(&findings.found.figures(), folder)?;
+            for warning in findings.found.facts().iter().filter(|fact| fact.name.starts_with(WARNING)) {
+                note(&format!("{}: {} {}", method.id, warning.name, warning.text()));
+            }
             // What the rates of FCCT lead to.
             if let Some(rates) = findings.value::<FcctFound>() {
                 let of = rates.figures.first().map(|figure| figure.provenance.clone());

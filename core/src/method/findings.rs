@@ -51,6 +51,9 @@ pub fn raw(value: &impl Serialize) -> Result<Box<RawValue>> {
     to_raw_value(value).map_err(|error| Error::Internal(error.to_string()))
 }
 
+/// Begins the name of a fact that says why the others may mislead.
+pub const WARNING: &str = "warning: ";
+
 /// A number that was found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Fact {

@@ -24,7 +24,7 @@ pub mod view;
 
 pub use asked::{Asked, Gesture, Pick, Picks, Place, Subject, SubjectKind, positions};
 pub use document::document;
-pub use findings::{Cost, Fact, Findings, Found, Offer, VERSION, question, raw};
+pub use findings::{Cost, Fact, Findings, Found, Offer, VERSION, WARNING, question, raw};
 pub use list::{METHODS, find};
 pub use params::{Ask, Parameter, Params, complete, read};
 pub(crate) use params::{choices, params};

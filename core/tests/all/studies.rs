@@ -2,11 +2,12 @@
 
 use candle_core::{Device, Tensor};
 use serde::Deserialize;
-use sluice_core::engine::{Answer, Engine, never};
+use sluice_core::engine::{Answer, Engine, Opened, bundled, never, open as open_bundled};
 use sluice_core::error::{Error, Result};
 use sluice_core::method::leave_one_out::{LeaveOneOutAsk, LeaveOneOutFound, LeaveOneOutRun, Where};
 use sluice_core::method::trace::{Component, TraceAsk, TraceFound, TraceRun};
-use sluice_core::method::{self, Picks};
+use sluice_core::method::{self, Found as _, Picks, Stepper as _};
+use sluice_core::metric;
 use sluice_core::model::Input;
 use sluice_core::plan::Plan;
 use sluice_core::rng;
@@ -238,8 +239,138 @@ fn an_estimate_of_what_reaches_nothing_is_the_corrupted_answer() {
     let engine = &mut open(&golden().join("llama"));
     let item = r#"{"kind":"ablate","site":"blocks.1.hook_resid_pre","to":"mean"}"#;
     let plan = Plan { items: vec![serde_json::from_str(item).unwrap()], ..Plan::default() };
-    let ask = TraceAsk { sigma: 1.0, estimate: Some(true), ..TraceAsk::default() };
+    let ask = TraceAsk { sigma: 1.0, seeds: 1, estimate: Some(true), ..TraceAsk::default() };
     let found = trace(engine, (&plan, &vec![3, 14, 15, 92].into()), &[1], ask, None).unwrap();
     let estimate = found.estimate.unwrap();
     assert!(estimate.log_prob[0].iter().all(|x| (x - found.corrupted.prob.ln()).abs() < 1e-6));
+}
+
+#[test]
+fn a_grid_is_a_mean_over_draws_with_their_spread() {
+    let engine = &mut open(&golden().join("llama"));
+    let tokens: Input = vec![3, 14, 15, 92, 65, 35, 8].into();
+    let prompt = (&Plan::default(), &tokens);
+    let mut of = |seed, seeds| {
+        let ask = TraceAsk { seed, seeds, ..TraceAsk::default() };
+        trace(engine, prompt, &[1, 2], ask, None).unwrap()
+    };
+    let all = of(5, 4);
+    let alone = [of(5, 1), of(6, 1), of(7, 1), of(8, 1)];
+    assert_eq!((all.seeds, alone[0].seeds), (4, 1));
+    let check = |mean: f32, spread: f32, each: [f32; 4]| {
+        let each = each.map(f64::from);
+        let expected = each.iter().sum::<f64>() / 4.0;
+        let apart = (each.iter().map(|x| (x - expected).powi(2)).sum::<f64>() / 3.0).sqrt();
+        assert!((f64::from(mean) - expected).abs() < 1e-7 * (1.0 + expected.abs()), "{mean} {expected}");
+        assert!((f64::from(spread) - apart).abs() < 1e-6 * (1.0 + apart), "{spread} {apart}");
+    };
+    check(all.corrupted.prob, all.corrupted_spread.prob, alone.each_ref().map(|one| one.corrupted.prob));
+    check(all.corrupted.logit, all.corrupted_spread.logit, alone.each_ref().map(|one| one.corrupted.logit));
+    for (layer, row) in all.grid.prob.iter().enumerate() {
+        for (position, p) in row.iter().enumerate() {
+            let of_cell = |one: &TraceFound| one.grid.prob[layer][position];
+            check(*p, all.spread.prob[layer][position], alone.each_ref().map(of_cell));
+        }
+    }
+    assert!(alone[0].spread.prob.iter().flatten().all(|spread| spread.is_nan()));
+    let notes = &all.figure.notes;
+    assert!(notes[0].contains("mean over 4 draws, seeds 5 to 8"), "{notes:?}");
+    assert!(notes.iter().any(|note| note.starts_with("standard deviation over the draws")), "{notes:?}");
+    assert!(alone[0].figure.notes[0].contains("one draw alone, seed 5"));
+    let corrupted = all.facts().into_iter().find(|fact| fact.name.ends_with("corrupted")).unwrap();
+    assert!(corrupted.low.unwrap() < corrupted.value && corrupted.value < corrupted.high.unwrap());
+    assert_eq!(TraceAsk::default().seeds, 10, "one draw alone decides nothing unless it is asked for");
+}
+
+/// The first draw is shown as it fills; then means over those that are whole.
+#[test]
+fn a_trace_under_way_says_over_how_many_draws_it_is() {
+    let engine = &mut open(&golden().join("gpt2"));
+    let tokens: Input = vec![3, 14, 15, 92].into();
+    let mut case = method::Case::new(engine, tokens);
+    case.picks = Picks::from([("corrupt".to_owned(), vec![1])]);
+    let mut run = TraceRun::new(case, TraceAsk { seeds: 3, ..TraceAsk::default() }).unwrap();
+    let mut said = Vec::new();
+    while !run.is_done() {
+        run.step(engine, &never).unwrap();
+        let found = run.findings();
+        let missing = found.grid.prob.iter().flatten().any(|p| p.is_nan());
+        assert!(found.seeds == 0 || !missing, "a mean of whole draws has every cell");
+        let note = found.figure.notes[0].rsplit("embeddings, ").next().unwrap().to_owned();
+        if said.last() != Some(&note) {
+            said.push(note);
+        }
+    }
+    let expected = [
+        "one draw so far, seed 0, of 3",
+        "mean over 1 of 3 draws so far, seed 0",
+        "mean over 2 of 3 draws so far, seeds 0 to 1",
+        "mean over 3 draws, seeds 0 to 2",
+    ];
+    assert_eq!(said, expected);
+}
+
+/// Cells that hold the corrupted answer whatever is restored say nothing about an estimate.
+#[test]
+fn estimates_are_ranked_over_the_cells_that_can_change() {
+    for family in ["llama", "gpt2", "gpt_neox"] {
+        let engine = &mut open(&golden().join(family));
+        let tokens: Input = vec![3, 14, 15, 92, 65, 35, 8].into();
+        let layers = engine.model.spec.n_layers();
+        for restore in [Component::Residual, Component::Attention, Component::Ffn] {
+            let ask = TraceAsk { restore, seeds: 2, estimate: Some(true), ..TraceAsk::default() };
+            let found = trace(engine, (&Plan::default(), &tokens), &[3, 4], ask, None).unwrap();
+            let estimate = found.estimate.as_ref().unwrap();
+            let (mut estimated, mut exact) = (Vec::new(), Vec::new());
+            for layer in 0..layers {
+                for position in 0..7 {
+                    let p = found.grid.prob[layer][position];
+                    // In a parallel block the first FFN stands beside the attention that reaches past what is corrupted.
+                    let beside =
+                        family == "gpt_neox" && restore == Component::Ffn && layer == 0 && position > 4;
+                    if position >= 3 && (layer + 1 < layers || position == 6) && !beside {
+                        estimated.push(estimate.log_prob[layer][position]);
+                        exact.push(p);
+                    } else {
+                        assert_eq!(p, found.corrupted.prob, "{family} {restore:?} {layer} {position}");
+                    }
+                }
+            }
+            let expected = metric::rank_agreement(&estimated, &exact);
+            assert!((estimate.rank_agreement - expected).abs() < 1e-12, "{family} {restore:?}");
+        }
+    }
+}
+
+#[test]
+fn a_small_drop_is_a_warning_in_the_facts() {
+    let engine = &mut open(&golden().join("llama"));
+    let tokens: Input = vec![3, 14, 15, 92, 65, 35, 8].into();
+    let mut facts = |sigma| {
+        let ask = TraceAsk { sigma, seeds: 1, ..TraceAsk::default() };
+        trace(engine, (&Plan::default(), &tokens), &[0], ask, None).unwrap().facts()
+    };
+    for facts in [facts(0.0), facts(0.01)] {
+        let warning = facts.iter().find(|fact| fact.name.starts_with("warning")).unwrap();
+        assert!(warning.name.contains("less than 10 points") && warning.value.abs() < 10.0, "{warning:?}");
+    }
+}
+
+/// The first pictures show something: the answer hangs on what is corrupted.
+#[test]
+fn samples_corrupt_what_the_answer_hangs_on() {
+    let Opened { mut engine, card } = open_bundled(&bundled().unwrap(), &mut |_, _| {}, &never).unwrap();
+    for id in ["trace", "fcct"] {
+        let method = method::find(id).unwrap();
+        let sample = (method.samples)(&card).remove(0);
+        let method::Subject::Prompt(prompt) = &sample.subject else { panic!("{id} is about a prompt") };
+        let input = engine.input(prompt).unwrap();
+        let mut asked = method::Asked::new(method, sample.subject.clone(), &Plan::default());
+        (asked.ask, asked.picks) = (sample.ask, (sample.picks)(&engine.tokens(&input)));
+        let mut run = method::Running::start(asked, &mut engine, &card, &never).unwrap();
+        while !run.step(&mut engine, &never).unwrap() {}
+        let facts = run.findings(&engine).found.facts();
+        let fell = facts.iter().find(|fact| fact.unit == "points").unwrap();
+        assert!(fell.value > 50.0 && !fell.name.starts_with("warning"), "{id}: {facts:?}");
+    }
 }

@@ -181,7 +181,7 @@ fn last(engine: &Engine, base: &Run, schedule: &Arc<Schedule>) -> Result<u64> {
 pub fn grid_of(engine: &mut Engine, tokens: &Input) -> Result<TraceFound> {
     let picks = Picks::from([("corrupt".to_owned(), vec![2, 3, 4])]);
     let case = Case { picks, ..Case::new(engine, tokens.clone()) };
-    let ask = TraceAsk { answer: Answer::Id(5), estimate: Some(false), ..TraceAsk::default() };
+    let ask = TraceAsk { answer: Answer::Id(5), seeds: 1, estimate: Some(false), ..TraceAsk::default() };
     let mut run = TraceRun::new(case, ask)?;
     finish(&mut run, engine, &never)?;
     Ok(run.findings())

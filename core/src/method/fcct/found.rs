@@ -9,9 +9,11 @@ use super::{CATEGORIES, COMPONENTS, FcctRun, LAST};
 use crate::engine::Token;
 use crate::error::Result;
 use crate::figure::{Axis, Figure, FigureId, Map, Plot, Scale};
-use crate::method::trace::{AnswerScore, Component, LITTLE, slug};
+use crate::method::trace::{AnswerScore, Component, LITTLE, Shown, drop_fact, slug, spread_note};
 use crate::method::{Fact, Found, Offer, Stepper as _, raw};
+use crate::metric;
 use crate::plan::{Change, Iri};
+use crate::statistics::Resamples;
 
 /// Findings of FCCT.
 #[derive(Clone, Debug, Serialize)]
@@ -25,15 +27,26 @@ pub struct FcctFound {
     pub categories: [usize; 7],
     /// The answer in the clean run.
     pub clean: AnswerScore,
-    /// In the corrupted run.
+    /// In the corrupted runs, as a mean over the draws of noise.
     pub corrupted: AnswerScore,
-    /// Recovery rates, `[component][layer][category]`; NaN = not computed yet, or not defined.
+    /// Its standard deviation over the draws; NaN of one.
+    pub corrupted_spread: AnswerScore,
+    /// Draws that the means are over; 0 while the first is under way.
+    pub seeds: usize,
+    /// Recovery rates of the means, `[component][layer][category]`; NaN = not computed yet, or not defined.
     pub rates: Vec<Vec<Vec<f32>>>,
+    /// Lower ends of their intervals over the draws, at the end; NaN of one draw.
+    pub low: Vec<Vec<Vec<f32>>>,
+    /// Upper ends.
+    pub high: Vec<Vec<Vec<f32>>>,
     /// One map a component.
     #[serde(skip)]
     pub figures: Vec<Arc<Figure>>,
     #[serde(skip)]
     done: bool,
+    /// 95 % of P(answer) in the corrupted runs.
+    #[serde(skip)]
+    interval: Option<[f64; 2]>,
 }
 
 fn id<S: serde::Serializer>(token: &Token, serializer: S) -> Result<S::Ok, S::Error> {
@@ -43,9 +56,7 @@ fn id<S: serde::Serializer>(token: &Token, serializer: S) -> Result<S::Ok, S::Er
 impl FcctFound {
     /// Recovery rate of the last token by layer, which IRI ranks and weighs by.
     pub fn last(&self, component: Component) -> Vec<f32> {
-        let index = COMPONENTS.iter().position(|&known| known == component);
-        let rates = index.and_then(|index| self.rates.get(index)).map_or(&[][..], Vec::as_slice);
-        rates.iter().map(|row| row.get(LAST).copied().unwrap_or(f32::NAN)).collect()
+        last(&self.rates, component)
     }
 
     /// The injection that these rates lead to.
@@ -54,20 +65,39 @@ impl FcctFound {
     }
 }
 
+/// Values of the last token by layer, of one component.
+fn last(values: &[Vec<Vec<f32>>], component: Component) -> Vec<f32> {
+    let index = COMPONENTS.iter().position(|&known| known == component);
+    let rows = index.and_then(|index| values.get(index)).map_or(&[][..], Vec::as_slice);
+    rows.iter().map(|row| row.get(LAST).copied().unwrap_or(f32::NAN)).collect()
+}
+
 impl Found for FcctFound {
     fn facts(&self) -> Vec<Fact> {
-        let prob = |which: &str, score: AnswerScore| {
-            Fact::new(format!("P({}) {which}", self.answer.text), 100.0 * f64::from(score.prob), "%")
+        let followed = &self.answer.text;
+        let percent = |which: &str, score: AnswerScore, interval: Option<[f64; 2]>| Fact {
+            low: interval.map(|ends| 100.0 * ends[0]),
+            high: interval.map(|ends| 100.0 * ends[1]),
+            ..Fact::new(format!("P({followed}) {which}"), 100.0 * f64::from(score.prob), "%")
         };
-        let mut facts = vec![prob("clean", self.clean), prob("corrupted", self.corrupted)];
+        let mut facts = vec![
+            percent("clean", self.clean, None),
+            percent("corrupted", self.corrupted, self.interval),
+            drop_fact(followed, self.clean.prob - self.corrupted.prob),
+        ];
         for component in [Component::Attention, Component::Ffn] {
             let rates = self.last(component).into_iter().enumerate().filter(|(_, rate)| !rate.is_nan());
             if let Some((layer, rate)) = rates.max_by(|a, b| a.1.total_cmp(&b.1)) {
                 let name =
                     format!("recovery of the last token's {}, most at layer {layer}", short(component));
-                facts.push(Fact::new(name, rate, ""));
+                let end = |ends: &[Vec<Vec<f32>>]| {
+                    let value = last(ends, component).get(layer).copied()?;
+                    (!value.is_nan()).then_some(f64::from(value))
+                };
+                facts.push(Fact { low: end(&self.low), high: end(&self.high), ..Fact::new(name, rate, "") });
             }
         }
+        facts.push(Fact::new("draws of noise", self.seeds as f64, "draws"));
         facts
     }
 
@@ -96,11 +126,14 @@ const IDS: [FigureId; 3] = [FigureId("fcct-residual"), FigureId("fcct-attention"
 
 /// Findings so far.
 pub(super) fn found(run: &FcctRun) -> FcctFound {
-    let size = run.layers * CATEGORIES.len();
-    let recovery = |p: &f32| if p.is_nan() { f32::NAN } else { run.patcher.recovery(*p) };
-    let rates: Vec<Vec<f32>> =
-        run.kept.probs.chunks(size.max(1)).map(|probs| probs.iter().map(recovery).collect()).collect();
-    let notes = notes(run, &run.answer.text, &rates);
+    let size = (run.layers * CATEGORIES.len()).max(1);
+    let draws = run.draws.shown(run.is_whole());
+    let (clean, corrupted) = (run.patcher.clean, draws.corrupted());
+    let means = draws.cells();
+    let recovery = |cell: &AnswerScore| metric::recovery(cell.prob, corrupted.prob, clean.prob);
+    let rates: Vec<Vec<f32>> = means.chunks(size).map(|cells| cells.iter().map(recovery).collect()).collect();
+    let [low, high] = intervals(run, &draws, means.len());
+    let notes = notes(run, &draws, &rates);
     let figures = COMPONENTS.iter().zip(IDS).zip(&rates).map(|((&component, id), values)| {
         let map = Map {
             rows: Axis {
@@ -128,27 +161,67 @@ pub(super) fn found(run: &FcctRun) -> FcctFound {
         })
     });
     let rows = |values: &Vec<f32>| values.chunks(CATEGORIES.len()).map(<[f32]>::to_vec).collect();
+    let shaped = |values: &[f32]| values.chunks(size).map(|part| rows(&part.to_vec())).collect();
     FcctFound {
         answer: run.answer.clone(),
         components: COMPONENTS.map(Component::name),
         categories: run.categories.each_ref().map(Vec::len),
-        clean: run.patcher.clean,
-        corrupted: run.patcher.corrupted,
+        clean,
+        corrupted,
+        corrupted_spread: draws.corrupted_spread(),
+        seeds: draws.whole,
         figures: figures.collect(),
         rates: rates.iter().map(rows).collect(),
+        low: shaped(&low),
+        high: shaped(&high),
         done: run.is_done(),
+        interval: draws.corrupted_interval(),
     }
 }
 
-fn notes(run: &FcctRun, answer: &str, rates: &[Vec<f32>]) -> Vec<String> {
-    let (p_clean, p_corrupted) = (run.patcher.clean.prob, run.patcher.corrupted.prob);
+/// 95 % of every rate at the end, resampled over the draws: lower and upper ends, NaN of one draw.
+fn intervals(run: &FcctRun, draws: &Shown, cells: usize) -> [Vec<f32>; 2] {
+    let mut ends = [vec![f32::NAN; cells], vec![f32::NAN; cells]];
+    if !run.is_done() || draws.whole < 2 {
+        return ends;
+    }
+    let resamples = Resamples::new(draws.whole);
+    let clean = f64::from(run.patcher.clean.prob);
+    let of_corrupted: Vec<f64> = draws.draws.iter().map(|draw| f64::from(draw.corrupted.prob)).collect();
+    for cell in 0..cells {
+        let of_cell: Vec<f64> =
+            draws.draws.iter().filter_map(|draw| draw.cells.get(cell)).map(|p| f64::from(p.prob)).collect();
+        let rate = |picked: &[usize]| {
+            let mean = |values: &[f64]| {
+                picked.iter().filter_map(|&at| values.get(at)).sum::<f64>() / picked.len() as f64
+            };
+            let corrupted = mean(&of_corrupted);
+            (mean(&of_cell) - corrupted) / (clean - corrupted)
+        };
+        let interval = resamples.interval(rate);
+        for (ends, end) in ends.iter_mut().zip(interval) {
+            if let Some(slot) = ends.get_mut(cell) {
+                *slot = end as f32;
+            }
+        }
+    }
+    ends
+}
+
+fn notes(run: &FcctRun, draws: &Shown, rates: &[Vec<f32>]) -> Vec<String> {
+    let (p_clean, p_corrupted) = (run.patcher.clean.prob, draws.corrupted().prob);
     let text = run.patcher.tokens.image().is_none();
     let visual = if text { "marked context" } else { "image" };
     let mut notes = vec![format!(
-        "P(\"{answer}\"): {p_clean:.4} clean, {p_corrupted:.4} corrupted; noise {} σ on the embeddings of the whole {visual}, one \
-         sample, seed {} (the paper's is on the image's pixels, its σ is not in the paper)",
-        run.ask.sigma, run.ask.seed
+        "P(\"{}\"): {p_clean:.4} clean, {p_corrupted:.4} corrupted; noise {} σ on the embeddings of the whole {visual}, {} (the \
+         paper's is on the image's pixels, its σ is not in the paper)",
+        run.answer.text,
+        run.ask.sigma,
+        draws.said(run.ask.seeds, Some(run.ask.seed))
     )];
+    if draws.whole > 1 {
+        notes.push(spread_note(draws.corrupted_spread().prob, &draws.spread()));
+    }
     if text {
         notes.push(
             "text surrogate of FCCT: vis = the marked context tokens, which stand for an image; txt = the text after them"
@@ -170,7 +243,7 @@ fn notes(run: &FcctRun, answer: &str, rates: &[Vec<f32>]) -> Vec<String> {
          reading)",
         counts.join(", ")
     ));
-    if run.planned {
+    if !run.plan.active().is_empty() {
         notes.push("clean and corrupted runs are both under the plan".into());
     }
     let drop = p_clean - p_corrupted;

@@ -18,10 +18,10 @@ use categories::{LAST, Marks};
 pub use found::FcctFound;
 pub use iri::iri_rates;
 
-use super::trace::{Batch, Component, Corruption, Patcher, Setup, middle};
+use super::trace::{AnswerScore, Batch, Component, Corruption, Draws, Patcher, Setup, check_memory, subject};
 use super::{
     Ask, Case, Found, Gesture, Group, Method, Params as _, Pick, Picks, Place, Sample, Source, State,
-    Stepper, Steps, Subject, SubjectKind, bits, params, read,
+    Stepper, Steps, Subject, SubjectKind, params, read,
 };
 use crate::engine::{Answer, Cancelled, Card, Engine, Prompt, Token};
 use crate::error::{Error, Result};
@@ -80,10 +80,12 @@ params! {
     pub struct FcctAsk {
         /// Token whose probability after the prompt is followed; left out = the unmodified model's most likely one
         answer: Answer = Answer::Top;
-        /// Noise on the embeddings of the whole picture or context, in standard deviations of the embeddings
+        /// Noise on the embeddings of the whole picture or context, in standard deviations of the embeddings of the same sort: words, or rows of a picture
         sigma: f32 = 3.0, in 0.0..=10.0, unit "σ";
-        /// Seed of the noise
+        /// First seed of the noise
         seed: u64 = 0;
+        /// Draws of noise, of this seed and those after it, that rates are of the means over; 10 is ROME's
+        seeds: usize = 10, in 1..=1000, unit "draws";
     }
 }
 
@@ -104,15 +106,16 @@ fn without_iri(plan: &Plan) -> Plan {
 /// The prompt up to its subject for an image, the subject for its object.
 fn samples(card: &Card) -> Vec<Sample> {
     let picks = |tokens: &[Token]| {
-        let middle = middle(tokens);
         let patches: Vec<usize> =
             (0..).zip(tokens).filter(|(_, t)| t.patch.is_some()).map(|(at, _)| at).collect();
         if let Some(&patch) = patches.get(patches.len() / 2) {
             return Picks::from([("object".to_owned(), vec![patch])]);
         }
-        let end = middle.last().map_or(1, |last| last + 1);
-        let context = (1.min(end.saturating_sub(1))..end).collect();
-        Picks::from([("context".to_owned(), context), ("object".to_owned(), middle)])
+        let object = subject(tokens);
+        let end = object.last().map_or(1, |last| last + 1);
+        let first = object.first().map_or(0, |first| 1.min(*first));
+        let context = (first.min(end.saturating_sub(1))..end).collect();
+        Picks::from([("context".to_owned(), context), ("object".to_owned(), object)])
     };
     let prompt = Prompt::from(card.sample_prompt.clone());
     vec![Sample { picks, ..Sample::of(Subject::Prompt(prompt)) }]
@@ -121,27 +124,27 @@ fn samples(card: &Card) -> Vec<Sample> {
 /// A grid under way.
 pub struct FcctRun {
     ask: FcctAsk,
-    planned: bool,
+    plan: Plan,
     patcher: Patcher,
     answer: Token,
+    /// Positions of the picture, or of the context that stands for one.
+    visual: Vec<usize>,
     /// Positions of each category.
     categories: [Vec<usize>; 7],
     layers: usize,
     provenance: Provenance,
     batch: Option<Batch>,
+    /// Cells of the draw under way that were taken up, in the order of [`FcctRun::cell`].
+    next: usize,
+    draws: Draws,
     kept: Kept,
 }
 
-/// What a later run goes on from. A cell is numbered by component, layer and category.
-#[derive(Clone, Serialize, Deserialize)]
+/// What a later run goes on from, beside the draws. A cell is numbered by component, layer and category.
+#[derive(Clone, Default, Serialize, Deserialize)]
 struct Kept {
-    /// P(answer) with the cell restored; NaN = not defined.
-    #[serde(with = "bits")]
-    probs: Vec<f32>,
+    /// Cells of the draw under way that are done.
     done: Vec<bool>,
-    /// Cells that were taken up, in the order of [`FcctRun::cell`].
-    #[serde(skip)]
-    next: usize,
     work: Work,
 }
 
@@ -153,39 +156,69 @@ impl FcctRun {
     pub fn new(case: Case<'_>, ask: FcctAsk) -> Result<Self> {
         let resumed: Option<Kept> = case.resumed()?;
         let marks = Marks::new(&case.picks);
-        let Case { engine, tokens, plan, provenance, cancelled, .. } = case;
+        let Case { engine, tokens, plan, provenance, kept, cancelled, .. } = case;
         let visual = categories::visual(&marks, &tokens)?;
         let categories = categories::categories(&marks, &visual, tokens.len())?;
-        let noise = Corruption::Noise { sigma: ask.sigma, seed: ask.seed };
-        let setup = Setup { plan: &plan, answer: &ask.answer, corrupt: &visual, noise };
-        let mut patcher = Patcher::new(engine, &setup, &COMPONENTS, &tokens, cancelled)?;
         let layers = engine.model.spec.n_layers();
         let cells = COMPONENTS.len() * layers * CATEGORIES.len();
+        check_memory(ask.seeds, cells)?;
+        let draws = kept.map_or_else(|| Ok(Draws::default()), |state| Draws::load(&state, cells))?;
+        let begun = draws.begun();
+        let setup = setup(&ask, &plan, &visual, begun.saturating_sub(1));
+        let mut patcher = Patcher::new(engine, &setup, &COMPONENTS, &tokens, cancelled)?;
         let kept = match resumed {
-            Some(kept) if kept.done.len() == cells && kept.probs.len() == cells => {
+            Some(kept) if kept.done.len() == cells => {
                 patcher.work = kept.work;
                 kept
             }
             Some(_) => return Err(Error::Study("what is to be resumed has another number of cells".into())),
-            // Where the corruption changes nothing no rate is defined: there is nothing to compute.
-            None => Kept {
-                probs: vec![f32::NAN; cells],
-                done: vec![patcher.clean.prob == patcher.corrupted.prob; cells],
-                next: 0,
-                work: Work::default(),
-            },
+            None => Kept { done: vec![false; cells], ..Kept::default() },
         };
-        Ok(Self {
-            planned: !plan.active().is_empty(),
+        let mut run = Self {
             answer: engine.token(patcher.answer),
             ask,
+            plan,
             patcher,
+            visual,
             categories,
             layers,
             provenance,
             batch: None,
+            next: 0,
+            draws,
             kept,
-        })
+        };
+        if begun == 0 {
+            run.begin_draw();
+        }
+        Ok(run)
+    }
+
+    /// Take down a new corrupted run. One that changed nothing leaves nothing to restore: its cells are done.
+    fn begin_draw(&mut self) {
+        let Patcher { clean, corrupted, .. } = self.patcher;
+        self.draws.begin(corrupted, self.kept.done.len(), Vec::new());
+        if clean.prob == corrupted.prob {
+            for cell in 0..self.kept.done.len() {
+                let empty = self.categories.get(cell % CATEGORIES.len()).is_none_or(Vec::is_empty);
+                self.put(cell, (!empty).then_some(clean));
+            }
+        }
+    }
+
+    /// A cell of the draw under way; none = there is nobody in its category.
+    fn put(&mut self, cell: usize, score: Option<AnswerScore>) {
+        if let Some(score) = score {
+            self.draws.put(cell, score);
+        }
+        if let Some(done) = self.kept.done.get_mut(cell) {
+            *done = true;
+        }
+    }
+
+    /// Whether every cell of the draw under way is there.
+    fn is_whole(&self) -> bool {
+        self.batch.is_none() && self.kept.done.iter().all(|done| *done)
     }
 
     /// What was found so far.
@@ -201,25 +234,33 @@ impl FcctRun {
 
     fn gather(&mut self, engine: &Engine) -> Result<Batch> {
         let mut batch = self.patcher.batch(engine);
-        while self.kept.next < self.kept.done.len() && batch.has_room() {
-            let (number, layer, category) = self.cell(self.kept.next);
+        while self.next < self.kept.done.len() && batch.has_room() {
+            let (number, layer, category) = self.cell(self.next);
             let cell = (number * self.layers + layer) * CATEGORIES.len() + category;
-            self.kept.next += 1;
-            let Some(done) = self.kept.done.get_mut(cell).filter(|done| !**done) else { continue };
+            self.next += 1;
+            if self.kept.done.get(cell).copied().unwrap_or(true) {
+                continue;
+            }
             match (self.categories.get(category), COMPONENTS.get(number)) {
                 (Some(positions), Some(&component)) if !positions.is_empty() => {
                     batch.add(&self.patcher, engine, cell, (component, layer..layer + 1, positions))?;
                 }
                 // Nobody is in this category: the cell stays empty.
-                _ => *done = true,
+                _ => self.put(cell, None),
             }
         }
         Ok(batch)
     }
 }
 
+/// The question of one draw of noise.
+fn setup<'a>(ask: &'a FcctAsk, plan: &'a Plan, visual: &'a [usize], draw: usize) -> Setup<'a> {
+    let noise = Corruption::Noise { sigma: ask.sigma, seed: ask.seed.wrapping_add(draw as u64) };
+    Setup { plan, answer: &ask.answer, corrupt: visual, noise }
+}
+
 impl Stepper for FcctRun {
-    fn step(&mut self, engine: &mut Engine, _: Cancelled) -> Result<()> {
+    fn step(&mut self, engine: &mut Engine, cancelled: Cancelled) -> Result<()> {
         if self.is_done() {
             return Ok(());
         }
@@ -227,24 +268,28 @@ impl Stepper for FcctRun {
             Some(batch) => batch,
             None => self.gather(engine)?,
         };
-        if batch.is_empty() {
-            return Ok(());
-        }
-        let Some(cells) = batch.step(&mut self.patcher, engine)? else {
-            self.batch = Some(batch);
-            return Ok(());
-        };
-        for (cell, score) in cells {
-            if let (Some(done), Some(p)) = (self.kept.done.get_mut(cell), self.kept.probs.get_mut(cell)) {
-                (*done, *p) = (true, score.prob);
+        if !batch.is_empty() {
+            match batch.step(&mut self.patcher, engine)? {
+                Some(cells) => cells.into_iter().for_each(|(cell, score)| self.put(cell, Some(score))),
+                None => self.batch = Some(batch),
             }
+        }
+        let begun = self.draws.begun();
+        if self.is_whole() && begun < self.ask.seeds {
+            self.next = 0;
+            self.kept.done.fill(false);
+            let setup = setup(&self.ask, &self.plan, &self.visual, begun);
+            self.patcher.corrupt(engine, &setup, cancelled)?;
+            self.begin_draw();
         }
         Ok(())
     }
 
     fn progress(&self) -> Steps {
-        let done = self.kept.done.iter().filter(|done| **done).count();
-        Steps { done, all: self.kept.done.len(), unit: "cells" }
+        let cells = self.kept.done.len();
+        let now = self.kept.done.iter().filter(|done| **done).count();
+        let done = self.draws.begun().saturating_sub(1) * cells + now;
+        Steps { done, all: cells * self.ask.seeds, unit: "cells" }
     }
 
     fn found(&self, _: &Engine) -> Arc<dyn Found> {
@@ -256,6 +301,8 @@ impl Stepper for FcctRun {
     }
 
     fn state(&self) -> Result<State> {
-        State::new(&Kept { work: self.patcher.work, ..self.kept.clone() })
+        let mut state = State::new(&Kept { work: self.patcher.work, ..self.kept.clone() })?;
+        self.draws.save(&mut state)?;
+        Ok(state)
     }
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{AnswerScore, Component, LITTLE, PATCH_NOISE, TraceRun, hook, name, slug};
+use super::{AnswerScore, Component, LITTLE, PATCH_NOISE, Shown, TraceRun, hook, name, slug};
 use crate::engine::Token;
 use crate::error::Result;
 use crate::figure::{Axis, Figure, FigureId, Map, Plot, Scale};
-use crate::method::{Fact, Found, Offer, Stepper as _, Steps, raw};
+use crate::method::{Fact, Found, Offer, Stepper as _, WARNING, raw};
 use crate::metric;
 use crate::plan::{Change, Corrupt, Item, Patch, Positions, Source, Target};
 use crate::site::Site;
@@ -17,7 +17,7 @@ use crate::site::Site;
 /// Normalised recovery, layer x token.
 const TRACE_MAP: FigureId = FigureId("trace");
 
-/// Findings of a trace; means over its samples of noise.
+/// Findings of a trace; means over its draws of noise that are whole, or of the first as far as it is.
 #[derive(Clone, Debug, Serialize)]
 pub struct TraceFound {
     /// The followed token.
@@ -26,8 +26,16 @@ pub struct TraceFound {
     pub clean: AnswerScore,
     /// Of the corrupted runs.
     pub corrupted: AnswerScore,
+    /// Its standard deviation over the draws; NaN of one.
+    pub corrupted_spread: AnswerScore,
+    /// Draws that the means are over; 0 while the first is under way.
+    pub seeds: usize,
+    /// The corrupted run of each of them.
+    pub draws: Vec<AnswerScore>,
     /// Per layer and position; NaN = not computed yet.
     pub grid: Cells,
+    /// Standard deviations over the draws; NaN of one.
+    pub spread: Cells,
     /// The same to first order, where it was estimated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub estimate: Option<Estimate>,
@@ -43,6 +51,9 @@ pub struct TraceFound {
     /// P(answer) as text for facts.
     #[serde(skip)]
     followed: String,
+    /// 95 % of P(answer) in the corrupted runs, and of the cell with the highest.
+    #[serde(skip)]
+    intervals: [Option<[f64; 2]>; 2],
     /// The noise, where a plan can have it.
     #[serde(skip)]
     corruption: Option<Item>,
@@ -64,26 +75,35 @@ pub struct Cells {
 pub struct Estimate {
     /// ln p(answer), `[L][T]`.
     pub log_prob: Vec<Vec<f32>>,
-    /// Spearman's rank correlation with the exact probabilities; NaN until these are there.
+    /// Spearman's rank correlation with the exact probabilities over the cells that can change: those that the corruption
+    /// reaches and that reach the last token. NaN until these are there.
     pub rank_agreement: f64,
 }
 
 impl Found for TraceFound {
     fn facts(&self) -> Vec<Fact> {
-        let prob = |which: &str, score: AnswerScore| {
-            Fact::new(format!("P({}) {which}", self.followed), 100.0 * f64::from(score.prob), "%")
+        let percent = |name: String, p: f32, interval: Option<[f64; 2]>| Fact {
+            low: interval.map(|ends| 100.0 * ends[0]),
+            high: interval.map(|ends| 100.0 * ends[1]),
+            ..Fact::new(name, 100.0 * f64::from(p), "%")
         };
-        let mut facts = vec![prob("clean", self.clean), prob("corrupted", self.corrupted)];
-        let rows = self.grid.prob.iter().enumerate();
-        let cells = rows.flat_map(|(l, row)| row.iter().enumerate().map(move |(t, p)| (*p, l, t)));
-        let best = cells.filter(|cell| !cell.0.is_nan()).max_by(|a, b| a.0.total_cmp(&b.0));
-        if let Some((p, layer, position)) = best {
+        let [of_corrupted, of_best] = self.intervals;
+        let followed = &self.followed;
+        let mut facts = vec![
+            percent(format!("P({followed}) clean"), self.clean.prob, None),
+            percent(format!("P({followed}) corrupted"), self.corrupted.prob, of_corrupted),
+            drop_fact(followed, self.clean.prob - self.corrupted.prob),
+        ];
+        if let Some((cell, p)) = best(&self.grid.prob) {
+            let width = self.grid.prob.first().map_or(1, Vec::len).max(1);
+            let (layer, position) = (cell / width, cell % width);
             let name = format!("P restored at layer {layer}, position {position}, the most");
-            facts.push(Fact::new(name, 100.0 * f64::from(p), "%"));
+            facts.push(percent(name, p, of_best));
         }
-        if let Some(estimate) = &self.estimate {
-            facts.push(Fact::new("rank agreement of the first-order estimate", estimate.rank_agreement, ""));
+        if let Some(agreement) = self.estimate.as_ref().map(|e| e.rank_agreement).filter(|a| !a.is_nan()) {
+            facts.push(Fact::new("rank agreement of the first-order estimate", agreement, ""));
         }
+        facts.push(Fact::new("draws of noise", self.seeds as f64, "draws"));
         facts
     }
 
@@ -98,7 +118,7 @@ impl Found for TraceFound {
     fn offers(&self) -> Vec<Offer> {
         let offer = |item: &Item| Offer {
             label: "Corruption into the plan".into(),
-            hint: "the noise alone: the plan's run is then the corrupted one".into(),
+            hint: "the noise of the first seed alone: the plan's run is then that corrupted one".into(),
             items: vec![item.clone()],
             replaces: &[],
         };
@@ -122,45 +142,62 @@ impl Found for TraceFound {
     }
 }
 
+/// How far the answer's probability fell, and a warning where that is little.
+pub(in crate::method) fn drop_fact(followed: &str, drop: f32) -> Fact {
+    let drop_in_points = 100.0 * f64::from(drop);
+    let name = match drop >= LITTLE {
+        true => format!("P({followed}) fell by"),
+        false => format!(
+            "{WARNING}P({followed}) fell by less than {:.0} points, so recoveries are noise; it fell by",
+            100.0 * LITTLE
+        ),
+    };
+    Fact::new(name, drop_in_points, "points")
+}
+
+/// The cell with the highest value, and the value.
+fn best(rows: &[Vec<f32>]) -> Option<(usize, f32)> {
+    let cells = rows.iter().flatten().copied().enumerate().filter(|(_, p)| !p.is_nan());
+    cells.max_by(|a, b| a.1.total_cmp(&b.1))
+}
+
 /// Findings so far.
 pub(super) fn found(run: &TraceRun) -> TraceFound {
-    let (kept, len) = (&run.kept, run.shown.len().max(1));
-    let samples = run.samples();
-    let counts: Vec<f64> = kept
-        .done
-        .iter()
-        .map(|done| (kept.sample.min(samples) + usize::from(*done && kept.sample < samples)) as f64)
-        .collect();
-    let mean = |sums: &[f64]| -> Vec<f32> {
-        let value = |(sum, count): (&f64, &f64)| if *count > 0.0 { (sum / count) as f32 } else { f32::NAN };
-        sums.iter().zip(&counts).map(value).collect()
-    };
-    let (logits, probs) = (mean(&kept.logits), mean(&kept.probs));
-    let begun = (kept.sample + 1).min(samples) as f64;
-    let of_corrupted = |which: usize| kept.corrupted.get(which).map_or(f32::NAN, |sum| (sum / begun) as f32);
-    let corrupted = AnswerScore { logit: of_corrupted(0), prob: of_corrupted(1) };
-    let clean = run.patcher.clean;
+    let len = run.shown.len().max(1);
+    let draws = run.draws.shown(run.is_whole());
+    let (mean, spread) = (draws.cells(), draws.spread());
+    let (clean, corrupted) = (run.patcher.clean, draws.corrupted());
     let recovery = |p: f32| metric::recovery(p, corrupted.prob, clean.prob);
-    let rows = |values: &[f32]| values.chunks(len).map(<[f32]>::to_vec).collect::<Vec<_>>();
-    let estimated: Vec<f32> = kept.estimated.iter().map(|sum| (sum / begun) as f32).collect();
-    let agreement = if run.is_done() { metric::rank_agreement(&estimated, &probs) } else { f64::NAN };
+    let estimated = draws.estimated();
+    let probs: Vec<f32> = mean.iter().map(|cell| cell.prob).collect();
     let exact: Vec<f32> = probs.iter().map(|&p| recovery(p)).collect();
+    let agreement = if run.is_done() { agreement(&estimated, &probs, &run.can_change) } else { f64::NAN };
     // To first order a probability may pass 1.
     let estimates: Vec<f32> = estimated.iter().map(|log_p| recovery(log_p.min(0.0).exp())).collect();
     let work = run.patcher.work;
     let plain = run.plan.active().is_empty() && run.noise.is_empty();
+    let grid = Cells::new(&mean, len);
+    let of_best = best(&grid.prob).and_then(|(cell, _)| draws.cell_interval(cell));
+    let drawn = Drawn { draws, clean, corrupted, agreement, spread: &spread };
     TraceFound {
         answer: run.patcher.answer,
         clean,
         corrupted,
-        estimate: (!estimated.is_empty())
-            .then(|| Estimate { log_prob: rows(&estimated), rank_agreement: agreement }),
-        grid: Cells { logit: rows(&logits), prob: rows(&probs) },
+        corrupted_spread: draws.corrupted_spread(),
+        seeds: draws.whole,
+        draws: draws.draws.iter().map(|draw| draw.corrupted).collect(),
+        estimate: (!estimated.is_empty()).then(|| Estimate {
+            log_prob: estimated.chunks(len).map(<[f32]>::to_vec).collect(),
+            rank_agreement: agreement,
+        }),
         rows_computed: work.rows,
-        rows_full: (1 + samples * (1 + kept.done.len())) as u64 * (2 * run.layers * len) as u64,
+        rows_full: (1 + run.all_draws() * (1 + mean.len())) as u64 * (2 * run.layers * len) as u64,
         flops: [work.layers, work.unembedding],
-        figure: Arc::new(figure(run, (clean, corrupted), &exact, &estimates, agreement)),
+        figure: Arc::new(figure(run, &drawn, &exact, &estimates)),
         followed: run.answer.text.clone(),
+        intervals: [draws.corrupted_interval(), of_best],
+        grid,
+        spread: Cells::new(&spread, len),
         // A plan's patch takes the unmodified run: the same as the clean run without a plan alone.
         corruption: plain.then(|| {
             let positions = Positions::At(run.corrupt.clone());
@@ -170,15 +207,33 @@ pub(super) fn found(run: &TraceRun) -> TraceFound {
     }
 }
 
-fn figure(
-    run: &TraceRun,
-    (clean, corrupted): (AnswerScore, AnswerScore),
-    exact: &[f32],
-    estimates: &[f32],
+impl Cells {
+    fn new(cells: &[AnswerScore], len: usize) -> Self {
+        let rows =
+            |of: fn(&AnswerScore) -> f32| cells.chunks(len).map(|row| row.iter().map(of).collect()).collect();
+        Self { logit: rows(|cell| cell.logit), prob: rows(|cell| cell.prob) }
+    }
+}
+
+/// Rank correlation of an estimated grid with the exact one, over the cells that can change.
+fn agreement(estimated: &[f32], probs: &[f32], can_change: &[bool]) -> f64 {
+    let cells = estimated.iter().zip(probs).zip(can_change).filter(|(_, can)| **can);
+    let (estimated, probs): (Vec<f32>, Vec<f32>) = cells.map(|((a, b), _)| (*a, *b)).unzip();
+    metric::rank_agreement(&estimated, &probs)
+}
+
+/// What the draws came to, for the figure.
+struct Drawn<'a> {
+    draws: Shown<'a>,
+    clean: AnswerScore,
+    corrupted: AnswerScore,
     agreement: f64,
-) -> Figure {
+    spread: &'a [AnswerScore],
+}
+
+fn figure(run: &TraceRun, drawn: &Drawn, exact: &[f32], estimates: &[f32]) -> Figure {
     let shown = |(exact, estimate): (&f32, &f32)| if exact.is_nan() { *estimate } else { *exact };
-    let partly = !run.is_done() && !estimates.is_empty();
+    let partly = drawn.draws.whole == 0 && !estimates.is_empty();
     let values: Vec<f32> =
         if partly { exact.iter().zip(estimates).map(shown).collect() } else { exact.to_vec() };
     let labels = |(position, token): (usize, &Token)| {
@@ -204,15 +259,20 @@ fn figure(
         detail: slug(run.ask.restore).into(),
         title: if partly { title + ", partly estimated" } else { title },
         plot: Plot::Map(map),
-        notes: notes(run, (clean.prob, corrupted.prob), exact, agreement),
+        notes: notes(run, drawn, exact),
         provenance: run.provenance.clone(),
     }
 }
 
-fn notes(run: &TraceRun, (clean, corrupted): (f32, f32), exact: &[f32], agreement: f64) -> Vec<String> {
+fn notes(run: &TraceRun, drawn: &Drawn, exact: &[f32]) -> Vec<String> {
+    let (clean, corrupted, draws) = (drawn.clean.prob, drawn.corrupted.prob, &drawn.draws);
     let noise = match run.noise.len() {
-        0 => format!("noise {} σ of the embeddings, one sample, seed {}", run.ask.sigma, run.ask.seed),
-        samples => format!("noise from a file, mean over {samples} samples"),
+        0 => format!(
+            "noise {} σ of the embeddings, {}",
+            run.ask.sigma,
+            draws.said(run.all_draws(), Some(run.ask.seed))
+        ),
+        samples => format!("noise from a file, {}", draws.said(samples, None)),
     };
     let layers = match run.ask.window {
         1 => "one layer's".to_owned(),
@@ -225,6 +285,9 @@ fn notes(run: &TraceRun, (clean, corrupted): (f32, f32), exact: &[f32], agreemen
             name(run.ask.restore)
         ),
     ];
+    if draws.whole > 1 {
+        notes.push(spread_note(draws.corrupted_spread().prob, drawn.spread));
+    }
     let is_patch = |&position: &usize| run.shown.get(position).is_some_and(|token| token.patch.is_some());
     if run.corrupt.iter().any(is_patch) {
         notes.push(PATCH_NOISE.into());
@@ -238,17 +301,19 @@ fn notes(run: &TraceRun, (clean, corrupted): (f32, f32), exact: &[f32], agreemen
         let by = drop.abs();
         notes.push(format!("the answer's probability {what} by {by:.4}: recoveries of so little are noise"));
     }
-    let Steps { done, all, .. } = run.progress();
-    if !run.kept.estimated.is_empty() {
-        notes.push(match done < all {
-            true => format!(
+    if run.draws.is_estimated() {
+        let (done, all) = (run.kept.done.iter().filter(|done| **done).count(), run.kept.done.len());
+        notes.push(match draws.whole {
+            0 => format!(
                 "first-order estimates (one backward pass, attribution patching) in {} of {all} cells; exact values \
                  replace them",
                 all - done
             ),
-            false => format!(
-                "a first-order estimate stood here before; it ordered the cells like the exact values with a rank \
-                 correlation of {agreement:.2}"
+            _ if drawn.agreement.is_nan() => "a first-order estimate stood here before".into(),
+            _ => format!(
+                "a first-order estimate stood here before; it ordered the cells that can change like the exact values with a \
+                 rank correlation of {:.2}",
+                drawn.agreement
             ),
         });
     }
@@ -259,4 +324,15 @@ fn notes(run: &TraceRun, (clean, corrupted): (f32, f32), exact: &[f32], agreemen
         notes.push("n/a: the corruption did not change the answer's probability".into());
     }
     notes
+}
+
+/// How far draws of noise lie apart.
+pub(in crate::method) fn spread_note(corrupted: f32, cells: &[AnswerScore]) -> String {
+    let spread: Vec<f32> = cells.iter().map(|cell| cell.prob).filter(|spread| !spread.is_nan()).collect();
+    let mean = spread.iter().sum::<f32>() / spread.len().max(1) as f32;
+    let most = spread.iter().copied().fold(0.0, f32::max);
+    format!(
+        "standard deviation over the draws: {corrupted:.4} of P(answer) corrupted; of P(answer) with a cell restored {mean:.4} in \
+         the mean, {most:.4} at most"
+    )
 }

@@ -1,9 +1,11 @@
 //! Causal tracing (ROME, arXiv 2202.05262, section 2.1; FCCT, arXiv 2511.05923, equation 2): corrupt some tokens, restore
 //! one component of the clean run at one layer and token, and see how much of the answer's probability comes back.
 
+mod draws;
 mod estimate;
 mod found;
 mod patcher;
+mod reach;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,15 +13,17 @@ use std::sync::Arc;
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
+pub(in crate::method) use draws::{Draws, Shown, check_memory};
 pub use estimate::estimate;
 pub(in crate::method) use estimate::graph;
 pub use found::{Cells, Estimate, TraceFound};
+pub(in crate::method) use found::{drop_fact, spread_note};
 pub use patcher::{AnswerScore, Batch, Corruption, Patcher, Setup, hook};
 pub(in crate::method) use patcher::{MOST_CELLS, name, slug};
 
 use super::{
     Ask, Case, Found, Gesture, Group, Method, Params as _, Pick, Picks, Place, Sample, Source, State,
-    Stepper, Steps, Subject, SubjectKind, as_it_is, bits64, choices, params, read,
+    Stepper, Steps, Subject, SubjectKind, as_it_is, choices, params, read,
 };
 use crate::checkpoint::TensorFile;
 use crate::engine::{Answer, Cancelled, Card, Engine, Prompt, Token};
@@ -61,10 +65,12 @@ params! {
         answer: Answer = Answer::Top;
         /// What is restored
         restore: Component = Component::Residual;
-        /// Noise on hook_embed, in standard deviations of the embeddings
+        /// Noise on hook_embed, in standard deviations of the embeddings of the same sort: words, or rows of a picture
         sigma: f32 = 3.0, in 0.0..=10.0, unit "σ";
-        /// Seed of the noise
+        /// First seed of the noise
         seed: u64 = 0;
+        /// Draws of noise, of this seed and those after it, that results are means over; 10 is ROME's
+        seeds: usize = 10, in 1..=1000, unit "draws";
         /// Noise from a safetensors file instead: tensor "noise" [n, T, d]; results are means over n
         noise: Option<PathBuf> = None;
         /// Layers that are restored around each; 10 is ROME's
@@ -86,7 +92,7 @@ choices! {
     }
 }
 
-/// A drop of the answer's probability under which there is little to bring back.
+/// A drop of the answer's probability under which there is little to bring back: our rule, the papers have none.
 pub(in crate::method) const LITTLE: f32 = 0.1;
 
 /// Operations of the two runs up to which a backward pass is done before the grid unasked: it holds up whoever waits for a
@@ -100,15 +106,21 @@ fn start(case: Case<'_>, ask: &Ask) -> Result<Box<dyn Stepper>> {
     Ok(Box::new(TraceRun::new(case, read(ask)?)?))
 }
 
-/// What a prompt comes back to, which usually is its subject; where there is nothing such, its middle.
-fn subject(tokens: &[Token]) -> Vec<usize> {
+/// What a prompt comes back to, which usually is its subject: words that stand twice before its last token. Where there is
+/// nothing such, its picture; without one, its middle.
+pub(in crate::method) fn subject(tokens: &[Token]) -> Vec<usize> {
+    let is_word = |token: &Token| token.patch.is_none() && token.text.chars().any(char::is_alphanumeric);
     let times = |id| tokens.iter().filter(|token| token.id == id).count();
-    let twice: Vec<usize> = (0..)
-        .zip(tokens)
-        .filter(|(_, token)| token.patch.is_none() && times(token.id) > 1)
-        .map(|(at, _)| at)
-        .collect();
-    if twice.is_empty() || twice.len() == tokens.len() { middle(tokens) } else { twice }
+    let at = |holds: &dyn Fn(&Token) -> bool| -> Vec<usize> {
+        let before_last = tokens.split_last().map_or(&[][..], |(_, before)| before);
+        (0..).zip(before_last).filter(|(_, token)| holds(token)).map(|(at, _)| at).collect()
+    };
+    let twice = at(&|token| is_word(token) && times(token.id) > 1);
+    if !twice.is_empty() {
+        return twice;
+    }
+    let picture = at(&|token| token.patch.is_some());
+    if picture.is_empty() { middle(tokens) } else { picture }
 }
 
 /// The middle of a prompt.
@@ -139,30 +151,20 @@ pub struct TraceRun {
     answer: Token,
     provenance: Provenance,
     layers: usize,
+    /// Cells whose value can differ from the corrupted run's.
+    can_change: Vec<bool>,
     batch: Option<Batch>,
+    /// Cells of the draw under way that were taken up.
+    next: usize,
+    draws: Draws,
     kept: Kept,
 }
 
-/// What a later run goes on from.
-#[derive(Clone, Serialize, Deserialize)]
+/// What a later run goes on from, beside the draws.
+#[derive(Clone, Default, Serialize, Deserialize)]
 struct Kept {
-    /// Sample of noise under way, and its cells that are done.
-    sample: usize,
+    /// Cells of the draw under way that are done.
     done: Vec<bool>,
-    /// By cell, over samples: logit, probability.
-    #[serde(with = "bits64")]
-    logits: Vec<f64>,
-    #[serde(with = "bits64")]
-    probs: Vec<f64>,
-    /// Of the corrupted runs so far.
-    #[serde(with = "bits64")]
-    corrupted: Vec<f64>,
-    /// ln p to first order, by cell, over samples; empty where it is not estimated.
-    #[serde(with = "bits64")]
-    estimated: Vec<f64>,
-    /// Cells of the sample under way that were taken up.
-    #[serde(skip)]
-    next: usize,
     work: Work,
 }
 
@@ -196,11 +198,13 @@ impl TraceRun {
     fn with_noise(case: Case<'_>, ask: TraceAsk, noise: Vec<Tensor>) -> Result<Self> {
         let resumed: Option<Kept> = case.resumed()?;
         let corrupt = case.pick("corrupt");
-        let Case { engine, tokens, plan, provenance, cancelled, .. } = case;
+        let Case { engine, tokens, plan, provenance, kept, cancelled, .. } = case;
         let layers = engine.model.spec.n_layers();
         let cells = layers * tokens.len();
-        let first = resumed.as_ref().map_or(0, |kept| kept.sample.min(noise.len().saturating_sub(1)));
-        let setup = setup(&ask, &plan, &corrupt, &noise, first);
+        check_memory(if noise.is_empty() { ask.seeds } else { noise.len() }, cells)?;
+        let draws = kept.map_or_else(|| Ok(Draws::default()), |state| Draws::load(&state, cells))?;
+        let begun = draws.begun();
+        let setup = setup(&ask, &plan, &corrupt, &noise, begun.saturating_sub(1));
         let mut patcher = Patcher::new(engine, &setup, &[ask.restore], &tokens, cancelled)?;
         let answer = engine.token(patcher.answer);
         let kept = match resumed {
@@ -209,50 +213,49 @@ impl TraceRun {
                 kept
             }
             Some(_) => return Err(Error::Study("what is to be resumed has another number of cells".into())),
-            None => Kept {
-                sample: 0,
-                done: vec![false; cells],
-                logits: vec![0.0; cells],
-                probs: vec![0.0; cells],
-                corrupted: vec![0.0; 2],
-                estimated: Vec::new(),
-                next: 0,
-                work: Work::default(),
-            },
+            None => Kept { done: vec![false; cells], ..Kept::default() },
         };
-        let fresh = kept.sample == 0 && kept.corrupted == [0.0; 2];
         let shown = engine.tokens(&tokens);
-        let batch = None;
-        let mut run =
-            Self { ask, plan, corrupt, noise, patcher, shown, answer, provenance, layers, batch, kept };
-        if fresh {
-            run.begin_sample(engine, cancelled)?;
+        let can_change = reach::can_change(&engine.model.spec, ask.restore, &corrupt, tokens.len());
+        let mut run = Self {
+            ask,
+            plan,
+            corrupt,
+            noise,
+            patcher,
+            shown,
+            answer,
+            provenance,
+            layers,
+            can_change,
+            batch: None,
+            next: 0,
+            draws,
+            kept,
+        };
+        if begun == 0 {
+            run.begin_draw(engine, cancelled)?;
         }
         Ok(run)
     }
 
     /// Take down a new corrupted run, and estimate its grid.
-    fn begin_sample(&mut self, engine: &Engine, cancelled: Cancelled) -> Result<()> {
-        let AnswerScore { logit, prob } = self.patcher.corrupted;
-        for (sum, value) in self.kept.corrupted.iter_mut().zip([logit, prob]) {
-            *sum += f64::from(value);
-        }
-        let cheap = match self.kept.sample {
+    fn begin_draw(&mut self, engine: &Engine, cancelled: Cancelled) -> Result<()> {
+        let cheap = match self.draws.begun() {
             0 => self.ask.window == 1 && self.patcher.work.layers <= MOST_ESTIMATED,
-            _ => !self.kept.estimated.is_empty(),
+            _ => self.draws.is_estimated(),
         };
-        if !self.ask.estimate.unwrap_or(cheap) {
-            return Ok(());
-        }
-        let values = match estimate(engine, &self.patcher, self.ask.restore, cancelled) {
-            Ok(values) => values,
+        let estimated = match self.ask.estimate.unwrap_or(cheap) {
+            true => estimate(engine, &self.patcher, self.ask.restore, cancelled),
+            false => Ok(Vec::new()),
+        };
+        let estimated = match estimated {
             Err(Error::Cancelled) => return Err(Error::Cancelled),
             Err(error) if self.ask.estimate.is_some() => return Err(error),
             // The exact grid does without.
-            Err(_) => return Ok(()),
+            estimated => estimated.unwrap_or_default(),
         };
-        self.kept.estimated.resize(values.len(), 0.0);
-        self.kept.estimated.iter_mut().zip(values).for_each(|(sum, value)| *sum += f64::from(value));
+        self.draws.begin(self.patcher.corrupted, self.kept.done.len(), estimated);
         Ok(())
     }
 
@@ -261,18 +264,24 @@ impl TraceRun {
         found::found(self)
     }
 
-    fn samples(&self) -> usize {
-        self.noise.len().max(1)
+    /// Draws of noise in all.
+    fn all_draws(&self) -> usize {
+        if self.noise.is_empty() { self.ask.seeds } else { self.noise.len() }
+    }
+
+    /// Whether every cell of the draw under way is there.
+    fn is_whole(&self) -> bool {
+        self.batch.is_none() && self.kept.done.iter().all(|done| *done)
     }
 
     /// The next cells, deep layers first: they are cheap, and the picture fills soon.
     fn gather(&mut self, engine: &Engine) -> Result<Batch> {
         let (len, cells) = (self.shown.len(), self.kept.done.len());
         let mut batch = self.patcher.batch(engine);
-        while self.kept.next < cells && batch.has_room() {
-            let (layer, position) = (self.layers - 1 - self.kept.next / len, self.kept.next % len);
+        while self.next < cells && batch.has_room() {
+            let (layer, position) = (self.layers - 1 - self.next / len, self.next % len);
             let cell = layer * len + position;
-            self.kept.next += 1;
+            self.next += 1;
             if self.kept.done.get(cell).copied().unwrap_or(true) {
                 continue;
             }
@@ -287,15 +296,11 @@ impl TraceRun {
         Ok(batch)
     }
 
-    /// Fill a cell for the sample under way.
+    /// Fill a cell of the draw under way.
     fn put(&mut self, cell: usize, score: AnswerScore) {
-        let Kept { done, logits, probs, .. } = &mut self.kept;
-        if let (Some(done), Some(logit), Some(prob)) =
-            (done.get_mut(cell), logits.get_mut(cell), probs.get_mut(cell))
-        {
+        self.draws.put(cell, score);
+        if let Some(done) = self.kept.done.get_mut(cell) {
             *done = true;
-            *logit += f64::from(score.logit);
-            *prob += f64::from(score.prob);
         }
     }
 }
@@ -315,25 +320,22 @@ impl Stepper for TraceRun {
                 None => self.batch = Some(batch),
             }
         }
-        if self.batch.is_none() && self.kept.done.iter().all(|done| *done) {
-            self.kept.sample += 1;
-            self.kept.next = 0;
-            if self.kept.sample < self.samples() {
-                self.kept.done.fill(false);
-                let setup = setup(&self.ask, &self.plan, &self.corrupt, &self.noise, self.kept.sample);
-                self.patcher.corrupt(engine, &setup, cancelled)?;
-                self.begin_sample(engine, cancelled)?;
-            }
+        let begun = self.draws.begun();
+        if self.is_whole() && begun < self.all_draws() {
+            self.next = 0;
+            self.kept.done.fill(false);
+            let setup = setup(&self.ask, &self.plan, &self.corrupt, &self.noise, begun);
+            self.patcher.corrupt(engine, &setup, cancelled)?;
+            self.begin_draw(engine, cancelled)?;
         }
         Ok(())
     }
 
     fn progress(&self) -> Steps {
-        let (cells, samples) = (self.kept.done.len(), self.samples());
-        let all = cells * samples;
+        let cells = self.kept.done.len();
         let now = self.kept.done.iter().filter(|done| **done).count();
-        let done = if self.kept.sample >= samples { all } else { self.kept.sample * cells + now };
-        Steps { done, all, unit: "cells" }
+        let done = self.draws.begun().saturating_sub(1) * cells + now;
+        Steps { done, all: cells * self.all_draws(), unit: "cells" }
     }
 
     fn found(&self, _: &Engine) -> Arc<dyn Found> {
@@ -345,7 +347,9 @@ impl Stepper for TraceRun {
     }
 
     fn state(&self) -> Result<State> {
-        State::new(&Kept { work: self.patcher.work, ..self.kept.clone() })
+        let mut state = State::new(&Kept { work: self.patcher.work, ..self.kept.clone() })?;
+        self.draws.save(&mut state)?;
+        Ok(state)
     }
 }
 
@@ -360,17 +364,17 @@ fn each_sample(noise: &Tensor) -> Result<Vec<Tensor>> {
     (0..count).map(|sample| Ok(noise.get(sample)?)).collect()
 }
 
-/// The question of one sample of noise.
+/// The question of one draw of noise.
 fn setup<'a>(
     ask: &'a TraceAsk,
     plan: &'a Plan,
     corrupt: &'a [usize],
     noise: &'a [Tensor],
-    sample: usize,
+    draw: usize,
 ) -> Setup<'a> {
-    let noise = match noise.get(sample) {
+    let noise = match noise.get(draw) {
         Some(values) => Corruption::Values(values),
-        None => Corruption::Noise { sigma: ask.sigma, seed: ask.seed },
+        None => Corruption::Noise { sigma: ask.sigma, seed: ask.seed.wrapping_add(draw as u64) },
     };
     Setup { plan, answer: &ask.answer, corrupt, noise }
 }
