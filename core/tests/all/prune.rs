@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use sluice_core::engine::{Engine, never};
 use sluice_core::error::Result;
 use sluice_core::method::prune::{Distance, PruneAsk, PruneFound, PruneRun};
-use sluice_core::method::{self, Case};
+use sluice_core::method::{self, Case, Found as _, Stepper as _};
 use sluice_core::metric;
 use sluice_core::model::Input;
 use sluice_core::plan::{Change, Item, Part, Plan, Positions, Skip, Sublayer};
@@ -109,28 +109,78 @@ fn a_distance_is_what_plain_passes_say() {
 
 #[test]
 fn spared_blocks_come_in_later() {
-    // 4 sublayers: (0.5 * 4 / 2) + 1 = 2 blocks are spared, which leaves nothing to begin with in a model of 2.
+    // 4 sublayers, 0.25: (0.25 * 4 / 2) + 1 = 1 block until 2 are removed.
     let engine = &mut open(&golden().join("llama"));
     let samples = samples(engine.model.spec.vocab);
     let ask = |spare_front, removals| PruneAsk { spare_front, ..removing(removals) };
-    assert!(prune(engine, ask(0.5, 1), &samples).is_err());
-    // 0.25: 1 block until 2 are removed.
     let found = prune(engine, ask(0.25, 3), &samples).unwrap();
     let layers: Vec<usize> = found.steps.iter().map(|step| step.removed.layer).collect();
-    assert_eq!(layers, [1, 1, 0]);
+    assert_eq!((layers, found.came_back), (vec![1, 1, 0], None));
     assert!(prune(engine, ask(0.0, 5), &samples).is_err(), "there are only 4");
 }
 
+/// Sparing more than there is to remove: what is spared comes back when nothing else is left, and that is said once.
 #[test]
-fn sublayers_that_run_out_midway_are_an_error() {
-    // 7 of 8 blocks are spared until 13 are removed: after two steps nothing is left.
-    let engine = &mut open(&golden().join("../../../assets/bundled"));
-    let samples: Vec<Input> = vec![vec![3, 14, 15, 92].into()];
+fn spared_blocks_come_back_when_candidates_run_out() {
+    let engine = &mut open(&golden().join("llama"));
+    let samples = samples(engine.model.spec.vocab);
+    let ask = |spare_front, removals, whole| PruneAsk { spare_front, whole, ..removing(removals) };
+    // Both blocks are spared: as if none were.
+    let none = prune(engine, ask(0.0, 4, false), &samples).unwrap();
+    let both = prune(engine, ask(0.5, 4, false), &samples).unwrap();
+    let order =
+        |found: &PruneFound| -> Vec<Sublayer> { found.steps.iter().map(|step| step.removed).collect() };
+    assert_eq!((order(&both), both.came_back, none.came_back), (order(&none), Some(0), None));
     for whole in [false, true] {
-        let ask = PruneAsk { distance: Distance::Kl, spare_front: 0.8, whole, ..removing(3) };
-        let error = prune(engine, ask, &samples).unwrap_err().to_string();
-        assert!(error.contains("after 2 removals"), "{error}");
+        // 7 of 8 blocks of the bundled model until 13 are removed: two steps, then all of them.
+        let engine = &mut open(&golden().join("../../../assets/bundled"));
+        let text: Vec<Input> = vec![vec![3, 14, 15, 92].into()];
+        let ask = PruneAsk { distance: Distance::Kl, ..ask(0.8, 16, whole) };
+        let found = prune(engine, ask, &text).unwrap();
+        assert!(found.steps[..2].iter().all(|step| step.removed.layer == 7), "{:?}", order(&found));
+        assert_eq!((found.steps.len(), found.came_back), (16, Some(2)));
+        assert_eq!(order(&found).into_iter().collect::<BTreeSet<_>>().len(), 16, "no sublayer twice");
+        let said = |texts: Vec<String>| texts.iter().filter(|text| text.contains("came back")).count();
+        assert_eq!(said(found.facts().into_iter().map(|fact| fact.name).collect()), 1);
+        assert!(found.figures.iter().all(|figure| said(figure.notes.clone()) == 1));
     }
+}
+
+/// Five blocks, 0.4 spared, everything removed: 3 blocks come back after the 4 sublayers of the others, not after 5.
+#[test]
+fn everything_can_go_from_five_blocks() {
+    let engine = &mut crate::iri::random("llama", "num_hidden_layers");
+    let samples = samples(engine.model.spec.vocab);
+    let ask = PruneAsk { share: 1.0, spare_front: 0.4, ..PruneAsk::default() };
+    let found = prune(engine, ask, &samples).unwrap();
+    let layers: Vec<usize> = found.steps.iter().map(|step| step.removed.layer).collect();
+    assert!(layers[..4].iter().all(|layer| *layer >= 3), "{layers:?}");
+    assert_eq!((found.steps.len(), found.came_back), (10, Some(4)));
+}
+
+/// A step of many candidates is not lost with the run that is killed within it.
+#[test]
+fn a_step_goes_on_where_it_was_killed() {
+    let engine = &mut open(&golden().join("llama"));
+    let samples = samples(engine.model.spec.vocab);
+    let whole = prune(engine, removing(3), &samples).unwrap();
+    let mut run = PruneRun::new(Case::new(engine, Vec::new().into()), removing(3), samples.clone()).unwrap();
+    let mut state = run.state().unwrap();
+    let mut computed = 0;
+    while !run.is_done() {
+        let mut case = Case::new(engine, Vec::new().into());
+        case.kept = Some(state);
+        run = PruneRun::new(case, removing(3), samples.clone()).unwrap();
+        // The samples are read again, then something more is computed.
+        let read = run.progress().done + samples.len();
+        while run.progress().done <= read && !run.is_done() {
+            run.step(engine, &never).unwrap();
+        }
+        computed += 1;
+        state = run.state().unwrap();
+    }
+    assert!(computed > 3, "more pieces than removals");
+    assert_eq!(serde_json::to_value(run.findings()).unwrap(), serde_json::to_value(&whole).unwrap());
 }
 
 #[test]

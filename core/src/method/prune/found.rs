@@ -22,6 +22,8 @@ pub struct PruneFound {
     pub steps: Vec<Removal>,
     /// Candidates, summed over steps.
     pub evaluations: usize,
+    /// Removals after which the spared front blocks came back early, because nothing else was left; none = as planned.
+    pub came_back: Option<usize>,
     /// Floating-point operations in the blocks, had every candidate been a pass through the whole model with a sublayer's
     /// output set to zero.
     pub flops_layers_full: u64,
@@ -41,7 +43,11 @@ impl Found for PruneFound {
         let step = |(number, step): (usize, &Removal)| {
             Fact::new(format!("{}. {}", number + 1, step.removed), step.distance, "")
         };
-        self.steps.iter().enumerate().map(step).collect()
+        let back = |after: usize| {
+            let name = "removals after which spared blocks came back early: nothing else was left";
+            Fact::new(name, after as f64, "removals")
+        };
+        self.steps.iter().enumerate().map(step).chain(self.came_back.map(back)).collect()
     }
 
     fn figures(&self) -> Vec<Arc<Figure>> {
@@ -133,14 +139,23 @@ pub(super) fn figures(run: &PruneRun) -> Vec<Figure> {
         quantity: "removed as number".into(),
     };
     let race = "candidates that cannot be the best any more are dropped; the order is the same".to_owned();
+    let back = run.kept.came_back.map(|after| {
+        format!("the spared front blocks came back after {after} removals: nothing else was left to remove")
+    });
     vec![
         figure(
             CURVE,
             "curve",
             "Distance from the original by removal",
             Plot::Lines(curve),
-            vec![text.clone(), race],
+            [text.clone(), race].into_iter().chain(back.clone()).collect(),
         ),
-        figure(ORDER, "order", "Order of removal", Plot::Map(order), vec![text]),
+        figure(
+            ORDER,
+            "order",
+            "Order of removal",
+            Plot::Map(order),
+            std::iter::once(text).chain(back).collect(),
+        ),
     ]
 }

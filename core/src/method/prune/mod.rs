@@ -20,8 +20,8 @@ use race::{Losses, Race};
 use streams::Streams;
 
 use super::{
-    Ask, Case, Found, Group, Method, Params as _, Sample, Source, State, Stepper, Steps, SubjectKind, number,
-    params, read,
+    Ask, Case, Found, Group, Method, Params as _, Sample, Source, State, Stepper, Steps, SubjectKind, bits64,
+    number, params, read,
 };
 use crate::engine::{Cancelled, Card, Engine};
 use crate::error::{Error, Result};
@@ -56,7 +56,7 @@ params! {
         removals: Option<usize> = None;
         /// How outputs are compared, as a mean over tokens
         distance: Distance = Distance::Jsd;
-        /// Share of the model whose front blocks are spared until as much is removed; FinerCut's command has 0.4
+        /// Share of the model whose front blocks are spared until as much is removed, or nothing else is left; FinerCut's command has 0.4
         spare_front: f64 = 0.0, in 0..=1;
         /// Do not race: a whole pass per candidate and sample, with the same order in the end
         whole: bool = false;
@@ -128,6 +128,11 @@ struct Kept {
     order: Vec<usize>,
     losses: Losses,
     evaluations: usize,
+    /// Removals after which the spared blocks came back because nothing else was left.
+    came_back: Option<usize>,
+    /// Of the step under way: what its units came to, in the order they are computed.
+    #[serde(with = "bits64")]
+    sums: Vec<f64>,
     work: Work,
 }
 
@@ -173,7 +178,7 @@ impl PruneRun {
     fn candidates(&self) -> Vec<usize> {
         let open = |candidate: &usize| {
             !self.streams.removed.contains(candidate)
-                && (self.kept.steps.len() >= self.spared.until || candidate / 2 >= self.spared.blocks)
+                && (!self.is_sparing() || candidate / 2 >= self.spared.blocks)
         };
         let order = &self.kept.order;
         let known = |candidate: &usize| order.iter().position(|known| known == candidate);
@@ -182,18 +187,44 @@ impl PruneRun {
         tried
     }
 
-    fn begin_race(&self) -> Result<Race> {
-        let tried = self.candidates();
+    /// Whether front blocks are no candidates.
+    fn is_sparing(&self) -> bool {
+        self.spared.blocks > 0 && self.kept.steps.len() < self.spared.until && self.kept.came_back.is_none()
+    }
+
+    /// The spared blocks are candidates from now on. Whether there were any.
+    fn bring_back(&mut self) -> bool {
+        let sparing = self.is_sparing();
+        if sparing {
+            self.kept.came_back = Some(self.kept.steps.len());
+        }
+        sparing
+    }
+
+    /// The race of this step, as far as an earlier run had come with it.
+    fn begin_race(&mut self) -> Result<Race> {
+        let mut tried = self.candidates();
+        if tried.is_empty() && self.bring_back() {
+            tried = self.candidates();
+        }
         if tried.is_empty() {
             return Err(self.nothing_left());
         }
         let raced = !self.ask.whole && !self.kept.steps.is_empty();
-        Ok(Race::new(&tried, self.samples, raced, self.kept.losses.clone()))
+        let mut race = Race::new(&tried, self.samples, raced, self.kept.losses.clone());
+        race.replay(&self.kept.sums);
+        Ok(race)
     }
 
     /// The best of the race goes.
     fn end_race(&mut self, engine: &Engine, race: Race, cancelled: Cancelled) -> Result<()> {
-        let best = race.best().ok_or_else(|| self.nothing_left())?;
+        self.kept.sums.clear();
+        let Some(best) = race.best() else {
+            self.kept.evaluations += race.scores.len();
+            self.kept.losses = race.losses;
+            // Those that were spared may do where these leave no finite output.
+            return if self.bring_back() { Ok(()) } else { Err(self.nothing_left()) };
+        };
         let others = self.kept.steps.len() + 1 < self.removals;
         self.streams.remove(engine, best, others, cancelled)?;
         let tokens = (self.samples * self.streams.len()) as f64;
@@ -216,9 +247,8 @@ impl PruneRun {
     /// Why a step removes nothing.
     fn nothing_left(&self) -> Error {
         let gone = self.kept.steps.len();
-        Error::Input(format!(
-            "after {gone} removals no sublayer is left that may go and leaves finite outputs: spare less of the front, or \
-             remove fewer"
+        Error::Study(format!(
+            "after {gone} removals no sublayer is left without which outputs are finite: remove fewer"
         ))
     }
 
@@ -237,6 +267,7 @@ impl PruneRun {
             samples: [self.samples, self.streams.len()],
             steps: self.kept.steps.clone(),
             evaluations: self.kept.evaluations,
+            came_back: self.kept.came_back,
             flops_layers_full: self.full.saturating_mul(1 + self.kept.evaluations as u64),
             flops_layers: layers,
             flops_unembedding: unembedding,
@@ -273,6 +304,7 @@ impl Stepper for PruneRun {
             let end = (first + self.streams.together(engine)).min(race.units.len());
             let units = race.units.get(first..end).unwrap_or_default();
             let sums = self.streams.finish(engine, units, pass.finish())?;
+            self.kept.sums.extend(&sums);
             race.sums.extend(sums);
             if race.sums.len() >= race.units.len() {
                 race.advance();
@@ -288,7 +320,13 @@ impl Stepper for PruneRun {
     }
 
     fn progress(&self) -> Steps {
-        Steps { done: self.kept.steps.len(), all: self.removals, unit: "removals" }
+        // Each sample is read once. A step has as many as it may have at most: what is spared or dropped is done at once.
+        let of = |step: usize| self.sublayers.saturating_sub(step) * self.samples;
+        let steps = self.kept.steps.len();
+        let now = self.kept.sums.len().min(of(steps).saturating_sub(1));
+        let done = self.streams.read_samples() + (0..steps).map(of).sum::<usize>() + now;
+        let all = self.samples + (0..self.removals).map(of).sum::<usize>();
+        Steps { done, all, unit: "evaluations" }
     }
 
     fn found(&self, _: &Engine) -> Arc<dyn Found> {

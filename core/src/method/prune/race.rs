@@ -93,6 +93,20 @@ impl Race {
         }
     }
 
+    /// Go on after units that were computed earlier, with what they came to.
+    pub fn replay(&mut self, mut sums: &[f64]) {
+        while !self.done {
+            let turn = sums.split_at_checked(self.units.len());
+            let (now, rest) = turn.unwrap_or((sums, &[]));
+            self.sums.extend(now);
+            if turn.is_none() {
+                break;
+            }
+            sums = rest;
+            self.advance();
+        }
+    }
+
     /// All units of the turn are computed: what is next.
     pub fn advance(&mut self) {
         match self.turn {

@@ -81,7 +81,12 @@ impl Streams {
         self.samples.first().map_or(0, |sample| sample.len())
     }
 
-    /// Whether the original's output is known on every sample.
+    /// Samples on which the original's output is known.
+    pub fn read_samples(&self) -> usize {
+        self.texts.len()
+    }
+
+    /// Whether it is on every one.
     pub fn is_read(&self) -> bool {
         self.texts.len() >= self.samples.len()
     }
