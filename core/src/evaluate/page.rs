@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::Card;
+use crate::method::oracle::table::WORTH;
 use crate::statistics::{Mean, Share};
 use crate::world::Split;
 
@@ -20,6 +21,10 @@ fn percent(share: &Share) -> String {
 
 fn nats(mean: &Mean) -> String {
     format!("{:.4} [{:.4}, {:.4}]", mean.mean, mean.interval[0], mean.interval[1])
+}
+
+fn spread(mean: &Mean) -> String {
+    format!("{:.2} [{:.2}, {:.2}]", mean.mean, mean.interval[0], mean.interval[1])
 }
 
 /// Markdown; intervals are 95 %.
@@ -141,6 +146,19 @@ fn routes(text: &mut String, card: &Card) -> std::fmt::Result {
          Patterns have B for a big layer, s for a small one, the first layer first.\n",
         oracle.oracle, oracle.all_big, wrong.oracle, wrong.all_big
     )?;
+    writeln!(
+        text,
+        "What the oracle gains over the mean of its budget's patterns, token by token in standard deviations of their losses, \
+         for the next tokens and for two controls: another token of similar frequency in the whole text, and a token drawn \
+         from the model's own prediction with every FFN big. On this scale losses of unlike size can be compared.\n"
+    )?;
+    writeln!(text, "| big | true labels | wrong labels | own prediction |\n|---|---|---|---|")?;
+    // Of one pattern there is nothing to choose.
+    for budget in routes.by_budget.iter().filter(|budget| budget.patterns > 1) {
+        let [next, wrong, drawn] = budget.gain_sd.each().map(|(_, gain)| spread(gain));
+        writeln!(text, "| {} | {next} | {wrong} | {drawn} |", budget.big)?;
+    }
+    writeln!(text)?;
     let list = |values: &[f64]| values.iter().map(|x| format!("{x:.2}")).collect::<Vec<_>>().join(", ");
     let points: Vec<String> = routes.best_of.iter().map(|(k, loss)| format!("{k}: {loss:.4}")).collect();
     writeln!(text, "Best of K random patterns, token by token: {}.\n", points.join(", "))?;
@@ -149,6 +167,20 @@ fn routes(text: &mut String, card: &Card) -> std::fmt::Result {
         "How often the oracle of half the budget takes a layer's big FFN, by layer: {}.\n",
         list(&routes.oracle_choice)
     )?;
+    if let Some(half) = routes.by_budget.get(routes.layers / 2) {
+        writeln!(
+            text,
+            "Over the {} of {} tokens to which that choice is worth {WORTH} nats or more (mean loss of the budget's patterns \
+             less the least): {}. On the other tokens the patterns' losses are nearly equal, and the shares above say which \
+             of them is least by how little. {} tokens have more than one best pattern; the one with the lowest number is \
+             taken. Cards made before losses near 0 kept their digits show other shares: rounding made ties of them, which \
+             went to patterns that are big in the first layers.\n",
+            half.worth,
+            routes.tokens,
+            list(&routes.oracle_choice_worth),
+            half.ties
+        )?;
+    }
     writeln!(
         text,
         "| router | argmax | mixture, last tau | gap | shares | first lane by layer |\n|---|---|---|---|---|---|"

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::Subject;
 use crate::error::{Error, Result};
-use crate::method::oracle::table::{Budget, LossTable, average, least, mean, wrong_targets};
+use crate::method::oracle::labels::{Labels, drawn_target, wrong_targets};
+use crate::method::oracle::table::{Budget, LossTable, average, least, mean};
 use crate::model::{Model, fused};
 use crate::rng;
 use crate::spec::Lane;
@@ -39,6 +40,8 @@ pub struct Routes {
     pub best_of: Vec<(usize, f64)>,
     /// Share of tokens for which the oracle of half the budget uses a layer's big FFN, by layer.
     pub oracle_choice: Vec<f64>,
+    /// The same over the tokens to which the choice is worth something ([`crate::method::oracle::table::WORTH`]).
+    pub oracle_choice_worth: Vec<f64>,
     /// The learned routers, run with argmax.
     pub routers: Vec<Learned>,
     /// Each row and layer big or small by a fair coin, as in training.
@@ -83,12 +86,10 @@ pub fn measure(subject: &Subject, sequences: usize, progress: &mut dyn FnMut(&st
     let batches = batches(subject, sequences)?;
     let texts: Vec<&[u32]> = batches.iter().map(|batch| batch.targets.as_slice()).collect();
     let wrong = wrong_targets(&texts, model.spec.vocab);
-    let empty = |other| {
-        let lanes = vec![other, Lane::Big];
-        LossTable { lanes, layers, loss: Vec::new(), wrong: Vec::new() }
-    };
-    let (mut table, mut skips) = (empty(Lane::Small), empty(Lane::SkipFfn));
+    let drawn = predicted(model, &batches)?;
     let patterns = 1usize << layers;
+    let empty = |other| LossTable::empty(&[other, Lane::Big], layers, patterns);
+    let (mut table, mut skips) = (empty(Lane::Small), empty(Lane::SkipFfn));
     for pattern in 0..patterns {
         if pattern % 16 == 0 {
             progress(&format!("route {pattern} of {patterns}"));
@@ -97,10 +98,11 @@ pub fn measure(subject: &Subject, sequences: usize, progress: &mut dyn FnMut(&st
             (0..layers).map(|layer| if pattern >> layer & 1 == 1 { Lane::Big } else { other }).collect()
         };
         let (small, skip) = (lanes(Lane::Small), lanes(Lane::SkipFfn));
-        let passed = losses(model, &batches, Some(&wrong), Routing::Uniform(&small))?;
-        table.loss.push(passed.0);
-        table.wrong.push(passed.1);
-        skips.loss.push(losses(model, &batches, None, Routing::Uniform(&skip))?.0);
+        let controls = [wrong.as_slice(), drawn.as_slice()];
+        let [next, wrong, drawn] = losses(model, &batches, controls, Routing::Uniform(&small))?;
+        table.put(pattern, Labels { next, wrong, drawn });
+        let [next, ..] = losses(model, &batches, [&[], &[]], Routing::Uniform(&skip))?;
+        skips.put(pattern, Labels::of(next));
     }
     progress("routers");
     let routers = (0..model.spec.routers.len())
@@ -119,7 +121,8 @@ pub fn measure(subject: &Subject, sequences: usize, progress: &mut dyn FnMut(&st
         let lanes = coins(number);
         let lanes: Vec<Vec<Lane>> =
             lanes.into_iter().map(|layer| layer.into_iter().take(batch.inputs.len()).collect()).collect();
-        tossed.extend(losses(model, std::slice::from_ref(batch), None, Routing::Each(&lanes))?.0);
+        let [next, ..] = losses(model, std::slice::from_ref(batch), [&[], &[]], Routing::Each(&lanes))?;
+        tossed.extend(next);
     }
     let last = patterns - 1;
     Ok(Routes {
@@ -130,7 +133,7 @@ pub fn measure(subject: &Subject, sequences: usize, progress: &mut dyn FnMut(&st
         by_budget: (0..=layers).map(|big| table.budget(big)).collect(),
         whole: [
             Gain { all_big: average(table.row(last)), oracle: average(&least(&table.loss)) },
-            Gain { all_big: average(table.wrong_row(last)), oracle: average(&least(&table.wrong)) },
+            Gain { all_big: average(table.rows(last).wrong), oracle: average(&least(&table.wrong)) },
         ],
         one_big_less_all_big: {
             let one = least(&table.of_budget(&table.loss, 1));
@@ -138,6 +141,7 @@ pub fn measure(subject: &Subject, sequences: usize, progress: &mut dyn FnMut(&st
         },
         best_of: table.best_of(),
         oracle_choice: table.choice(layers / 2),
+        oracle_choice_worth: table.choice_worth(layers / 2),
         routers,
         coins: mean(&tossed),
         skip_fixed: (0..=layers).map(|big| skips.fixed(big).0).collect(),
@@ -166,13 +170,23 @@ fn batches(subject: &Subject, sequences: usize) -> Result<Vec<Batch>> {
     Ok(all)
 }
 
-/// Surprisals of the targets, and of the wrong ones where given.
+/// Tokens drawn from the prediction with every FFN big, by batch.
+fn predicted(model: &Model, batches: &[Batch]) -> Result<Vec<Vec<u32>>> {
+    let big = vec![Lane::Big; model.spec.n_layers()];
+    let of = |(number, batch): (u64, &Batch)| {
+        let logits: Vec<Vec<f32>> = forward(model, batch, None, Routing::Uniform(&big))?.logits.to_vec2()?;
+        Ok((0..).zip(&logits).map(|(row, logits)| drawn_target(logits, number, row)).collect())
+    };
+    (0..).zip(batches).map(of).collect()
+}
+
+/// Surprisals of the targets, and of other ones where given, by batch.
 fn losses(
     model: &Model,
     batches: &[Batch],
-    wrong: Option<&[Vec<u32>]>,
+    others: [&[Vec<u32>]; 2],
     routing: Routing,
-) -> Result<(Vec<f32>, Vec<f32>)> {
+) -> Result<[Vec<f32>; 3]> {
     let passed: Vec<Result<Tensor>> = std::thread::scope(|scope| {
         let threads: Vec<_> = batches
             .iter()
@@ -181,15 +195,17 @@ fn losses(
         let died = |_| Err(Error::Internal("a batch died".into()));
         threads.into_iter().map(|thread| thread.join().unwrap_or_else(died)).collect()
     });
-    let (mut true_ones, mut wrong_ones) = (Vec::new(), Vec::new());
+    let mut all: [Vec<f32>; 3] = Default::default();
     for (index, (logits, batch)) in passed.into_iter().zip(batches).enumerate() {
         let logits = logits?;
-        true_ones.extend(fused::surprisal(&logits, &batch.targets)?.to_vec1::<f32>()?);
-        if let Some(wrong) = wrong.and_then(|wrong| wrong.get(index)) {
-            wrong_ones.extend(fused::surprisal(&logits, wrong)?.to_vec1::<f32>()?);
+        let others = others.map(|other| other.get(index));
+        for (losses, targets) in all.iter_mut().zip([Some(&batch.targets), others[0], others[1]]) {
+            if let Some(targets) = targets {
+                losses.extend(fused::surprisal(&logits, targets)?.to_vec1::<f32>()?);
+            }
         }
     }
-    Ok((true_ones, wrong_ones))
+    Ok(all)
 }
 
 fn learned(model: &Model, batches: &[Batch], router: usize) -> Result<Learned> {
@@ -202,7 +218,7 @@ fn learned(model: &Model, batches: &[Batch], router: usize) -> Result<Learned> {
             all.extend(own);
         }
     }
-    let (soft, _) = losses(model, batches, None, Routing::Mixture { router, tau: LAST_TAU })?;
+    let [soft, ..] = losses(model, batches, [&[], &[]], Routing::Mixture { router, tau: LAST_TAU })?;
     let share = |rows: &[Lane], lane: Lane| {
         rows.iter().filter(|own| **own == lane).count() as f64 / rows.len().max(1) as f64
     };

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use sluice_core::engine::{Engine, never};
 use sluice_core::method::oracle::table::LossTable;
 use sluice_core::method::oracle::{
-    BeamRun, EveryFound, GreedyRun, Lanes, OracleAsk, OracleData, OracleRun, RouteTree, RoutesAsk, RoutesRun,
+    BeamRun, Controls, EveryFound, GreedyRun, Lanes, OracleAsk, OracleData, OracleRun, RouteTree, RoutesAsk,
+    RoutesRun, labels,
 };
 use sluice_core::method::{self, Case};
 use sluice_core::metric;
@@ -59,9 +60,9 @@ fn a_leaf_is_the_whole_pass_of_its_route() {
         let lanes: &[Lane] = if *model == "bundled" { &both[1..] } else { &both };
         let tokens: Input = prompt().into();
         let plan = Plan { items: items.clone(), ..Plan::default() };
-        let mut tree = RouteTree::new(engine, &plan, &tokens, lanes, &never).unwrap();
+        let mut tree = RouteTree::new(engine, &plan, &tokens, lanes, Controls::PROMPT, &never).unwrap();
         assert_eq!(tree.scored(), (0..tokens.len() - 1).collect::<Vec<_>>());
-        let wrong = tree.targets()[1].clone();
+        let targets = tree.targets().clone();
         let mut leaves = BTreeMap::new();
         while !tree.is_done() {
             for leaf in tree.step(engine).unwrap() {
@@ -70,23 +71,48 @@ fn a_leaf_is_the_whole_pass_of_its_route() {
         }
         let layers = engine.model.spec.n_layers();
         assert_eq!(leaves.len(), lanes.len().pow(layers as u32), "{model}");
-        let table = LossTable { lanes: lanes.to_vec(), layers, loss: Vec::new(), wrong: Vec::new() };
+        let table = LossTable::empty(lanes, layers, 0);
         let vocab = engine.model.spec.vocab;
         for (pattern, leaf) in leaves.iter().step_by(1 + 255 * usize::from(*model == "bundled") / 7) {
             let plan = routed(&table, *pattern, tokens.len(), items.clone());
             let rows = logits(engine, &tokens, &plan);
             let rows: Vec<&[f32]> = rows.chunks(vocab).collect();
-            for (position, (loss, other)) in leaf.loss.iter().zip(&leaf.wrong).enumerate() {
-                let exact = metric::surprisal(rows[position], tokens[position + 1]);
-                assert!(
-                    (loss - exact).abs() < 2e-6 * (1.0 + exact.abs()),
-                    "{model}: {}",
-                    table.spell(*pattern)
-                );
-                let exact = metric::surprisal(rows[position], wrong[position]);
-                assert!((other - exact).abs() < 2e-6 * (1.0 + exact.abs()));
+            let labels = [
+                (&leaf.of.next, &targets.next),
+                (&leaf.of.wrong, &targets.wrong),
+                (&leaf.of.drawn, &targets.drawn),
+            ];
+            for (losses, targets) in labels {
+                assert_eq!(losses.len(), tokens.len() - 1);
+                for (position, loss) in losses.iter().enumerate() {
+                    let exact = metric::surprisal(rows[position], targets[position]);
+                    let error = (loss - exact).abs();
+                    assert!(error < 2e-6 * (1.0 + exact.abs()), "{model}: {}", table.spell(*pattern));
+                }
             }
         }
+        assert_eq!(targets.next[..tokens.len() - 1], tokens[1..]);
+    }
+}
+
+/// Drawn labels come from the prediction with every FFN big, whatever the text says.
+#[test]
+fn drawn_labels_are_of_the_models_own_prediction() {
+    let engine = &mut open(&golden().join("llama"));
+    let tokens: Input = prompt().into();
+    let lanes = [Lane::Small, Lane::Big];
+    let plan = Plan::default();
+    let mut drawn = |sequence| {
+        let controls = Controls::With { wrong: None, sequence };
+        let tree = RouteTree::new(engine, &plan, &tokens, &lanes, controls, &never).unwrap();
+        tree.targets().drawn.clone()
+    };
+    let (first, second) = (drawn(0), drawn(1));
+    assert!(first == drawn(0) && first != second, "another sequence has other draws");
+    let rows = logits(engine, &tokens, &plan);
+    let vocab = engine.model.spec.vocab;
+    for (position, row) in rows.chunks(vocab).take(tokens.len() - 1).enumerate() {
+        assert_eq!(first[position], labels::drawn_target(row, 0, position as u64));
     }
 }
 
@@ -137,7 +163,7 @@ fn too_many_routes_and_too_short_a_prompt_are_refused() {
     let engine = &mut open(&golden().join("llama"));
     let lanes = [Lane::Small, Lane::Big];
     let mut refuse = |lanes: &[Lane], ids: &[u32]| {
-        let tree = RouteTree::new(engine, &Plan::default(), &ids.into(), lanes, &never);
+        let tree = RouteTree::new(engine, &Plan::default(), &ids.into(), lanes, Controls::PROMPT, &never);
         assert!(tree.is_err());
     };
     refuse(&lanes, &[1]);
@@ -263,5 +289,14 @@ fn the_routes_of_a_text_are_those_of_its_sequences() {
         assert!(shares.is_nan() || (shares - 4.0).abs() < 1e-9, "{part}: {shares}");
     }
     let details: Vec<&str> = found.figures.iter().map(|figure| figure.detail.as_str()).collect();
-    assert_eq!(details[..5], ["choice", "budgets", "controls", "best-of", "along-half-budget"]);
+    let all = [
+        "choice",
+        "choice-worth",
+        "budgets",
+        "controls",
+        "controls-deviations",
+        "best-of",
+        "along-half-budget",
+    ];
+    assert_eq!(details[..7], all);
 }

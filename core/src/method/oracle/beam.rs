@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::table::{LossTable, average, count_patterns};
-use super::tree::{MOST_PATTERNS, RouteTree};
+use super::tree::{Controls, MOST_PATTERNS, RouteTree};
 use crate::engine::{Cancelled, Engine};
 use crate::error::{Error, Result};
 use crate::model::{Input, Work};
@@ -83,8 +83,8 @@ impl BeamRun {
         let ones = (0..layers).fold(0, |ones, _| ones * lanes.len() + 1);
         let uniform: Vec<usize> = (0..lanes.len()).map(|digit| (ones * digit).min(all - 1)).collect();
         Ok(Self {
-            table: LossTable { lanes: lanes.to_vec(), layers, loss: Vec::new(), wrong: Vec::new() },
-            tree: RouteTree::of(engine, plan, tokens, lanes, &uniform, cancelled)?,
+            table: LossTable::empty(lanes, layers, 0),
+            tree: RouteTree::of(engine, plan, tokens, lanes, (&uniform, Controls::Without), cancelled)?,
             round: uniform,
             plan: plan.clone(),
             tokens: tokens.clone(),
@@ -107,7 +107,14 @@ impl BeamRun {
     ) -> Result<()> {
         let rest: Vec<usize> =
             kept.round.iter().filter(|&route| !known.contains_key(route)).copied().collect();
-        self.tree = RouteTree::of(engine, &self.plan, &self.tokens, &self.table.lanes, &rest, cancelled)?;
+        self.tree = RouteTree::of(
+            engine,
+            &self.plan,
+            &self.tokens,
+            &self.table.lanes,
+            (&rest, Controls::Without),
+            cancelled,
+        )?;
         (self.round, self.known, self.done) = (kept.round, known, kept.done);
         self.best = kept.best.unwrap_or(f64::INFINITY);
         Ok(())
@@ -161,7 +168,7 @@ impl BeamRun {
     /// One sublayer of some routes.
     pub fn step(&mut self, engine: &mut Engine, cancelled: Cancelled) -> Result<()> {
         for done in self.tree.step(engine)? {
-            self.known.insert(done.pattern, done.loss);
+            self.known.insert(done.pattern, done.of.next);
         }
         if !self.tree.is_done() || self.done {
             return Ok(());
@@ -176,7 +183,7 @@ impl BeamRun {
             return Ok(());
         }
         let (plan, tokens, lanes) = (&self.plan, &self.tokens, &self.table.lanes);
-        self.tree = RouteTree::of(engine, plan, tokens, lanes, &next, cancelled)?;
+        self.tree = RouteTree::of(engine, plan, tokens, lanes, (&next, Controls::Without), cancelled)?;
         self.round = next;
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::baselines::Baselines;
-use super::table::{Budget, LossTable, average};
+use super::table::{Budget, LossTable, WORTH, average};
 use crate::figure::{Axis, Figure, FigureId, Lines, Map, Plot, Provenance, Scale, Series};
 use crate::spec::Lane;
 
@@ -15,18 +15,50 @@ const ALONG_SEQUENCES: FigureId = FigureId("oracle-along-sequences");
 const BUDGETS: FigureId = FigureId("oracle-budgets");
 /// What a search for nothing gains.
 const CONTROLS: FigureId = FigureId("oracle-controls");
+/// The same in standard deviations of the routes' losses.
+const CONTROLS_SD: FigureId = FigureId("oracle-controls-deviations");
+/// Which layers the oracle of each budget takes big, where the choice is worth something.
+const CHOICE_WORTH: FigureId = FigureId("oracle-choice-worth");
 /// The least of K random routes.
 const BEST_OF: FigureId = FigureId("oracle-best-of");
 
-/// How often the oracle of each budget takes each layer's big FFN (figure 2).
-pub(super) fn choice(table: &LossTable, of: &Provenance) -> Figure {
+/// How often the oracle of each budget takes each layer's big FFN (figure 2): of all tokens, and of those to which the
+/// choice is worth something.
+pub(super) fn choices(table: &LossTable, budgets: &[Budget], of: &Provenance) -> [Figure; 2] {
     let layers = table.layers;
-    let by_budget: Vec<Vec<f64>> = (0..=layers).map(|big| table.choice(big)).collect();
-    let share =
-        |layer: usize, budget: usize| by_budget.get(budget).and_then(|shares| shares.get(layer)).copied();
-    let map = shares(layers, ("Big layers of the budget", layers + 1), share);
-    let notes = vec!["share of the tokens whose best route of the budget is big there".into()];
-    figure(CHOICE, "Choice", "Where the oracle is big".into(), Plot::Map(map), notes, of)
+    let map = |by_budget: Vec<Vec<f64>>| {
+        let share = move |layer: usize, budget: usize| {
+            by_budget.get(budget).and_then(|shares| shares.get(layer)).copied()
+        };
+        Plot::Map(shares(layers, ("Big layers of the budget", layers + 1), share))
+    };
+    let count = |of: fn(&Budget) -> usize| {
+        budgets.iter().map(|budget| of(budget).to_string()).collect::<Vec<_>>().join(", ")
+    };
+    let all = (0..=layers).map(|big| table.choice(big)).collect();
+    let worth = (0..=layers).map(|big| table.choice_worth(big)).collect();
+    let tokens = table.row(0).len();
+    let ties = format!(
+        "of {tokens} tokens, those with more than one best route, by budget: {}; of these the first by number is taken",
+        count(|budget| budget.ties)
+    );
+    let matter = format!(
+        "where the mean of the budget's routes less the best is {WORTH} nats or more: of {tokens} tokens, by budget: {}; our \
+         addition, the others' choice is between losses that are nearly the same",
+        count(|budget| budget.worth)
+    );
+    let share = "share of the tokens whose best route of the budget is big there".to_owned();
+    [
+        figure(CHOICE, "Choice", "Where the oracle is big".into(), map(all), vec![share.clone(), ties], of),
+        figure(
+            CHOICE_WORTH,
+            "Choice, where it matters",
+            "Where the oracle is big, where that is worth something".into(),
+            map(worth),
+            vec![share, matter],
+            of,
+        ),
+    ]
 }
 
 /// The same of one budget along the sequence (figures 2 and 3): by layer and part of the sequence. `shares` `[layer][part]`.
@@ -81,23 +113,55 @@ pub(super) fn budgets(budgets: &[Budget], baselines: Option<&Baselines>, of: &Pr
         }));
     }
     let title = "Loss by number of big layers".into();
-    figure(BUDGETS, "Budgets", title, Plot::Lines(lines("big layers", labels(budgets), series)), notes, of)
+    figure(
+        BUDGETS,
+        "Budgets",
+        title,
+        Plot::Lines(lines(("big layers", NATS), labels(budgets), series)),
+        notes,
+        of,
+    )
 }
 
-/// What the oracle gains over the big model, beside what the same search gains for labels that mean nothing.
-pub(super) fn controls(table: &LossTable, budgets: &[Budget], of: &Provenance) -> Figure {
+/// What the oracle gains over the big model, beside what the same search gains for other labels: in nats, and in standard
+/// deviations of the routes' losses.
+pub(super) fn controls(table: &LossTable, budgets: &[Budget], of: &Provenance) -> [Figure; 2] {
     let all_big = average(table.row(table.all_big()));
-    let series = vec![
+    let nats = vec![
         by_budget(budgets, "true labels", &|budget| all_big - budget.oracle.mean),
         by_budget(budgets, "wrong labels", &|budget| budget.wrong_label[1] - budget.wrong_label[0]),
+        by_budget(budgets, "own prediction", &|budget| budget.drawn_label[1] - budget.drawn_label[0]),
     ];
-    let notes = vec![
-        "all-big loss less the oracle's; wrong labels, our control: another token of similar frequency, whose loss is larger to \
-         begin with"
-            .into(),
+    let deviations = vec![
+        by_budget(budgets, "true labels", &|budget| budget.gain_sd.next.mean),
+        by_budget(budgets, "wrong labels", &|budget| budget.gain_sd.wrong.mean),
+        by_budget(budgets, "own prediction", &|budget| budget.gain_sd.drawn.mean),
     ];
-    let title = "Gain of the oracle, and of a search for nothing".into();
-    figure(CONTROLS, "Controls", title, Plot::Lines(lines("big layers", labels(budgets), series)), notes, of)
+    let labels_note = "our controls: for wrong labels, another token of similar frequency in the whole text, whose loss is larger \
+                       to begin with; for the own prediction, a token drawn from it with every FFN big"
+        .to_owned();
+    let plot = |unit: &str, series| Plot::Lines(lines(("big layers", unit), labels(budgets), series));
+    [
+        figure(
+            CONTROLS,
+            "Controls",
+            "Gain of the oracle, and of a search for nothing".into(),
+            plot(NATS, nats),
+            vec![format!("all-big loss less the oracle's; {labels_note}")],
+            of,
+        ),
+        figure(
+            CONTROLS_SD,
+            "Controls in deviations",
+            "Gain of the oracle, and of a search for nothing, in standard deviations".into(),
+            plot("standard deviations", deviations),
+            vec![
+                "mean of the budget's routes less the best, over the standard deviation of their losses, token by token".into(),
+                labels_note,
+            ],
+            of,
+        ),
+    ]
 }
 
 /// The least of K random routes.
@@ -113,7 +177,7 @@ pub(super) fn best_of(table: &LossTable, of: &Provenance) -> Figure {
         BEST_OF,
         "Best of K",
         "Best of K random routes".into(),
-        Plot::Lines(lines("K", x_labels, series)),
+        Plot::Lines(lines(("K", NATS), x_labels, series)),
         notes,
         of,
     )
@@ -127,8 +191,11 @@ fn labels(budgets: &[Budget]) -> Arc<[String]> {
     budgets.iter().map(|budget| budget.big.to_string()).collect()
 }
 
-fn lines(x_name: &str, x_labels: Arc<[String]>, series: Vec<Series>) -> Lines {
-    Lines { x_name: x_name.into(), y_name: "nats per token".into(), x_labels, series }
+/// On the y axis of losses.
+const NATS: &str = "nats per token";
+
+fn lines((x_name, y_name): (&str, &str), x_labels: Arc<[String]>, series: Vec<Series>) -> Lines {
+    Lines { x_name: x_name.into(), y_name: y_name.into(), x_labels, series }
 }
 
 /// A figure of the oracle; its file is named by its id.

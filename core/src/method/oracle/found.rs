@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::table::{self, Budget};
+use super::table::{self, Budget, LossTable};
 use super::{Beam, Greedy, OracleRun, Routed, Under, curves};
 use crate::error::Result;
 use crate::figure::Figure;
@@ -86,6 +86,58 @@ pub struct TableFound {
     pub best_of: Vec<(usize, f64)>,
     /// How often the oracle of a budget takes each layer's big FFN, by budget and layer.
     pub choice: Vec<Vec<f64>>,
+    /// The same over the tokens to which the choice is worth [`table::WORTH`] or more.
+    pub choice_worth: Vec<Vec<f64>>,
+}
+
+impl TableFound {
+    /// Of a whole table.
+    pub(super) fn new(table: &LossTable) -> Self {
+        let layers = table.layers;
+        Self {
+            all_big: table::mean(table.row(table.all_big())),
+            all_first: table::mean(table.row(0)),
+            oracle: table::mean(&table::least(&table.loss)),
+            by_budget: (0..=layers).map(|big| table.budget(big)).collect(),
+            best_of: table.best_of(),
+            choice: (0..=layers).map(|big| table.choice(big)).collect(),
+            choice_worth: (0..=layers).map(|big| table.choice_worth(big)).collect(),
+        }
+    }
+
+    /// The losses by budget, and at half of it what the search gains beside what it gains for other labels.
+    pub(super) fn facts(&self) -> Vec<Fact> {
+        let mean = |name: String, mean: &Mean, unit| Fact {
+            low: Some(mean.interval[0]),
+            high: Some(mean.interval[1]),
+            ..Fact::new(name, mean.mean, unit)
+        };
+        let nats = "nats per token";
+        let mut facts = vec![
+            mean("loss by the oracle".into(), &self.oracle, nats),
+            mean("loss with every FFN big".into(), &self.all_big, nats),
+            mean("loss with every FFN in the first lane".into(), &self.all_first, nats),
+        ];
+        facts.extend(
+            self.by_budget
+                .iter()
+                .map(|b| mean(format!("loss by the oracle of {} big layers", b.big), &b.oracle, nats)),
+        );
+        if let Some(half) = self.by_budget.get(self.by_budget.len().saturating_sub(1) / 2) {
+            let of = format!("of {} big layers, the best less their mean", half.big);
+            facts.extend(
+                half.gain_sd
+                    .each()
+                    .map(|(labels, gain)| mean(format!("gain {of}, {labels}"), gain, "standard deviations")),
+            );
+            facts.push(Fact::new(
+                format!("tokens with more than one best route of {} big layers", half.big),
+                half.ties as f64,
+                "tokens",
+            ));
+        }
+        facts
+    }
 }
 
 /// A token and the route that foresees its next one best.
@@ -108,22 +160,10 @@ pub struct TokenRoute {
 impl Found for OracleFound {
     fn facts(&self) -> Vec<Fact> {
         let nats = "nats per token";
-        let mean = |name: &str, mean: &Mean| Fact {
-            low: Some(mean.interval[0]),
-            high: Some(mean.interval[1]),
-            ..Fact::new(name, mean.mean, nats)
-        };
         match &self.data {
             OracleData::Every(found) => {
                 let Some(table) = &found.table else { return Vec::new() };
-                let mut facts = vec![
-                    mean("loss by the oracle", &table.oracle),
-                    mean("loss with every FFN big", &table.all_big),
-                    mean("loss with every FFN in the first lane", &table.all_first),
-                ];
-                facts.extend(table.by_budget.iter().map(|budget| {
-                    mean(&format!("loss by the oracle of {} big layers", budget.big), &budget.oracle)
-                }));
+                let mut facts = table.facts();
                 facts.extend(
                     found.routers.iter().map(|router| {
                         Fact::new(format!("loss by router {}", router.name), router.loss, nats)
@@ -172,14 +212,12 @@ impl OracleRun {
                 let found = self.every(every, done);
                 if let Some(table) = &found.table {
                     difficulty = Some(self.by_token());
-                    figures.extend([
-                        self.difficulty(),
-                        self.along(),
-                        curves::choice(&self.table, &self.provenance),
-                        curves::budgets(&table.by_budget, Some(&every.baselines.found), &self.provenance),
-                        curves::controls(&self.table, &table.by_budget, &self.provenance),
-                        curves::best_of(&self.table, &self.provenance),
-                    ]);
+                    let (budgets, of) = (&table.by_budget, &self.provenance);
+                    figures.extend([self.difficulty(), self.along()]);
+                    figures.extend(curves::choices(&self.table, budgets, of));
+                    figures.push(curves::budgets(budgets, Some(&every.baselines.found), of));
+                    figures.extend(curves::controls(&self.table, budgets, of));
+                    figures.push(curves::best_of(&self.table, of));
                 }
                 OracleData::Every(Box::new(found))
             }
@@ -206,14 +244,6 @@ impl OracleRun {
             }
         };
         let layers = loss_table.layers;
-        let whole = || TableFound {
-            all_big: table::mean(last),
-            all_first: table::mean(first),
-            oracle: table::mean(&table::least(&loss_table.loss)),
-            by_budget: (0..=layers).map(|big| loss_table.budget(big)).collect(),
-            best_of: loss_table.best_of(),
-            choice: (0..=layers).map(|big| loss_table.choice(big)).collect(),
-        };
         let full: u64 = every.full.iter().sum();
         let lanes = &self.lanes;
         EveryFound {
@@ -222,7 +252,7 @@ impl OracleRun {
             layers,
             patterns,
             tokens: self.best.iter().zip(&self.scored).enumerate().map(token).collect(),
-            table: done.then(whole),
+            table: done.then(|| TableFound::new(loss_table)),
             routers: every.baselines.found.routers.clone(),
             coins: every.baselines.found.coins.clone(),
             flops_layers: every.tree.work.layers,

@@ -99,7 +99,7 @@ impl GreedyRun {
         let Unrouted { schedule: unrouted, through: schedules } =
             through(engine, plan, tokens, lanes, cancelled)?;
         Ok(Self {
-            table: LossTable { lanes: lanes.to_vec(), layers, loss: Vec::new(), wrong: Vec::new() },
+            table: LossTable::empty(lanes, layers, 0),
             cache: Arc::new(KvCache::new(&engine.model.spec, tokens.len())?),
             tokens: tokens.clone(),
             budget,

@@ -7,6 +7,7 @@ mod curves;
 mod figures;
 mod found;
 mod greedy;
+pub mod labels;
 pub mod table;
 mod text;
 mod tree;
@@ -21,9 +22,10 @@ pub use baselines::{Baselines, BaselinesRun, Routed};
 pub use beam::{Beam, BeamKept, BeamRun};
 pub use found::{EveryFound, OracleData, OracleFound, TokenRoute};
 pub use greedy::{Greedy, GreedyRun};
+use labels::Labels;
 use table::LossTable;
 pub use text::{ROUTES, RoutesAsk, RoutesFound, RoutesRun};
-pub use tree::{MOST_PATTERNS, RouteLosses, RouteTree};
+pub use tree::{Controls, MOST_PATTERNS, RouteLosses, RouteTree};
 
 use super::token_losses::TokenLosses;
 use super::{
@@ -167,7 +169,7 @@ pub struct OracleRun {
     before: Work,
 }
 
-/// What a later run goes on from, beside the losses: tensors `loss` and `wrong`, `[patterns, tokens]`.
+/// What a later run goes on from, beside the losses: tensors `loss`, `wrong` and `drawn`, `[patterns, tokens]`.
 #[derive(Default, Serialize, Deserialize)]
 struct Kept {
     patterns: Vec<usize>,
@@ -187,7 +189,7 @@ impl OracleRun {
     /// tries all.
     pub fn new(case: Case<'_>, ask: OracleAsk) -> Result<Self> {
         let kept: Option<Kept> = case.resumed()?;
-        let losses = case.kept.as_ref().map_or_else(|| Ok([Vec::new(), Vec::new()]), losses)?;
+        let losses = case.kept.as_ref().map_or_else(|| Ok(Labels::default()), losses)?;
         let Case { engine, tokens, plan, provenance, cancelled, .. } = case;
         let layers = engine.model.spec.n_layers();
         let lanes = Lanes::or_default(ask.lanes, &engine.model.spec).to_vec();
@@ -215,8 +217,8 @@ impl OracleRun {
                 let size = (ask.beam, ask.most);
                 let mut run = BeamRun::new(engine, &plan, &tokens, &lanes, size, cancelled)?;
                 if let Some(beam) = kept.beam {
-                    let [losses, _] = losses;
-                    let known: BTreeMap<usize, Vec<f32>> = kept.patterns.into_iter().zip(losses).collect();
+                    let known: BTreeMap<usize, Vec<f32>> =
+                        kept.patterns.into_iter().zip(losses.next).collect();
                     run.go_on(engine, beam, known, cancelled)?;
                 }
                 let (table, scored) = (run.table().clone(), run.scored().to_vec());
@@ -285,8 +287,8 @@ impl Stepper for OracleRun {
         }
         match &mut self.search {
             Under::Every(every) => {
-                for RouteLosses { pattern, loss, wrong } in every.step(engine, &self.tokens)? {
-                    self.table.put(pattern, loss, wrong);
+                for RouteLosses { pattern, of } in every.step(engine, &self.tokens)? {
+                    self.table.put(pattern, of);
                     self.better(pattern);
                 }
                 return Ok(());
@@ -331,16 +333,13 @@ impl Stepper for OracleRun {
 
     fn state(&self) -> Result<State> {
         let mut kept = Kept { work: self.work(), ..Kept::default() };
-        let mut rows: [Vec<&[f32]>; 2] = Default::default();
+        let mut rows: Labels<Vec<&[f32]>> = Labels::default();
         match &self.search {
             Under::Every(every) => {
                 kept.patterns.clone_from(&every.done);
                 kept.full.clone_from(&every.full);
                 kept.baselines = every.baselines.found.clone();
-                for &pattern in &every.done {
-                    rows[0].push(self.table.row(pattern));
-                    rows[1].push(self.table.wrong_row(pattern));
-                }
+                rows = self.table.of_patterns(&every.done);
             }
             Under::Greedy(run) => {
                 kept.chosen = run.chosen.iter().map(|(route, loss)| (*route, loss.to_bits())).collect();
@@ -348,27 +347,41 @@ impl Stepper for OracleRun {
             Under::Beam(run) => {
                 kept.beam = Some(run.kept());
                 kept.patterns = run.known().keys().copied().collect();
-                rows[0] = run.known().values().map(Vec::as_slice).collect();
+                rows.next = run.known().values().map(Vec::as_slice).collect();
             }
         }
         let mut state = State::new(&kept)?;
-        for (name, rows) in ["loss", "wrong"].into_iter().zip(rows) {
-            if let Some(first) = rows.first() {
-                let shape = (rows.len(), first.len());
-                let tensor = Tensor::from_vec(rows.concat(), shape, &Device::Cpu)?;
-                state.tensors.insert(name.into(), tensor);
-            }
-        }
+        keep_losses(&mut state, "", &rows)?;
         Ok(state)
     }
 }
 
-/// Rows of the tensors `loss` and `wrong`.
-fn losses(state: &State) -> Result<[Vec<Vec<f32>>; 2]> {
-    let rows = |name: &str| -> Result<Vec<Vec<f32>>> {
-        state.tensors.get(name).map_or_else(|| Ok(Vec::new()), |tensor| Ok(tensor.to_vec2()?))
-    };
-    Ok([rows("loss")?, rows("wrong")?])
+/// Names of the tensors of losses.
+const LOSSES: Labels<&str> = Labels { next: "loss", wrong: "wrong", drawn: "drawn" };
+
+/// Rows of the tensors of losses.
+fn losses(state: &State) -> Result<Labels<Vec<Vec<f32>>>> {
+    losses_of(state, "")
+}
+
+/// The same of tensors whose names begin in another way.
+fn losses_of(state: &State, before: &str) -> Result<Labels<Vec<Vec<f32>>>> {
+    LOSSES.try_map(|name| {
+        let tensor = state.tensors.get(&format!("{before}{name}"));
+        tensor.map_or_else(|| Ok(Vec::new()), |tensor| Ok(tensor.to_vec2()?))
+    })
+}
+
+/// Put down losses for [`losses_of`].
+fn keep_losses(state: &mut State, before: &str, rows: &Labels<Vec<&[f32]>>) -> Result<()> {
+    let named = [(LOSSES.next, &rows.next), (LOSSES.wrong, &rows.wrong), (LOSSES.drawn, &rows.drawn)];
+    for (name, rows) in named {
+        if let Some(width) = rows.first().map(|row| row.len()).filter(|width| *width > 0) {
+            let tensor = Tensor::from_vec(rows.concat(), (rows.len(), width), &Device::Cpu)?;
+            state.tensors.insert(format!("{before}{name}"), tensor);
+        }
+    }
+    Ok(())
 }
 
 /// Every route, less those that an earlier run did.
@@ -377,29 +390,47 @@ fn every(
     plan: &Plan,
     tokens: &Input,
     lanes: &[Lane],
-    (kept, [losses, wrong]): (&Kept, [Vec<Vec<f32>>; 2]),
+    (kept, losses): (&Kept, Labels<Vec<Vec<f32>>>),
     cancelled: Cancelled,
 ) -> Result<(Under, LossTable, Vec<usize>)> {
-    let mut tree = RouteTree::new(engine, plan, tokens, lanes, cancelled).map_err(|error| match error {
-        Error::Routes { lanes, layers, most, .. } => Error::Routes { lanes, layers, most, beam: true },
-        error => error,
-    })?;
-    let all = tree.progress()[1];
-    let mut table = LossTable::empty(lanes, engine.model.spec.n_layers(), all);
-    if !kept.patterns.is_empty() {
-        let known: HashSet<usize> = kept.patterns.iter().copied().collect();
-        let rest: Vec<usize> = (0..all).filter(|pattern| !known.contains(pattern)).collect();
-        tree = RouteTree::of(engine, plan, tokens, lanes, &rest, cancelled)?;
-        for ((&pattern, loss), wrong) in kept.patterns.iter().zip(losses).zip(wrong) {
-            table.put(pattern, loss, wrong);
-        }
-    }
+    let (tree, table) =
+        rest(engine, (plan, tokens, lanes), Controls::PROMPT, (&kept.patterns, losses), cancelled)
+            .map_err(|error| match error {
+                Error::Routes { lanes, layers, most, .. } => Error::Routes { lanes, layers, most, beam: true },
+                error => error,
+            })?;
     let mut baselines = BaselinesRun::new(engine, plan, tokens, lanes);
     baselines.go_on(kept.baselines.clone());
     let scored = tree.scored().to_vec();
     let (done, full) = (kept.patterns.clone(), kept.full.clone());
     let every = Every { tree, done, full, uniform: None, baselines };
     Ok((Under::Every(Box::new(every)), table, scored))
+}
+
+/// The tree of all routes, and a table of their losses, less those that an earlier run did.
+fn rest(
+    engine: &mut Engine,
+    (plan, tokens, lanes): (&Plan, &Input, &[Lane]),
+    controls: Controls,
+    (known, losses): (&[usize], Labels<Vec<Vec<f32>>>),
+    cancelled: Cancelled,
+) -> Result<(RouteTree, LossTable)> {
+    let layers = engine.model.spec.n_layers();
+    let all = table::count_patterns(lanes.len(), layers).unwrap_or(usize::MAX);
+    if known.is_empty() || all > MOST_PATTERNS {
+        let tree = RouteTree::new(engine, plan, tokens, lanes, controls, cancelled)?;
+        let table = LossTable::empty(lanes, layers, tree.progress()[1]);
+        return Ok((tree, table));
+    }
+    let mut table = LossTable::empty(lanes, layers, all);
+    let done: HashSet<usize> = known.iter().copied().collect();
+    let rest: Vec<usize> = (0..all).filter(|pattern| !done.contains(pattern)).collect();
+    let tree = RouteTree::of(engine, plan, tokens, lanes, (&rest, controls), cancelled)?;
+    let Labels { next, wrong, drawn } = losses;
+    for (&pattern, ((next, wrong), drawn)) in known.iter().zip(next.into_iter().zip(wrong).zip(drawn)) {
+        table.put(pattern, Labels { next, wrong, drawn });
+    }
+    Ok((tree, table))
 }
 
 impl Every {
@@ -426,7 +457,6 @@ impl Every {
         Ok(Vec::new())
     }
 
-    /// Routes, and one step for each pass that comes after them.
     /// Routes done and in all.
     fn routes(&self) -> [usize; 2] {
         let [done, all] = self.tree.progress();
@@ -434,6 +464,7 @@ impl Every {
         [earlier + done, earlier + all]
     }
 
+    /// The same, and one step for each pass that comes after them.
     fn progress(&self) -> [usize; 2] {
         let [done, all] = self.routes();
         let (run, waiting) = self.baselines.progress();

@@ -1,18 +1,20 @@
 //! What every route over the layers is worth to every token (Duo-LLM, arXiv 2410.10846, sections 2 and 3.2).
 //!
 //! `E[p,t]` is the loss of token t when the *whole sequence* runs with pattern p: the paper does not say which pattern
-//! the context has, this is our reading. The least of many draws is small by itself, so the oracle stands beside two
-//! controls of ours: the same minimisation for another target token of similar frequency, and the best of K patterns
-//! drawn at random.
+//! the context has, this is our reading. The least of many draws is small by itself, so the oracle stands beside controls of
+//! ours: the same minimisation for other labels ([`super::labels`]), and the best of K patterns drawn at random.
 
 use serde::Serialize;
 
+use super::labels::Labels;
 use crate::rng;
 use crate::spec::Lane;
 use crate::statistics::Mean;
 
 /// Patterns that the paper draws.
 const DRAWN: usize = 100;
+/// Tokens to which the choice of a pattern is worth less, nats, say little about where a big FFN is needed.
+pub const WORTH: f64 = 0.01;
 /// Draws of K patterns that a point of the best-of-K curve is the mean of.
 const DRAWS: u64 = 8;
 
@@ -26,8 +28,10 @@ pub struct LossTable {
     pub layers: usize,
     /// `[pattern][token]`, nats.
     pub loss: Vec<Vec<f32>>,
-    /// The same for wrong targets.
+    /// The same for other tokens of similar frequency.
     pub wrong: Vec<Vec<f32>>,
+    /// The same for tokens that the model itself predicts.
+    pub drawn: Vec<Vec<f32>>,
 }
 
 /// Patterns with one number of big layers.
@@ -53,6 +57,15 @@ pub struct Budget {
     pub wrong_label: [f64; 2],
     /// (all-big less oracle) less the same for wrong targets.
     pub gain_over_control: Mean,
+    /// The oracle for labels drawn from the model's own prediction, and the all-big loss for them.
+    pub drawn_label: [f64; 2],
+    /// What the oracle gains over the mean of the patterns, in standard deviations of their losses, token by token: by labels.
+    /// Of one pattern there is nothing to choose.
+    pub gain_sd: Labels<Mean>,
+    /// Tokens whose least loss more than one pattern has; the one with the lowest number is taken.
+    pub ties: usize,
+    /// Tokens to which the choice is worth [`WORTH`] or more.
+    pub worth: usize,
 }
 
 /// How many patterns there are; `None` past what can be counted.
@@ -64,21 +77,26 @@ impl LossTable {
     /// A table of `patterns` patterns, none of them known yet.
     pub fn empty(lanes: &[Lane], layers: usize, patterns: usize) -> Self {
         let empty = || vec![Vec::new(); patterns];
-        Self { lanes: lanes.to_vec(), layers, loss: empty(), wrong: empty() }
+        Self { lanes: lanes.to_vec(), layers, loss: empty(), wrong: empty(), drawn: empty() }
     }
 
-    /// Put down a pattern's losses of some tokens behind those it has, and those of wrong targets.
-    pub fn put(&mut self, pattern: usize, loss: Vec<f32>, wrong: Vec<f32>) {
-        if let (Some(own), Some(own_wrong)) = (self.loss.get_mut(pattern), self.wrong.get_mut(pattern)) {
-            own.extend(loss);
-            own_wrong.extend(wrong);
+    /// Put down a pattern's losses of some tokens behind those it has.
+    pub fn put(&mut self, pattern: usize, new: Labels<Vec<f32>>) {
+        for (own, new) in
+            [(&mut self.loss, new.next), (&mut self.wrong, new.wrong), (&mut self.drawn, new.drawn)]
+        {
+            if let Some(own) = own.get_mut(pattern) {
+                own.extend(new);
+            }
         }
     }
 
     /// Put the rows of another table behind these.
     pub fn extend(&mut self, other: Self) {
-        for (pattern, (loss, wrong)) in other.loss.into_iter().zip(other.wrong).enumerate() {
-            self.put(pattern, loss, wrong);
+        for (pattern, ((next, wrong), drawn)) in
+            other.loss.into_iter().zip(other.wrong).zip(other.drawn).enumerate()
+        {
+            self.put(pattern, Labels { next, wrong, drawn });
         }
     }
 
@@ -97,9 +115,20 @@ impl LossTable {
         self.loss.get(pattern).map_or(&[], Vec::as_slice)
     }
 
-    /// The same for wrong targets.
-    pub fn wrong_row(&self, pattern: usize) -> &[f32] {
-        self.wrong.get(pattern).map_or(&[], Vec::as_slice)
+    /// Its losses by labels.
+    pub fn rows(&self, pattern: usize) -> Labels<&[f32]> {
+        self.tables().map(|table| table.get(pattern).map_or(&[][..], Vec::as_slice))
+    }
+
+    /// The losses of some patterns by labels.
+    pub fn of_patterns(&self, patterns: &[usize]) -> Labels<Vec<&[f32]>> {
+        self.tables().map(|table| {
+            patterns.iter().map(|&pattern| table.get(pattern).map_or(&[][..], Vec::as_slice)).collect()
+        })
+    }
+
+    fn tables(&self) -> Labels<&Vec<Vec<f32>>> {
+        Labels { next: &self.loss, wrong: &self.wrong, drawn: &self.drawn }
     }
 
     /// Layers that are big in a pattern.
@@ -155,12 +184,13 @@ impl LossTable {
         let drawn: Vec<&Vec<f32>> =
             drawn(own.len(), DRAWN, big as u64).filter_map(|at| own.get(at)).copied().collect();
         let gains: Vec<f64> = (self.row(last).iter().zip(&oracle))
-            .zip(self.wrong_row(last).iter().zip(&wrong))
+            .zip(self.rows(last).wrong.iter().zip(&wrong))
             .map(|((all_big, oracle), (wrong_big, wrong))| {
                 f64::from(all_big - oracle) - f64::from(wrong_big - wrong)
             })
             .collect();
         let means: Vec<f64> = own.iter().map(|losses| average(losses)).collect();
+        let gain_sd = self.tables().map(|losses| gain_sd(&self.of_budget(losses, big)));
         Budget {
             big,
             patterns: own.len(),
@@ -170,17 +200,37 @@ impl LossTable {
             mean: means.iter().sum::<f64>() / means.len().max(1) as f64,
             random_by_token: average(&least(&drawn)),
             random_by_mean: drawn.iter().map(|losses| average(losses)).fold(f64::INFINITY, f64::min),
-            wrong_label: [average(&wrong), average(self.wrong_row(last))],
+            wrong_label: [average(&wrong), average(self.rows(last).wrong)],
             gain_over_control: Mean::of(&gains),
+            drawn_label: [average(&least(&self.of_budget(&self.drawn, big))), average(self.rows(last).drawn)],
+            gain_sd,
+            ties: (0..oracle.len()).filter(|&token| ties(&own, token, &oracle) > 1).count(),
+            worth: self.worth(big).into_iter().filter(|worth| *worth >= WORTH).count(),
         }
+    }
+
+    /// What the choice among a budget's patterns is worth to each token: the mean of their losses less the least, nats.
+    pub fn worth(&self, big: usize) -> Vec<f64> {
+        let own = self.of_budget(&self.loss, big);
+        spread(&own).into_iter().map(|(gain, _)| gain).collect()
     }
 
     /// How often the oracle of a budget takes each layer's big FFN.
     pub fn choice(&self, big: usize) -> Vec<f64> {
-        let best = self.best(&self.patterns(big));
+        self.shares(&self.best(&self.patterns(big)))
+    }
+
+    /// The same over the tokens to which the choice is worth [`WORTH`] or more; NaN where there are none.
+    pub fn choice_worth(&self, big: usize) -> Vec<f64> {
+        let best = self.best(&self.patterns(big)).into_iter().zip(self.worth(big));
+        self.shares(&best.filter(|(_, worth)| *worth >= WORTH).map(|(best, _)| best).collect::<Vec<_>>())
+    }
+
+    /// Share of patterns in which each layer is big.
+    fn shares(&self, best: &[usize]) -> Vec<f64> {
         let share = |layer: usize| {
             let big = best.iter().filter(|&&pattern| self.lane(pattern, layer) == Lane::Big).count();
-            big as f64 / best.len().max(1) as f64
+            big as f64 / best.len() as f64
         };
         (0..self.layers).map(share).collect()
     }
@@ -208,32 +258,28 @@ impl LossTable {
     }
 }
 
-/// For every target another token of similar frequency in the same texts, drawn by rank: one of the eight next to it.
-pub fn wrong_targets<T: AsRef<[u32]>>(texts: &[T], vocab: usize) -> Vec<Vec<u32>> {
-    let mut counts = vec![0usize; vocab];
-    for &target in texts.iter().flat_map(AsRef::as_ref) {
-        if let Some(count) = counts.get_mut(target as usize) {
-            *count += 1;
-        }
-    }
-    let mut ranked: Vec<u32> = (0..vocab as u32).filter(|&id| counts.get(id as usize) > Some(&0)).collect();
-    ranked.sort_by_key(|&id| std::cmp::Reverse(counts.get(id as usize).copied()));
-    let place: std::collections::HashMap<u32, usize> = ranked.iter().copied().zip(0..).collect();
-    let other = |(target, number): (&u32, u64)| {
-        let rank = place.get(target).copied().unwrap_or(0);
-        let step = 1 + (rng::bits(23, 0, number) % 4) as usize;
-        let down = rng::bits(23, 1, number) & 1 == 1;
-        let up = rank.checked_sub(step).filter(|_| !down);
-        let found = up.or_else(|| (rank + step < ranked.len()).then_some(rank + step));
-        // Next to the ends of a short list: the neighbour.
-        let neighbour = if rank == 0 { 1 } else { rank - 1 };
-        ranked.get(found.unwrap_or(neighbour)).copied().unwrap_or(*target)
+/// By token: the mean of the rows less the least, and their standard deviation.
+fn spread(rows: &[&Vec<f32>]) -> Vec<(f64, f64)> {
+    let tokens = rows.first().map_or(0, |row| row.len());
+    let of = |token: usize| {
+        let losses: Vec<f64> = rows.iter().filter_map(|row| row.get(token).copied()).map(f64::from).collect();
+        let count = losses.len() as f64;
+        let mean = losses.iter().sum::<f64>() / count;
+        let variance = losses.iter().map(|loss| (loss - mean).powi(2)).sum::<f64>() / count;
+        (mean - losses.iter().copied().fold(f64::INFINITY, f64::min), variance.sqrt())
     };
-    let mut number = 0..;
-    texts
-        .iter()
-        .map(|text| text.as_ref().iter().map(|target| other((target, number.next().unwrap_or(0)))).collect())
-        .collect()
+    (0..tokens).map(of).collect()
+}
+
+/// The gain of the least row over their mean in standard deviations, over the tokens whose rows differ.
+fn gain_sd(rows: &[&Vec<f32>]) -> Mean {
+    let differ = spread(rows).into_iter().filter(|(_, deviation)| *deviation > 0.0);
+    Mean::of(&differ.map(|(gain, deviation)| gain / deviation).collect::<Vec<_>>())
+}
+
+/// Rows that have a token's least loss.
+fn ties(rows: &[&Vec<f32>], token: usize, least: &[f32]) -> usize {
+    rows.iter().filter(|row| row.get(token) == least.get(token)).count()
 }
 
 /// At most `count` of 0 .. of, each once, in random order.
@@ -272,7 +318,7 @@ mod tests {
     fn table() -> LossTable {
         let loss = vec![vec![3.0, 3.0, 3.0], vec![1.0, 2.0, 3.0], vec![2.0, 1.0, 2.5], vec![1.5, 1.5, 2.0]];
         let lanes = vec![Lane::Small, Lane::Big];
-        LossTable { lanes, layers: 2, wrong: loss.iter().rev().cloned().collect(), loss }
+        LossTable { lanes, layers: 2, wrong: loss.iter().rev().cloned().collect(), drawn: loss.clone(), loss }
     }
 
     #[test]
@@ -303,19 +349,12 @@ mod tests {
     #[test]
     fn patterns_of_three_lanes_are_numbers_to_base_three() {
         let lanes = vec![Lane::SkipFfn, Lane::Small, Lane::Big];
-        let table = LossTable { lanes, layers: 3, loss: vec![Vec::new(); 27], wrong: Vec::new() };
+        let table = LossTable::empty(&lanes, 3, 27);
         assert_eq!(table.spell(0), "---");
         assert_eq!(table.spell(5), "Bs-");
         assert_eq!(table.spell(table.all_big()), "BBB");
         assert_eq!((0..=3).map(|big| table.patterns(big).len()).collect::<Vec<_>>(), [8, 12, 6, 1]);
         assert_eq!(count_patterns(3, 3), Some(27));
         assert_eq!(count_patterns(2, 64), None);
-    }
-
-    #[test]
-    fn wrong_targets_are_other_tokens_of_the_text() {
-        let targets: Vec<u32> = (0..400).map(|i| [3u32, 5, 5, 9, 9, 9, 7][i % 7]).collect();
-        let wrong = wrong_targets(&[&targets], 16);
-        assert!(wrong[0].iter().zip(&targets).all(|(a, b)| a != b && targets.contains(a)));
     }
 }

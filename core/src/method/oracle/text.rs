@@ -4,16 +4,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::baselines::{Baselines, BaselinesRun, Routed};
 use super::curves;
 use super::found::TableFound;
+use super::labels::{Labels, wrong_targets};
 use super::table::{self, LossTable};
-use super::tree::{MOST_PATTERNS, RouteLosses, RouteTree};
-use super::{Lanes, losses};
+use super::tree::{Controls, MOST_PATTERNS, RouteLosses, RouteTree, scored};
+use super::{Lanes, keep_losses, losses, losses_of, rest};
 use crate::engine::{self, Cancelled, Card, Engine, memory};
 use crate::error::{Error, Result};
 use crate::figure::{Figure, Provenance};
@@ -54,6 +54,9 @@ params! {
         length: usize = 256, in 2..=1048576, unit "tokens";
     }
 }
+
+/// Before the names of the losses of the sequence under way.
+const NOW: &str = "now-";
 
 /// Parts of a sequence.
 const PARTS: usize = 8;
@@ -100,19 +103,7 @@ impl Found for RoutesFound {
         let nats = "nats per token";
         let mut facts = vec![Fact::new("scored tokens", self.tokens as f64, "tokens")];
         let Some(table) = &self.table else { return facts };
-        let mean = |name: String, mean: &crate::statistics::Mean| Fact {
-            low: Some(mean.interval[0]),
-            high: Some(mean.interval[1]),
-            ..Fact::new(name, mean.mean, nats)
-        };
-        facts.push(mean("loss by the oracle".into(), &table.oracle));
-        facts.push(mean("loss with every FFN big".into(), &table.all_big));
-        facts.extend(
-            table
-                .by_budget
-                .iter()
-                .map(|b| mean(format!("loss by the oracle of {} big layers", b.big), &b.oracle)),
-        );
+        facts.extend(table.facts());
         facts.extend(
             self.routers.iter().map(|(r, _)| Fact::new(format!("loss by router {}", r.name), r.loss, nats)),
         );
@@ -136,7 +127,11 @@ pub struct RoutesRun {
     patterns: usize,
     small: String,
     table: LossTable,
+    /// Labels of similar frequency, of all sequences together; for every scored token of each.
+    wrong: Vec<Vec<u32>>,
     under_way: Option<Sequence>,
+    /// Of the sequence that an earlier run was at: losses of the routes that it did.
+    earlier: Labels<Vec<Vec<f32>>>,
     provenance: Provenance,
     kept: Kept,
 }
@@ -145,6 +140,8 @@ pub struct RoutesRun {
 struct Sequence {
     tree: RouteTree,
     table: LossTable,
+    /// Its routes that are done, an earlier run's too.
+    done: Vec<usize>,
     baselines: Option<BaselinesRun>,
 }
 
@@ -153,6 +150,8 @@ struct Sequence {
 struct Kept {
     /// Sequences done.
     sample: usize,
+    /// Routes done of the one under way.
+    routes: Vec<usize>,
     /// Where in its sequence each scored token stands, and the sequence's length.
     places: Vec<(usize, usize)>,
     /// By sequence, with its scored tokens.
@@ -169,7 +168,9 @@ impl RoutesRun {
     /// No sequence, more routes than [`MOST_PATTERNS`], or too little memory.
     pub fn new(case: Case<'_>, ask: &RoutesAsk, samples: Vec<Input>) -> Result<Self> {
         let kept: Kept = case.resumed()?.unwrap_or_default();
-        let known = case.kept.as_ref().map_or_else(|| Ok([Vec::new(), Vec::new()]), losses)?;
+        let known = case.kept.as_ref().map_or_else(|| Ok(Labels::default()), losses)?;
+        let earlier =
+            case.kept.as_ref().map_or_else(|| Ok(Labels::default()), |state| losses_of(state, NOW))?;
         let (engine, provenance) = (case.engine, case.provenance);
         if samples.is_empty() {
             return Err(Error::Study("no text to route".into()));
@@ -180,14 +181,30 @@ impl RoutesRun {
         let too_many = Error::Routes { lanes: lanes.len(), layers, most: MOST_PATTERNS, beam: false };
         let patterns = patterns.ok_or(too_many)?;
         let tokens: usize = samples.iter().map(|sample| sample.len()).sum();
-        memory::check(&format!("losses of {patterns} routes"), 8 * (patterns * tokens) as u64)?;
+        memory::check(&format!("losses of {patterns} routes"), 12 * (patterns * tokens) as u64)?;
         let mut table = LossTable::empty(&lanes, layers, patterns);
-        let [loss, wrong] = known;
-        for (pattern, (loss, wrong)) in loss.into_iter().zip(wrong).enumerate() {
-            table.put(pattern, loss, wrong);
+        for (pattern, ((next, wrong), drawn)) in
+            known.next.into_iter().zip(known.wrong).zip(known.drawn).enumerate()
+        {
+            table.put(pattern, Labels { next, wrong, drawn });
         }
-        let small = engine::small_label(engine, &Plan::default().surrogate());
-        Ok(Self { samples, lanes, layers, patterns, small, table, under_way: None, provenance, kept })
+        let words = |sample: &Input| -> Vec<u32> {
+            scored(sample).iter().filter_map(|position| sample.get(position + 1).copied()).collect()
+        };
+        let words: Vec<Vec<u32>> = samples.iter().map(words).collect();
+        Ok(Self {
+            wrong: wrong_targets(&words, engine.model.spec.vocab),
+            small: engine::small_label(engine, &Plan::default().surrogate()),
+            samples,
+            lanes,
+            layers,
+            patterns,
+            table,
+            under_way: None,
+            earlier,
+            provenance,
+            kept,
+        })
     }
 
     fn end(&mut self, done: Sequence, baselines: BaselinesRun) {
@@ -208,6 +225,7 @@ impl RoutesRun {
         found.chosen.clear();
         self.kept.baselines.push((found, done.tree.scored().len()));
         self.table.extend(done.table);
+        self.kept.routes.clear();
         self.kept.sample += 1;
     }
 
@@ -241,23 +259,15 @@ impl RoutesRun {
         found.choice_along = shares(&counts);
         let along = |name: &str| self.kept.along.get(name).map_or_else(Vec::new, |counts| shares(counts));
         found.routers = baselines.routers.iter().map(|r| (r.clone(), along(&r.name))).collect();
-        let mut figures = vec![curves::choice(table, of)];
+        let mut figures = Vec::new();
         if done {
-            let last = table.row(table.all_big());
-            let budgets: Vec<_> = (0..=layers).map(|big| table.budget(big)).collect();
-            figures.extend([
-                curves::budgets(&budgets, Some(&baselines), of),
-                curves::controls(table, &budgets, of),
-                curves::best_of(table, of),
-            ]);
-            found.table = Some(TableFound {
-                all_big: table::mean(last),
-                all_first: table::mean(table.row(0)),
-                oracle: table::mean(&table::least(&table.loss)),
-                by_budget: budgets,
-                best_of: table.best_of(),
-                choice: (0..=layers).map(|big| table.choice(big)).collect(),
-            });
+            let whole = TableFound::new(table);
+            let budgets = &whole.by_budget;
+            figures.extend(curves::choices(table, budgets, of));
+            figures.push(curves::budgets(budgets, Some(&baselines), of));
+            figures.extend(curves::controls(table, budgets, of));
+            figures.push(curves::best_of(table, of));
+            found.table = Some(whole);
         }
         figures.push(curves::along_sequences(
             ("Along sequences", "along-half-budget"),
@@ -284,15 +294,19 @@ impl Stepper for RoutesRun {
         let Some(sample) = self.samples.get(self.kept.sample) else { return Ok(()) };
         let mut now = match self.under_way.take() {
             Some(now) => now,
-            None => Sequence {
-                tree: RouteTree::new(engine, &Plan::default(), sample, &self.lanes, cancelled)?,
-                table: LossTable::empty(&self.lanes, self.layers, self.patterns),
-                baselines: None,
-            },
+            None => {
+                let wrong = self.wrong.get(self.kept.sample).map(Vec::as_slice);
+                let controls = Controls::With { wrong, sequence: self.kept.sample };
+                let earlier = (self.kept.routes.as_slice(), std::mem::take(&mut self.earlier));
+                let plan = Plan::default();
+                let (tree, table) = rest(engine, (&plan, sample, &self.lanes), controls, earlier, cancelled)?;
+                Sequence { tree, table, done: self.kept.routes.clone(), baselines: None }
+            }
         };
         if !now.tree.is_done() {
-            for RouteLosses { pattern, loss, wrong } in now.tree.step(engine)? {
-                now.table.put(pattern, loss, wrong);
+            for RouteLosses { pattern, of } in now.tree.step(engine)? {
+                now.table.put(pattern, of);
+                now.done.push(pattern);
             }
             self.under_way = Some(now);
             return Ok(());
@@ -312,7 +326,7 @@ impl Stepper for RoutesRun {
     fn progress(&self) -> Steps {
         // The last step of a sequence is what stands beside the oracle.
         let each = self.patterns + 1;
-        let now = self.under_way.as_ref().map_or(0, |now| now.tree.progress()[0]);
+        let now = self.under_way.as_ref().map_or(self.kept.routes.len(), |now| now.done.len());
         Steps { done: self.kept.sample * each + now, all: self.samples.len() * each, unit: "routes" }
     }
 
@@ -329,11 +343,20 @@ impl Stepper for RoutesRun {
     }
 
     fn state(&self) -> Result<State> {
-        let mut state = State::new(&self.kept)?;
+        let mut kept = Kept { work: self.work(), ..self.kept.clone() };
+        if let Some(now) = &self.under_way {
+            kept.routes.clone_from(&now.done);
+        }
+        let mut state = State::new(&kept)?;
         if self.kept.sample > 0 {
-            for (name, rows) in [("loss", &self.table.loss), ("wrong", &self.table.wrong)] {
-                let shape = (rows.len(), rows.first().map_or(0, Vec::len));
-                state.tensors.insert(name.into(), Tensor::from_vec(rows.concat(), shape, &Device::Cpu)?);
+            let all: Vec<usize> = (0..self.patterns).collect();
+            keep_losses(&mut state, "", &self.table.of_patterns(&all))?;
+        }
+        match &self.under_way {
+            Some(now) => keep_losses(&mut state, NOW, &now.table.of_patterns(&now.done))?,
+            None => {
+                let rows = self.earlier.map(|rows| rows.iter().map(Vec::as_slice).collect());
+                keep_losses(&mut state, NOW, &rows)?;
             }
         }
         Ok(state)

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
-use super::table::{count_patterns, wrong_targets};
+use super::labels::{Labels, drawn_target, wrong_targets};
+use super::table::count_patterns;
 use crate::engine::{Cancelled, Engine, memory};
 use crate::error::{Error, Result};
 use crate::model::{Ask, Branch, Ffn, Input, Logits, Pass, Schedule, Work, fused};
@@ -17,14 +18,31 @@ pub const MOST_PATTERNS: usize = 1 << 16;
 /// Logits of one batch at most.
 const MOST_LOGITS: usize = 1 << 25;
 
-/// Losses of a route, and of the same route for wrong targets; a value per token that is scored.
+/// Losses of a route, a value per token that is scored.
 pub struct RouteLosses {
     /// Its number, as in [`super::table::LossTable`].
     pub pattern: usize,
-    /// Nats.
-    pub loss: Vec<f32>,
-    /// Nats.
-    pub wrong: Vec<f32>,
+    /// Nats, by labels: the next tokens; then those of the controls, where they are scored.
+    pub of: Labels<Vec<f32>>,
+}
+
+/// Labels that routes are scored with beside the next tokens: they say what choosing among many routes gives by itself.
+#[derive(Clone, Copy, Debug)]
+pub enum Controls<'a> {
+    /// None.
+    Without,
+    /// For each scored token another one of similar frequency, and one drawn from the prediction with every FFN big.
+    With {
+        /// Those of similar frequency, where they are of a longer text; none = of this prompt.
+        wrong: Option<&'a [u32]>,
+        /// Number of the sequence in its text: other ones have other draws.
+        sequence: usize,
+    },
+}
+
+impl Controls<'_> {
+    /// Of a prompt that stands alone.
+    pub const PROMPT: Self = Self::With { wrong: None, sequence: 0 };
 }
 
 /// The tree, on its way.
@@ -36,8 +54,8 @@ pub struct RouteTree {
     schedules: Vec<Vec<Arc<Schedule>>>,
     /// Positions whose next token is a word: not the last one, nor those before a patch of a picture.
     scored: Vec<usize>,
-    /// The next tokens and other ones in their places, for every position.
-    targets: [Vec<u32>; 2],
+    /// By labels, for every position: the next tokens; then those of the controls, where they are scored.
+    targets: Labels<Vec<u32>>,
     /// The deepest last.
     waiting: Vec<Group>,
     under_way: Option<(Group, Pass)>,
@@ -69,13 +87,14 @@ impl RouteTree {
         plan: &Plan,
         tokens: &Input,
         lanes: &[Lane],
+        controls: Controls,
         cancelled: Cancelled,
     ) -> Result<Self> {
         let layers = engine.model.spec.n_layers();
         let all = count_patterns(lanes.len(), layers).filter(|&all| all <= MOST_PATTERNS);
         let too_many = Error::Routes { lanes: lanes.len(), layers, most: MOST_PATTERNS, beam: false };
         let all = all.ok_or(too_many)?;
-        Self::over(engine, plan, tokens, lanes, (all, None), cancelled)
+        Self::over(engine, plan, tokens, lanes, (all, None, controls), cancelled)
     }
 
     /// Some routes, by their numbers.
@@ -87,7 +106,7 @@ impl RouteTree {
         plan: &Plan,
         tokens: &Input,
         lanes: &[Lane],
-        patterns: &[usize],
+        (patterns, controls): (&[usize], Controls),
         cancelled: Cancelled,
     ) -> Result<Self> {
         let layers = engine.model.spec.n_layers();
@@ -100,7 +119,7 @@ impl RouteTree {
         };
         let wanted: Vec<HashSet<usize>> = (1..=layers).map(beginnings).collect();
         let count = patterns.iter().collect::<HashSet<_>>().len();
-        Self::over(engine, plan, tokens, lanes, (count, Some(wanted)), cancelled)
+        Self::over(engine, plan, tokens, lanes, (count, Some(wanted), controls), cancelled)
     }
 
     fn over(
@@ -108,7 +127,7 @@ impl RouteTree {
         plan: &Plan,
         tokens: &Input,
         lanes: &[Lane],
-        (all, wanted): (usize, Option<Vec<HashSet<usize>>>),
+        (all, wanted, controls): (usize, Option<Vec<HashSet<usize>>>, Controls),
         cancelled: Cancelled,
     ) -> Result<Self> {
         let (layers, len) = (engine.model.spec.n_layers(), tokens.len());
@@ -121,7 +140,7 @@ impl RouteTree {
         let rows = room(engine, len, lanes.len()) * lanes.len() * len;
         // Losses of all routes, streams that wait at every layer, the rows under way, and their logits with a copy.
         let widest = spec.layers.iter().map(|layer| layer.ffn_width()).max().unwrap_or(0);
-        let values = 2 * all * scored.len()
+        let values = 3 * all * scored.len()
             + rows * ((layers + 8) * spec.d_model + widest)
             + 2 * MOST_LOGITS.max(len * lanes.len() * spec.vocab);
         memory::check(&format!("{all} routes of {len} tokens"), 4 * values as u64)?;
@@ -136,30 +155,49 @@ impl RouteTree {
         let (x, work) = root.into_stream()?;
         let words: Vec<u32> =
             scored.iter().filter_map(|position| tokens.get(position + 1).copied()).collect();
-        let wrong = wrong_targets(&[&words], engine.model.spec.vocab).pop().unwrap_or_default();
-        // What is not scored has any target.
-        let spread = |ids: &[u32]| {
-            let mut all = vec![0; len];
-            for (position, id) in scored.iter().zip(ids) {
-                if let Some(slot) = all.get_mut(*position) {
-                    *slot = *id;
-                }
-            }
-            all
-        };
-        Ok(Self {
+        let mut tree = Self {
             layers,
             len,
             lanes: lanes.len(),
             schedules,
-            targets: [spread(&words), spread(&wrong)],
+            targets: Labels::of(spread(len, &scored, &words)),
             scored,
             waiting: vec![Group { layer: 0, patterns: vec![0], x }],
             under_way: None,
             wanted,
             done: [0, all],
             work,
-        })
+        };
+        if let Controls::With { wrong, sequence } = controls {
+            let own = || wrong_targets(&[&words], engine.model.spec.vocab).pop().unwrap_or_default();
+            let wrong = wrong.map_or_else(own, <[u32]>::to_vec);
+            tree.targets.wrong = spread(len, &tree.scored, &wrong);
+            tree.targets.drawn = tree.draw(engine, tokens, sequence as u64, cancelled)?;
+        }
+        Ok(tree)
+    }
+
+    /// A label of every scored position from the prediction with every FFN in the last lane, the big one.
+    fn draw(
+        &mut self,
+        engine: &Engine,
+        tokens: &Input,
+        sequence: u64,
+        cancelled: Cancelled,
+    ) -> Result<Vec<u32>> {
+        let ask = Ask { logits: Logits::All, ..Ask::default() };
+        let big = self.uniform(self.lanes.saturating_sub(1));
+        let output = engine.start(tokens, &big, ask)?.0.run(cancelled)?;
+        self.work += output.work;
+        let logits = output.logits.ok_or_else(|| Error::Internal("a pass without logits".into()))?;
+        let mut drawn = vec![0; self.len];
+        for &position in &self.scored {
+            let row: Vec<f32> = logits.get(position)?.to_vec1()?;
+            if let Some(slot) = drawn.get_mut(position) {
+                *slot = drawn_target(&row, sequence, position as u64);
+            }
+        }
+        Ok(drawn)
     }
 
     /// What a layer's FFN can be, counted.
@@ -181,8 +219,8 @@ impl RouteTree {
         &self.scored
     }
 
-    /// The next token of every position, or a wrong one.
-    pub fn targets(&self) -> &[Vec<u32>; 2] {
+    /// The labels of every position.
+    pub fn targets(&self) -> &Labels<Vec<u32>> {
         &self.targets
     }
 
@@ -258,20 +296,23 @@ impl RouteTree {
     }
 
     fn losses(&mut self, patterns: &[usize], logits: &Tensor) -> Result<Vec<RouteLosses>> {
-        let of = |targets: &[u32]| -> Result<Vec<f32>> {
+        let of = |targets: &Vec<u32>| -> Result<Vec<f32>> {
+            if targets.is_empty() {
+                return Ok(Vec::new());
+            }
             let all: Vec<u32> = std::iter::repeat_n(targets, patterns.len()).flatten().copied().collect();
             Ok(fused::surprisal(logits, &all)?.to_vec1()?)
         };
-        let [right, wrong] = [of(&self.targets[0])?, of(&self.targets[1])?];
+        let values = self.targets.try_map(of)?;
         self.done[0] += patterns.len();
-        let rows = right.chunks_exact(self.len).zip(wrong.chunks_exact(self.len));
-        let pick =
-            |row: &[f32]| self.scored.iter().filter_map(|position| row.get(*position).copied()).collect();
-        let losses = patterns.iter().zip(rows).map(|(&pattern, (right, wrong))| RouteLosses {
-            pattern,
-            loss: pick(right),
-            wrong: pick(wrong),
-        });
+        let pick = |place: usize, values: &Vec<f32>| -> Vec<f32> {
+            let row = values.chunks_exact(self.len).nth(place).unwrap_or_default();
+            self.scored.iter().filter_map(|position| row.get(*position).copied()).collect()
+        };
+        let losses = patterns
+            .iter()
+            .enumerate()
+            .map(|(place, &pattern)| RouteLosses { pattern, of: values.map(|values| pick(place, values)) });
         Ok(losses.collect())
     }
 }
@@ -299,6 +340,17 @@ pub(super) fn through(
     let one = |layer, lane: &Lane| Arc::new(schedule.through(layer, *lane, layers, small.as_ref()));
     let through = (0..layers).map(|layer| lanes.iter().map(|lane| one(layer, lane)).collect()).collect();
     Ok(Unrouted { through, schedule })
+}
+
+/// Labels of the scored positions as a list of all; what is not scored has any.
+fn spread(len: usize, scored: &[usize], ids: &[u32]) -> Vec<u32> {
+    let mut all = vec![0; len];
+    for (position, id) in scored.iter().zip(ids) {
+        if let Some(slot) = all.get_mut(*position) {
+            *slot = *id;
+        }
+    }
+    all
 }
 
 /// Positions whose next token is a word: not the last one, nor those before a patch of a picture.
