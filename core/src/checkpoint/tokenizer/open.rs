@@ -12,7 +12,7 @@ use super::super::json::{parse_object, read_text};
 use super::class::{Class, Known, Split};
 use super::settings::Settings;
 use super::{prefix, special};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 
 /// A tokenizer of the library, and which files it was built from.
 pub(super) type Built = (Tokenizer, &'static str);
@@ -101,13 +101,6 @@ pub(super) fn json(
     class: Option<&Class>,
 ) -> Result<Tokenizer> {
     let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
-    if text.starts_with("version https://git-lfs") {
-        return Err(Error::tokenizer(
-            path,
-            "is a Git LFS pointer, not the file",
-            "run git lfs pull in that folder",
-        ));
-    }
     guarded(path, || {
         let mut inner = Tokenizer::from_bytes(text)?;
         if let Some(class) = class {
@@ -189,8 +182,10 @@ fn form_of_model(path: &Path) -> &'static str {
 
 /// A failure to read a tokenizer's file as one of the tokenizer: the model is usable on ids.
 fn unreadable(error: Error) -> Error {
+    let next_step = error.next_step();
     match error {
-        Error::Checkpoint { path, cause } => Error::tokenizer(path, cause, CHECK),
+        Error::Checkpoint { path, cause, fault: Fault::Broken } => Error::tokenizer(path, cause, CHECK),
+        Error::Checkpoint { path, cause, .. } => Error::tokenizer(path, cause, next_step),
         error => error,
     }
 }
