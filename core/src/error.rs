@@ -179,6 +179,9 @@ pub enum Error {
         /// What to do about it.
         next_step: String,
     },
+    /// A checkpoint without a chat template, or with one that fails.
+    #[error("{0}")]
+    Chat(String),
     /// There is no window to show anything in.
     #[error("no window: {0}")]
     Display(String),
@@ -269,6 +272,9 @@ impl Error {
             Self::Write { .. } => "choose a folder you can write to".into(),
             Self::Exists { .. } => "add --resume to go on with them, or --overwrite to begin anew".into(),
             Self::Reported { next_step, .. } => next_step.clone(),
+            Self::Chat(_) => {
+                "leave out --chat, or put a chat_template.jinja that fits into the checkpoint's folder".into()
+            }
             Self::Display(_) => "start it where there is a display, for instance under Xvfb".into(),
             Self::Tensor(_) | Self::Internal(_) => {
                 "undo the last change and try again; the model is still open".into()

@@ -3,6 +3,7 @@
 //! Everything here is untrusted: no allocation is sized by a field of a file before that field is checked against the
 //! file's real length.
 
+mod chat;
 mod fingerprint;
 mod folder;
 mod hf;
@@ -16,10 +17,12 @@ mod stray;
 mod tensors;
 mod tokenizer;
 
+pub use chat::{ChatTemplate, Content, Message, Part};
 pub use hf::{Checkpoint, Embedded};
 pub use image::{Preprocessor, decode_image, read_image};
 pub use json::{non_finite, written};
 pub use picture::Picture;
 pub use save::{SaveDtype, safetensors_bytes, safetensors_with, save};
 pub use tensors::{TensorFile, TensorInfo};
+pub(crate) use tokenizer::escaped;
 pub use tokenizer::{Piece, Tokenizer};

@@ -20,7 +20,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use settings::Settings;
-use spelling::{Spelling, escaped, visible};
+pub(crate) use spelling::escaped;
+use spelling::{Spelling, visible};
 use tokenizers::{Encoding, Token};
 
 use crate::error::{Error, Result};

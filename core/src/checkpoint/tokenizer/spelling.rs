@@ -79,7 +79,7 @@ pub(super) fn visible(bytes: &[u8]) -> String {
 }
 
 /// Bytes as text, `\xE4` where they are no character.
-pub(super) fn escaped(bytes: &[u8]) -> String {
+pub(crate) fn escaped(bytes: &[u8]) -> String {
     let mut text = String::new();
     for chunk in bytes.utf8_chunks() {
         text.push_str(chunk.valid());
