@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use clap::Args;
-use serde_json::json;
-use sluice_core::engine::{Decoder, Sampler, never};
+use serde_json::{Value, json};
+use sluice_core::engine::{Continue, Continued, Decoder, Ending, Sampler, Stops, never};
 use sluice_core::{Error, Result};
 
-use super::{Input, Ready, out};
+use super::{Input, Ready, note, out};
+
+/// Continuations at most.
+const MOST_SAMPLES: u64 = 10_000;
 
 #[derive(Args)]
 pub struct Generate {
@@ -16,9 +19,21 @@ pub struct Generate {
     /// Longest continuation
     #[arg(long, value_name = "N", default_value_t = 64)]
     max_new_tokens: usize,
-    /// 0 = greedy
-    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    /// 0 = greedy; above, tokens are drawn
+    #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
     temperature: f32,
+    /// Draw from the fewest likeliest tokens whose probabilities sum to this; 1 = from all
+    #[arg(long, value_name = "P", default_value_t = 1.0, allow_negative_numbers = true)]
+    top_p: f32,
+    /// Draw from this many of the likeliest tokens; 0 = from all
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    top_k: usize,
+    /// End before this text, also where it spans tokens, or at the special token of this name; may be given more than once
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    stop: Vec<String>,
+    /// Several continuations, with the seeds SEED, SEED + 1 …; JSON is then a list
+    #[arg(long, value_name = "N")]
+    samples: Option<u64>,
     /// Machine-readable, printed at the end
     #[arg(long)]
     json: bool,
@@ -26,45 +41,58 @@ pub struct Generate {
 
 impl Generate {
     pub fn run(&self) -> Result<()> {
-        if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
-            let cause = format!("{} is no temperature: it must be 0 or above", self.temperature);
-            return Err(Error::Flag { flag: "--temperature", cause });
+        let samples = self.samples.unwrap_or(1);
+        if !(1..=MOST_SAMPLES).contains(&samples) {
+            let cause = format!("{samples} is out of range: it goes from 1 to {MOST_SAMPLES}");
+            return Err(Error::Flag { flag: "--samples", cause });
         }
+        let sampler = Sampler {
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            seed: self.input.seed,
+        };
+        sampler.check()?;
         let Ready { mut engine, tokens, plan, .. } = self.input.open()?;
+        let stops = Stops::new(&self.stop, engine.tokenizer.as_deref())?;
         let schedule = engine.schedule(&plan, &tokens, &never)?;
         let mut decoder = Decoder::new(Arc::clone(&engine.model), schedule, &tokens, self.max_new_tokens)?;
-        let sampler = Sampler { temperature: self.temperature, seed: self.input.seed };
-        let mut new = Vec::new();
-        let mut printed = 0;
-        while new.len() < self.max_new_tokens {
-            let token = sampler.pick(&decoder.logits(&never)?, new.len());
-            if engine.model.spec.eos.contains(&token) {
-                break;
+        let mut all = Vec::new();
+        for sample in 0..samples {
+            let seed = sampler.seed.wrapping_add(sample);
+            let ask = Continue {
+                max_new_tokens: self.max_new_tokens,
+                sampler: Sampler { seed, ..sampler },
+                stops: stops.clone(),
+            };
+            if self.samples.is_some() && !self.json {
+                out(&format!("--- seed {seed}\n"));
             }
-            new.push(token);
-            match &engine.tokenizer {
-                _ if self.json => {}
-                Some(tokenizer) => {
-                    let text = tokenizer.continuation(&tokens, &new);
-                    // A character whose bytes are not all there yet is held back.
-                    let whole = text.trim_end_matches(char::REPLACEMENT_CHARACTER).len();
-                    out(text.get(printed..whole).unwrap_or_default());
-                    printed = whole.max(printed);
+            let mut show = |text: &str| {
+                if !self.json {
+                    out(text);
                 }
-                None => out(&format!("{}{token}", if new.len() > 1 { "," } else { "" })),
+            };
+            decoder.rewind(tokens.len());
+            let continued = engine.continue_text(&mut decoder, &ask, &mut show, &never)?;
+            if continued.ended_by == Ending::Context {
+                note(&format!("the context of {} tokens is full", engine.model.spec.context));
             }
-            if !decoder.has_room() {
-                break;
+            if self.json {
+                all.push(value(&continued, &plan.summary(), seed));
+            } else {
+                out("\n");
             }
-            decoder.push(token);
         }
-        let text = engine.tokenizer.as_ref().map(|tokenizer| tokenizer.continuation(&tokens, &new));
         if self.json {
-            out(&format!("{}\n", json!({"tokens": new, "text": text, "plan": plan.summary()})));
-        } else {
-            out(text.as_deref().and_then(|text| text.get(printed..)).unwrap_or_default());
-            out("\n");
+            let one = if self.samples.is_none() { all.pop() } else { None };
+            out(&format!("{}\n", one.unwrap_or(Value::Array(all))));
         }
         Ok(())
     }
+}
+
+fn value(continued: &Continued, plan: &str, seed: u64) -> Value {
+    let Continued { tokens, text, texts, ended_by } = continued;
+    json!({"tokens": tokens, "text": text, "texts": texts, "plan": plan, "seed": seed, "ended_by": ended_by})
 }

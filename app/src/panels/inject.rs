@@ -189,7 +189,7 @@ fn item_of(state: &State, injection: &Choice) -> Option<Item> {
         Source::Base
     } else {
         match state.parse_words(&injection.from_prompt).ok()? {
-            Words::Text(text) => Source::Prompt(text),
+            Words::Text(text) | Words::Written(text) => Source::Prompt(text),
             Words::Tokens(tokens) => Source::Tokens(tokens),
         }
     };

@@ -350,7 +350,7 @@ mod tests {
 
     #[test]
     fn the_patches_of_a_picture_are_one_group() {
-        let token = |patch| Token { id: 3, text: "x".into(), patch };
+        let token = |patch| Token { id: 3, text: "x".into(), patch, ..Token::default() };
         let at = |row, col| token(Some(Patch::At { row, col }));
         let tokens = [token(None), token(Some(Patch::Class)), at(0, 0), at(0, 1), token(None)];
         let folded = [Piece::Token(0), Piece::Token(1), Piece::Image(2..4), Piece::Token(4)];

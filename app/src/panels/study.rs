@@ -78,7 +78,7 @@ impl Panel for Study {
             let text = format!("{}; {}", failure.cause, failure.next_step);
             ui.colored_label(theme::warning(ui.ctx()), text);
         }
-        facts(ui, &findings.found.facts());
+        facts(ui, &findings.facts());
         offers(ui, method, &findings, earlier.is_none(), commands);
         figures(ui, state, method, &findings, earlier.is_none(), commands);
     }

@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use super::memory::RunSize;
 use crate::error::{Error, Result};
-use crate::metric;
 use crate::model::{Ask, ImageRows, Input, KvCache, Logits, Model, Pass, Schedule};
-use crate::rng;
 
 /// A decoding under way, one sublayer per step.
 pub struct Decoder {
@@ -77,6 +75,16 @@ impl Decoder {
     /// Append a token to decode from next.
     pub fn push(&mut self, token: u32) {
         self.tokens.push(token);
+    }
+
+    /// Go back to the first `len` tokens, to decode on from there another time.
+    pub fn rewind(&mut self, len: usize) {
+        let far = self.model.epoch(self.tokens.len());
+        self.tokens.truncate(len);
+        self.pass = None;
+        // The last token's logits are computed again; earlier keys are those of its length, or are not kept.
+        let kept = if self.model.epoch(len) == far { len.saturating_sub(1) } else { 0 };
+        self.done = self.done.min(kept);
     }
 
     /// Do one sublayer of the pending rows. The logits after the last token, `[vocab]`, once they are there.
@@ -152,34 +160,5 @@ impl Decoder {
                 return Ok(logits);
             }
         }
-    }
-}
-
-/// Chooses the next token.
-#[derive(Clone, Copy, Debug)]
-pub struct Sampler {
-    /// 0 = greedy.
-    pub temperature: f32,
-    /// Same seed, same text.
-    pub seed: u64,
-}
-
-impl Sampler {
-    /// The token at step `step` (0 = first after the prompt); greedy takes the lowest id among equals.
-    pub fn pick(&self, logits: &[f32], step: usize) -> u32 {
-        let best = || metric::top_k(logits, 1).first().map_or(0, |(id, _)| *id);
-        if self.temperature <= 0.0 {
-            return best();
-        }
-        let scaled: Vec<f32> = logits.iter().map(|x| x / self.temperature).collect();
-        let weights: Vec<f64> = metric::log_softmax(&scaled).iter().map(|&x| f64::from(x).exp()).collect();
-        let mut left = rng::uniform(self.seed, 0, step as u64) * weights.iter().sum::<f64>();
-        for (id, weight) in (0..).zip(&weights) {
-            left -= weight;
-            if left < 0.0 {
-                return id;
-            }
-        }
-        best()
     }
 }

@@ -15,32 +15,42 @@ use crate::site::Site;
 use crate::spec::Lane;
 use crate::world::World;
 
+mod answer;
 mod boundaries;
 mod branch;
 mod card;
+mod chat;
 mod decode;
 mod expert_use;
+mod generate;
 mod held;
 mod inspect;
 pub(crate) mod memory;
 mod names;
 mod open;
 mod prompt;
+mod reader;
+mod sampler;
 mod surrogate;
 mod text;
 mod tokens;
 
+pub use answer::{Answer, encode_after};
 pub use boundaries::Boundaries;
 pub use card::Card;
-pub use decode::{Decoder, Sampler};
+pub use chat::chat_words;
+pub use decode::Decoder;
 pub use expert_use::{BlockUse, EXPERT_SITES, ExpertTally, ExpertUse, block_use, entropy};
+pub use generate::{Continue, Continued, Ending, Stops};
 pub use inspect::{Inspected, inspect};
 pub use memory::{RunSize, available_bytes, budget, keep_freed_blocks, peak_since, reset_peak, set_budget};
 pub use open::{Opened, bundled, open};
 pub use prompt::{Prompt, Words};
+pub use reader::Reader;
+pub use sampler::Sampler;
 pub use surrogate::{SURROGATE_TOKENS, describe as describe_small, label as small_label};
 pub use text::{CalibrationText, pieces, pieces_at_most};
-pub use tokens::{Answer, Patch, Token};
+pub use tokens::{Patch, Token};
 
 /// A model with its tokenizer and what is kept between runs. Lives on one thread.
 pub struct Engine {

@@ -7,7 +7,7 @@ use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
 use super::Engine;
-use crate::checkpoint::{Picture, Preprocessor};
+use crate::checkpoint::{Picture, Preprocessor, Tokenizer};
 use crate::error::{Error, Result};
 use crate::model::{ImageRows, Input, Spec, vision};
 
@@ -15,7 +15,7 @@ use crate::model::{ImageRows, Input, Spec, vision};
 const MOST_PICTURES: usize = 8;
 
 /// Why a checkpoint takes no picture.
-const TEXT_ONLY: &str = "this checkpoint reads text only: it has no image tower";
+pub(super) const TEXT_ONLY: &str = "this checkpoint reads text only: it has no image tower";
 
 /// What a model is asked to go on from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -32,8 +32,41 @@ pub struct Prompt {
 pub enum Words {
     /// Text, tokenised with the checkpoint's tokenizer (BOS as the tokenizer does).
     Text(String),
+    /// Text with its special tokens written out, as a chat template gives it: nothing added.
+    Written(String),
     /// Ids, nothing added.
     Tokens(Vec<u32>),
+}
+
+impl Words {
+    /// Their text; `None` of ids.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) | Self::Written(text) => Some(text),
+            Self::Tokens(_) => None,
+        }
+    }
+
+    /// Their ids.
+    ///
+    /// # Errors
+    /// Text without a tokenizer to read it.
+    pub(super) fn ids(&self, tokenizer: Option<&Tokenizer>) -> Result<Vec<u32>> {
+        match self {
+            Self::Text(text) => encode(tokenizer, text, true),
+            Self::Written(text) => encode(tokenizer, text, false),
+            Self::Tokens(ids) => Ok(ids.clone()),
+        }
+    }
+}
+
+fn encode(tokenizer: Option<&Tokenizer>, text: &str, special: bool) -> Result<Vec<u32>> {
+    match tokenizer {
+        Some(tokenizer) => tokenizer.encode(text, special),
+        None => Err(Error::Input(
+            "this checkpoint has no tokenizer: give token ids such as 1, 2, 3 instead of text".into(),
+        )),
+    }
 }
 
 impl From<Words> for Prompt {
@@ -46,7 +79,7 @@ impl From<Words> for Prompt {
 impl std::fmt::Display for Words {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Text(text) => f.write_str(text),
+            Self::Text(text) | Self::Written(text) => f.write_str(text),
             Self::Tokens(ids) => f.write_str(&ids.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")),
         }
     }
@@ -75,10 +108,7 @@ impl Engine {
     /// # Errors
     /// Where the checkpoint lacks what the prompt needs: a tokenizer for text, an image tower for a picture.
     pub fn input(&mut self, prompt: &Prompt) -> Result<Input> {
-        let ids = match &prompt.words {
-            Words::Text(text) => self.encode(text)?,
-            Words::Tokens(tokens) => tokens.clone(),
-        };
+        let ids = self.ids(&prompt.words)?;
         match &prompt.image {
             Some(picture) => {
                 let rows = self.rows_of(picture)?;
@@ -107,13 +137,17 @@ impl Engine {
 
     /// Ids of a text, with BOS as the tokenizer does.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        match (&self.tokenizer, &self.no_tokenizer) {
-            (Some(tokenizer), _) => tokenizer.encode(text, true),
-            (None, Some(error)) => Err(Error::Reported {
+        self.ids(&Words::Text(text.into()))
+    }
+
+    /// Ids of a prompt's words.
+    fn ids(&self, words: &Words) -> Result<Vec<u32>> {
+        match (&self.no_tokenizer, words.text()) {
+            (Some(error), Some(_)) => Err(Error::Reported {
                 cause: format!("no text without a tokenizer: {error}"),
                 next_step: format!("{}; or give token ids such as 1, 2, 3", error.next_step()),
             }),
-            (None, None) => Err(Error::NoTokenizer("it reads token ids such as 1, 2, 3 instead of text")),
+            _ => words.ids(self.tokenizer.as_deref()),
         }
     }
 
@@ -136,15 +170,26 @@ impl Engine {
     /// stands in front of the text, after BOS.
     pub fn about(&self, image: Arc<ImageRows>, ids: &[u32]) -> Result<Input> {
         let (rows, token) = (image.rows.dim(0)?, image.token);
-        let mut wide = ids.to_vec();
-        let first = wide.iter().position(|&id| id == token);
-        if wide.iter().filter(|&&id| id == token).count() < 2 {
-            let front = self.tokenizer.as_ref().map(|tokenizer| tokenizer.front()).unwrap_or_default();
-            let place = first.unwrap_or_else(|| text_begins(front, self.model.spec.bos, &wide));
-            wide.splice(place..place + usize::from(first.is_some()), std::iter::repeat_n(token, rows));
-        }
-        Input::with_image(wide, image)
+        let (tokenizer, bos) = (self.tokenizer.as_deref(), self.model.spec.bos);
+        Input::with_image(with_room(ids, (tokenizer, bos), token, rows), image)
     }
+}
+
+/// Ids with room for the `rows` of a picture: in the place of their one image token, else where the text begins.
+pub(super) fn with_room(
+    ids: &[u32],
+    (tokenizer, bos): (Option<&Tokenizer>, Option<u32>),
+    token: u32,
+    rows: usize,
+) -> Vec<u32> {
+    let mut wide = ids.to_vec();
+    let first = wide.iter().position(|&id| id == token);
+    if wide.iter().filter(|&&id| id == token).count() < 2 {
+        let front = tokenizer.map(Tokenizer::front).unwrap_or_default();
+        let place = first.unwrap_or_else(|| text_begins(front, bos, &wide));
+        wide.splice(place..place + usize::from(first.is_some()), std::iter::repeat_n(token, rows));
+    }
+    wide
 }
 
 /// Where a text begins in its ids: behind what the tokenizer puts in front, which config.json need not name, or behind BOS.

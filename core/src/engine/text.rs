@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use super::Engine;
+use crate::checkpoint::Tokenizer;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model::Input;
@@ -38,7 +39,7 @@ impl Engine {
     /// or blanks.
     ///
     /// Of a file its first 4 MiB are read, or 16 bytes per token of `enough` where that is more, up to the last blank or
-    /// comma before; bytes that are no UTF-8 become replacement characters.
+    /// comma before; a byte order mark is skipped, bytes that are no UTF-8 become replacement characters.
     ///
     /// # Errors
     /// A file that cannot be read, an id that is none, or more tokens asked for than a study reads.
@@ -47,13 +48,7 @@ impl Engine {
             return Err(Error::Study(format!("a study reads {MOST} tokens at most, not {enough}")));
         }
         if let Some(path) = file {
-            let limit = FEW.max(enough as u64 * PER_TOKEN);
-            let (bytes, cut) = files::read_within(path, limit).map_err(|error| Error::read(path, &error))?;
-            let text = String::from_utf8_lossy(&bytes);
-            let text = if cut { whole_words(&text) } else { &text };
-            let ids = if self.tokenizer.is_some() { self.encode(text)? } else { ids(text)? };
-            let part = if cut { format!("the first {} MiB of ", limit >> 20) } else { String::new() };
-            return Ok(CalibrationText { ids, source: format!("{part}{}", path.display()), cut });
+            return read_file(path, enough, self.tokenizer.as_deref());
         }
         let (ids, source) = match &self.world {
             None => (self.encode(SAMPLE)?, "the bundled sample text"),
@@ -74,6 +69,25 @@ impl Engine {
         };
         Ok(CalibrationText { ids, source: source.into(), cut: false })
     }
+}
+
+/// Ids of the beginning of a text file that has `enough` tokens.
+pub(super) fn read_file(
+    path: &Path,
+    enough: usize,
+    tokenizer: Option<&Tokenizer>,
+) -> Result<CalibrationText> {
+    let limit = FEW.max(enough as u64 * PER_TOKEN);
+    let (bytes, cut) = files::read_within(path, limit).map_err(|error| Error::read(path, &error))?;
+    let text = String::from_utf8_lossy(&bytes);
+    let text = text.strip_prefix('\u{FEFF}').unwrap_or(&text);
+    let text = if cut { whole_words(text) } else { text };
+    let ids = match tokenizer {
+        Some(tokenizer) => tokenizer.encode(text, true)?,
+        None => ids(text)?,
+    };
+    let part = if cut { format!("the first {} MiB of ", limit >> 20) } else { String::new() };
+    Ok(CalibrationText { ids, source: format!("{part}{}", path.display()), cut })
 }
 
 fn is_gap(c: char) -> bool {

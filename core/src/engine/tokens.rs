@@ -1,21 +1,27 @@
-//! Tokens as shown, and the token that an answer stands for.
+//! Tokens: their true text for files, their visible text for the window and tables.
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::Serialize;
 
 use super::Engine;
-use crate::error::{Error, Result};
-use crate::metric;
-use crate::model::Input;
+use crate::checkpoint::Tokenizer;
+use crate::model::{Input, Spec};
 
-/// A token of the prompt or of a table.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+/// A token of the prompt or of a table. In JSON `text` is its true text.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct Token {
     /// Id in the vocabulary.
     pub id: u32,
     /// Visible text: marks for spaces and line ends, `<0xE4>` for partial characters.
+    #[serde(skip)]
     pub text: String,
+    /// True text: spaces and line ends as they are, `\xE4` for a byte that is no character.
+    #[serde(rename = "text")]
+    pub exact: String,
+    /// What it stands for in a text; empty for special tokens and those of a picture.
+    #[serde(skip)]
+    pub bytes: Vec<u8>,
     /// Which part of the picture it is, where it stands for one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patch: Option<Patch>,
@@ -36,88 +42,50 @@ pub enum Patch {
     },
 }
 
-/// The token that a trace follows and the next-token table always lists.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Answer {
-    /// The unmodified model's most likely next token.
-    #[default]
-    Top,
-    /// A token id.
-    Id(u32),
-    /// The first token of a text; a leading space counts.
-    Text(String),
+impl Token {
+    /// A token by its id; without a tokenizer the id is its text.
+    pub(super) fn new(id: u32, tokenizer: Option<&Tokenizer>) -> Self {
+        let Some(tokenizer) = tokenizer else {
+            let text = id.to_string();
+            return Self { id, bytes: text.clone().into_bytes(), exact: text.clone(), text, patch: None };
+        };
+        let piece = tokenizer.piece(id);
+        Self { id, text: piece.text, exact: tokenizer.exact(id), bytes: piece.bytes, patch: None }
+    }
 }
 
-/// `null`, `"id:262"` or the text.
-impl Serialize for Answer {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Top => serializer.serialize_none(),
-            Self::Id(id) => serializer.collect_str(&format_args!("id:{id}")),
-            Self::Text(text) => serializer.serialize_str(text),
+/// The tokens of a prompt; `image` is the id that stands for each part of its picture, where it has one.
+pub(super) fn shown(
+    ids: &[u32],
+    image: Option<u32>,
+    tokenizer: Option<&Tokenizer>,
+    spec: &Spec,
+) -> Arc<[Token]> {
+    let all = ids.iter().map(|&id| Token::new(id, tokenizer));
+    let (Some(image), Some(spec)) = (image, &spec.vision) else { return all.collect() };
+    let cells = (0..spec.side()).flat_map(|row| (0..spec.side()).map(move |col| Patch::At { row, col }));
+    let mut parts = spec.keep_class.then_some(Patch::Class).into_iter().chain(cells);
+    let part = |mut token: Token| {
+        token.patch = if token.id == image { parts.next() } else { None };
+        match token.patch {
+            Some(Patch::At { row, col }) => token.text = format!("img {row},{col}"),
+            Some(Patch::Class) => token.text = "img class".into(),
+            None => {}
         }
-    }
-}
-
-impl<'de> Deserialize<'de> for Answer {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let written = Option::<String>::deserialize(deserializer)?;
-        Ok(match written {
-            None => Self::Top,
-            Some(text) => match text.strip_prefix("id:").map(str::parse) {
-                Some(Ok(id)) => Self::Id(id),
-                _ => Self::Text(text),
-            },
-        })
-    }
+        token
+    };
+    all.map(part).collect()
 }
 
 impl Engine {
-    /// A token id as shown.
+    /// A token by its id.
     pub fn token(&self, id: u32) -> Token {
-        let text = match &self.tokenizer {
-            Some(tokenizer) => tokenizer.piece(id).text,
-            None => id.to_string(),
-        };
-        Token { id, text, patch: None }
+        Token::new(id, self.tokenizer.as_deref())
     }
 
-    /// The tokens of a prompt as shown: those that stand for a picture say which part.
+    /// The tokens of a prompt: those that stand for a picture say which part.
     pub fn tokens(&self, input: &Input) -> Arc<[Token]> {
-        let shown = input.iter().map(|&id| self.token(id));
-        let (Some(image), Some(spec)) = (input.image(), &self.model.spec.vision) else {
-            return shown.collect();
-        };
-        let cells = (0..spec.side()).flat_map(|row| (0..spec.side()).map(move |col| Patch::At { row, col }));
-        let mut parts = spec.keep_class.then_some(Patch::Class).into_iter().chain(cells);
-        let part = |mut token: Token| {
-            token.patch = if token.id == image.token { parts.next() } else { None };
-            match token.patch {
-                Some(Patch::At { row, col }) => token.text = format!("img {row},{col}"),
-                Some(Patch::Class) => token.text = "img class".into(),
-                None => {}
-            }
-            token
-        };
-        shown.map(part).collect()
-    }
-
-    /// The id that an answer stands for. `logits` (or log probabilities) of the unmodified run.
-    pub fn answer_id(&self, answer: &Answer, logits: &[f32]) -> Result<u32> {
-        let id = match answer {
-            Answer::Top => metric::top_k(logits, 1).first().map_or(0, |(id, _)| *id),
-            Answer::Id(id) => *id,
-            Answer::Text(text) => {
-                let tokenizer = self.tokenizer.as_ref();
-                let tokenizer =
-                    tokenizer.ok_or_else(|| Error::NoTokenizer("an answer is a token id here"))?;
-                let first = tokenizer.encode(text, false)?.first().copied();
-                first.ok_or_else(|| Error::Input("the answer is empty".into()))?
-            }
-        };
-        if id as usize >= self.model.spec.vocab {
-            return Err(Error::Input(format!("token id {id} is past the vocabulary")));
-        }
-        Ok(id)
+        let image = input.image().map(|image| image.token);
+        shown(input, image, self.tokenizer.as_deref(), &self.model.spec)
     }
 }

@@ -65,7 +65,7 @@ fn describe(subject: &Subject, picture: &image::RgbImage) -> Result<String> {
     ids.extend(subject.tokens(DESCRIBE, false)?);
     let input = engine.about(engine.look(picture)?, &ids)?;
     let mut decoder = Decoder::new(Arc::clone(&engine.model), Schedule::none(), &input, MOST_TOKENS)?;
-    let sampler = Sampler { temperature: 0.0, seed: 0 };
+    let sampler = Sampler::default();
     let stop = subject.tokens(".", false)?;
     let tokenizer = engine.tokenizer.as_ref().ok_or_else(|| Error::Internal("no tokenizer".into()))?;
     let mut said = Vec::new();

@@ -9,7 +9,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
 use super::{Ask, Asked, Subject, complete};
-use crate::engine::{Card, Token, Words};
+use crate::engine::{Card, Token};
 use crate::error::{Error, Result};
 use crate::figure::{Figure, FigureId};
 use crate::files;
@@ -150,6 +150,8 @@ pub struct Findings {
     pub tokens: Arc<[Token]>,
     /// What was found.
     pub found: Arc<dyn Found>,
+    /// Of answers of several tokens.
+    pub answers: Arc<[Fact]>,
     /// Nothing is missing.
     pub done: bool,
     /// What it cost so far.
@@ -169,6 +171,13 @@ impl Findings {
     /// The method's own value.
     pub fn value<T: Found>(&self) -> Option<&T> {
         (&*self.found as &dyn Any).downcast_ref()
+    }
+
+    /// The method's facts, then those of answers of several tokens.
+    pub fn facts(&self) -> Vec<Fact> {
+        let mut facts = self.found.facts();
+        facts.extend(self.answers.iter().cloned());
+        facts
     }
 
     /// Text of findings.json. `files` names those that a figure was written to.
@@ -213,7 +222,7 @@ impl Findings {
             picks: &self.asked.picks,
             plan: &self.asked.plan,
             ask: complete(self.asked.method.fields, &self.asked.ask)?,
-            facts: self.found.facts(),
+            facts: self.facts(),
             figures: figures.iter().map(shown).collect(),
             data: self.found.data()?,
             done: self.done,
@@ -243,14 +252,10 @@ pub fn question(asked: &Asked, card: &Card, tokens: &[Token]) -> Result<Value> {
 fn subject(asked: &Asked, tokens: &[Token]) -> Result<Value> {
     Ok(match &asked.subject {
         Subject::Prompt(prompt) => {
-            let text = match &prompt.words {
-                Words::Text(text) => Value::from(text.as_str()),
-                Words::Tokens(_) => Value::Null,
-            };
             let mut subject = json!({
-                "prompt": text,
+                "prompt": prompt.words.text(),
                 "tokens": tokens.iter().map(|token| token.id).collect::<Vec<_>>(),
-                "texts": tokens.iter().map(|token| token.text.as_str()).collect::<Vec<_>>(),
+                "texts": tokens.iter().map(|token| token.exact.as_str()).collect::<Vec<_>>(),
             });
             if let (Some(picture), Some(object)) = (&prompt.image, subject.as_object_mut()) {
                 let image =

@@ -1,6 +1,7 @@
 //! Methods: what a person can ask of the open checkpoint, each a value of one list. A method is one file or folder beside
 //! this one and a line in [`METHODS`] (`list.rs`); window, command line, reports, pictures and docs are loops over that list.
 
+mod answers;
 mod asked;
 mod document;
 mod findings;

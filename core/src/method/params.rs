@@ -88,9 +88,13 @@ fn check(field: &Field, value: &Value) -> Result<()> {
         FieldKind::Enum(names) if value.as_str().is_none_or(|name| !names.contains(&name)) => {
             return wrong(&format!("one of {} is needed", names.join(", ")));
         }
-        FieldKind::Text | FieldKind::Answer | FieldKind::File if !value.is_string() => {
-            return wrong("a text is needed");
+        FieldKind::Text | FieldKind::File if !value.is_string() => return wrong("a text is needed"),
+        // A plain number is an id, as it was written before texts were.
+        FieldKind::Answer if !(value.is_string() || value.is_u64()) => {
+            return wrong("a text, or id: and a number, is needed");
         }
+        // A number here is a token's name, not an amount.
+        FieldKind::Answer => return Ok(()),
         _ => {}
     }
     let Some(number) = value.as_f64() else { return Ok(()) };

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use super::{Asked, Case, Cost, Findings, State, Stepper, Steps, Subject, complete, question};
+use super::answers::answer_facts;
+use super::{Asked, Case, Cost, Fact, Findings, State, Stepper, Steps, Subject, complete, question};
 use crate::engine::{Cancelled, Card, Engine, Token, Words};
 use crate::error::{Error, Result};
 use crate::model::Input;
@@ -16,6 +17,7 @@ pub struct Running {
     checkpoint: String,
     fingerprint: String,
     tokens: Arc<[Token]>,
+    answers: Arc<[Fact]>,
     run: Box<dyn Stepper>,
     begin: Instant,
     /// Seconds of the runs before a resume.
@@ -96,6 +98,7 @@ impl Ready {
         };
         provenance.method = asked.method.id.into();
         provenance.ask = Value::Object(complete(asked.method.fields, &asked.ask)?).to_string();
+        let answers = answer_facts(engine, &asked, &input, cancelled)?;
         let before = kept.as_ref().map_or(0.0, |state| state.seconds);
         let case = Case {
             engine,
@@ -114,6 +117,7 @@ impl Ready {
             checkpoint: card.name.clone(),
             fingerprint: card.fingerprint.clone(),
             tokens,
+            answers: answers.into(),
             run,
             begin,
             before,
@@ -171,6 +175,7 @@ impl Running {
             fingerprint: self.fingerprint.clone(),
             tokens: Arc::clone(&self.tokens),
             found: self.run.found(engine),
+            answers: Arc::clone(&self.answers),
             done: self.run.is_done(),
             cost: Cost::new(self.run.work(), self.seconds()),
         }

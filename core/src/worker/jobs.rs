@@ -39,7 +39,7 @@ impl Generating {
         provenance: Provenance,
         cancelled: Cancelled,
     ) -> Result<Self> {
-        let sampler = Sampler { temperature: ask.temperature, seed: ask.seed };
+        let sampler = Sampler { temperature: ask.temperature, seed: ask.seed, ..Sampler::default() };
         let mut stream = |plan: &Plan| -> Result<Stream> {
             let schedule = engine.schedule(plan, &prompt, cancelled)?;
             let decoder = Decoder::new(Arc::clone(&engine.model), schedule, &prompt, ask.max_new_tokens)?;
@@ -79,7 +79,7 @@ impl Generating {
             columns: ["Stream", "Tokens", "Continuation"].map(Into::into).into(),
             rows: vec![row("unmodified", base, &base_text), row("under the plan", plan, &plan_text)],
         };
-        let Sampler { temperature, seed } = base.sampler;
+        let Sampler { temperature, seed, .. } = base.sampler;
         let figure = Arc::new(Figure {
             id: TEXT,
             name: TEXT.0.into(),

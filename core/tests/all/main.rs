@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a failed test should stop where it fails")]
 #![allow(missing_docs, reason = "tests")]
 
+mod answers;
 mod bundled;
+mod chat;
 mod checkpoints;
 mod configs;
 mod experts;

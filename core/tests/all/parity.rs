@@ -195,7 +195,7 @@ fn greedy_decoding_agrees_with_generate() {
         let engine = open(&golden().join(&case.name));
         let schedule = Schedule::none();
         let mut decoder = Decoder::new(engine.model.clone(), schedule, &case.input(&engine), 8).unwrap();
-        let sampler = Sampler { temperature: 0.0, seed: 0 };
+        let sampler = Sampler::default();
         let mut new = Vec::new();
         while new.len() < case.greedy.len() {
             let mut logits = decoder.logits(&never).unwrap();

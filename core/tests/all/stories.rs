@@ -19,7 +19,7 @@ fn the_known_greedy_story() {
         Decoder::new(engine.model.clone(), Schedule::none(), &tokens.clone().into(), 100).unwrap();
     let mut new = Vec::new();
     while new.len() < 90 {
-        let sampler = Sampler { temperature: 0.0, seed: 0 };
+        let sampler = Sampler::default();
         new.push(sampler.pick(&decoder.logits(&never).unwrap(), new.len()));
         decoder.push(*new.last().unwrap());
     }

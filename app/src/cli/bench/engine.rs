@@ -229,7 +229,7 @@ fn left_out(engine: &mut Engine, peers: &Peers) -> Result<Row> {
 /// Greedy, prompt included, as the peers' script.
 fn decoded(engine: &Engine, peers: &Peers) -> Result<Row> {
     let tokens = tokens(engine, LEN);
-    let greedy = Sampler { temperature: 0.0, seed: 0 };
+    let greedy = Sampler::default();
     let time = timed(FEW, || {
         let mut decoder = Decoder::new(Arc::clone(&engine.model), Schedule::none(), &tokens, NEW)?;
         for step in 0..NEW {

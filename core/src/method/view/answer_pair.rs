@@ -81,7 +81,8 @@ impl ViewKind for AnswerPairAsk {
     fn compute(&self, engine: &mut Engine, runs: &Runs, cancelled: Cancelled) -> Result<AnswerPair> {
         let base = metric::log_softmax(&runs.base.last);
         let plan = metric::log_softmax(&runs.plan.last);
-        let pair = yes_no(engine, runs, &base);
+        // Who names an answer means that one.
+        let pair = if self.answer == Answer::Top { yes_no(engine, runs, &base) } else { None };
         let ids = match pair {
             Some(pair) => pair,
             None => {
@@ -102,8 +103,10 @@ impl ViewKind for AnswerPairAsk {
         };
         let kind = if pair.is_some() {
             "yes and no, in the spelling that the unmodified model gives most"
-        } else {
+        } else if self.answer == Answer::Top {
             "no yes/no question: the followed token and its rival in the unmodified model"
+        } else {
+            "the followed token and its rival in the unmodified model"
         };
         let mut notes = vec![format!("after the last token; {kind}")];
         notes.extend(drift.map(|drift| format!("largest change of a norm at a target: {drift:.1e} of it")));
