@@ -63,9 +63,7 @@ impl Words {
 fn encode(tokenizer: Option<&Tokenizer>, text: &str, special: bool) -> Result<Vec<u32>> {
     match tokenizer {
         Some(tokenizer) => tokenizer.encode(text, special),
-        None => Err(Error::Input(
-            "this checkpoint has no tokenizer: give token ids such as 1, 2, 3 instead of text".into(),
-        )),
+        None => Err(Error::NoTokenizer("it reads token ids such as 1, 2, 3 instead of text")),
     }
 }
 
