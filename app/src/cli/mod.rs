@@ -4,23 +4,35 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
-use sluice_core::Result;
-use sluice_core::checkpoint::{Checkpoint, Picture};
-use sluice_core::engine::{self, Card, Engine, Opened, Prompt, Words};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use sluice_core::checkpoint::Checkpoint;
+use sluice_core::engine::{self, Card, Engine, Opened};
 use sluice_core::plan::Plan;
+use sluice_core::{Error, Result};
 
 mod bench;
 mod evaluate;
 mod generate;
 mod inspect;
+mod manual;
 mod methods;
+mod nearest;
+mod prompt;
 mod report;
 mod run;
 mod screenshots;
 mod study;
+mod tokens;
 mod train;
 mod window;
+
+use nearest::nearest;
+use prompt::{PromptArgs, one_of};
+use sluice_core::method::find;
+
+/// Exit code of arguments that cannot be read.
+const USAGE: u8 = 2;
 
 /// Open a transformer checkpoint and steer what flows through it.
 #[derive(Parser)]
@@ -43,6 +55,8 @@ struct Cli {
 enum Command {
     /// Architecture, tensors, parameters and memory estimate, from headers only
     Inspect(inspect::Inspect),
+    /// Ids, texts and positions of a prompt or a text, without the weights
+    Tokens(tokens::Tokens),
     /// One forward pass under a plan: next tokens, logits, captured sites
     Run(run::Run),
     /// Continue a prompt under a plan
@@ -51,7 +65,7 @@ enum Command {
     Study(study::Study),
     /// The methods that `study` runs, with their parameters
     Methods(methods::Methods),
-    /// Every view's figures on the sample prompt: PNG, SVG, CSV
+    /// Every method's figures on a prompt: PNG, SVG, CSV
     Report(report::Report),
     /// Measurements of engine, studies, memory and window, each with its target
     Bench(bench::Bench),
@@ -61,27 +75,25 @@ enum Command {
     Train(train::Train),
     /// Report card of a checkpoint that `train` made
     Evaluate(evaluate::Evaluate),
+    /// Completions of commands and flags, for a shell to read
+    Completions(manual::Completions),
+    /// The manual as man pages
+    Man(manual::Man),
 }
 
 /// What to run on.
 #[derive(Args)]
+#[command(group(one_of(&[])))]
 struct Input {
     /// Checkpoint folder; left out = the bundled one
     checkpoint: Option<PathBuf>,
-    /// Prompt text; BOS is added as the tokenizer does
-    #[arg(long, required_unless_present = "tokens", conflicts_with = "tokens")]
-    prompt: Option<String>,
-    /// Prompt as comma-separated ids; nothing is added
-    #[arg(long, value_delimiter = ',', value_parser = token_id)]
-    tokens: Option<Vec<u32>>,
-    /// Picture for a checkpoint that reads images: stands where the prompt has its image token, else in front
-    #[arg(long, value_name = "FILE")]
-    image: Option<PathBuf>,
+    #[command(flatten)]
+    prompt: PromptArgs,
     /// Plan file
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     plan: Option<PathBuf>,
-    /// Seed of what is drawn at random: the sampler's choices, a trace's noise
-    #[arg(long, default_value_t = 0)]
+    /// Seed of what is drawn at random: the sampler's choices, a plan's noise
+    #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
 }
 
@@ -97,27 +109,19 @@ struct Ready {
 
 impl Input {
     fn open(&self) -> Result<Ready> {
-        let Opened { mut engine, card } =
-            engine::open(&checkpoint(self.checkpoint.as_deref())?, &mut |_, _| {}, &engine::never)?;
+        let checkpoint = checkpoint(self.checkpoint.as_deref())?;
+        // Before the weights: what is wrong with them is known at once.
+        let prompt = self.prompt.read(&checkpoint)?;
+        let prompt = prompt.ok_or_else(|| Error::Input("there is no prompt".into()))?;
+        let plan = self.plan.as_deref().map(Plan::read).transpose()?.unwrap_or_default();
+        let Opened { mut engine, card } = engine::open(&checkpoint, &mut |_, _| {}, &engine::never)?;
         for warning in &card.warnings {
             note(warning);
         }
-        let words = match (&self.prompt, &self.tokens) {
-            (Some(text), _) => Words::Text(text.clone()),
-            (None, tokens) => Words::Tokens(tokens.clone().unwrap_or_default()),
-        };
-        let image = self.image.as_deref().map(Picture::read).transpose()?;
-        let prompt = Prompt { words, image };
         let tokens = engine.input(&prompt)?;
-        let plan = self.plan.as_deref().map(Plan::read).transpose()?.unwrap_or_default();
         let prompt = card.provenance(&prompt, &plan).prompt;
         Ok(Ready { engine, tokens, plan, card, prompt })
     }
-}
-
-/// An id of a comma-separated list; blanks around it do not matter.
-fn token_id(text: &str) -> std::result::Result<u32, String> {
-    text.trim().parse().map_err(|_| "token ids are whole numbers, separated by commas".into())
 }
 
 /// A checkpoint folder, or the bundled one.
@@ -127,13 +131,21 @@ fn checkpoint(path: Option<&Path>) -> Result<Checkpoint> {
 
 /// Parse arguments and do what they say.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    if let (None, Some(meant)) = (&cli.command, cli.checkpoint.as_deref().and_then(command_meant)) {
+        note(&meant);
+        return ExitCode::from(USAGE);
+    }
     if let Some(mib) = cli.memory {
         engine::set_budget(mib << 20);
     }
     let done = match cli.command {
         None => window::open(cli.checkpoint.as_ref(), cli.image.as_deref()),
         Some(Command::Inspect(command)) => command.run(),
+        Some(Command::Tokens(command)) => command.run(),
         Some(Command::Run(command)) => command.run(),
         Some(Command::Generate(command)) => command.run(),
         Some(Command::Study(command)) => command.run(),
@@ -143,6 +155,8 @@ pub fn main() -> ExitCode {
         Some(Command::Screenshots(command)) => command.run(),
         Some(Command::Train(command)) => command.run(),
         Some(Command::Evaluate(command)) => command.run(),
+        Some(Command::Completions(command)) => command.run(),
+        Some(Command::Man(command)) => command.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -151,6 +165,34 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Say what is wrong with the arguments, or what was asked about them.
+fn usage(error: &clap::Error) -> ExitCode {
+    let first = std::env::args_os().nth(1).map(PathBuf::from);
+    // What follows a mistyped subcommand is all unexpected; the name is what is wrong.
+    let meant =
+        first.as_deref().filter(|_| error.kind() == ErrorKind::UnknownArgument).and_then(command_meant);
+    match meant {
+        Some(meant) => note(&meant),
+        // A closed pipe is not an error of ours.
+        None => drop(error.print()),
+    }
+    ExitCode::from(error.exit_code().try_into().unwrap_or(USAGE))
+}
+
+/// The subcommand that may be meant by what was read as a checkpoint folder, which is none.
+fn command_meant(folder: &Path) -> Option<String> {
+    let name = folder.to_str().filter(|name| !name.starts_with('-') && !folder.exists())?;
+    let cli = Cli::command();
+    let names: Vec<&str> = cli.get_subcommands().map(clap::Command::get_name).collect();
+    if names.contains(&name) {
+        return None;
+    }
+    // A method's id alone.
+    let method = find(name).map(|method| format!("study {}", method.id));
+    let near = method.or_else(|| nearest(name, names).map(str::to_owned))?;
+    Some(format!("\"{name}\" is no subcommand and no folder; did you mean `sluice {near}`?"))
 }
 
 /// A line for the person, on stderr.

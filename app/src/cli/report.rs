@@ -1,5 +1,5 @@
-//! `sluice report`: the figures of every method on the sample prompt, as PNG, SVG and CSV. Asks the worker what the window
-//! asks.
+//! `sluice report`: the figures of every method on a prompt, the checkpoint's sample where none is given, as PNG, SVG and
+//! CSV. Asks the worker what the window asks.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,81 +8,141 @@ use clap::Args;
 use crossbeam_channel::{Receiver, bounded};
 use sluice_core::figure::{Figure, Ground, export};
 use sluice_core::method::fcct::{FcctFound, iri_rates};
-use sluice_core::method::{Asked, METHODS, Subject, WARNING};
+use sluice_core::method::{Asked, METHODS, Method, Subject, WARNING, find};
 use sluice_core::plan::Plan;
 use sluice_core::worker::*;
 use sluice_core::{Error, Result};
 
-use super::{note, out};
+use super::nearest::nearest;
+use super::prompt::{PromptArgs, at_most_one};
+use super::{checkpoint, note, out};
 
 /// Length of the continuations.
 const NEW_TOKENS: usize = 48;
 
+/// The continuations, which are no method of the list.
+const TEXT: &str = "text";
+
 #[derive(Args)]
+#[command(group(at_most_one()))]
 pub struct Report {
     /// Checkpoint folder; left out = the bundled one
     checkpoint: Option<PathBuf>,
-    /// Picture that the prompt is about, for a checkpoint that reads images
+    #[command(flatten)]
+    prompt: PromptArgs,
+    /// Plan file
     #[arg(long, value_name = "FILE")]
-    image: Option<PathBuf>,
+    plan: Option<PathBuf>,
+    /// Methods, by id as `sluice methods` lists them; text is the continuations; left out = all
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    only: Vec<String>,
     /// Folder for the figures
-    #[arg(long)]
+    #[arg(long, value_name = "DIR")]
     out: PathBuf,
 }
 
 impl Report {
     pub fn run(&self) -> Result<()> {
-        write(self.checkpoint.as_deref(), self.image.as_deref(), &self.out)
+        for id in self.only.iter().filter(|id| *id != TEXT) {
+            find(id).ok_or_else(|| unknown(id))?;
+        }
+        let plan = self.plan.as_deref().map(Plan::read).transpose()?.unwrap_or_default();
+        let prompt = self.prompt.read(&checkpoint(self.checkpoint.as_deref())?)?;
+        let image = self.prompt.image()?;
+        Page { checkpoint: self.checkpoint.as_deref(), prompt, image, plan, only: &self.only }
+            .write(&self.out)
     }
+}
+
+/// An id that no method has, with the one that may be meant.
+fn unknown(id: &str) -> Error {
+    let ids =
+        METHODS.iter().flat_map(|method| method.aliases.iter().copied().chain([method.id])).chain([TEXT]);
+    let hint = nearest(id, ids)
+        .map_or_else(|| "`sluice methods` lists them".to_owned(), |near| format!("did you mean {near}?"));
+    Error::Reported { cause: format!("--only {id}: no method has this id"), next_step: hint }
 }
 
 /// Write every method's figures on the checkpoint's sample prompt, about a picture where one is given, into `folder`.
 pub fn write(checkpoint: Option<&Path>, image: Option<&Path>, folder: &Path) -> Result<()> {
-    // Before any work: a folder that cannot be written is known at once.
-    std::fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
-    let client = Client::new();
-    let target = checkpoint.map_or(Target::Bundled, |path| Target::Path(path.to_owned()));
-    client.worker.send(Request::Open(target));
-    let card = client.wait(|event| if let Event::Opened(_, card) = event { Some(card) } else { None })?;
     let image = image.map(Picture::read).transpose()?;
-    let (prompt, plan) = (Prompt { words: card.sample_prompt.clone(), image }, Plan::default());
-    // The prompt's tokens: samples mark some of them.
-    let scene = Scene { prompt: prompt.clone(), plan: plan.clone(), views: Vec::new() };
-    client.worker.send(Request::Scene(scene));
-    let tokens =
-        client.wait(|event| if let Event::Tokens(_, tokens) = event { Some(tokens) } else { None })?;
-    for &method in METHODS.iter().filter(|method| method.unavailable(&card.spec).is_none()) {
-        for sample in (method.samples)(&card) {
-            let subject = match sample.subject {
-                Subject::Prompt(_) => Subject::Prompt(prompt.clone()),
-                other => other,
-            };
-            let mut asked = Asked::new(method, subject, &plan);
-            (asked.ask, asked.picks) = (sample.ask, (sample.picks)(&tokens));
-            asked.folder = folder.to_owned();
-            client.worker.send(Request::Study(Box::new(asked.clone())));
-            let findings = client.wait(|event| match event {
-                Event::Findings(_, findings) if findings.done && *findings.asked == asked => Some(findings),
-                _ => None,
-            })?;
-            save(&findings.found.figures(), folder)?;
-            for warning in findings.found.facts().iter().filter(|fact| fact.name.starts_with(WARNING)) {
-                note(&format!("{}: {} {}", method.id, warning.name, warning.text()));
+    Page { checkpoint, prompt: None, image, plan: Plan::default(), only: &[] }.write(folder)
+}
+
+/// What a report is of.
+struct Page<'a> {
+    checkpoint: Option<&'a Path>,
+    /// None = the checkpoint's sample prompt.
+    prompt: Option<Prompt>,
+    image: Option<Picture>,
+    plan: Plan,
+    /// Ids; none = all that the checkpoint can be asked.
+    only: &'a [String],
+}
+
+impl Page<'_> {
+    fn write(self, folder: &Path) -> Result<()> {
+        // Before any work: a folder that cannot be written is known at once.
+        std::fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
+        let client = Client::new();
+        let target = self.checkpoint.map_or(Target::Bundled, |path| Target::Path(path.to_owned()));
+        client.worker.send(Request::Open(target));
+        let card = client.wait(|event| if let Event::Opened(_, card) = event { Some(card) } else { None })?;
+        let Self { image, plan, .. } = &self;
+        let sample = || Prompt { words: card.sample_prompt.clone(), image: image.clone() };
+        let prompt = self.prompt.clone().unwrap_or_else(sample);
+        // The prompt's tokens: samples mark some of them.
+        let scene = Scene { prompt: prompt.clone(), plan: plan.clone(), views: Vec::new() };
+        client.worker.send(Request::Scene(scene));
+        let tokens =
+            client.wait(|event| if let Event::Tokens(_, tokens) = event { Some(tokens) } else { None })?;
+        let mut failed = Vec::new();
+        for &method in METHODS.iter().filter(|method| self.asks(method)) {
+            if let Some(cause) = method.unavailable(&card.spec) {
+                if !self.only.is_empty() {
+                    return Err(Error::Reported {
+                        cause: format!("{}: {cause}", method.id),
+                        next_step: format!("take {} out of --only, or choose another checkpoint", method.id),
+                    });
+                }
+                continue;
             }
-            // What the rates of FCCT lead to.
-            if let Some(rates) = findings.value::<FcctFound>() {
-                let of = rates.figures.first().map(|figure| figure.provenance.clone());
-                save(&[Arc::new(iri_rates(&rates.iri(), of.unwrap_or_default()))], folder)?;
+            for sample in (method.samples)(&card) {
+                let subject = match sample.subject {
+                    Subject::Prompt(_) => Subject::Prompt(prompt.clone()),
+                    other => other,
+                };
+                let mut asked = Asked::new(method, subject, plan);
+                (asked.ask, asked.picks) = (sample.ask, (sample.picks)(&tokens));
+                asked.folder = folder.to_owned();
+                match client.figures(&asked) {
+                    Ok(figures) => save(&figures, folder)?,
+                    // A prompt or a plan that is not the checkpoint's own may not suit one method; the others are asked.
+                    Err(Error::Reported { cause, next_step }) => {
+                        note(&format!("{}: {cause}", method.id));
+                        failed.push((method.id, next_step));
+                    }
+                    Err(error) => return Err(error),
+                }
             }
         }
+        if self.only.is_empty() || self.only.iter().any(|id| id == TEXT) {
+            let (prompt, plan) = (prompt, self.plan.clone());
+            save(&[client.continuations(prompt, plan)?], folder)?;
+        }
+        failed.dedup_by_key(|(id, _)| *id);
+        let ids: Vec<&str> = failed.iter().map(|(id, _)| *id).collect();
+        match failed.into_iter().next() {
+            Some((_, next_step)) => {
+                Err(Error::Reported { cause: format!("not in the report: {}", ids.join(", ")), next_step })
+            }
+            None => Ok(()),
+        }
     }
-    let generate = Generate { prompt, plan, max_new_tokens: NEW_TOKENS, temperature: 0.0, seed: 0 };
-    client.worker.send(Request::Generate(generate));
-    let text = client.wait(|event| match event {
-        Event::Text(_, text) if text.done => Some(text),
-        _ => None,
-    })?;
-    save(&[Arc::clone(&text.figure)], folder)
+
+    fn asks(&self, method: &Method) -> bool {
+        self.only.is_empty() || self.only.iter().any(|id| find(id).is_some_and(|one| one == method))
+    }
 }
 
 fn save(figures: &[Arc<Figure>], folder: &Path) -> Result<()> {
@@ -101,6 +161,36 @@ struct Client {
 }
 
 impl Client {
+    /// The figures of a method, and those that they lead to.
+    fn figures(&self, asked: &Asked) -> Result<Vec<Arc<Figure>>> {
+        self.worker.send(Request::Study(Box::new(asked.clone())));
+        let findings = self.wait(|event| match event {
+            Event::Findings(_, findings) if findings.done && *findings.asked == *asked => Some(findings),
+            _ => None,
+        })?;
+        for warning in findings.found.facts().iter().filter(|fact| fact.name.starts_with(WARNING)) {
+            note(&format!("{}: {} {}", asked.method.id, warning.name, warning.text()));
+        }
+        let mut figures = findings.found.figures();
+        // What the rates of FCCT lead to.
+        if let Some(rates) = findings.value::<FcctFound>() {
+            let of = rates.figures.first().map(|figure| figure.provenance.clone());
+            figures.push(Arc::new(iri_rates(&rates.iri(), of.unwrap_or_default())));
+        }
+        Ok(figures)
+    }
+
+    /// The prompt continued with and without the plan.
+    fn continuations(&self, prompt: Prompt, plan: Plan) -> Result<Arc<Figure>> {
+        let generate = Generate { prompt, plan, max_new_tokens: NEW_TOKENS, temperature: 0.0, seed: 0 };
+        self.worker.send(Request::Generate(generate));
+        let text = self.wait(|event| match event {
+            Event::Text(_, text) if text.done => Some(text),
+            _ => None,
+        })?;
+        Ok(Arc::clone(&text.figure))
+    }
+
     fn new() -> Self {
         let (wake, woken) = bounded(1);
         let worker = Worker::spawn(move || {

@@ -14,9 +14,6 @@ use sluice_core::{Error, Result, metric};
 
 use super::{Input, Ready, note, out};
 
-/// Next tokens listed.
-const TOP: usize = 10;
-
 /// Runs that take more are announced, bytes.
 const TOLD: u64 = 100 << 20;
 
@@ -30,6 +27,9 @@ pub struct Run {
     /// Write logits and captured sites to this safetensors file, f32
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Next tokens listed
+    #[arg(long, value_name = "K", default_value_t = 10)]
+    top: usize,
     /// Machine-readable
     #[arg(long)]
     json: bool,
@@ -79,18 +79,23 @@ impl Run {
             let about = about.into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
             write_atomic(path, &safetensors_with(&tensors, SaveDtype::F32, &about)?)?;
         }
-        let piece = |id| engine.tokenizer.as_ref().map(|tokenizer| tokenizer.piece(id).text);
         let log_p = metric::log_softmax(&last);
-        let top: Vec<(u32, f32)> = metric::top_k(&log_p, TOP);
+        let top: Vec<(u32, f32)> = metric::top_k(&log_p, self.top);
         if self.json {
-            let rows: Vec<_> =
-                top.iter().map(|&(id, x)| json!({"id": id, "text": piece(id), "p": x.exp()})).collect();
-            out(&format!("{}\n", json!({"tokens": &*tokens, "plan": plan.summary(), "next": rows})));
+            let text = |id| engine.tokenizer.as_ref().map(|tokenizer| tokenizer.exact(id));
+            let logit = |id: u32| last.get(id as usize).copied();
+            let row =
+                |&(id, x): &(u32, f32)| json!({"id": id, "text": text(id), "logit": logit(id), "p": x.exp()});
+            let texts: Vec<String> = engine.tokens(&tokens).iter().map(|token| token.exact.clone()).collect();
+            let next: Vec<_> = top.iter().map(row).collect();
+            let all = json!({"tokens": &*tokens, "texts": texts, "plan": plan.summary(), "next": next});
+            out(&format!("{all}\n"));
             return Ok(());
         }
         out(&format!("{} tokens, {}\n", tokens.len(), plan.summary()));
         for (id, x) in top {
-            out(&format!("{:>7.3} %  {id:>6}  {}\n", 100.0 * x.exp(), piece(id).unwrap_or_default()));
+            let shown = engine.tokenizer.as_ref().map(|tokenizer| tokenizer.piece(id).text);
+            out(&format!("{:>7.3} %  {id:>6}  {}\n", 100.0 * x.exp(), shown.unwrap_or_default()));
         }
         Ok(())
     }

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use clap::{Arg, ArgAction, ArgMatches, Command, Error as ClapError, FromArgMatches, Subcommand};
+use clap::{Arg, ArgAction, ArgMatches, Args as _, Command, Error as ClapError, FromArgMatches, Subcommand};
 use serde_json::Value;
-use sluice_core::engine::{self, Opened, Prompt, Words, never};
+use sluice_core::checkpoint::Checkpoint;
+use sluice_core::engine::{self, Opened, never};
 use sluice_core::figure::{Cell, Plot, Table};
 use sluice_core::method::{
     Ask, Asked, Existing, FINDINGS, Findings, METHODS, Method, Picks, Ready, Record, Steps, Subject,
@@ -13,10 +14,10 @@ use sluice_core::method::{
 };
 use sluice_core::plan::Plan;
 use sluice_core::spec::{Field, FieldKind};
-use sluice_core::worker::Picture;
 use sluice_core::{Error, Result};
 
-use super::{checkpoint, note, out, token_id};
+use super::prompt::{PromptArgs, one_of};
+use super::{checkpoint, note, out};
 
 /// Rows of a table on stdout; findings.json has all.
 const ROWS: usize = 64;
@@ -78,18 +79,7 @@ fn of(method: &'static Method) -> Command {
             Arg::new("checkpoint").value_parser(file()).help("Checkpoint folder; left out = the bundled one"),
         );
     match method.subject {
-        SubjectKind::Prompt => {
-            let prompt =
-                long("prompt", "Prompt text; BOS is added as the tokenizer does").allow_hyphen_values(true);
-            let tokens = long("tokens", "Prompt as comma-separated ids; nothing is added")
-                .value_delimiter(',')
-                .value_parser(token_id)
-                .conflicts_with("prompt");
-            command = command
-                .arg(prompt.required_unless_present("tokens"))
-                .arg(tokens)
-                .arg(long("image", "Picture for a checkpoint that reads images").value_parser(file()));
-        }
+        SubjectKind::Prompt => command = PromptArgs::augment_args(command).group(one_of(&[])),
         SubjectKind::Text => {
             let help = "Text file; left out = text of the checkpoint's own world, or the bundled sample";
             command = command.arg(long("text", help).value_parser(file()).value_name("FILE"));
@@ -99,7 +89,9 @@ fn of(method: &'static Method) -> Command {
     for pick in method.picks {
         let help = format!("{}: 5..9,12 or a text that occurs in the prompt", sentence(pick.help));
         let required = pick.required && !pick.text_only;
-        command = command.arg(Arg::new(pick.name).long(pick.name).help(help).required(required));
+        let arg =
+            Arg::new(pick.name).long(pick.name).value_name("WHERE").help(help).allow_hyphen_values(true);
+        command = command.arg(arg.required(required));
     }
     for field in method.fields {
         command = command.args(flags(field));
@@ -146,7 +138,14 @@ fn flags(field: &'static Field) -> Vec<Arg> {
         }
         FieldKind::Enum(names) => vec![arg.value_parser(clap::builder::PossibleValuesParser::new(names))],
         FieldKind::File => vec![arg.value_name("FILE")],
-        FieldKind::Text | FieldKind::Answer => vec![arg.allow_hyphen_values(true)],
+        FieldKind::Answer => {
+            let help = format!(
+                "{}: a text as it goes on from the prompt (its leading space counts), or id:262",
+                field.help
+            );
+            vec![arg.value_name("ANSWER").help(help).allow_hyphen_values(true)]
+        }
+        FieldKind::Text => vec![arg.value_name("TEXT").allow_hyphen_values(true)],
         _ => vec![arg.allow_negative_numbers(true)],
     }
 }
@@ -164,13 +163,15 @@ impl Study {
         // Before any work.
         prepare(&folder, existing)?;
         let path = flags.get_one::<PathBuf>("checkpoint").map(PathBuf::as_path);
-        let Opened { mut engine, card } = engine::open(&checkpoint(path)?, &mut |_, _| {}, &never)?;
+        let checkpoint = checkpoint(path)?;
+        let subject = subject(method, flags, &checkpoint)?;
+        let Opened { mut engine, card } = engine::open(&checkpoint, &mut |_, _| {}, &never)?;
         for warning in &card.warnings {
             note(warning);
         }
         let plan =
             flags.get_one::<PathBuf>("plan").map(|path| Plan::read(path)).transpose()?.unwrap_or_default();
-        let mut asked = Asked::new(method, subject(method, flags)?, &plan);
+        let mut asked = Asked::new(method, subject, &plan);
         asked.ask = ask;
         let mut ready = Ready::new(asked, &mut engine)?;
         ready.asked.picks = picks(method, flags, &ready)?;
@@ -244,8 +245,6 @@ fn value(field: &Field, kind: FieldKind, text: &str) -> Result<Value> {
             let number = text.parse::<f64>().ok().and_then(serde_json::Number::from_f64);
             Value::Number(number.ok_or_else(|| wrong("a number is needed"))?)
         }
-        // A bare number has always been an id here.
-        FieldKind::Answer if text.parse::<u32>().is_ok() => Value::from(format!("id:{text}")),
         _ => Value::from(text),
     })
 }
@@ -263,15 +262,13 @@ fn folder(method: &Method, flags: &ArgMatches, ask: &mut Ask) -> Result<PathBuf>
     Ok(parent.unwrap_or(Path::new(".")).to_owned())
 }
 
-fn subject(method: &Method, flags: &ArgMatches) -> Result<Subject> {
+fn subject(method: &Method, flags: &ArgMatches, checkpoint: &Checkpoint) -> Result<Subject> {
     Ok(match method.subject {
         SubjectKind::Prompt => {
-            let words = match flags.get_many::<u32>("tokens") {
-                Some(ids) => Words::Tokens(ids.copied().collect()),
-                None => Words::Text(flags.get_one::<String>("prompt").cloned().unwrap_or_default()),
-            };
-            let image = flags.get_one::<PathBuf>("image").map(|path| Picture::read(path)).transpose()?;
-            Subject::Prompt(Prompt { words, image })
+            let flags =
+                PromptArgs::from_arg_matches(flags).map_err(|error| Error::Internal(error.to_string()))?;
+            let prompt = flags.read(checkpoint)?;
+            Subject::Prompt(prompt.ok_or_else(|| Error::Input("there is no prompt".into()))?)
         }
         SubjectKind::Text => Subject::Text(flags.get_one::<PathBuf>("text").cloned()),
         SubjectKind::None => Subject::Nothing,
@@ -290,7 +287,7 @@ fn picks(method: &Method, flags: &ArgMatches, ready: &Ready) -> Result<Picks> {
 
 /// Facts, then the tables among the figures.
 fn print(findings: &Findings) {
-    for fact in findings.found.facts() {
+    for fact in findings.facts() {
         out(&format!("{}: {}\n", fact.name, fact.text()));
     }
     for figure in findings.found.figures() {

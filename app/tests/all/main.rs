@@ -3,15 +3,19 @@
 #![expect(clippy::unwrap_used, reason = "a failed test should stop where it fails")]
 #![allow(missing_docs, reason = "tests")]
 
+mod answers;
 mod cli;
+mod continuations;
 mod experts;
 mod figures;
 mod images;
 mod inspect;
 mod main_job;
 mod panels;
+mod prompts;
 mod provenance;
 mod states;
 mod studies;
 mod support;
 mod tokenizers;
+mod usage;

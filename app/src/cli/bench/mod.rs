@@ -44,7 +44,7 @@ impl Bench {
         if let Some(other) = paths.next() {
             let known = BENCHES.join(", ");
             let cause = format!("\"{other}\" is not measured here (known: {known})");
-            return Err(Error::asked(cause, "name one of them"));
+            return Err(Error::asked(cause, "name one checkpoint folder, and what to measure of it"));
         }
         if let Some(path) = checkpoint.as_ref().filter(|path| !path.exists()) {
             let cause =
