@@ -18,7 +18,7 @@ pub struct Tokens {
     #[command(flatten)]
     prompt: PromptArgs,
     /// Text file, as studies of a text read it: its first 4 MiB
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["chat", "image"])]
     text: Option<PathBuf>,
     /// Machine-readable
     #[arg(long)]
