@@ -14,7 +14,7 @@ use crate::support::{self, data, golden};
 fn llama2() -> Option<Tokenizer> {
     let path = data("tokenizers/llama2/tokenizer.json")?;
     let text = std::fs::read_to_string(&path).unwrap();
-    Some(Tokenizer::from_json(&path, &text, None).unwrap())
+    Some(Tokenizer::from_json(&path, &text).unwrap())
 }
 
 /// What ids spell; special tokens nothing.
@@ -93,7 +93,7 @@ fn every_listed_token_is_its_own_answer() {
         open(&bundled().unwrap(), &mut |_, _| {}, &never).unwrap().engine.tokenizer.unwrap(),
         std::sync::Arc::new(match data("checkpoints/stories260K/tokenizer.json") {
             Some(path) => {
-                Tokenizer::from_json(Path::new("t"), &std::fs::read_to_string(path).unwrap(), None).unwrap()
+                Tokenizer::from_json(Path::new("t"), &std::fs::read_to_string(path).unwrap()).unwrap()
             }
             None => return,
         }),

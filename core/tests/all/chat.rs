@@ -34,7 +34,7 @@ fn rendered(template: &str) -> String {
 fn conversations_are_those_of_transformers() {
     let chat = golden().join("chat");
     let read = |name: &str| fs::read_to_string(chat.join(name)).unwrap();
-    let tokenizer = Tokenizer::from_json(Path::new("tokenizer.json"), &read("tokenizer.json"), None).unwrap();
+    let tokenizer = Tokenizer::from_json(Path::new("tokenizer.json"), &read("tokenizer.json")).unwrap();
     let made: Value = serde_json::from_str(&read("cases.json")).unwrap();
     let cases = made["cases"].as_array().unwrap();
     assert!(cases.len() >= 26, "{}", cases.len());

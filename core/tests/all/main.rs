@@ -28,7 +28,7 @@ mod routes;
 mod stories;
 mod studies;
 mod support;
-mod tokenizers;
 mod tensor_names;
+mod tokenizers;
 mod training;
 mod worker;

@@ -394,11 +394,14 @@ fn every(
     cancelled: Cancelled,
 ) -> Result<(Under, LossTable, Vec<usize>)> {
     let (tree, table) =
-        rest(engine, (plan, tokens, lanes), Controls::PROMPT, (&kept.patterns, losses), cancelled)
-            .map_err(|error| match error {
-                Error::Routes { lanes, layers, most, .. } => Error::Routes { lanes, layers, most, beam: true },
+        rest(engine, (plan, tokens, lanes), Controls::PROMPT, (&kept.patterns, losses), cancelled).map_err(
+            |error| match error {
+                Error::Routes { lanes, layers, most, .. } => {
+                    Error::Routes { lanes, layers, most, beam: true }
+                }
                 error => error,
-            })?;
+            },
+        )?;
     let mut baselines = BaselinesRun::new(engine, plan, tokens, lanes);
     baselines.go_on(kept.baselines.clone());
     let scored = tree.scored().to_vec();
