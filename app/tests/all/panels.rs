@@ -205,10 +205,10 @@ fn iri_takes_the_rates_of_the_grid_and_follows_its_controls() {
     let columns = "Layer,attention,FFN,attention text,FFN text";
     assert_eq!((csv.lines().next(), csv.lines().count()), (Some(columns), 1 + window.state().layers()));
     let before = bits(&window.next());
-    window.fill(Role::SpinButton, "k1 sources", "1");
+    window.fill(Role::SpinButton, "k2 targets", "1");
     window.harness.key_press(eframe::egui::Key::Enter);
     window.settle();
-    assert_eq!((held(&window).attn.sources, held(&window).ffn.sources), (Some(1), Some(1)));
+    assert_eq!((held(&window).attn.targets, held(&window).ffn.targets), (Some(1), Some(1)));
     assert_eq!(window.state().history.plan().items.len(), 1, "the item is changed, not added");
     assert_ne!(bits(&window.next()), before);
     window.harness.get_by_role_and_label(Role::CheckBox, "IRI on").click();

@@ -45,7 +45,7 @@ impl Plan {
         for (index, raw) in written.items.unwrap_or_default().into_iter().enumerate() {
             let item = read_item(raw.get()).map_err(|(path, cause)| {
                 let line = line_of(text, raw.get());
-                Error::Plan(format!("plan.items[{index}]{path} (line {line}) {cause}"))
+                Error::Plan(format!("line {line}: plan.items[{index}]{path}{cause}"))
             })?;
             plan.items.push(item);
         }
@@ -140,18 +140,18 @@ fn line_of(text: &str, piece: &str) -> usize {
 
 /// An item, or where in it something is wrong and what.
 fn read_item(text: &str) -> Result<Item, (String, String)> {
-    let broken = |error: serde_json::Error| (String::new(), error.to_string());
+    let broken = |error: serde_json::Error| (": ".to_owned(), error.to_string());
     let mut written: Value = serde_json::from_str(text).map_err(broken)?;
     without_nulls(&mut written);
     let item: Item = serde_json::from_value(written.clone()).map_err(broken)?;
     if let Some(name) =
         written.as_object().and_then(|fields| fields.keys().find(|name| !is_field(&item, name)))
     {
-        return Err((format!(".{name}"), format!("is not a field here{}", meant(&item, name))));
+        return Err((format!(".{name}"), format!(" is not a field here{}", meant(&item, name))));
     }
     let read = serde_json::to_value(&item).map_err(broken)?;
     match endless(&written, &read, String::new()) {
-        Some(path) => Err((path, "is too large a number".into())),
+        Some(path) => Err((path, " is too large a number".into())),
         None => Ok(item),
     }
 }
