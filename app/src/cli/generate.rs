@@ -17,7 +17,7 @@ pub struct Generate {
     #[command(flatten)]
     input: Input,
     /// Longest continuation
-    #[arg(long, value_name = "N", default_value_t = 64)]
+    #[arg(long, alias = "max-tokens", value_name = "N", default_value_t = 64)]
     max_new_tokens: usize,
     /// 0 = greedy; above, tokens are drawn
     #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]

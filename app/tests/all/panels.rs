@@ -349,7 +349,18 @@ fn the_oracle_fills_its_map_and_its_routes_go_into_the_plan() {
     let findings = window.found(&ORACLE);
     let found = findings.value::<OracleFound>().unwrap();
     let names: Vec<&str> = found.figures.iter().map(|figure| figure.detail.as_str()).collect();
-    assert_eq!(names, ["map", "difficulty", "along", "choice", "budgets", "controls", "best-of"]);
+    let all = [
+        "map",
+        "difficulty",
+        "along",
+        "choice",
+        "choice-worth",
+        "budgets",
+        "controls",
+        "controls-deviations",
+        "best-of",
+    ];
+    assert_eq!(names, all);
     let Plot::Map(map) = &found.figures[0].plot else { panic!("no map") };
     let tokens = window.state().results.tokens.len();
     let missing = map.values.iter().filter(|value| value.is_nan()).count();

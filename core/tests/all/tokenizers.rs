@@ -332,7 +332,6 @@ fn try_open(folder: &Path) -> Result<engine::Opened, Error> {
 
 #[test]
 fn a_tokenizer_in_another_form_is_told_with_what_it_is() {
-    let lfs = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n";
     for (files, said, next) in [
         (
             &[("tokenizer.model", "\n\x0e\n\x05<unk>")] as &[(&str, &str)],
@@ -344,12 +343,10 @@ fn a_tokenizer_in_another_form_is_told_with_what_it_is() {
             "tokenizer.model alone, a tiktoken file",
             "save_pretrained",
         ),
-        (&[("tokenizer.model", lfs)], "a Git LFS pointer", "save_pretrained"),
         (&[("vocab.txt", "[UNK]\n")], "a WordPiece list", "save_pretrained"),
         (&[("tekken.json", "{}")], "Mistral's own form", "save_pretrained"),
         (&[("vocab.json", "{}")], "vocab.json without merges.txt", "merges.txt"),
         (&[("merges.txt", "")], "merges.txt without vocab.json", "vocab.json"),
-        (&[("tokenizer.json", lfs)], "a Git LFS pointer", "git lfs pull"),
         (&[("vocab.json", "{}"), ("merges.txt", "a b c\n")], "vocab.json: is not a tokenizer", "download"),
         (&[("vocab.json", "{\"a\": -1}"), ("merges.txt", "")], "vocab.json: is not a tokenizer", "download"),
         (&[("vocab.json", "[]"), ("merges.txt", "")], "vocab.json: must hold", "download"),

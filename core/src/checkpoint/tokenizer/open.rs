@@ -174,7 +174,6 @@ fn form_of_model(path: &Path) -> &'static str {
     let read = File::open(path).and_then(|mut file| file.read(&mut start)).unwrap_or(0);
     match start.get(..read) {
         Some([0x0A, ..]) => "a SentencePiece file",
-        Some(bytes) if bytes.starts_with(b"version https://") => "a Git LFS pointer",
         Some(bytes) if !bytes.is_empty() && bytes.is_ascii() => "a tiktoken file",
         _ => "not a file that is known",
     }
