@@ -149,7 +149,11 @@ fn wrong_inputs_are_answered_with_a_cause_and_a_next_step() {
         (&["study", "traec", "--prompt", "x"], 2, &["traec", "'trace'"]),
         (&["study"], 2, &["Usage", "trace"]),
         (&["run", "--promt", "x"], 2, &["--promt", "'--prompt'"]),
-        (&["generate", "--prompt", "x", "--max-new-token", "5"], 2, &["'--max-new-token'", "'--max-new-tokens'"]),
+        (
+            &["generate", "--prompt", "x", "--max-new-token", "5"],
+            2,
+            &["'--max-new-token'", "'--max-new-tokens'"],
+        ),
         (&["run"], 2, &["--prompt <TEXT>|--prompt-file <FILE>|--tokens <IDS>"]),
         (&["run", "--prompt", "x", "--tokens", "1"], 2, &["cannot be used with"]),
         (&["study", "trace", "--prompt", "x", "--out", "o"], 2, &["--corrupt"]),

@@ -45,6 +45,9 @@ impl Boundaries {
 impl Engine {
     /// The stream of a run before a sublayer (2L = the unembedding), `[T, d]`. Between the sublayers of a parallel block it
     /// is the block's input.
+    ///
+    /// # Errors
+    /// A boundary that the run does not have, or that memory has no room to compute again.
     pub fn boundary(&self, run: &Run, sublayer: usize) -> Result<Tensor> {
         let boundaries = &run.boundaries;
         if let Some(kept) = boundaries.kept(sublayer) {
@@ -81,6 +84,9 @@ impl Engine {
     }
 
     /// The stream of a run before a sublayer (2L = the unembedding), from position `start` on: `[T - start, d]`.
+    ///
+    /// # Errors
+    /// As [`Engine::boundary`].
     pub fn rows_before(&self, run: &Run, sublayer: usize, start: usize) -> Result<Tensor> {
         let boundary = self.boundary(run, sublayer)?;
         Ok(boundary.narrow(0, start, boundary.dim(0)?.saturating_sub(start))?)

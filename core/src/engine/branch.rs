@@ -12,6 +12,9 @@ const SUBLAYER: usize = 2_500_000_000;
 impl Engine {
     /// The branch that leaves an unmodified run where a compiled plan first changes it; `None` where it changes nothing
     /// that the last token sees.
+    ///
+    /// # Errors
+    /// As [`Engine::boundary`], whose stream it begins with.
     pub fn branch(&self, base: &Run, schedule: Arc<Schedule>) -> Result<Option<Branch>> {
         let end = base.tokens.len();
         let Some(start) = schedule.first_position(end) else { return Ok(None) };
@@ -26,6 +29,9 @@ impl Engine {
 
     /// The branch that leaves a run before a sublayer and position: under `schedule` nothing else is computed there than in
     /// the run.
+    ///
+    /// # Errors
+    /// As [`Engine::boundary`], whose stream it begins with.
     pub fn branch_at(
         &self,
         run: &Run,
@@ -39,12 +45,18 @@ impl Engine {
     }
 
     /// A pass over branches of a run; its logits come branch by branch.
+    ///
+    /// # Errors
+    /// Branches that do not fit the run: of other positions than it has, or none.
     pub fn branches(&self, run: &Run, branches: Vec<Branch>, logits: Logits) -> Result<Pass> {
         let ask = Ask { logits, ..Ask::default() };
         Pass::of_branches(Arc::clone(&self.model), Arc::clone(&run.cache), branches, ask)
     }
 
     /// A pass over branches that begin with their first position, and so share nothing with any run.
+    ///
+    /// # Errors
+    /// A branch that does not begin with the first position.
     pub fn from_the_start(&self, branches: Vec<Branch>, ask: Ask) -> Result<Pass> {
         if branches.iter().any(|branch| branch.start > 0) {
             return Err(Error::Internal("a branch that lacks its first positions".into()));

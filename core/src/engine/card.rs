@@ -62,11 +62,17 @@ impl Card {
     }
 
     /// What prepares pictures, or why it reads none.
+    ///
+    /// # Errors
+    /// [`Error::NoImages`], with the reason.
     pub fn preprocessor(&self) -> Result<&Preprocessor> {
         for_pictures(self.preprocessor.as_ref(), &self.spec)
     }
 
     /// What the image tower sees of a picture, or why it sees none.
+    ///
+    /// # Errors
+    /// [`Error::NoImages`], or a picture that cannot be prepared.
     pub fn view(&self, picture: &Picture) -> Result<RgbImage> {
         self.preprocessor()?.view(picture.pixels()).map_err(|error| Error::image(picture.name(), error))
     }

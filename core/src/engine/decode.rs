@@ -30,6 +30,9 @@ struct Unmodified {
 
 impl Decoder {
     /// Decode from `prompt`, at most `max_new` tokens past it, within the context.
+    ///
+    /// # Errors
+    /// A prompt that is empty or past the context, or more memory than there is.
     pub fn new(model: Arc<Model>, schedule: Arc<Schedule>, prompt: &Input, max_new: usize) -> Result<Self> {
         let capacity = prompt.len().saturating_add(max_new).min(model.spec.context);
         if prompt.len() > capacity {
@@ -85,9 +88,16 @@ impl Decoder {
         // The last token's logits are computed again; earlier keys are those of its length, or are not kept.
         let kept = if self.model.epoch(len) == far { len.saturating_sub(1) } else { 0 };
         self.done = self.done.min(kept);
+        if let Some(unmodified) = &mut self.unmodified {
+            unmodified.pass = None;
+            unmodified.done = unmodified.done.min(kept);
+        }
     }
 
     /// Do one sublayer of the pending rows. The logits after the last token, `[vocab]`, once they are there.
+    ///
+    /// # Errors
+    /// What a pass refuses: ids outside the vocabulary, values of a plan that do not fit.
     pub fn step(&mut self) -> Result<Option<Vec<f32>>> {
         if self.pass.is_none() {
             // Rotary positions that depend on the length change all earlier keys at once: start over.
@@ -151,6 +161,9 @@ impl Decoder {
     }
 
     /// The logits after the last token.
+    ///
+    /// # Errors
+    /// As [`Decoder::step`], or [`Error::Cancelled`].
     pub fn logits(&mut self, cancelled: &dyn Fn() -> bool) -> Result<Vec<f32>> {
         loop {
             if cancelled() {

@@ -72,6 +72,9 @@ impl ExpertTally {
     }
 
     /// Add what a pass captured at [`EXPERT_SITES`]; rows that went another way (NaN) are left out.
+    ///
+    /// # Errors
+    /// A block whose sites were not captured.
     pub fn add(&mut self, captures: &Captures) -> Result<()> {
         let rows = |hook: Hook| -> Result<Vec<Vec<f32>>> {
             let site = Site::block(self.layer, hook);
@@ -140,6 +143,9 @@ pub fn entropy(values: impl Iterator<Item = f64> + Clone) -> f64 {
 }
 
 /// What the experts of one block did in a pass that captured [`EXPERT_SITES`].
+///
+/// # Errors
+/// A block whose sites were not captured.
 pub fn block_use(captures: &Captures, layer: usize, experts: usize) -> Result<BlockUse> {
     let mut tally = ExpertTally::new(layer, experts);
     tally.add(captures)?;

@@ -91,6 +91,9 @@ impl<'a> RunSize<'a> {
     }
 
     /// Refuse, with the numbers, where the estimate is over what the system has available.
+    ///
+    /// # Errors
+    /// [`Error::Memory`], with both figures.
     pub fn check(&self) -> Result<()> {
         check(Load::Run(self.tokens), self.bytes)
     }

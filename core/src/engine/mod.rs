@@ -123,6 +123,9 @@ impl Engine {
     }
 
     /// The unmodified run of `tokens`; the newest one is kept.
+    ///
+    /// # Errors
+    /// As [`Engine::run_schedule`].
     pub fn base(&mut self, tokens: &Input, cancelled: Cancelled) -> Result<Arc<Run>> {
         if let Some(run) = self.base.as_ref().filter(|run| run.tokens == *tokens) {
             return Ok(Arc::clone(run));
@@ -145,6 +148,10 @@ impl Engine {
     }
 
     /// Compile a plan for a prompt.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] where an intervention does not fit model or prompt, what runs that it reads from refuse, or
+    /// [`Error::Cancelled`].
     pub fn schedule(&mut self, plan: &Plan, tokens: &Input, cancelled: Cancelled) -> Result<Arc<Schedule>> {
         if plan.active().is_empty() {
             return Ok(Schedule::none());
@@ -155,11 +162,18 @@ impl Engine {
     }
 
     /// Run `tokens` under a compiled plan, keeping boundaries, keys and values, and the last logits.
+    ///
+    /// # Errors
+    /// A prompt that is empty, past the context or outside the vocabulary, more memory than there is, or
+    /// [`Error::Cancelled`].
     pub fn run_schedule(&self, tokens: &Input, schedule: Arc<Schedule>, cancelled: Cancelled) -> Result<Run> {
         self.run_from(tokens, schedule, None, cancelled)
     }
 
     /// The same from the first sublayer and position on that the plan can change; what comes before is the base run's.
+    ///
+    /// # Errors
+    /// As [`Engine::run_schedule`].
     pub fn run_after(&self, base: &Run, schedule: Arc<Schedule>, cancelled: Cancelled) -> Result<Run> {
         let len = base.tokens.len();
         let known = Known {
@@ -227,6 +241,9 @@ impl Engine {
     }
 
     /// A whole pass over `tokens`.
+    ///
+    /// # Errors
+    /// As [`Engine::start`], or [`Error::Cancelled`].
     pub fn pass(
         &self,
         tokens: &Input,
@@ -239,6 +256,9 @@ impl Engine {
     }
 
     /// A pass over `tokens`, not yet stepped.
+    ///
+    /// # Errors
+    /// A prompt that is empty, past the context or outside the vocabulary.
     pub fn start(&self, tokens: &Input, schedule: &Arc<Schedule>, ask: Ask) -> Result<(Pass, Arc<KvCache>)> {
         let model = Arc::clone(&self.model);
         // Not more than the context, whatever was asked: the pass refuses longer prompts.
@@ -261,6 +281,9 @@ impl Engine {
     }
 
     /// Sites of one block of a run, by doing that block again from its kept input.
+    ///
+    /// # Errors
+    /// A block that the model does not have, or [`Error::Cancelled`].
     pub fn replay(
         &self,
         run: &Run,
@@ -287,11 +310,17 @@ impl Engine {
     }
 
     /// Logits after one position of a run, `[vocab]`: one row of the unembedding.
+    ///
+    /// # Errors
+    /// A position that the run does not have.
     pub fn row_logits(&self, run: &Run, position: usize) -> Result<Vec<f32>> {
         Ok(self.rows_logits(run, position, 1, &never)?.swap_remove(0))
     }
 
     /// Logits after the positions `start .. start + len` of a run, `len` rows of `[vocab]`.
+    ///
+    /// # Errors
+    /// Positions that the run does not have, or more memory than there is.
     pub fn rows_logits(
         &self,
         run: &Run,
@@ -311,6 +340,9 @@ impl Engine {
     }
 
     /// The small FFN of every layer: the checkpoint's own, or a labelled surrogate, computed on first use.
+    ///
+    /// # Errors
+    /// A checkpoint with blocks of experts, a text for the choice that cannot be read, or [`Error::Cancelled`].
     pub fn small(&mut self, surrogate: &Surrogate, cancelled: Cancelled) -> Result<Arc<[Ffn]>> {
         let own = self.model.spec.is_duo();
         if let Some((known, small)) = &self.small

@@ -138,6 +138,9 @@ fn card(checkpoint: &Checkpoint, engine: &Engine, bytes_resident: u64, warnings:
 }
 
 /// The checkpoint that ships with Sluice, compiled in; `sluice train` makes it.
+///
+/// # Errors
+/// None but of a broken build.
 pub fn bundled() -> Result<Checkpoint> {
     let files = Embedded {
         config: include_str!("../../../assets/bundled/config.json"),

@@ -47,23 +47,24 @@ impl Words {
         }
     }
 
-    /// Their ids.
+    /// Their ids. `reader`: the tokenizer, or why there is none, where that is known.
     ///
     /// # Errors
     /// Text without a tokenizer to read it.
-    pub(super) fn ids(&self, tokenizer: Option<&Tokenizer>) -> Result<Vec<u32>> {
-        match self {
-            Self::Text(text) => encode(tokenizer, text, true),
-            Self::Written(text) => encode(tokenizer, text, false),
-            Self::Tokens(ids) => Ok(ids.clone()),
+    pub(super) fn ids(&self, reader: Result<Option<&Tokenizer>, &Error>) -> Result<Vec<u32>> {
+        let (text, special) = match self {
+            Self::Text(text) => (text, true),
+            Self::Written(text) => (text, false),
+            Self::Tokens(ids) => return Ok(ids.clone()),
+        };
+        match reader {
+            Ok(Some(tokenizer)) => tokenizer.encode(text, special),
+            Ok(None) => Err(Error::NoTokenizer("it reads token ids such as 1, 2, 3 instead of text")),
+            Err(error) => Err(Error::Reported {
+                cause: format!("no text without a tokenizer: {error}"),
+                next_step: format!("{}; or give token ids such as 1, 2, 3", error.next_step()),
+            }),
         }
-    }
-}
-
-fn encode(tokenizer: Option<&Tokenizer>, text: &str, special: bool) -> Result<Vec<u32>> {
-    match tokenizer {
-        Some(tokenizer) => tokenizer.encode(text, special),
-        None => Err(Error::NoTokenizer("it reads token ids such as 1, 2, 3 instead of text")),
     }
 }
 
@@ -134,28 +135,31 @@ impl Engine {
     }
 
     /// Ids of a text, with BOS as the tokenizer does.
+    ///
+    /// # Errors
+    /// [`Error::NoTokenizer`], or a text that the tokenizer fails on.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         self.ids(&Words::Text(text.into()))
     }
 
     /// Ids of a prompt's words.
     fn ids(&self, words: &Words) -> Result<Vec<u32>> {
-        match (&self.no_tokenizer, words.text()) {
-            (Some(error), Some(_)) => Err(Error::Reported {
-                cause: format!("no text without a tokenizer: {error}"),
-                next_step: format!("{}; or give token ids such as 1, 2, 3", error.next_step()),
-            }),
-            _ => words.ids(self.tokenizer.as_deref()),
-        }
+        words.ids(self.no_tokenizer.as_ref().map_or(Ok(self.tokenizer.as_deref()), Err))
     }
 
     /// A picture as the language model reads it.
+    ///
+    /// # Errors
+    /// [`Error::NoImages`], or a picture that cannot be prepared.
     pub fn look(&self, picture: &RgbImage) -> Result<Arc<ImageRows>> {
         let preprocessor = for_pictures(self.preprocessor.as_ref(), &self.model.spec)?;
         self.see(&preprocessor.pixels(picture)?)
     }
 
     /// An image as the language model reads it. `pixels` `[1, 3, side, side]`, normalised as the checkpoint says.
+    ///
+    /// # Errors
+    /// [`Error::NoImages`], or pixels of another size than the tower's.
     pub fn see(&self, pixels: &Tensor) -> Result<Arc<ImageRows>> {
         let (Some(spec), Some(weights)) = (&self.model.spec.vision, &self.model.weights.vision) else {
             return Err(Error::NoImages(TEXT_ONLY));
@@ -166,6 +170,9 @@ impl Engine {
 
     /// A prompt about an image: one image token in it makes room for all of the image's rows; without one the image
     /// stands in front of the text, after BOS.
+    ///
+    /// # Errors
+    /// Several image tokens in the prompt that are not as many as the picture has rows.
     pub fn about(&self, image: Arc<ImageRows>, ids: &[u32]) -> Result<Input> {
         let (rows, token) = (image.rows.dim(0)?, image.token);
         let (tokenizer, bos) = (self.tokenizer.as_deref(), self.model.spec.bos);

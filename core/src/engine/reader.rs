@@ -15,15 +15,23 @@ use crate::model::{Spec, family};
 pub struct Reader {
     spec: Spec,
     tokenizer: Option<Tokenizer>,
+    /// Why there is none, where one cannot be read.
+    no_tokenizer: Option<Error>,
 }
 
 impl Reader {
     /// Read config and tokenizer.
     ///
     /// # Errors
-    /// A config or a tokenizer that cannot be used.
+    /// A config or settings of a tokenizer that cannot be used.
     pub fn open(checkpoint: &Checkpoint) -> Result<Self> {
-        Ok(Self { spec: family::read(checkpoint.config())?.spec, tokenizer: checkpoint.tokenizer()? })
+        let spec = family::read(checkpoint.config())?.spec;
+        let (tokenizer, no_tokenizer) = match checkpoint.tokenizer() {
+            Ok(tokenizer) => (tokenizer, None),
+            Err(error @ Error::Tokenizer { .. }) => (None, Some(error)),
+            Err(error) => return Err(error),
+        };
+        Ok(Self { spec, tokenizer, no_tokenizer })
     }
 
     /// The tokens of a prompt, by position: those that stand for its picture are counted.
@@ -31,7 +39,7 @@ impl Reader {
     /// # Errors
     /// Text without a tokenizer, an id past the vocabulary, or a picture for a checkpoint that takes none.
     pub fn tokens(&self, prompt: &Prompt) -> Result<Arc<[Token]>> {
-        let ids = prompt.words.ids(self.tokenizer.as_ref())?;
+        let ids = prompt.words.ids(self.no_tokenizer.as_ref().map_or(Ok(self.tokenizer.as_ref()), Err))?;
         if prompt.image.is_none() {
             return self.shown(&ids, None);
         }

@@ -112,6 +112,9 @@ fn ids(text: &str) -> Result<Vec<u32>> {
 }
 
 /// At most `samples` pieces of at most `len` tokens: as many as there are, or one that is shorter.
+///
+/// # Errors
+/// A text without tokens, or none asked for.
 pub fn pieces_at_most(ids: &[u32], samples: usize, len: usize) -> Result<Vec<Input>> {
     let len = len.min(ids.len());
     pieces(ids, samples.min(ids.len() / len.max(1)), len)

@@ -47,6 +47,9 @@ pub trait Found: Any + Send + Sync {
 }
 
 /// JSON of a method's own findings: floats in the shortest form that reads back the same, undefined ones null.
+///
+/// # Errors
+/// A value that JSON cannot hold.
 pub fn raw(value: &impl Serialize) -> Result<Box<RawValue>> {
     to_raw_value(value).map_err(|error| Error::Internal(error.to_string()))
 }

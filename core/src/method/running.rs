@@ -182,6 +182,9 @@ impl Running {
     }
 
     /// What a later run goes on from.
+    ///
+    /// # Errors
+    /// Values that the method cannot write down.
     pub fn state(&self) -> Result<State> {
         let mut state = self.run.state()?;
         state.seconds = self.seconds();

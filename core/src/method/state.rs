@@ -34,6 +34,9 @@ pub struct State {
 
 impl State {
     /// Of values.
+    ///
+    /// # Errors
+    /// Values that JSON cannot hold.
     pub fn new(values: &impl Serialize) -> Result<Self> {
         let values = serde_json::to_value(values).map_err(|error| Error::Internal(error.to_string()))?;
         Ok(Self { values, tensors: BTreeMap::new(), seconds: 0.0 })

@@ -25,6 +25,10 @@ pub(in crate::method) struct Losses {
 }
 
 impl TokenLosses {
+    /// TODO
+    ///
+    /// # Errors
+    /// A prompt that the model cannot take, or more memory than there is.
     pub fn new(engine: &Engine, tokens: &Input, schedule: &Arc<Schedule>) -> Result<Self> {
         RunSize::new(&engine.model.spec, tokens.len()).with_all_logits().check()?;
         let ask = Ask { logits: Logits::All, ..Ask::default() };
@@ -33,12 +37,18 @@ impl TokenLosses {
     }
 
     /// One sublayer. Whether it was the last.
+    ///
+    /// # Errors
+    /// What a pass refuses.
     pub fn step(&mut self) -> Result<bool> {
         self.pass.step()?;
         Ok(self.pass.is_done())
     }
 
     /// What it came to.
+    ///
+    /// # Errors
+    /// A pass that was not stepped to its end.
     pub fn finish(self) -> Result<Losses> {
         let output = self.pass.finish();
         let logits = output.logits.ok_or_else(|| Error::Internal("a pass without logits".into()))?;

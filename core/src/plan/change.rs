@@ -126,6 +126,9 @@ changes! { Route, Router, Experts, Threshold, Skip, Corrupt, Patch, Ablate, Scal
 
 impl Change {
     /// As a plan file has it, with `kind` and every default.
+    ///
+    /// # Errors
+    /// A value that JSON cannot hold.
     pub fn to_value(&self) -> Result<Value> {
         // By way of text, in which 0.1f32 is 0.1.
         let value = serde_json::to_string(self).and_then(|text| serde_json::from_str(&text));

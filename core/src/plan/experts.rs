@@ -34,6 +34,9 @@ pub struct Experts {
 
 impl Experts {
     /// The blocks that it changes; refused where it does not fit them.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] where the model has no such block, or the block no such expert.
     pub fn layers(&self, spec: &Spec) -> Result<Vec<usize>> {
         let of_experts: Vec<usize> = (0..spec.n_layers()).filter(|&layer| has_experts(spec, layer)).collect();
         let layers = match self.layer {

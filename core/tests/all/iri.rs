@@ -261,6 +261,20 @@ fn both_readings_agree_at_the_prompt_differ_after_it_and_decode_as_they_prefill(
                 let whole: Vec<f32> = whole.flatten_all().unwrap().to_vec1().unwrap();
                 assert_eq!(bits(&whole), bits(each.last().unwrap()), "{family}: token {index}");
             }
+            // Another continuation, then the first one again.
+            decoder.rewind(2);
+            decoder.logits(&never).unwrap();
+            decoder.push(tokens[4]);
+            decoder.logits(&never).unwrap();
+            decoder.rewind(2);
+            for (index, logits) in each.iter().enumerate() {
+                assert_eq!(
+                    bits(&decoder.logits(&never).unwrap()),
+                    bits(logits),
+                    "{family}: rewound, {index}"
+                );
+                tokens.get(2 + index).into_iter().for_each(|&token| decoder.push(token));
+            }
             each
         };
         let (prompts, own) = (decoded(InjectedVector::Prompt), decoded(InjectedVector::Current));

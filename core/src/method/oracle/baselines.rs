@@ -99,6 +99,9 @@ impl BaselinesRun {
     }
 
     /// One sublayer of one of them.
+    ///
+    /// # Errors
+    /// What a pass over the prompt refuses.
     pub fn step(&mut self, engine: &mut Engine) -> Result<()> {
         let (name, mut pass) = match (self.under_way.take(), self.waiting.pop()) {
             (Some(under_way), next) => {

@@ -98,6 +98,9 @@ impl BeamRun {
     }
 
     /// Go on after an earlier run. `known`: losses of the routes that it ran.
+    ///
+    /// # Errors
+    /// A route that another model has.
     pub fn go_on(
         &mut self,
         engine: &mut Engine,
@@ -166,6 +169,9 @@ impl BeamRun {
     }
 
     /// One sublayer of some routes.
+    ///
+    /// # Errors
+    /// What a pass refuses, or more memory than there is.
     pub fn step(&mut self, engine: &mut Engine, cancelled: Cancelled) -> Result<()> {
         for done in self.tree.step(engine)? {
             self.known.insert(done.pattern, done.of.next);

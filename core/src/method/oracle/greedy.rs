@@ -114,6 +114,9 @@ impl GreedyRun {
     }
 
     /// Go on after the first tokens, whose routes and losses an earlier run found.
+    ///
+    /// # Errors
+    /// Routes of another model.
     pub fn go_on(&mut self, engine: &Engine, chosen: &[(usize, f32)]) -> Result<()> {
         chosen.iter().take(self.scored.len()).try_for_each(|&chosen| self.commit(engine, chosen))
     }
@@ -151,6 +154,9 @@ impl GreedyRun {
     }
 
     /// Some routes of one token through a layer.
+    ///
+    /// # Errors
+    /// What a pass refuses, or more memory than there is.
     pub fn step(&mut self, engine: &Engine) -> Result<()> {
         if self.is_done() {
             return Ok(());

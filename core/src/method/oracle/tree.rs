@@ -235,6 +235,9 @@ impl RouteTree {
     }
 
     /// One sublayer. The routes that it brings to their end.
+    ///
+    /// # Errors
+    /// What a pass refuses, or more memory than there is.
     pub fn step(&mut self, engine: &Engine) -> Result<Vec<RouteLosses>> {
         let (group, mut pass) = match self.under_way.take() {
             Some(under_way) => under_way,

@@ -92,6 +92,9 @@ impl Streams {
     }
 
     /// Run the original on the next sample, and what is left after the removals so far.
+    ///
+    /// # Errors
+    /// What a pass refuses, or more memory than there is.
     pub fn read(&mut self, engine: &Engine, cancelled: Cancelled) -> Result<()> {
         let Some(sample) = self.samples.get(self.texts.len()) else { return Ok(()) };
         let run = engine.run_schedule(sample, Schedule::none(), cancelled)?;
@@ -132,11 +135,17 @@ impl Streams {
     }
 
     /// A pass over units.
+    ///
+    /// # Errors
+    /// What a pass refuses.
     pub fn begin(&self, engine: &Engine, units: &[(usize, usize)]) -> Result<Pass> {
         if self.resumed { self.branches(engine, units) } else { self.whole(engine, units) }
     }
 
     /// The distances of units from the original, each summed over its tokens.
+    ///
+    /// # Errors
+    /// A pass that was not stepped to its end.
     pub fn finish(
         &mut self,
         engine: &Engine,
@@ -220,6 +229,9 @@ impl Streams {
     }
 
     /// Remove a candidate for good; the streams without it are needed where others go after it.
+    ///
+    /// # Errors
+    /// What a pass refuses, or more memory than there is.
     pub fn remove(
         &mut self,
         engine: &Engine,

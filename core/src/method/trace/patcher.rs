@@ -134,6 +134,9 @@ impl Patcher {
     }
 
     /// Another corrupted run beside the same clean one: `setup` may differ in its noise only.
+    ///
+    /// # Errors
+    /// What a pass over the prompt refuses.
     pub fn corrupt(&mut self, engine: &mut Engine, setup: &Setup, cancelled: Cancelled) -> Result<()> {
         let schedule = engine.schedule(setup.plan, &self.tokens, cancelled)?;
         self.run = corrupted(engine, setup, &self.tokens, &self.kept, schedule, cancelled)?;
@@ -235,6 +238,9 @@ impl Batch {
     }
 
     /// Take in a cell: one component of some layers restored at `positions`.
+    ///
+    /// # Errors
+    /// A layer or position that the run does not have.
     pub fn add(
         &mut self,
         patcher: &Patcher,
@@ -250,6 +256,9 @@ impl Batch {
     }
 
     /// Do one sublayer. At the end, the cells with the answer.
+    ///
+    /// # Errors
+    /// What a pass refuses, or more memory than there is.
     pub fn step(
         &mut self,
         patcher: &mut Patcher,
