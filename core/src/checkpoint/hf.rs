@@ -216,7 +216,7 @@ impl Checkpoint {
         Ok(None)
     }
 
-    /// A tensor of the expected shape, f32, and whether all of it is finite.
+    /// A tensor of the expected shape `[shape]`, f32, and whether all of it is finite.
     pub fn load_f32(&self, name: &str, shape: &[usize]) -> Result<(Tensor, bool)> {
         self.file_of(name, shape)?.load_f32(name)
     }

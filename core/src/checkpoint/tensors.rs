@@ -132,7 +132,7 @@ impl TensorFile {
         Some((info, self.bytes.get(self.data + info.range.0..self.data + info.range.1)?))
     }
 
-    /// A tensor widened to f32 in fresh memory, and whether all of it is finite.
+    /// A tensor, of the shape `[..]` that its header has, widened to f32 in fresh memory, and whether all of it is finite.
     pub fn load_f32(&self, name: &str) -> Result<(Tensor, bool)> {
         let (info, bytes) = self.numbers(name)?;
         let (values, finite) = match info.dtype {

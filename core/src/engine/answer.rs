@@ -126,6 +126,9 @@ impl Engine {
 
 /// Ids of a text that goes on from another one. Tokenizers that put a space in front of every text (SentencePiece) would
 /// spell another text: `" Paris"` is one token there, not a space and a token.
+///
+/// # Errors
+/// A text that the tokenizer fails on.
 pub fn encode_after(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>> {
     let alone = tokenizer.encode(text, false)?;
     if spelled(tokenizer, &alone) != format!(" {text}").into_bytes() {

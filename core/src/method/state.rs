@@ -152,6 +152,9 @@ fn short(value: &Value) -> String {
 
 /// A number of findings that is read back: null, as undefined ones are written, is NaN. For
 /// `#[serde(deserialize_with = "number")]`.
+///
+/// # Errors
+/// What is neither a number nor null.
 pub fn number<'de, T: Deserialize<'de> + From<f32>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> std::result::Result<T, D::Error> {

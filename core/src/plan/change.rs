@@ -135,8 +135,10 @@ impl Change {
         value.map_err(|error| Error::Plan(error.to_string()))
     }
 
-    /// The same intervention with other values of some parameters. Fails where a value is none for its parameter, or the
-    /// parameter is left out.
+    /// The same intervention with other values of some parameters.
+    ///
+    /// # Errors
+    /// A value that is none for its parameter.
     pub fn with(&self, values: &[(&Field, Value)]) -> Result<Self> {
         let mut written = self.to_value()?;
         for (field, value) in values {

@@ -43,7 +43,10 @@ or a row for each position, or one vector `{"values": [0.1, 0.2]}`. Where rows g
 list for each of its names. Such an item does the same at each site.
 "#;
 
-/// The text of `docs/plan.md`. Fails where an example of a kind is no JSON.
+/// The text of `docs/plan.md`.
+///
+/// # Errors
+/// An example of a kind that is no JSON.
 pub fn document() -> Result<String> {
     let mut text = String::from(HEAD);
     let order = order();

@@ -107,6 +107,9 @@ impl Plan {
     }
 
     /// The plan file's text.
+    ///
+    /// # Errors
+    /// A value that JSON cannot hold.
     pub fn to_json(&self) -> Result<String> {
         serde_json::to_string_pretty(self).map_err(|error| Error::Plan(error.to_string()))
     }

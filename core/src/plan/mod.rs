@@ -112,7 +112,11 @@ impl Plan {
         items
     }
 
-    /// Compile for a prompt of `prompt_len` tokens. Fails where an intervention does not fit the model or the prompt.
+    /// Compile for a prompt of `prompt_len` tokens.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] where an intervention does not fit model or prompt, and what the runs that it reads from
+    /// refuse.
     pub fn compile(&self, spec: &Spec, prompt_len: usize, resolve: &mut dyn Resolve) -> Result<Schedule> {
         let (surrogate, schedule) = (self.surrogate(), Schedule::default());
         let mut compiler = Compiler { spec, prompt_len, surrogate, resolve, schedule, label: None };

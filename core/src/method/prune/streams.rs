@@ -52,7 +52,10 @@ struct Kept {
 }
 
 impl Streams {
-    /// Over samples of one length, nothing read yet. Fails where memory does not do.
+    /// Over samples of one length, nothing read yet.
+    ///
+    /// # Errors
+    /// More memory than there is.
     pub fn new(engine: &Engine, samples: Vec<Input>, distance: Distance, resumed: bool) -> Result<Self> {
         let spec = &engine.model.spec;
         let tokens: usize = samples.iter().map(|sample| sample.len()).sum();

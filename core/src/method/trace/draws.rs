@@ -54,6 +54,9 @@ impl Draws {
     }
 
     /// For [`Draws::load`].
+    ///
+    /// # Errors
+    /// Values that a state cannot hold.
     pub fn save(&self, state: &mut State) -> Result<()> {
         let mut keep = |name: &str, of: &dyn Fn(&Draw) -> Vec<f32>| -> Result<()> {
             let rows: Vec<Vec<f32>> = self.0.iter().map(of).filter(|row| !row.is_empty()).collect();

@@ -145,7 +145,7 @@ impl Patcher {
         Ok(())
     }
 
-    /// What a site was in the clean run, where it was kept.
+    /// What a site was in the clean run, of its shape (`[T, d]` for a stream), where it was kept.
     pub fn clean_value(&self, site: Site) -> Option<&Tensor> {
         self.kept.get(&site)
     }

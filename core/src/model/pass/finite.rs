@@ -93,7 +93,7 @@ impl Pass {
         Ok(())
     }
 
-    /// Look at a site's value, as closely as it is due.
+    /// Look at a site's value, of the site's shape (`[rows, ..]`), as closely as it is due.
     pub(super) fn watch_site(&mut self, site: Site, x: &Tensor) -> Result<()> {
         if self.ask.lenient {
             return Ok(());
