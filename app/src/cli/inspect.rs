@@ -10,7 +10,7 @@ use sluice_core::model::Spec;
 use sluice_core::site::{Hook, Site};
 use sluice_core::{Error, Result};
 
-use super::{note, out};
+use super::{headers, note, out};
 
 /// Tokens of the run whose memory is estimated; fewer where the context is shorter.
 const TOKENS: usize = 128;
@@ -26,10 +26,7 @@ pub struct Inspect {
 
 impl Inspect {
     pub fn run(&self) -> Result<()> {
-        let checkpoint = match &self.checkpoint {
-            Some(path) => Checkpoint::open_config(path)?,
-            None => engine::bundled()?,
-        };
+        let checkpoint = headers(self.checkpoint.as_deref())?;
         let mut inspected = engine::inspect(&checkpoint)?;
         let tokenizer = match checkpoint.tokenizer() {
             Ok(Some(tokenizer)) => tokenizer.kind(),

@@ -10,7 +10,7 @@ use sluice_core::model::family;
 use sluice_core::plan::{Change, KINDS, KindInfo};
 use sluice_core::spec::{Field, FieldKind, Spec};
 
-use super::{checkpoint, out};
+use super::{headers, out};
 
 #[derive(Args)]
 pub struct Methods {
@@ -23,7 +23,7 @@ pub struct Methods {
 
 impl Methods {
     pub fn run(&self) -> Result<()> {
-        let spec = family::read(checkpoint(self.checkpoint.as_deref())?.config())?.spec;
+        let spec = family::read(headers(self.checkpoint.as_deref())?.config())?.spec;
         if self.json {
             let methods: Vec<Value> = METHODS.iter().map(|method| value(method, &spec)).collect();
             let text = json!({"version": 1, "methods": methods, "kinds": kinds()?}).to_string();

@@ -129,6 +129,11 @@ fn checkpoint(path: Option<&Path>) -> Result<Checkpoint> {
     path.map_or_else(engine::bundled, Checkpoint::open)
 }
 
+/// The same for what reads no weights: a config.json alone, or a folder with it, will do.
+fn headers(path: Option<&Path>) -> Result<Checkpoint> {
+    path.map_or_else(engine::bundled, Checkpoint::open_config)
+}
+
 /// Parse arguments and do what they say.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {

@@ -8,7 +8,7 @@ use sluice_core::engine::{Patch, Reader, Token};
 use sluice_core::{Error, Result, files};
 
 use super::prompt::{PromptArgs, one_of};
-use super::{checkpoint, note, out};
+use super::{headers, note, out};
 
 #[derive(Args)]
 #[command(group(one_of(&["text"])))]
@@ -27,7 +27,7 @@ pub struct Tokens {
 
 impl Tokens {
     pub fn run(&self) -> Result<()> {
-        let checkpoint = checkpoint(self.checkpoint.as_deref())?;
+        let checkpoint = headers(self.checkpoint.as_deref())?;
         let reader = Reader::open(&checkpoint)?;
         let (mut of, tokens) = match &self.text {
             Some(path) => {

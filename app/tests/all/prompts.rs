@@ -51,6 +51,16 @@ fn tokens_have_true_texts_in_json_and_visible_ones_in_print() {
 }
 
 #[test]
+fn tokens_and_methods_need_no_weights() {
+    let folder = bundled(&[]);
+    fs::remove_file(folder.path().join("model.safetensors")).unwrap();
+    let path = folder.path().to_str().unwrap();
+    assert_eq!(tokens(&[path, "--prompt", "Taren"]), tokens(&["--prompt", "Taren"]));
+    let methods = |path: &[&str]| json(&sluice(Path::new("."), &[&["methods", "--json"], path].concat()));
+    assert_eq!(methods(&[path])["methods"], methods(&[])["methods"]);
+}
+
+#[test]
 fn positions_are_those_that_picks_use() {
     let folder = tempfile::tempdir().unwrap();
     let prompt = "The sailor lives in Dunmere. The sailor";
