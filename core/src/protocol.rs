@@ -38,7 +38,7 @@ pub enum Slot {
     Study,
 }
 
-/// What a front end can ask.
+/// Request of a front end.
 #[derive(Clone, Debug)]
 pub enum Request {
     /// Open a checkpoint; the open one stays until the new one is ready.
@@ -51,7 +51,7 @@ pub enum Request {
     Study(Box<Asked>),
 }
 
-/// What to open.
+/// Checkpoint to open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// The checkpoint that ships with Sluice.
@@ -86,7 +86,7 @@ pub struct Generate {
     pub seed: u64,
 }
 
-/// What the worker reports.
+/// Event that the worker reports.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// A checkpoint is open.

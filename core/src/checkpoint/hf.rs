@@ -221,7 +221,7 @@ impl Checkpoint {
         self.file_of(name, shape)?.load_f32(name)
     }
 
-    /// The same of a matrix, as [`TensorFile::load_interleaved`] has it.
+    /// A matrix of the expected shape in panels, as [`TensorFile::load_interleaved`] has it.
     pub fn load_interleaved<const ROWS: usize>(
         &self,
         name: &str,

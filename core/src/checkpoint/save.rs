@@ -26,7 +26,7 @@ pub fn safetensors_bytes(tensors: &BTreeMap<String, Tensor>, dtype: SaveDtype) -
     safetensors_with(tensors, dtype, &BTreeMap::new())
 }
 
-/// The same with metadata, texts by name, in its header.
+/// Bytes of a safetensors file with metadata, texts by name, in its header.
 pub fn safetensors_with(
     tensors: &BTreeMap<String, Tensor>,
     dtype: SaveDtype,

@@ -60,7 +60,7 @@ pub struct ExpertTally {
 }
 
 impl ExpertTally {
-    /// Nothing yet, of a block of so many experts.
+    /// An empty tally of a block of so many experts.
     pub fn new(layer: usize, experts: usize) -> Self {
         Self {
             layer,

@@ -88,7 +88,7 @@ pub struct Run {
     pub boundaries: Arc<Boundaries>,
     /// Logits after the last token, `[vocab]`.
     pub last: Vec<f32>,
-    /// What it cost.
+    /// Cost so far.
     pub work: Work,
     /// The lanes that a learned router chose, layer by layer; empty without one.
     pub lanes: BTreeMap<usize, Vec<Lane>>,
@@ -170,7 +170,8 @@ impl Engine {
         self.run_from(tokens, schedule, None, cancelled)
     }
 
-    /// The same from the first sublayer and position on that the plan can change; what comes before is the base run's.
+    /// Run a plan on the tokens of a base run, from the first sublayer and position on that the plan can change; what comes
+    /// before is the base run's.
     ///
     /// # Errors
     /// As [`Engine::run_schedule`].

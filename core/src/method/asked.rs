@@ -38,7 +38,7 @@ pub enum SubjectKind {
 }
 
 impl SubjectKind {
-    /// In JSON and in sentences.
+    /// Name in JSON and in sentences.
     pub fn name(self) -> &'static str {
         match self {
             Self::Prompt => "prompt",
@@ -49,7 +49,7 @@ impl SubjectKind {
 }
 
 impl Subject {
-    /// Its kind.
+    /// Kind of the subject.
     pub fn kind(&self) -> SubjectKind {
         match self {
             Self::Prompt(_) => SubjectKind::Prompt,
@@ -88,7 +88,7 @@ impl PartialEq for Asked {
 }
 
 impl Asked {
-    /// With defaults and nothing marked. `plan` loses what the method replaces.
+    /// A question with default parameters and nothing marked. `plan` loses what the method replaces.
     pub fn new(method: &'static Method, subject: Subject, plan: &Plan) -> Self {
         Self {
             method,

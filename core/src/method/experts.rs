@@ -39,7 +39,7 @@ pub static EXPERTS: Method = Method {
 };
 
 params! {
-    /// What the study of experts is asked.
+    /// Parameters of the experts study.
     pub struct ExpertsAsk {
         /// Also take every expert out in turn, and measure what becomes of the output after every token
         knock_out: bool = false;
@@ -60,7 +60,7 @@ fn samples(card: &Card) -> Vec<Sample> {
     Sample::of_text(card, 2).map(|sample| sample.with("knock_out", true)).into_iter().collect()
 }
 
-/// What was found of experts.
+/// Findings of the experts study.
 #[derive(Clone, Debug, Serialize)]
 pub struct ExpertsFound {
     /// Tokens read.
@@ -142,7 +142,7 @@ pub struct ExpertsRun {
     kept: Kept,
 }
 
-/// What a later run goes on from.
+/// State that a later run goes on from.
 #[derive(Clone, Serialize, Deserialize)]
 struct Kept {
     /// The piece of text under way.
@@ -304,7 +304,7 @@ impl ExpertsRun {
         (self.kept.tallied, self.kept.knocked, self.current) = (false, 0, None);
     }
 
-    /// What was found so far.
+    /// Findings so far.
     pub fn findings(&self) -> ExpertsFound {
         let read: usize = self.samples.iter().take(self.kept.sample).map(|sample| sample.len()).sum();
         let begun = match self.samples.get(self.kept.sample) {

@@ -19,7 +19,7 @@ use crate::plan::Item;
 /// Version of findings.json.
 pub const VERSION: u32 = 1;
 
-/// What one method found, partial while it runs.
+/// Findings of one method, partial while it runs.
 pub trait Found: Any + Send + Sync {
     /// Numbers to be read off, the most important first.
     fn facts(&self) -> Vec<Fact>;
@@ -122,7 +122,7 @@ impl Offer {
     }
 }
 
-/// What a run costs: the one part of findings that differs between equal runs.
+/// Cost of a run: the one part of findings that differs between equal runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Cost {
     /// Wall time, of all runs that led here.
@@ -134,7 +134,7 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// Of work that took so long.
+    /// Cost of some work that took `seconds`.
     pub fn new(work: Work, seconds: f64) -> Self {
         Self { seconds, rows: work.rows, operations: work.layers + work.unembedding }
     }
@@ -151,7 +151,7 @@ pub struct Findings {
     pub fingerprint: String,
     /// The prompt's tokens.
     pub tokens: Arc<[Token]>,
-    /// What was found.
+    /// Findings.
     pub found: Arc<dyn Found>,
     /// Of answers of several tokens.
     pub answers: Arc<[Fact]>,

@@ -43,7 +43,7 @@ pub static HEAD_SWEEP: Method = Method {
 };
 
 params! {
-    /// What a sweep over heads is asked.
+    /// Parameters of the head sweep.
     pub struct HeadSweepAsk {
         /// What a head's output becomes at every position
         to: HeadTo = HeadTo::Zero;
@@ -90,7 +90,7 @@ fn ablation(to: HeadTo, layer: usize, head: usize) -> Change {
     Change::Ablate(Ablate { target, to, positions: Positions::All })
 }
 
-/// What leaving out each head does.
+/// Findings of the head sweep.
 #[derive(Clone, Debug, Serialize)]
 pub struct HeadSweepFound {
     /// Heads of each layer.
@@ -152,7 +152,7 @@ pub struct HeadSweepRun {
     kept: Kept,
 }
 
-/// What a later run goes on from.
+/// State that a later run goes on from.
 #[derive(Clone, Serialize, Deserialize)]
 struct Kept {
     /// Of the heads that are done.
@@ -234,7 +234,7 @@ impl HeadSweepRun {
         Ok(())
     }
 
-    /// What was found so far.
+    /// Findings so far.
     pub fn findings(&self) -> HeadSweepFound {
         let layers = self.heads.last().map_or(0, |(layer, _)| layer + 1);
         let mut kl: Vec<Vec<f64>> = vec![Vec::new(); layers];

@@ -37,7 +37,7 @@ pub static LEAVE_ONE_OUT: Method = Method {
 };
 
 params! {
-    /// What leave-one-out is asked.
+    /// Parameters of leave-one-out.
     pub struct LeaveOneOutAsk {
         /// Token that is followed; left out = the unmodified model's most likely one
         answer: Answer = Answer::Top;
@@ -64,7 +64,7 @@ fn samples(card: &Card) -> Vec<Sample> {
     vec![Sample::of(Subject::Prompt(Prompt::from(card.sample_prompt.clone())))]
 }
 
-/// What leaving out each sublayer does.
+/// Findings of leave-one-out.
 #[derive(Clone, Debug, Serialize)]
 pub struct LeaveOneOutFound {
     /// The followed token.
@@ -168,7 +168,7 @@ pub struct LeaveOneOutRun {
     kept: Kept,
 }
 
-/// What a later run goes on from.
+/// State that a later run goes on from.
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Kept {
     sublayers: Vec<LeftOut>,
@@ -257,7 +257,7 @@ impl LeaveOneOutRun {
         Ok(())
     }
 
-    /// What was found so far.
+    /// Findings so far.
     pub fn findings(&self) -> LeaveOneOutFound {
         let Work { layers, unembedding, .. } = self.kept.work;
         let per_branch = self.rows.len();

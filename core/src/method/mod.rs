@@ -89,11 +89,11 @@ pub enum Group {
 }
 
 impl Group {
-    /// In the order shown.
+    /// All of them, in the order shown.
     pub const ALL: [Self; 6] =
         [Self::Look, Self::Change, Self::Explain, Self::Replace, Self::Learn, Self::Compare];
 
-    /// In the window and in JSON.
+    /// Name in the window and in JSON.
     pub fn name(self) -> &'static str {
         match self {
             Self::Look => "Look",
@@ -129,7 +129,7 @@ pub enum Need {
 }
 
 impl Need {
-    /// In JSON.
+    /// Name in JSON.
     pub fn name(self) -> &'static str {
         match self {
             Self::Images => "image",
@@ -176,7 +176,7 @@ impl Sample {
         card.reads_text().then(|| sample.with("length", card.spec.context.min(LENGTH)))
     }
 
-    /// With a parameter.
+    /// The sample with another parameter.
     pub fn with(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {
         self.ask.insert(name.to_owned(), value.into());
         self

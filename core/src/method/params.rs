@@ -18,7 +18,7 @@ pub type Ask = Map<String, Value>;
 
 /// Parameters of a method as a type.
 pub trait Params: Serialize + DeserializeOwned + Default {
-    /// In the order shown.
+    /// All of them, in the order shown.
     const FIELDS: &'static [Field];
 }
 
@@ -170,10 +170,10 @@ macro_rules! choices {
         }
 
         impl $name {
-            /// In the order shown.
+            /// All of them, in the order shown.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
-            /// As it is written.
+            /// Name in JSON and flags.
             pub fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => $text,)+

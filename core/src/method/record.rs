@@ -21,7 +21,7 @@ const WRITING: u32 = 20;
 /// Bytes of findings at most.
 const MOST_FINDINGS: u64 = 1 << 30;
 
-/// What may be in the folder already.
+/// What to do where the folder has findings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Existing {
     /// Nothing: findings that are there are kept, and nothing is done.
@@ -126,7 +126,7 @@ impl Record {
         Ok(())
     }
 
-    /// What was found so far.
+    /// Findings so far.
     pub fn findings(&self, engine: &Engine) -> Findings {
         self.running.findings(engine)
     }

@@ -49,7 +49,7 @@ pub static ROUTER: Method = Method {
 };
 
 params! {
-    /// What the training of a router is asked.
+    /// Parameters of training a router.
     pub struct RouterAsk {
         /// Share of the tokens and layers that are to go through the big FFNs
         big: u8 = 50, in 0..=100, unit "%";
@@ -115,7 +115,7 @@ const LAST_TAU: f64 = 8.0;
 /// Weight of the squared budget terms (the paper gives none).
 const BUDGET: f64 = 10.0;
 
-/// What a step found.
+/// Loss and shares of a training step.
 #[derive(Clone, Debug, Serialize)]
 pub struct Step {
     /// Of the mixture, nats per token.
@@ -227,7 +227,7 @@ pub struct RouterRun {
     work: Work,
 }
 
-/// What a later run goes on from, beside weights and moments.
+/// State that a later run goes on from, beside weights and moments.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     #[serde(with = "bits")]
@@ -407,7 +407,7 @@ impl RouterRun {
         Router { name: self.name.clone(), file: self.saved.as_ref().map(|file| self.folder.join(file)) }
     }
 
-    /// What was found so far.
+    /// Findings so far.
     pub fn findings(&self) -> RouterFound {
         RouterFound {
             name: self.name.clone(),

@@ -167,7 +167,7 @@ impl Running {
         self.before + self.begin.elapsed().as_secs_f64()
     }
 
-    /// What was found so far.
+    /// Findings so far.
     pub fn findings(&self, engine: &Engine) -> Findings {
         Findings {
             asked: Arc::clone(&self.asked),
@@ -181,7 +181,7 @@ impl Running {
         }
     }
 
-    /// What a later run goes on from.
+    /// State that a later run goes on from.
     ///
     /// # Errors
     /// Values that the method cannot write down.

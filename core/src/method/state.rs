@@ -21,7 +21,7 @@ const VALUES: &str = "values";
 /// Metadata key of the time it took.
 const SECONDS: &str = "seconds";
 
-/// What a run had reached.
+/// State of a run.
 #[derive(Clone, Debug, Default)]
 pub struct State {
     /// The method's own values.
@@ -33,7 +33,7 @@ pub struct State {
 }
 
 impl State {
-    /// Of values.
+    /// State of a method's own values.
     ///
     /// # Errors
     /// Values that JSON cannot hold.

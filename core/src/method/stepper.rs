@@ -13,7 +13,7 @@ use crate::figure::Provenance;
 use crate::model::{Input, Work};
 use crate::plan::Plan;
 
-/// What a method starts from.
+/// Input of a method: engine, subject, plan, picks.
 pub struct Case<'a> {
     /// Model and caches.
     pub engine: &'a mut Engine,
@@ -106,13 +106,13 @@ pub trait Stepper {
         done >= all
     }
 
-    /// What was found so far.
+    /// Findings so far.
     fn found(&self, engine: &Engine) -> Arc<dyn Found>;
 
     /// What it cost so far.
     fn work(&self) -> Work;
 
-    /// What a later run goes on from: everything that is done, nothing that is half done.
+    /// State that a later run goes on from: everything that is done, nothing that is half done.
     fn state(&self) -> Result<State>;
 }
 

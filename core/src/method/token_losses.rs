@@ -20,7 +20,7 @@ pub(in crate::method) struct Losses {
     pub losses: Vec<f32>,
     /// Where a learned router chose, layer by layer.
     pub lanes: BTreeMap<usize, Vec<Lane>>,
-    /// What it cost.
+    /// Cost of the pass.
     pub work: Work,
 }
 
@@ -45,7 +45,7 @@ impl TokenLosses {
         Ok(self.pass.is_done())
     }
 
-    /// What it came to.
+    /// Losses of the pass.
     ///
     /// # Errors
     /// A pass that was not stepped to its end.

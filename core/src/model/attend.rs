@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 /// left out.
 const TILE: usize = 48;
 
-/// Whose keys and values the rows of a pass read, in the order of the rows: the first positions of a cache, and behind them
+/// Sequences whose keys and values the rows of a pass read, in the order of the rows: the first positions of a cache, and behind them
 /// some of their own.
 pub struct Readers(Vec<Reader>);
 

@@ -30,7 +30,7 @@ pub struct Corrupt {
     pub from_position: Option<FromPosition>,
 }
 
-/// What disturbs a site.
+/// Disturbance of a site.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Disturbance {
     /// x + noise.

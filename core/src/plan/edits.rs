@@ -91,7 +91,7 @@ pub enum ExpertChange {
 }
 
 impl ExpertChange {
-    /// In the order shown.
+    /// All of them, in the order shown.
     pub const ALL: [Self; 2] = [Self::KnockOut, Self::Force];
 
     /// Button text.
@@ -145,7 +145,7 @@ pub enum Preset {
 }
 
 impl Preset {
-    /// Those without a number, in the order shown.
+    /// Presets without a number, in the order shown.
     pub const ALL: [Self; 6] =
         [Self::AllBig, Self::AllSmall, Self::EarlySmall, Self::LateSmall, Self::LastBig, Self::Coin];
 

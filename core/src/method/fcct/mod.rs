@@ -76,7 +76,7 @@ pub static FCCT: Method = Method {
 };
 
 params! {
-    /// What FCCT is asked.
+    /// Parameters of FCCT.
     pub struct FcctAsk {
         /// Token whose probability after the prompt is followed; left out = the unmodified model's most likely one
         answer: Answer = Answer::Top;
@@ -140,7 +140,7 @@ pub struct FcctRun {
     kept: Kept,
 }
 
-/// What a later run goes on from, beside the draws. A cell is numbered by component, layer and category.
+/// State that a later run goes on from, beside the draws. A cell is numbered by component, layer and category.
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Kept {
     /// Cells of the draw under way that are done.
@@ -221,7 +221,7 @@ impl FcctRun {
         self.batch.is_none() && self.kept.done.iter().all(|done| *done)
     }
 
-    /// What was found so far.
+    /// Findings so far.
     pub fn findings(&self) -> FcctFound {
         found::found(self)
     }

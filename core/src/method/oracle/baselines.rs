@@ -40,7 +40,7 @@ pub struct Baselines {
     pub coins: Vec<f64>,
 }
 
-/// Their passes, on their way.
+/// Passes of the baselines, under way.
 pub struct BaselinesRun {
     /// Without routing of its own.
     plan: Plan,
@@ -48,9 +48,9 @@ pub struct BaselinesRun {
     /// The next one last; a router has a name.
     waiting: Vec<(Option<String>, Change)>,
     under_way: Option<(Option<String>, TokenLosses)>,
-    /// What it cost.
+    /// Cost so far.
     pub work: Work,
-    /// What was found so far.
+    /// Findings so far.
     pub found: Baselines,
 }
 

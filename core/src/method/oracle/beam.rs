@@ -32,7 +32,7 @@ pub struct BeamRun {
     work: Work,
 }
 
-/// What a later run goes on from, beside the losses of the routes that were run.
+/// State that a later run goes on from, beside the losses of the routes that were run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BeamKept {
     round: Vec<usize>,
@@ -40,7 +40,7 @@ pub struct BeamKept {
     done: bool,
 }
 
-/// What the search found.
+/// Findings of the search.
 #[derive(Clone, Debug, Serialize)]
 pub struct Beam {
     /// Routes kept from round to round.
@@ -134,7 +134,7 @@ impl BeamRun {
         &self.known
     }
 
-    /// What it cost.
+    /// Cost so far.
     pub fn work(&self) -> Work {
         let mut work = self.work;
         if !self.done {
@@ -245,7 +245,7 @@ impl BeamRun {
         chosen
     }
 
-    /// What was found.
+    /// Findings.
     pub fn findings(&self) -> Beam {
         Beam {
             width: self.width,

@@ -41,7 +41,7 @@ pub enum OracleData {
     Beam(Beam),
 }
 
-/// What the routes of a prompt are worth; numbers of the whole table are there at the end.
+/// Losses of the routes of a prompt, by budget; numbers of the whole table are there at the end.
 #[derive(Clone, Debug, Serialize)]
 pub struct EveryFound {
     /// What a layer's FFN can be, the big one last.
@@ -202,7 +202,7 @@ impl Found for OracleFound {
 }
 
 impl OracleRun {
-    /// What was found so far.
+    /// Findings so far.
     pub fn findings(&self) -> OracleFound {
         let done = self.is_done();
         let mut figures = vec![self.map()];

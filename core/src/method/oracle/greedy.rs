@@ -29,7 +29,7 @@ pub struct GreedyRun {
     level: Level,
     /// By scored token: its route and loss.
     pub chosen: Vec<(usize, f32)>,
-    /// What it cost.
+    /// Cost so far.
     pub work: Work,
 }
 
@@ -54,7 +54,7 @@ impl Level {
     }
 }
 
-/// What the search found.
+/// Findings of the search.
 #[derive(Clone, Debug, Serialize)]
 pub struct Greedy {
     /// Which context a scored token has.
@@ -141,7 +141,7 @@ impl GreedyRun {
         &self.table
     }
 
-    /// What was found.
+    /// Findings.
     pub fn findings(&self) -> Greedy {
         let count = self.chosen.len().max(1) as f64;
         let big: usize = self.chosen.iter().map(|(route, _)| self.table.big(*route)).sum();

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use crate::metric;
 use crate::rng;
 
-/// Something for each kind of label.
+/// One value for each kind of label: next tokens, wrong and drawn ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub struct Labels<T> {
     /// The next tokens.
@@ -20,14 +20,14 @@ pub struct Labels<T> {
 }
 
 impl<T: Default> Labels<T> {
-    /// Of the next tokens, without controls.
+    /// Values of the next tokens, without controls.
     pub fn of(next: T) -> Self {
         Self { next, ..Self::default() }
     }
 }
 
 impl<T> Labels<T> {
-    /// Something else for each.
+    /// Another value for each.
     pub fn map<'a, U>(&'a self, of: impl Fn(&'a T) -> U) -> Labels<U> {
         Labels { next: of(&self.next), wrong: of(&self.wrong), drawn: of(&self.drawn) }
     }
@@ -40,7 +40,7 @@ impl<T> Labels<T> {
         Ok(Labels { next: of(&self.next)?, wrong: of(&self.wrong)?, drawn: of(&self.drawn)? })
     }
 
-    /// In order, with their names.
+    /// The values in order, with the labels' names.
     pub fn each(&self) -> [(&'static str, &T); 3] {
         [("true labels", &self.next), ("wrong labels", &self.wrong), ("own prediction", &self.drawn)]
     }

@@ -58,7 +58,7 @@ pub static ORACLE: Method = Method {
 };
 
 params! {
-    /// What the oracle is asked.
+    /// Parameters of the oracle.
     pub struct OracleAsk {
         /// What the FFN of a layer can be; left out = big or small, or with experts big or skipped
         lanes: Option<Lanes> = None;
@@ -169,7 +169,7 @@ pub struct OracleRun {
     before: Work,
 }
 
-/// What a later run goes on from, beside the losses: tensors `loss`, `wrong` and `drawn`, `[patterns, tokens]`.
+/// State that a later run goes on from, beside the losses: tensors `loss`, `wrong` and `drawn`, `[patterns, tokens]`.
 #[derive(Default, Serialize, Deserialize)]
 struct Kept {
     patterns: Vec<usize>,

@@ -152,7 +152,7 @@ impl LossTable {
         (0..self.loss.len()).filter(|&pattern| self.big(pattern) == big).collect()
     }
 
-    /// Their rows of a table of losses.
+    /// Rows of a table of losses that belong to a budget's patterns.
     pub fn of_budget<'a>(&self, losses: &'a [Vec<f32>], big: usize) -> Vec<&'a Vec<f32>> {
         self.patterns(big).into_iter().filter_map(|pattern| losses.get(pattern)).collect()
     }
@@ -175,7 +175,7 @@ impl LossTable {
         means.min_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or((f64::NAN, 0))
     }
 
-    /// What a budget is worth.
+    /// Losses of a budget: oracle, fixed, mean, random, controls.
     pub fn budget(&self, big: usize) -> Budget {
         let own = self.of_budget(&self.loss, big);
         let (oracle, wrong) = (least(&own), least(&self.of_budget(&self.wrong, big)));

@@ -44,7 +44,7 @@ pub static ROUTES: Method = Method {
 };
 
 params! {
-    /// What the oracle over a text is asked.
+    /// Parameters of the oracle over a text.
     pub struct RoutesAsk {
         /// What the FFN of a layer can be; left out = big or small, or with experts big or skipped
         lanes: Option<Lanes> = None;
@@ -73,7 +73,7 @@ fn samples(card: &Card) -> Vec<Sample> {
     Sample::of_text(card, 2).filter(|_| few).into_iter().collect()
 }
 
-/// What the routes of a text are worth; numbers of the whole table are there at the end.
+/// Losses of the routes of a text, by budget; numbers of the whole table are there at the end.
 #[derive(Clone, Debug, Serialize)]
 pub struct RoutesFound {
     /// What a layer's FFN can be, the big one last.
@@ -145,7 +145,7 @@ struct Sequence {
     baselines: Option<BaselinesRun>,
 }
 
-/// What a later run goes on from, beside the losses of the sequences that are done.
+/// State that a later run goes on from, beside the losses of the sequences that are done.
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Kept {
     /// Sequences done.
@@ -229,7 +229,7 @@ impl RoutesRun {
         self.kept.sample += 1;
     }
 
-    /// What was found so far.
+    /// Findings so far.
     pub fn findings(&self) -> RoutesFound {
         let done = self.is_done();
         let baselines = pooled(&self.kept.baselines);

@@ -48,7 +48,7 @@ pub static PRUNE: Method = Method {
 };
 
 params! {
-    /// What pruning is asked.
+    /// Parameters of pruning.
     pub struct PruneAsk {
         /// Share of the sublayers to remove, rounded down
         share: f64 = 0.25, in 0..=1;
@@ -120,7 +120,7 @@ pub struct PruneRun {
     kept: Kept,
 }
 
-/// What a later run goes on from.
+/// State that a later run goes on from.
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Kept {
     steps: Vec<Removal>,
@@ -259,7 +259,7 @@ impl PruneRun {
         work
     }
 
-    /// What was found so far.
+    /// Findings so far.
     pub fn findings(&self) -> PruneFound {
         let Work { layers, unembedding, .. } = self.cost();
         PruneFound {

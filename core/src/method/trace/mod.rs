@@ -59,7 +59,7 @@ pub static TRACE: Method = Method {
 };
 
 params! {
-    /// What a trace is asked.
+    /// Parameters of a causal trace.
     pub struct TraceAsk {
         /// Token whose probability after the prompt is followed; left out = the unmodified model's most likely one
         answer: Answer = Answer::Top;
@@ -81,7 +81,7 @@ params! {
 }
 
 choices! {
-    /// What is restored of the clean run.
+    /// Component that is restored from the clean run.
     pub enum Component {
         /// The residual stream after the block, hook_resid_post
         Residual = "resid",
@@ -160,7 +160,7 @@ pub struct TraceRun {
     kept: Kept,
 }
 
-/// What a later run goes on from, beside the draws.
+/// State that a later run goes on from, beside the draws.
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Kept {
     /// Cells of the draw under way that are done.
@@ -259,7 +259,7 @@ impl TraceRun {
         Ok(())
     }
 
-    /// What was found so far.
+    /// Findings so far.
     pub fn findings(&self) -> TraceFound {
         found::found(self)
     }

@@ -20,7 +20,7 @@ use crate::spec::Positions;
 /// Most cells of a batch: each needs a row of logits.
 pub(in crate::method) const MOST_CELLS: usize = 64;
 
-/// What is corrupted, and which token is followed.
+/// Corruption of a trace, and the token that is followed.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup<'a> {
     /// The plan under which everything runs.

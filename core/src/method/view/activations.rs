@@ -35,7 +35,7 @@ pub static ACTIVATIONS: Method = Method {
 };
 
 params! {
-    /// What the activations of a layer are asked.
+    /// Parameters of the activations view.
     #[derive(Copy, Eq, Hash)]
     pub struct ActivationsAsk {
         /// Layer

@@ -36,7 +36,7 @@ pub static ANSWER_PAIR: Method = Method {
 };
 
 params! {
-    /// What the two answers are asked.
+    /// Parameters of the answer pair.
     #[derive(Eq, Hash)]
     pub struct AnswerPairAsk {
         /// Token that is followed where the prompt is no yes/no question; left out = the unmodified model's most likely one

@@ -33,7 +33,7 @@ pub static ATTENTION: Method = Method {
 };
 
 params! {
-    /// What an attention pattern is asked.
+    /// Parameters of the attention view.
     #[derive(Copy, Eq, Hash)]
     pub struct AttentionAsk {
         /// Layer

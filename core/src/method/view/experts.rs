@@ -37,7 +37,7 @@ pub static EXPERTS_VIEW: Method = Method {
 };
 
 params! {
-    /// What experts are asked over a prompt.
+    /// Parameters of the experts view.
     #[derive(Copy, Eq, Hash)]
     pub struct ExpertsViewAsk {
         /// Layer
@@ -50,7 +50,7 @@ params! {
 }
 
 choices! {
-    /// What is shown of experts.
+    /// Quantity that is shown of experts.
     pub enum ExpertShow {
         /// Gate weights, expert x token
         Gates = "gates",
@@ -68,7 +68,7 @@ choices! {
 }
 
 impl ExpertShow {
-    /// In words, for buttons and titles.
+    /// Phrase for buttons and titles.
     pub fn phrase(self) -> &'static str {
         match self {
             Self::Gates => "gates",
@@ -91,7 +91,7 @@ fn samples(card: &Card) -> Vec<Sample> {
     ExpertShow::ALL.iter().map(sample).collect()
 }
 
-/// What a prompt's tokens do with experts.
+/// Experts by the prompt's tokens.
 #[derive(Clone, Debug, Serialize)]
 pub struct ExpertsView {
     /// A map, expert x token, expert x expert or layer x token; curves over the experts where the load was asked for. In

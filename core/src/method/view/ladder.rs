@@ -35,7 +35,7 @@ pub static SUBLAYERS: Method = Method {
 };
 
 params! {
-    /// What the sublayer ladder is asked: nothing.
+    /// Parameters of the sublayer ladder: none.
     #[derive(Copy, Eq, Hash)]
     pub struct LadderAsk {}
 }

@@ -38,7 +38,7 @@ pub static LENS: Method = Method {
 };
 
 params! {
-    /// What the logit lens is asked.
+    /// Parameters of the logit lens.
     #[derive(Copy, Eq, Hash)]
     pub struct LensAsk {
         /// Which of the two runs

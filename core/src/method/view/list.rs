@@ -29,7 +29,7 @@ macro_rules! views {
             $(#[doc = concat!("See [`", stringify!($ask), "`].")] $view($ask),)*
         }
 
-        /// What a view shows.
+        /// Data of a view.
         #[derive(Clone, Debug)]
         pub enum ViewData {
             $(#[doc = concat!("Of [`View::", stringify!($view), "`].")] $view(<$ask as ViewKind>::Data),)*

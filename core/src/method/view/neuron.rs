@@ -34,7 +34,7 @@ pub static NEURON: Method = Method {
 };
 
 params! {
-    /// What a neuron is asked.
+    /// Parameters of the neuron view.
     #[derive(Copy, Eq, Hash)]
     pub struct NeuronAsk {
         /// Layer

@@ -32,7 +32,7 @@ pub static NEXT_TOKENS: Method = Method {
 };
 
 params! {
-    /// What the next-token table is asked.
+    /// Parameters of the next-token table.
     #[derive(Eq, Hash)]
     pub struct NextAsk {
         /// Prompt position that the tokens follow; left out = the last

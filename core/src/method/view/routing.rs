@@ -35,7 +35,7 @@ pub static ROUTING_MAP: Method = Method {
 };
 
 params! {
-    /// What the routing map is asked: nothing.
+    /// Parameters of the routing map: none.
     #[derive(Copy, Eq, Hash)]
     pub struct RoutingAsk {}
 }

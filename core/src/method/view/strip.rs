@@ -33,7 +33,7 @@ pub static TOKENS: Method = Method {
 };
 
 params! {
-    /// What the token strip is asked: nothing.
+    /// Parameters of the token strip: none.
     #[derive(Copy, Eq, Hash)]
     pub struct StripAsk {}
 }

@@ -47,7 +47,7 @@ impl Packed {
         Ok(Self { panels, outputs, inputs })
     }
 
-    /// Its rows.
+    /// Outputs: rows of the matrix.
     pub fn outputs(&self) -> usize {
         self.outputs
     }

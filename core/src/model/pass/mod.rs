@@ -133,7 +133,7 @@ pub struct Output {
     pub boundaries: BTreeMap<usize, Tensor>,
     /// The same of a pass over branches, branch by branch, each from its own sublayer on.
     pub of_branches: Vec<Vec<Tensor>>,
-    /// What it cost.
+    /// Cost of the pass.
     pub work: Work,
     /// Lanes of the rows of a pass over one sequence, layer by layer, where a learned router chooses.
     pub lanes: BTreeMap<usize, Vec<Lane>>,

@@ -35,7 +35,7 @@ impl Rules {
         Self { k: top_k, out: vec![false; count], forced: vec![false; count] }
     }
 
-    /// One more.
+    /// Add a rule.
     pub fn add(&mut self, knock_out: &[usize], force: &[usize], k: Option<usize>) {
         self.k = k.unwrap_or(self.k);
         for (experts, out) in [(knock_out, true), (force, false)] {

@@ -26,7 +26,7 @@ impl Matrix {
         }
     }
 
-    /// Some of its rows, `[ids, in]`: the embedding of tokens.
+    /// Rows of the matrix by index, `[ids, in]`: the embedding of tokens.
     pub fn rows(&self, ids: &[u32]) -> Result<Tensor> {
         match self {
             Self::Plain(weight) => ops::embedding(weight, ids),
@@ -42,7 +42,7 @@ impl Matrix {
         }
     }
 
-    /// All of it, `[out, in]`; a copy where it is packed.
+    /// The whole matrix, `[out, in]`; a copy where it is packed.
     pub fn tensor(&self) -> Result<Tensor> {
         match self {
             Self::Plain(weight) => Ok(weight.clone()),
@@ -137,7 +137,7 @@ impl Ffn {
         }
     }
 
-    /// The same for inference.
+    /// The FFN with its matrices packed for inference.
     pub fn packed(self) -> Result<Self> {
         Ok(Self {
             gate: self.gate.map(Linear::packed).transpose()?,

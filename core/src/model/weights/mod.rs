@@ -158,7 +158,7 @@ impl Weights {
         Some(&mut linear.matrix)
     }
 
-    /// The same for inference. What is packed is let go of at once: two copies of one matrix or layer exist at a time.
+    /// The weights with their matrices packed for inference. What is packed is let go of at once: two copies of one matrix or layer exist at a time.
     pub fn packed(self) -> Result<Self> {
         let Self { embed, unembed, project_in, project_out, layers, positions, ln_final, vision } = self;
         let tied = match (&embed, &unembed.matrix) {
