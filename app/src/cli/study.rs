@@ -159,6 +159,7 @@ impl Study {
             _ => Existing::Refuse,
         };
         let mut ask = ask(method, flags)?;
+        let plan = plan(method, flags)?;
         let folder = folder(method, flags, &mut ask)?;
         // Before any work.
         prepare(&folder, existing)?;
@@ -169,16 +170,15 @@ impl Study {
         for warning in &card.warnings {
             note(warning);
         }
-        let plan =
-            flags.get_one::<PathBuf>("plan").map(|path| Plan::read(path)).transpose()?.unwrap_or_default();
         let mut asked = Asked::new(method, subject, &plan);
         asked.ask = ask;
         let mut ready = Ready::new(asked, &mut engine)?;
         ready.asked.picks = picks(method, flags, &ready)?;
-        if existing == Existing::Resume && is_done(&folder) {
-            note("the folder has whole findings already; --overwrite begins anew");
-        }
         let mut record = Record::start(ready, &mut engine, &card, (&folder, existing), &never)?;
+        if existing == Existing::Resume && is_done(&folder) {
+            note("the folder has whole findings of this question already; --overwrite begins anew");
+            return if flags.get_flag("json") { out_written(&folder) } else { Ok(()) };
+        }
         let mut said = Instant::now();
         while !record.step(&mut engine, &never)? {
             if said.elapsed().as_secs() >= 2 {
@@ -188,15 +188,34 @@ impl Study {
         }
         let findings = record.findings(&engine);
         if flags.get_flag("json") {
-            let written = folder.join(FINDINGS);
-            let text = std::fs::read_to_string(&written).map_err(|error| Error::write(&written, error))?;
-            out(&text);
-            return Ok(());
+            return out_written(&folder);
         }
         print(&findings);
         note(&format!("{:.3} s; findings in {}", findings.cost.seconds, folder.display()));
         Ok(())
     }
+}
+
+/// Findings as they are written, on stdout.
+fn out_written(folder: &Path) -> Result<()> {
+    let written = folder.join(FINDINGS);
+    out(&std::fs::read_to_string(&written).map_err(|error| Error::write(&written, error))?);
+    Ok(())
+}
+
+/// The plan, where the method runs under it; what it replaces is said.
+fn plan(method: &Method, flags: &ArgMatches) -> Result<Plan> {
+    let Some(path) = flags.get_one::<PathBuf>("plan") else { return Ok(Plan::default()) };
+    let plan = Plan::read(path)?;
+    let replaced = plan.active().len() - (method.plan)(&plan).active().len();
+    if replaced > 0 && !method.takes_plans() {
+        let cause = format!("{} studies the unmodified model and runs under no plan", method.id);
+        return Err(Error::asked(cause, "leave --plan out"));
+    }
+    if replaced > 0 {
+        note(&format!("{replaced} of the plan's items are left out: {} replaces them", method.id));
+    }
+    Ok(plan)
 }
 
 /// Progress with the time that is left.

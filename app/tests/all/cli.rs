@@ -309,3 +309,30 @@ fn experts_are_studied_over_ids_and_text() {
         sluice(folder.path(), &["study", "experts", "--samples", "1", "--out", "found", "--overwrite"]);
     assert!(text(&dense.stderr).contains("no experts"), "{}", text(&dense.stderr));
 }
+
+#[test]
+fn a_study_of_the_unmodified_model_takes_no_plan() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = r#"{"version":1,"items":[{"kind":"skip","layer":0,"part":"ffn"}]}"#;
+    fs::write(folder.path().join("p.json"), plan).unwrap();
+    for id in ["prune", "routes", "experts"] {
+        let output = sluice(folder.path(), &["study", id, "--plan", "p.json", "--out", id]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("unmodified model") && said.contains("leave --plan out"), "{said}");
+    }
+}
+
+#[test]
+fn whole_findings_are_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let study = |more: &[&str]| {
+        sluice(folder.path(), &[&["study", "activations", "--prompt", "a", "--out", "o"], more].concat())
+    };
+    let whole = json(&study(&["--layer", "1", "--json"]));
+    let path = folder.path().join("o/findings.json");
+    let written = fs::metadata(&path).unwrap().modified().unwrap();
+    let again = study(&["--layer", "1", "--json", "--resume"]);
+    assert!(text(&again.stderr).contains("whole findings"), "{}", text(&again.stderr));
+    assert_eq!((json(&again), fs::metadata(&path).unwrap().modified().unwrap()), (whole, written));
+}

@@ -5,6 +5,9 @@ use crate::checkpoint::{ChatTemplate, Checkpoint, Content, Message, Part};
 use crate::error::{Error, Result};
 use crate::model::family;
 
+/// Behind a message it makes another one.
+const OTHER: &str = " and something else";
+
 /// A user's message in the checkpoint's chat template, up to where the answer begins. With a picture the template's own place
 /// for one is used, or the message begins with the image token.
 ///
@@ -18,8 +21,13 @@ pub fn chat_words(checkpoint: &Checkpoint, system: Option<&str>, text: &str, ima
         return Err(Error::Chat("this checkpoint has no chat template".into()));
     };
     let images = checkpoint.config().get("vision_config").is_some();
+    // Also where the template changes it: another message is written in another way then.
+    let has_message = |written: &str| {
+        let other = || template.render(&as_text(system, &format!("{text}{OTHER}")));
+        written.contains(text.trim()) || other().is_ok_and(|other| other != written)
+    };
     let mut written = match template.render(&as_text(system, text)) {
-        Ok(written) if written.contains(text.trim()) => match image {
+        Ok(written) if has_message(&written) => match image {
             true => template.render(&as_text(system, &behind_image(checkpoint, text)?))?,
             false => written,
         },

@@ -36,7 +36,7 @@ pub use stepper::{Case, Stepper, Steps, finish};
 
 use crate::engine::{Card, Token};
 use crate::error::Result;
-use crate::plan::Plan;
+use crate::plan::{KINDS, Plan};
 use crate::spec::{Field, Spec};
 
 /// A method of the field.
@@ -184,6 +184,13 @@ impl Sample {
 }
 
 impl Method {
+    /// Whether it runs under a plan; some methods always study the unmodified model.
+    pub fn takes_plans(&self) -> bool {
+        let examples = KINDS.iter().flat_map(|kind| (kind.examples)());
+        let all = Plan { items: examples.map(Into::into).collect(), ..Plan::default() };
+        !(self.plan)(&all).items.is_empty()
+    }
+
     /// Why it cannot be asked of a checkpoint.
     pub fn unavailable(&self, spec: &Spec) -> Option<&'static str> {
         self.needs.iter().find_map(|need| need.missing(spec))

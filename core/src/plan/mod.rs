@@ -115,7 +115,7 @@ impl Plan {
     /// Compile for a prompt of `prompt_len` tokens.
     ///
     /// # Errors
-    /// [`Error::Plan`] where an intervention does not fit model or prompt, and what the runs that it reads from
+    /// [`crate::Error::Plan`] where an intervention does not fit model or prompt, and what the runs that it reads from
     /// refuse.
     pub fn compile(&self, spec: &Spec, prompt_len: usize, resolve: &mut dyn Resolve) -> Result<Schedule> {
         let (surrogate, schedule) = (self.surrogate(), Schedule::default());

@@ -206,3 +206,17 @@ fn a_picture_has_its_place_in_a_conversation() {
     let error = chat_words(&checkpoint, None, "Why?", false).unwrap_err().to_string();
     assert!(error.contains("leaves out the message"), "{error}");
 }
+
+#[test]
+fn a_template_may_change_the_message() {
+    for (template, written) in [
+        ("U: {{ messages[0].content | capitalize }}", "U: Why not?"),
+        ("U: {{ messages[0].content | upper }}", "U: WHY NOT?"),
+        ("U: {{ messages[0].content.split('</think>')[-1] }}", "U: why NOT?"),
+    ] {
+        let folder = llava(template);
+        let checkpoint = Checkpoint::open(folder.path()).unwrap();
+        let words = chat_words(&checkpoint, None, "why NOT?", false).unwrap();
+        assert!(words.text().is_some_and(|text| text.ends_with(written)), "{words:?}");
+    }
+}

@@ -759,3 +759,21 @@ fn next_steps_fit_the_cause() {
     let error = llama().base(&long.into(), &never).unwrap_err();
     assert_eq!(error.next_step(), "shorten the prompt to at most 64 tokens");
 }
+
+#[test]
+fn a_norm_is_kept_however_far_the_sum_goes() {
+    let engine = &mut llama();
+    let with = |engine: &mut Engine, scale: &str| {
+        let item = format!(
+            r#"{{"kind":"add","site":"blocks.0.hook_resid_post","source":"base","scale":{scale},"keep_norm":true}}"#
+        );
+        logits(engine, &PROMPT, &plan(&item))
+    };
+    // Along the value itself: its direction and its norm stay, and so do the logits.
+    let base = logits(engine, &PROMPT, &Plan::default());
+    for scale in ["1e10", "1e18", "1e19", "1e25", "1e37"] {
+        let changed = with(engine, scale);
+        let off = base.iter().zip(&changed).fold(0f32, |off, (a, b)| off.max((a - b).abs()));
+        assert!(off < 1e-4, "{scale}: {off}");
+    }
+}

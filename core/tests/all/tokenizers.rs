@@ -347,7 +347,7 @@ fn a_tokenizer_in_another_form_is_told_with_what_it_is() {
         (&[("tekken.json", "{}")], "Mistral's own form", "save_pretrained"),
         (&[("vocab.json", "{}")], "vocab.json without merges.txt", "merges.txt"),
         (&[("merges.txt", "")], "merges.txt without vocab.json", "vocab.json"),
-        (&[("vocab.json", "{}"), ("merges.txt", "a b c\n")], "vocab.json: is not a tokenizer", "download"),
+        (&[("vocab.json", "{}"), ("merges.txt", "a b c\n")], "merges.txt: line 1 is no merge", "download"),
         (&[("vocab.json", "{\"a\": -1}"), ("merges.txt", "")], "vocab.json: is not a tokenizer", "download"),
         (&[("vocab.json", "[]"), ("merges.txt", "")], "vocab.json: must hold", "download"),
         (

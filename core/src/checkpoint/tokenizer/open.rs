@@ -117,8 +117,23 @@ pub(super) fn json(
 fn parts(vocab: &Path, merges: &Path) -> Result<(Value, Vec<String>)> {
     let text = read_text(merges)?;
     let text = text.strip_prefix('\u{FEFF}').unwrap_or(&text);
-    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with("#version"));
-    Ok((parse_object(vocab, &read_text(vocab)?)?, lines.map(str::to_owned).collect()))
+    let entries = parse_object(vocab, &read_text(vocab)?)?;
+    let mut lines = Vec::new();
+    for (line, number) in text.lines().zip(1..) {
+        if line.is_empty() || line.starts_with("#version") {
+            continue;
+        }
+        let pair = line.split_once(' ').filter(|(_, right)| !right.contains(' '));
+        let known = |(left, right): &(&str, &str)| {
+            [*left, *right, &[*left, *right].concat()].into_iter().all(|entry| entries.get(entry).is_some())
+        };
+        if !pair.is_some_and(|pair| known(&pair)) {
+            let cause = format!("line {number} is no merge of two entries of vocab.json");
+            return Err(Error::tokenizer(merges, cause, CHECK));
+        }
+        lines.push(line.to_owned());
+    }
+    Ok((entries, lines))
 }
 
 /// A tokenizer.json of a byte-level BPE.

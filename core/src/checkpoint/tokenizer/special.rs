@@ -48,6 +48,12 @@ pub(super) fn frame_of_file(
         None | Some(Frame::File) => Ok(()),
         Some(Frame::Empty) => put_around(inner, None, None),
         Some(Frame::Roberta) => put_around_as_roberta(inner, settings),
+        // Nothing is asked for: transformers 5 leaves such choices in the file alone.
+        Some(Frame::Settings)
+            if settings.add_bos.is_none() && settings.add_eos.is_none() && has_template(inner) =>
+        {
+            Ok(())
+        }
         Some(Frame::Settings) => {
             let bos = token(inner, settings, "bos_token");
             let eos = token(inner, settings, "eos_token");
@@ -60,6 +66,12 @@ pub(super) fn frame_of_file(
             put_around(inner, bos.filter(|_| add_bos), eos.filter(|_| add_eos))
         }
     }
+}
+
+/// Whether a tokenizer.json itself puts tokens around a text.
+fn has_template(inner: &Tokenizer) -> bool {
+    let described = inner.get_post_processor().and_then(|post| serde_json::to_string(post).ok());
+    described.is_some_and(|described| described.contains("TemplateProcessing"))
 }
 
 /// What stands around a text of a tokenizer without a tokenizer.json.

@@ -191,8 +191,6 @@ impl Op {
                 let vector = self::flat(&values.of(site, x, positions)?, positions.len())?;
                 let sum = (&flat + (vector * f64::from(*scale))?)?;
                 let sum = if *keep_norm {
-                    let norm =
-                        |x: &Tensor| -> Result<Tensor> { Ok(x.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?) };
                     let (before, after) = (norm(&flat)?, norm(&sum)?);
                     let scaled = sum.broadcast_mul(&(before / &after)?)?;
                     // Nothing has a direction to keep the norm in: the value stays.
@@ -204,6 +202,20 @@ impl Op {
             }
         })
     }
+}
+
+/// Euclidean norm of every row, `[rows, 1]`, of `x` `[rows, width]`. Where the squares are past f32 they are taken of the
+/// row divided by its largest value.
+fn norm(x: &Tensor) -> Result<Tensor> {
+    let plain = |x: &Tensor| x.sqr()?.sum_keepdim(D::Minus1)?.sqrt();
+    let norm = plain(x)?;
+    let past = norm.eq(f64::INFINITY)?;
+    if past.sum_all()?.to_scalar::<u8>()? == 0 {
+        return Ok(norm);
+    }
+    let largest = x.abs()?.max_keepdim(D::Minus1)?;
+    let scaled = (plain(&x.broadcast_div(&largest)?)? * largest)?;
+    Ok(past.where_cond(&scaled, &norm)?)
 }
 
 /// `[rows, everything else]`
