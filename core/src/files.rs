@@ -20,6 +20,11 @@ pub fn read_within(path: &Path, limit: u64) -> io::Result<(Vec<u8>, bool)> {
     Ok((bytes, more))
 }
 
+/// A text without the byte order mark that some editors put in front.
+pub fn unmarked(text: &str) -> &str {
+    text.strip_prefix('\u{FEFF}').unwrap_or(text)
+}
+
 /// Write `bytes` to `path` so that a reader sees the old file or the whole new one, also after a crash.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{ArgGroup, Args};
 use sluice_core::checkpoint::{Checkpoint, Picture};
 use sluice_core::engine::{Prompt, Words, chat_words};
-use sluice_core::files::read_within;
+use sluice_core::files::{read_within, unmarked};
 use sluice_core::{Error, Result};
 
 /// Bytes of a prompt's file at most: more than any context holds.
@@ -101,7 +101,7 @@ fn text_of(path: &Path) -> Result<String> {
     }
     let text = String::from_utf8(bytes)
         .map_err(|error| not_text(format!("byte {} is not UTF-8", error.utf8_error().valid_up_to())))?;
-    let text = text.strip_prefix('\u{FEFF}').unwrap_or(&text);
+    let text = unmarked(&text);
     let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
     Ok(text.to_owned())
 }

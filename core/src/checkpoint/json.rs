@@ -32,7 +32,7 @@ pub(super) fn read_text(path: &Path) -> Result<String> {
 /// A JSON object; `path` is for the error. NaN, infinities, numbers past f64 and lone surrogates are read as Python reads
 /// them, and a byte order mark is skipped; [`non_finite`] tells such numbers.
 pub(super) fn parse_object(path: &Path, text: &str) -> Result<Value> {
-    let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
+    let text = files::unmarked(text);
     let plain = serde_json::from_str(text);
     let value: Value = plain
         .or_else(|_| serde_json::from_str(&strict(text)))

@@ -80,7 +80,7 @@ pub(super) fn read_file(
     let limit = FEW.max(enough as u64 * PER_TOKEN);
     let (bytes, cut) = files::read_within(path, limit).map_err(|error| Error::read(path, &error))?;
     let text = String::from_utf8_lossy(&bytes);
-    let text = text.strip_prefix('\u{FEFF}').unwrap_or(&text);
+    let text = files::unmarked(&text);
     let text = if cut { whole_words(text) } else { text };
     let ids = match tokenizer {
         Some(tokenizer) => tokenizer.encode(text, true)?,

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::Checkpoint;
 use super::json::{parse_object, read_text};
 use crate::error::{Error, Result};
+use crate::files;
 
 /// A conversation's form, as the checkpoint's makers wrote it: a Jinja template that transformers renders too.
 #[derive(Clone, Debug)]
@@ -76,7 +77,7 @@ impl ChatTemplate {
         let alone = folder.join("chat_template.jinja");
         if alone.is_file() {
             let source = read_text(&alone)?;
-            let source = source.strip_prefix('\u{FEFF}').unwrap_or(&source).to_owned();
+            let source = files::unmarked(&source).to_owned();
             return Ok(Some(Self { place: alone, source, special }));
         }
         let mut files = ["tokenizer_config.json", "chat_template.json", "processor_config.json"];

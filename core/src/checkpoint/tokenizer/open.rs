@@ -13,6 +13,7 @@ use super::class::{Class, Known, Split};
 use super::settings::Settings;
 use super::{prefix, special};
 use crate::error::{Error, Fault, Result};
+use crate::files;
 
 /// A tokenizer of the library, and which files it was built from.
 pub(super) type Built = (Tokenizer, &'static str);
@@ -100,7 +101,7 @@ pub(super) fn json(
     settings: &mut Settings,
     class: Option<&Class>,
 ) -> Result<Tokenizer> {
-    let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
+    let text = files::unmarked(text);
     guarded(path, || {
         let mut inner = Tokenizer::from_bytes(text)?;
         if let Some(class) = class {
@@ -116,7 +117,7 @@ pub(super) fn json(
 /// The vocabulary, and the merges as lines.
 fn parts(vocab: &Path, merges: &Path) -> Result<(Value, Vec<String>)> {
     let text = read_text(merges)?;
-    let text = text.strip_prefix('\u{FEFF}').unwrap_or(&text);
+    let text = files::unmarked(&text);
     let entries = parse_object(vocab, &read_text(vocab)?)?;
     let mut lines = Vec::new();
     for (line, number) in text.lines().zip(1..) {
