@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use strsim::levenshtein;
 
 use super::{Item, PLAN_VERSION, Plan};
 use crate::error::{Error, Result};
 use crate::files;
-use crate::site::edits;
 
 /// A plan names what it changes; more than this is no plan.
 const MOST: u64 = 64 << 20;
@@ -30,7 +30,7 @@ impl Plan {
     /// # Errors
     /// [`Error::Plan`] with line and item of what cannot be read.
     pub fn from_json(text: &str) -> Result<Self> {
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let text = files::unmarked(text);
         if text.trim().is_empty() {
             return Err(Error::Plan("there is nothing in it".into()));
         }
@@ -183,7 +183,7 @@ fn is_field(item: &Item, name: &str) -> bool {
 
 /// The field that a misspelt one may stand for.
 fn meant(item: &Item, name: &str) -> String {
-    let near = fields(item).map(|known| (edits(known, name), known)).min();
+    let near = fields(item).map(|known| (levenshtein(known, name), known)).min();
     match near.filter(|(distance, _)| *distance <= 1 + name.chars().count() / 4) {
         Some((_, known)) => format!(": did you mean {known}"),
         None => String::new(),

@@ -1,5 +1,7 @@
 //! What was meant by a name that no site has.
 
+use strsim::levenshtein;
+
 use super::{Hook, Site};
 use crate::spec::Spec;
 
@@ -87,8 +89,8 @@ fn nearest<'a>(written: &str, names: impl Iterator<Item = &'a str>) -> Option<us
 /// Letters that differ, with or without the folder that a hook stands in.
 fn distance(written: &str, name: &str) -> usize {
     let last = |text: &str| plain(text.rsplit('.').next().unwrap_or_default());
-    let whole = edits(&plain(written), &plain(name));
-    whole.min(1 + edits(&last(written), &last(name)))
+    let whole = levenshtein(&plain(written), &plain(name));
+    whole.min(1 + levenshtein(&last(written), &last(name)))
 }
 
 /// Without what all names have in common.
@@ -96,36 +98,9 @@ fn plain(name: &str) -> String {
     name.replace("hook_", "").replace('.', "_")
 }
 
-/// Levenshtein's distance: characters put in, left out or replaced.
-pub fn edits(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, a) in a.chars().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (slot, b) in row.iter_mut().skip(1).zip(&b) {
-            let replaced = diagonal + usize::from(a != *b);
-            diagonal = *slot;
-            left = replaced.min(diagonal + 1).min(left + 1);
-            *slot = left;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-    }
-    row.last().copied().unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn edits_are_counted() {
-        for (a, b, count) in [("", "", 0), ("abc", "", 3), ("kitten", "sitting", 3), ("flaw", "lawn", 2)] {
-            assert_eq!((edits(a, b), edits(b, a)), (count, count), "{a} {b}");
-        }
-    }
 
     #[test]
     fn what_was_meant() {

@@ -14,7 +14,6 @@ use crate::spec::{LayerSpec, Residual, Spec};
 mod hint;
 mod names;
 
-pub use hint::edits;
 pub use names::Sites;
 
 /// A named point of the forward pass. `Display` and `FromStr` use the TransformerLens name.
