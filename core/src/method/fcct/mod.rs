@@ -11,14 +11,14 @@ mod iri;
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 pub use categories::CATEGORIES;
 use categories::{LAST, Marks};
 pub use found::FcctFound;
 pub use iri::iri_rates;
 
-use super::trace::{AnswerScore, Batch, Component, Corruption, Draws, Patcher, Setup, check_memory, subject};
+use super::trace::{
+    AnswerScore, Batch, Component, Corruption, Draws, Kept, Patcher, Setup, check_memory, subject,
+};
 use super::{
     Ask, Case, Found, Gesture, Group, Method, Params as _, Pick, Picks, Place, Sample, Source, State,
     Stepper, Steps, Subject, SubjectKind, params, read,
@@ -138,14 +138,6 @@ pub struct FcctRun {
     next: usize,
     draws: Draws,
     kept: Kept,
-}
-
-/// State that a later run goes on from, beside the draws. A cell is numbered by component, layer and category.
-#[derive(Clone, Default, Serialize, Deserialize)]
-struct Kept {
-    /// Cells of the draw under way that are done.
-    done: Vec<bool>,
-    work: Work,
 }
 
 impl FcctRun {

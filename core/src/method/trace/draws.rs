@@ -1,10 +1,12 @@
 //! What a grid came to under each draw of noise: means over the draws, and how far they spread.
 
 use candle_core::{Device, Tensor};
+use serde::{Deserialize, Serialize};
 
 use super::AnswerScore;
 use crate::error::{Error, Result};
 use crate::method::State;
+use crate::model::Work;
 use crate::statistics;
 
 /// One draw of noise.
@@ -21,6 +23,15 @@ pub(in crate::method) struct Draw {
 /// Draws of noise in order, the last one under way.
 #[derive(Clone, Debug, Default)]
 pub(in crate::method) struct Draws(Vec<Draw>);
+
+/// State that a later run goes on from, beside the draws.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub(in crate::method) struct Kept {
+    /// Cells of the draw under way that are done.
+    pub done: Vec<bool>,
+    /// Cost so far.
+    pub work: Work,
+}
 
 /// Not there yet.
 const MISSING: AnswerScore = AnswerScore { logit: f32::NAN, prob: f32::NAN };

@@ -11,9 +11,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use candle_core::Tensor;
-use serde::{Deserialize, Serialize};
 
-pub(in crate::method) use draws::{Draws, Shown, check_memory};
+pub(in crate::method) use draws::{Draws, Kept, Shown, check_memory};
 pub use estimate::estimate;
 pub(in crate::method) use estimate::graph;
 pub use found::{Cells, Estimate, TraceFound};
@@ -158,14 +157,6 @@ pub struct TraceRun {
     next: usize,
     draws: Draws,
     kept: Kept,
-}
-
-/// State that a later run goes on from, beside the draws.
-#[derive(Clone, Default, Serialize, Deserialize)]
-struct Kept {
-    /// Cells of the draw under way that are done.
-    done: Vec<bool>,
-    work: Work,
 }
 
 impl TraceRun {
