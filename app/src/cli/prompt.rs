@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{ArgGroup, Args};
 use sluice_core::checkpoint::{Checkpoint, Picture};
 use sluice_core::engine::{Prompt, Words, chat_words};
-use sluice_core::files::{read_within, unmarked};
+use sluice_core::files::{read_within, utf8};
 use sluice_core::{Error, Result};
 
 /// Bytes of a prompt's file at most: more than any context holds.
@@ -96,12 +96,7 @@ fn text_of(path: &Path) -> Result<String> {
         let cause = format!("is over {} MiB, which no context holds", MOST >> 20);
         return Err(fail(std::io::Error::new(std::io::ErrorKind::FileTooLarge, cause)));
     }
-    if bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]) {
-        return Err(not_text("is UTF-16".into()));
-    }
-    let text = String::from_utf8(bytes)
-        .map_err(|error| not_text(format!("byte {} is not UTF-8", error.utf8_error().valid_up_to())))?;
-    let text = unmarked(&text);
+    let text = utf8(&bytes).map_err(not_text)?;
     let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
     Ok(text.to_owned())
 }

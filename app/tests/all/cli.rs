@@ -301,6 +301,16 @@ fn experts_are_studied_over_ids_and_text() {
     let inspected = text(&sluice(folder.path(), &["inspect", mixed.to_str().unwrap()]).stdout);
     assert!(inspected.contains("mlp.hook_expert_gates") && inspected.contains("N = 0, 2"), "{inspected}");
     assert!(inspected.contains("mlp.hook_post") && inspected.contains("N = 1"), "{inspected}");
+    for (bytes, cause) in [
+        (&b"3, 4, 5 \xE4"[..], "words.txt: it is no text in UTF-8 from byte 8 on"),
+        (b"3\0,\0 \0", "words.txt: its text is in UTF-16, not in UTF-8"),
+    ] {
+        fs::write(folder.path().join("words.txt"), bytes).unwrap();
+        let refused = study(&["--text", "words.txt", "--overwrite"]);
+        assert_eq!(refused.status.code(), Some(1));
+        let said = text(&refused.stderr);
+        assert!(said.contains(cause) && said.contains("save it as text in UTF-8"), "{said}");
+    }
     fs::write(folder.path().join("words.txt"), "once upon").unwrap();
     let refused = study(&["--text", "words.txt", "--overwrite"]);
     assert_eq!(refused.status.code(), Some(1));

@@ -158,8 +158,9 @@ fn a_prompt_is_read_from_a_file_or_standard_input() {
     }
     let utf16: Vec<u8> = "Once".encode_utf16().flat_map(u16::to_le_bytes).collect();
     for (bytes, cause) in [
-        (b"Once \xE4pon".to_vec(), "byte 5 is not UTF-8"),
-        ([b"\xFF\xFE".as_slice(), &utf16].concat(), "is UTF-16; "),
+        (b"Once \xE4pon".to_vec(), "it is no text in UTF-8 from byte 5 on; save it as text in UTF-8"),
+        ([b"\xFF\xFE".as_slice(), &utf16].concat(), "its text is in UTF-16, not in UTF-8; "),
+        (utf16, "its text is in UTF-16, not in UTF-8; "),
         (vec![b'a'; (16 << 20) + 1], "is over 16 MiB, which no context holds; choose a smaller file"),
     ] {
         let output = sluice_reading(folder.path(), &["tokens", "--prompt-file", "-"], &bytes);

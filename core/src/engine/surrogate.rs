@@ -7,10 +7,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::text::SAMPLE;
+use super::text::{SAMPLE, beginning};
 use super::{Cancelled, Engine, RunSize};
 use crate::error::{Error, Result};
-use crate::files;
 use crate::metric;
 use crate::model::weights::LayerWeights;
 use crate::model::{Ask, Ffn, Logits, Schedule};
@@ -22,7 +21,7 @@ use crate::spec::Spec;
 /// Tokens that activations are averaged over.
 pub const SURROGATE_TOKENS: usize = 512;
 
-/// Bytes read at most of a text file for [`SURROGATE_TOKENS`] tokens; those that are no UTF-8 become replacement characters.
+/// Bytes read at most of a text file for [`SURROGATE_TOKENS`] tokens.
 const MOST_TEXT: u64 = 64 << 10;
 
 /// What "small FFN" means for this engine.
@@ -123,11 +122,7 @@ fn tokens(engine: &Engine, sample: Option<&Path>) -> Result<Vec<u32>> {
         return Ok((0..SURROGATE_TOKENS as u64).map(|i| (rng::bits(0, 0, i) % vocab) as u32).collect());
     }
     let mut tokens = match sample {
-        Some(path) => {
-            let read = files::read_within(path, MOST_TEXT).map_err(|error| Error::read(path, &error));
-            let (bytes, _) = read?;
-            engine.encode(&String::from_utf8_lossy(&bytes))?
-        }
+        Some(path) => engine.encode(&beginning(path, MOST_TEXT)?.0)?,
         None => engine.encode(SAMPLE)?,
     };
     tokens.truncate(SURROGATE_TOKENS);

@@ -11,7 +11,7 @@ use crate::model::Input;
 use crate::world::Split;
 
 /// The text that is read where none is named and none belongs to the checkpoint.
-pub(super) const SAMPLE: &str = include_str!("../../../assets/sample.txt");
+pub(crate) const SAMPLE: &str = include_str!("../../../assets/sample.txt");
 
 /// Tokens that can be asked for at most.
 const MOST: usize = 1 << 22;
@@ -39,10 +39,10 @@ impl Engine {
     /// or blanks.
     ///
     /// Of a file its first 4 MiB are read, or 16 bytes per token of `enough` where that is more, up to the last blank or
-    /// comma before; a byte order mark is skipped, bytes that are no UTF-8 become replacement characters.
+    /// comma before; a byte order mark is skipped.
     ///
     /// # Errors
-    /// A file that cannot be read, an id that is none, or more tokens asked for than a study reads.
+    /// A file that cannot be read or is no text in UTF-8, an id that is none, or more tokens asked for than a study reads.
     pub fn calibration_text(&self, file: Option<&Path>, enough: usize) -> Result<CalibrationText> {
         if enough > MOST {
             return Err(Error::Study(format!("a study reads {MOST} tokens at most, not {enough}")));
@@ -78,16 +78,31 @@ pub(super) fn read_file(
     tokenizer: Option<&Tokenizer>,
 ) -> Result<CalibrationText> {
     let limit = FEW.max(enough as u64 * PER_TOKEN);
-    let (bytes, cut) = files::read_within(path, limit).map_err(|error| Error::read(path, &error))?;
-    let text = String::from_utf8_lossy(&bytes);
-    let text = files::unmarked(&text);
-    let text = if cut { whole_words(text) } else { text };
+    let (text, cut) = beginning(path, limit)?;
     let ids = match tokenizer {
-        Some(tokenizer) => tokenizer.encode(text, true)?,
-        None => ids(text)?,
+        Some(tokenizer) => tokenizer.encode(&text, true)?,
+        None => ids(&text)?,
     };
     let part = if cut { format!("the first {} MiB of ", limit >> 20) } else { String::new() };
     Ok(CalibrationText { ids, source: format!("{part}{}", path.display()), cut })
+}
+
+/// The text of a file's first `limit` bytes, up to the last blank or comma where it has more, and whether it has.
+pub(super) fn beginning(path: &Path, limit: u64) -> Result<(String, bool)> {
+    let (bytes, cut) = files::read_within(path, limit).map_err(|error| Error::read(path, &error))?;
+    let whole = match std::str::from_utf8(&bytes) {
+        // The limit lies within a character.
+        Err(error) if cut && error.error_len().is_none() => {
+            bytes.get(..error.valid_up_to()).unwrap_or_default()
+        }
+        _ => &bytes,
+    };
+    let text = files::utf8(whole).map_err(|cause| Error::Read {
+        path: path.into(),
+        kind: std::io::ErrorKind::InvalidData,
+        cause,
+    })?;
+    Ok((if cut { whole_words(text) } else { text }.to_owned(), cut))
 }
 
 fn is_gap(c: char) -> bool {

@@ -65,17 +65,8 @@ impl Plan {
                 format!("more than {} MiB are no plan", MOST >> 20),
             ));
         }
-        if let Some(encoding) = wide(&bytes) {
-            return Err(refused(
-                io::ErrorKind::InvalidData,
-                format!("its text is in {encoding}, not in UTF-8"),
-            ));
-        }
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let at = error.utf8_error().valid_up_to();
-            refused(io::ErrorKind::InvalidData, format!("it is no text in UTF-8 from byte {at} on"))
-        })?;
-        let mut plan = Self::from_json(&text).map_err(|error| match error {
+        let text = files::utf8(&bytes).map_err(|cause| refused(io::ErrorKind::InvalidData, cause))?;
+        let mut plan = Self::from_json(text).map_err(|error| match error {
             Error::Plan(cause) => Error::Plan(format!("{}: {cause}", path.display())),
             error => error,
         })?;
@@ -122,17 +113,6 @@ impl Plan {
 /// The folder of a file, unless it is where the program was started.
 fn folder(path: &Path) -> Option<&Path> {
     path.parent().filter(|folder| !folder.as_os_str().is_empty())
-}
-
-/// The encoding of a text that is in wider units than bytes, by its byte order mark or its first character.
-fn wide(bytes: &[u8]) -> Option<&'static str> {
-    Some(match *bytes {
-        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] | [0, 0, 0, b'{', ..] | [b'{', 0, 0, 0, ..] => {
-            "UTF-32"
-        }
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, b'{', ..] | [b'{', 0, ..] => "UTF-16",
-        _ => return None,
-    })
 }
 
 /// The line of a text that a piece of it begins on, from 1.
