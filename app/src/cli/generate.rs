@@ -55,7 +55,7 @@ impl Generate {
         sampler.check()?;
         let Ready { mut engine, tokens, plan, .. } = self.input.open()?;
         let stops = Stops::new(&self.stop, engine.tokenizer.as_deref())?;
-        let schedule = engine.schedule(&plan, &tokens, &never)?;
+        let schedule = engine.schedule_ahead(&plan, &tokens, self.max_new_tokens, &never)?;
         let mut decoder = Decoder::new(Arc::clone(&engine.model), schedule, &tokens, self.max_new_tokens)?;
         let mut all = Vec::new();
         for sample in 0..samples {

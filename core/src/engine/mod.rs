@@ -49,6 +49,7 @@ pub use prompt::{Prompt, Words};
 pub use reader::Reader;
 pub use sampler::Sampler;
 pub use surrogate::{SURROGATE_TOKENS, describe as describe_small, label as small_label};
+pub(crate) use text::SAMPLE;
 pub use text::{CalibrationText, pieces, pieces_at_most};
 pub use tokens::{Patch, Token};
 
@@ -153,12 +154,26 @@ impl Engine {
     /// [`Error::Plan`] where an intervention does not fit model or prompt, what runs that it reads from refuse, or
     /// [`Error::Cancelled`].
     pub fn schedule(&mut self, plan: &Plan, tokens: &Input, cancelled: Cancelled) -> Result<Arc<Schedule>> {
+        self.schedule_ahead(plan, tokens, 0, cancelled)
+    }
+
+    /// Compile a plan for a prompt that at most `new_tokens` follow; it may name positions of these too.
+    ///
+    /// # Errors
+    /// As [`Engine::schedule`].
+    pub fn schedule_ahead(
+        &mut self,
+        plan: &Plan,
+        tokens: &Input,
+        new_tokens: usize,
+        cancelled: Cancelled,
+    ) -> Result<Arc<Schedule>> {
         if plan.active().is_empty() {
             return Ok(Schedule::none());
         }
         let spec = Arc::clone(&self.model.spec);
         let mut resolver = Resolver { engine: self, tokens, cancelled };
-        Ok(Arc::new(plan.compile(&spec, tokens.len(), &mut resolver)?))
+        Ok(Arc::new(plan.compile(&spec, tokens.len(), new_tokens, &mut resolver)?))
     }
 
     /// Run `tokens` under a compiled plan, keeping boundaries, keys and values, and the last logits.

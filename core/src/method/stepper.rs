@@ -21,7 +21,7 @@ pub struct Case<'a> {
     pub tokens: Input,
     /// Text file; none = text of the checkpoint's own.
     pub text: Option<PathBuf>,
-    /// The plan under which everything runs, cut to the prompt.
+    /// The plan under which everything runs.
     pub plan: Plan,
     /// Marked positions.
     pub picks: Picks,

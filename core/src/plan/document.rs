@@ -31,7 +31,7 @@ matter. Relative paths in a plan file are of its own folder.
 
 const WORDS: &str = r#"
 **Positions.** `"all"` (prompt and everything generated), `"prompt"`, `"last"` (the prompt's last position and everything
-generated), or `{"at": [3, 4]}`.
+generated), or `{"at": [3, 4]}`, from 0 on; one that is past the prompt, and past what `generate` is asked for, is refused.
 
 **Sources** of patched or added values are unmodified runs: `"base"` (the same tokens), `{"tokens": [1, 2]}`,
 `{"prompt": "text"}`; or tensors: `{"file": {"path": "f.safetensors", "tensor": "name"}}` in f32, f16, bf16 or f64, one vector

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::Schedule;
 use crate::spec::Spec;
 
@@ -112,17 +112,26 @@ impl Plan {
         items
     }
 
-    /// Compile for a prompt of `prompt_len` tokens.
+    /// Compile for a prompt of `prompt_len` tokens that at most `new_tokens` follow.
     ///
     /// # Errors
     /// [`crate::Error::Plan`] where an intervention does not fit model or prompt, and what the runs that it reads from
     /// refuse.
-    pub fn compile(&self, spec: &Spec, prompt_len: usize, resolve: &mut dyn Resolve) -> Result<Schedule> {
+    pub fn compile(
+        &self,
+        spec: &Spec,
+        prompt_len: usize,
+        new_tokens: usize,
+        resolve: &mut dyn Resolve,
+    ) -> Result<Schedule> {
         let (surrogate, schedule) = (self.surrogate(), Schedule::default());
         let mut compiler = Compiler { spec, prompt_len, surrogate, resolve, schedule, label: None };
         let items = self.numbered();
         let (routing, others) =
             items.split_at(items.partition_point(|(_, item)| item.change.rank() <= Route::RANK));
+        for (_, item) in &items {
+            inside(&item.change, prompt_len, new_tokens)?;
+        }
         for (_, item) in routing {
             item.change.compile(&mut compiler, item.strength)?;
         }
@@ -136,7 +145,7 @@ impl Plan {
         Ok(compiler.schedule)
     }
 
-    /// The plan with routing maps cut to a prompt of `len` tokens: a prompt being edited grows shorter than its map.
+    /// The plan with routing maps cut to a prompt of `len` tokens: a prompt that is edited grows shorter than its map.
     pub fn fitted(&self, len: usize) -> Self {
         let mut plan = self.clone();
         for item in &mut plan.items {
@@ -177,6 +186,18 @@ impl Item {
         let text = self.change.summary();
         if (self.strength - 1.0).abs() < f32::EPSILON { text } else { format!("{text} × {}", self.strength) }
     }
+}
+
+/// Fails where a change names a position that neither the prompt nor what follows it has.
+fn inside(change: &Change, prompt_len: usize, new_tokens: usize) -> Result<()> {
+    let Positions::At(positions) = change.positions() else { return Ok(()) };
+    let past = |position: &&usize| **position >= prompt_len.saturating_add(new_tokens);
+    let Some(position) = positions.iter().find(past) else { return Ok(()) };
+    let follow = if new_tokens > 0 { format!(", {new_tokens} follow at most") } else { String::new() };
+    Err(Error::Plan(format!(
+        "{}: position {position} is past the prompt's end: it has {prompt_len} tokens, from 0 on{follow}",
+        change.summary()
+    )))
 }
 
 fn yes() -> bool {

@@ -217,16 +217,17 @@ fn show(board: &Board, desk: &mut Desk, id: RequestId, scene: &Scene, waited: Du
     };
     let ids = engine.input(&scene.prompt)?;
     let mut rows = 0;
+    let plan = scene.plan.fitted(ids.len());
     desk.scenes.retain(|shown| shown.runs.base.tokens == ids);
-    let known = desk.scenes.iter().position(|shown| shown.runs.source == scene.plan);
+    let known = desk.scenes.iter().position(|shown| shown.runs.source == plan);
     let mut shown = match known {
         Some(index) => desk.scenes.remove(index),
         None => {
             let kept = engine.has_base(&ids);
             let base = engine.base(&ids, &cancelled)?;
             rows += if kept { 0 } else { base.work.rows };
-            let provenance = card.provenance(&scene.prompt, &scene.plan);
-            let runs = Runs::under(engine, base, scene.plan.clone(), provenance, &cancelled)?;
+            let provenance = card.provenance(&scene.prompt, &plan);
+            let runs = Runs::under(engine, base, plan, provenance, &cancelled)?;
             rows += runs.work().rows;
             Shown { runs, views: Vec::new() }
         }

@@ -41,7 +41,7 @@ impl Generating {
     ) -> Result<Self> {
         let sampler = Sampler { temperature: ask.temperature, seed: ask.seed, ..Sampler::default() };
         let mut stream = |plan: &Plan| -> Result<Stream> {
-            let schedule = engine.schedule(plan, &prompt, cancelled)?;
+            let schedule = engine.schedule_ahead(plan, &prompt, ask.max_new_tokens, cancelled)?;
             let decoder = Decoder::new(Arc::clone(&engine.model), schedule, &prompt, ask.max_new_tokens)?;
             Ok(Stream { decoder, sampler, new: Vec::new(), left: ask.max_new_tokens })
         };

@@ -231,7 +231,8 @@ fn examples_of_experts_and_routers_change_the_logits_too() {
 /// Logits after each of the tokens past the first, by cached decoding under a plan made for a prompt of `len` tokens.
 fn decoded(engine: &mut Engine, plan: &Plan, len: usize) -> Vec<Vec<f32>> {
     let tokens = prompt();
-    let schedule = engine.schedule(plan, &tokens[..len].into(), &never).unwrap();
+    let ahead = tokens.len() - len;
+    let schedule = engine.schedule_ahead(plan, &tokens[..len].into(), ahead, &never).unwrap();
     let mut decoder =
         Decoder::new(engine.model.clone(), schedule, &tokens[..len].into(), tokens.len()).unwrap();
     let mut rows = vec![decoder.logits(&never).unwrap()];
@@ -259,7 +260,8 @@ fn decoding_under_every_kind_equals_prefill() {
         for item in kinds_for(engine).into_iter().filter(|item| !matches!(item.change, Change::Patch(_))) {
             let plan = plan(vec![item.clone()]).fitted(3);
             let tokens = prompt();
-            let schedule = engine.schedule(&plan, &tokens[..3].into(), &never).unwrap();
+            let ahead = tokens.len() - 3;
+            let schedule = engine.schedule_ahead(&plan, &tokens[..3].into(), ahead, &never).unwrap();
             let ask = Ask { logits: Logits::All, ..Ask::default() };
             let whole: Vec<Vec<f32>> =
                 run(engine, &tokens, &schedule, ask).logits.unwrap().to_vec2().unwrap();

@@ -58,8 +58,7 @@ impl Runs {
         let plan = if source.active().is_empty() {
             Arc::clone(&base)
         } else {
-            let fitted = source.fitted(base.tokens.len());
-            let schedule = engine.schedule(&fitted, &base.tokens, cancelled)?;
+            let schedule = engine.schedule(&source, &base.tokens, cancelled)?;
             Arc::new(engine.run_after(&base, schedule, cancelled)?)
         };
         let tokens = engine.tokens(&base.tokens);

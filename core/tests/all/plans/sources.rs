@@ -20,7 +20,7 @@ fn positions_past_the_sources_end_are_refused_with_both_lengths() {
         ),
         (
             r#"{"kind":"patch","site":"blocks.0.hook_resid_post","positions":{"at":[7]},"source":"base"}"#,
-            &["position 7 is past", "6 tokens"],
+            &["position 7 is past the prompt's end", "6 tokens"],
         ),
         (
             r#"{"kind":"patch","site":"blocks.0.hook_resid_post","positions":{"at":[5]},"from_position":3,"source":{"tokens":[9,8,7]}}"#,
@@ -225,3 +225,43 @@ fn vectors_of_a_file_are_read_in_every_shape_and_width_of_number() {
 }
 
 // ---- what is left out, empty, or null
+
+/// Of every kind that acts at positions, in the order of the list.
+#[test]
+fn positions_past_the_prompts_end_are_refused() {
+    let (llama, mixtral) = (&mut llama(), &mut open(&golden().join("mixtral")));
+    let mut tried = Vec::new();
+    for kind in KINDS.iter().filter(|kind| kind.fields.iter().any(|field| field.name == "positions")) {
+        let engine = if kind.name == "experts" { &mut *mixtral } else { &mut *llama };
+        let mut item = serde_json::to_value((kind.examples)().remove(0)).unwrap();
+        item.as_object_mut().unwrap().remove("from_position");
+        if item.get("source").is_some() {
+            item["source"] = json!("base");
+        }
+        for (positions, past) in
+            [(json!([5]), None), (json!([0, 6]), Some("6")), (json!([1, 99]), Some("99"))]
+        {
+            item["positions"] = json!({ "at": positions });
+            let scheduled = engine.schedule(&plan(&item.to_string()), &PROMPT.as_slice().into(), &never);
+            match (scheduled.err(), past) {
+                (None, None) => {}
+                (Some(error), Some(past)) => {
+                    let error = error.to_string();
+                    assert!(error.contains(&format!("position {past} is past the prompt's end")), "{error}");
+                    assert!(error.contains("6 tokens"), "{error}");
+                }
+                (error, past) => panic!("{item}: {error:?}, not {past:?}"),
+            }
+        }
+        // What is generated has positions too.
+        for (new_tokens, fits) in [(94, true), (93, false)] {
+            let (prompt, plan) = (PROMPT.as_slice().into(), plan(&item.to_string()));
+            let scheduled = engine.schedule_ahead(&plan, &prompt, new_tokens, &never).map(drop);
+            // A patch ends with its source.
+            let fits = fits && kind.name != "patch";
+            assert_eq!(scheduled.is_ok(), fits, "{item}: {scheduled:?}");
+        }
+        tried.push(kind.name);
+    }
+    assert!(tried.len() >= 7, "{tried:?}");
+}
