@@ -85,14 +85,19 @@ fn parameter(field: &Field) -> Value {
     });
     let optional = [
         ("values", names.map(|names| json!(names))),
-        ("min", field.min.map(Value::from)),
-        ("max", field.max.map(Value::from)),
+        ("min", field.min.map(|min| bound(field.kind, min))),
+        ("max", field.max.map(|max| bound(field.kind, max))),
         ("unit", (!field.unit.is_empty()).then(|| Value::from(field.unit))),
     ];
     if let Some(all) = all.as_object_mut() {
         all.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
     }
     all
+}
+
+/// A bound of a parameter, without a fraction where it takes none.
+fn bound(kind: FieldKind, bound: f64) -> Value {
+    if kind == FieldKind::Int { json!(bound as i64) } else { json!(bound) }
 }
 
 /// The kinds of intervention, in the order of their effects.

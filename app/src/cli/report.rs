@@ -107,7 +107,14 @@ impl Page<'_> {
                 }
                 continue;
             }
-            for sample in (method.samples)(&card) {
+            let samples = (method.samples)(&card);
+            if samples.is_empty() && !self.only.is_empty() {
+                return Err(Error::Reported {
+                    cause: format!("{}: a report asks nothing of it on this checkpoint", method.id),
+                    next_step: format!("ask it by `sluice study {0}`, or take {0} out of --only", method.id),
+                });
+            }
+            for sample in samples {
                 let subject = match sample.subject {
                     Subject::Prompt(_) => Subject::Prompt(prompt.clone()),
                     other => other,

@@ -23,10 +23,18 @@ const MAX_RESIZED: u64 = 1 << 24;
 /// Largest file.
 const MAX_FILE: u64 = 64 << 20;
 
-/// Read a PNG or JPEG file.
-pub fn read_image(path: &Path) -> Result<RgbImage> {
+/// The bytes of a PNG or JPEG file.
+pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>> {
     let (bytes, more) = files::read_within(path, MAX_FILE).map_err(|error| Error::read(path, &error))?;
-    if more { Err(over(path)) } else { decode_image(path, &bytes) }
+    if more { Err(over(path)) } else { Ok(bytes) }
+}
+
+/// Read a PNG or JPEG file.
+///
+/// # Errors
+/// As [`decode_image`], and where it cannot be read.
+pub fn read_image(path: &Path) -> Result<RgbImage> {
+    decode_image(path, &read_bytes(path)?)
 }
 
 fn over(name: &Path) -> Error {

@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use image::RgbImage;
 
-use super::{decode_image, fingerprint, read_image};
+use super::image::read_bytes;
+use super::{decode_image, fingerprint};
 use crate::error::Result;
+use crate::files;
 
 /// Decoded pixels with a name. Equal where size and pixels are, by fingerprint: comparing costs nothing.
 #[derive(Clone)]
@@ -15,6 +17,7 @@ pub struct Picture {
     name: Arc<str>,
     pixels: Arc<RgbImage>,
     fingerprint: u64,
+    sha256: Option<Arc<str>>,
 }
 
 impl Picture {
@@ -22,18 +25,23 @@ impl Picture {
     pub fn new(name: &str, pixels: RgbImage) -> Self {
         let size = u64::from(pixels.width()) << 32 | u64::from(pixels.height());
         let fingerprint = fingerprint::absorb(size, pixels.as_raw());
-        Self { name: name.into(), pixels: Arc::new(pixels), fingerprint }
+        Self { name: name.into(), pixels: Arc::new(pixels), fingerprint, sha256: None }
     }
 
     /// A PNG or JPEG file, named after it.
     pub fn read(path: &Path) -> Result<Self> {
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-        Ok(Self::new(&name, read_image(path)?))
+        Self::of(&name, path, &read_bytes(path)?)
     }
 
     /// The bytes of a PNG or JPEG file.
     pub fn decode(name: &str, bytes: &[u8]) -> Result<Self> {
-        Ok(Self::new(name, decode_image(Path::new(name), bytes)?))
+        Self::of(name, Path::new(name), bytes)
+    }
+
+    fn of(name: &str, path: &Path, bytes: &[u8]) -> Result<Self> {
+        let sha256 = Some(files::sha256_of(bytes).into());
+        Ok(Self { sha256, ..Self::new(name, decode_image(path, bytes)?) })
     }
 
     /// What it is called.
@@ -44,6 +52,11 @@ impl Picture {
     /// The pixels.
     pub fn pixels(&self) -> &RgbImage {
         &self.pixels
+    }
+
+    /// SHA-256 of its file, hexadecimal; none of a picture that comes from no file.
+    pub fn sha256(&self) -> Option<&str> {
+        self.sha256.as_deref()
     }
 
     /// Over size and pixels; tells pictures apart.

@@ -8,11 +8,10 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
-use super::{Ask, Asked, Subject, complete};
+use super::{Ask, Asked, Content, Subject, complete};
 use crate::engine::{Card, Token};
 use crate::error::{Error, Result};
 use crate::figure::{Figure, FigureId};
-use crate::files;
 use crate::model::Work;
 use crate::plan::Item;
 
@@ -151,6 +150,8 @@ pub struct Findings {
     pub fingerprint: String,
     /// The prompt's tokens.
     pub tokens: Arc<[Token]>,
+    /// Files that it names, as they were when it began.
+    pub content: Arc<Content>,
     /// Findings.
     pub found: Arc<dyn Found>,
     /// Of answers of several tokens.
@@ -186,7 +187,7 @@ impl Findings {
     /// Text of findings.json. `files` names those that a figure was written to.
     ///
     /// # Errors
-    /// Parameters that do not fit the method, or a text file that cannot be read.
+    /// Parameters that do not fit the method.
     pub fn json(&self, files: &dyn Fn(&Figure) -> Vec<String>) -> Result<String> {
         #[derive(Serialize)]
         struct Shown {
@@ -204,6 +205,7 @@ impl Findings {
             picks: &'a super::Picks,
             plan: &'a crate::plan::Plan,
             ask: Ask,
+            files: &'a std::collections::BTreeMap<String, String>,
             facts: Vec<Fact>,
             figures: Vec<Shown>,
             data: Box<RawValue>,
@@ -221,10 +223,11 @@ impl Findings {
             sluice: env!("CARGO_PKG_VERSION"),
             method: self.asked.method.id,
             checkpoint: json!({"name": self.checkpoint, "fingerprint": self.fingerprint}),
-            subject: subject(&self.asked, &self.tokens)?,
+            subject: subject(&self.asked, &self.tokens, &self.content),
             picks: &self.asked.picks,
             plan: &self.asked.plan,
             ask: complete(self.asked.method.fields, &self.asked.ask)?,
+            files: &self.content.files,
             facts: self.facts(),
             figures: figures.iter().map(shown).collect(),
             data: self.found.data()?,
@@ -239,21 +242,22 @@ impl Findings {
 /// The question as it stands in state files: what must be equal to go on.
 ///
 /// # Errors
-/// Parameters that do not fit the method, or a text file that cannot be read.
-pub fn question(asked: &Asked, card: &Card, tokens: &[Token]) -> Result<Value> {
+/// Parameters that do not fit the method.
+pub fn question(asked: &Asked, card: &Card, tokens: &[Token], content: &Content) -> Result<Value> {
     Ok(json!({
         "method": asked.method.id,
         "checkpoint": card.fingerprint,
-        "subject": subject(asked, tokens)?,
+        "subject": subject(asked, tokens, content),
         "picks": asked.picks,
         "plan": asked.plan,
         "ask": complete(asked.method.fields, &asked.ask)?,
+        "files": content.files,
     }))
 }
 
 /// The subject as findings name it.
-fn subject(asked: &Asked, tokens: &[Token]) -> Result<Value> {
-    Ok(match &asked.subject {
+fn subject(asked: &Asked, tokens: &[Token], content: &Content) -> Value {
+    match &asked.subject {
         Subject::Prompt(prompt) => {
             let mut subject = json!({
                 "prompt": prompt.words.text(),
@@ -261,17 +265,20 @@ fn subject(asked: &Asked, tokens: &[Token]) -> Result<Value> {
                 "texts": tokens.iter().map(|token| token.exact.as_str()).collect::<Vec<_>>(),
             });
             if let (Some(picture), Some(object)) = (&prompt.image, subject.as_object_mut()) {
-                let image =
-                    json!({"file": picture.name(), "fingerprint": format!("{:016x}", picture.fingerprint())});
+                let image = json!({
+                    "file": picture.name(),
+                    "sha256": picture.sha256(),
+                    "fingerprint": format!("{:016x}", picture.fingerprint()),
+                });
                 object.insert("image".into(), image);
             }
             subject
         }
         Subject::Text(Some(path)) => json!({
             "file": path.file_name().map(|name| name.to_string_lossy()),
-            "sha256": files::sha256(path).map_err(|error| Error::Study(format!("{}: {error}", path.display())))?,
+            "sha256": content.text,
         }),
-        Subject::Text(None) => json!({"file": null}),
+        Subject::Text(None) => json!({"file": null, "sha256": content.text}),
         Subject::Nothing => Value::Null,
-    })
+    }
 }

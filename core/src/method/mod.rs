@@ -3,6 +3,7 @@
 
 mod answers;
 mod asked;
+mod content;
 mod document;
 mod findings;
 mod list;
@@ -24,6 +25,7 @@ pub mod trace;
 pub mod view;
 
 pub use asked::{Asked, Gesture, Pick, Picks, Place, Subject, SubjectKind, positions};
+pub use content::Content;
 pub use document::document;
 pub use findings::{Cost, Fact, Findings, Found, Offer, VERSION, WARNING, question, raw};
 pub use list::{METHODS, find};

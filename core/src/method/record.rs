@@ -1,11 +1,12 @@
 //! A run that is written to a folder while it goes on: findings, figures, and what a killed run goes on from.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::state::same_question;
+use super::state::{same_question, unusable};
 use super::{Findings, Ready, Running, State, Steps};
 use crate::engine::{Cancelled, Card, Engine};
 use crate::error::{Error, Result};
@@ -41,6 +42,8 @@ pub struct Record {
     resumed: usize,
     /// Steps at the last record, when that was made, and how long it took.
     last: Option<(Steps, Instant, Duration)>,
+    /// What an earlier study left goes at the first write.
+    overwrites: bool,
 }
 
 /// Make a folder that can be written, and look whether it may be. Before any work.
@@ -82,7 +85,8 @@ impl Record {
         };
         let running = ready.start(engine, card, kept, cancelled)?;
         let resumed = running.progress().done;
-        Ok(Self { running, question, folder: folder.to_owned(), resumed, last: None })
+        let overwrites = existing == Existing::Overwrite;
+        Ok(Self { running, question, folder: folder.to_owned(), resumed, last: None, overwrites })
     }
 
     /// Steps that an earlier run had done.
@@ -114,13 +118,18 @@ impl Record {
         Ok(false)
     }
 
-    /// Write what was found so far, and what a later run goes on from.
+    /// Write what was found so far, and what a later run goes on from; nothing where there is none.
     ///
     /// # Errors
     /// [`Error::Write`] where the system refuses; what was there before is kept.
     pub fn save(&mut self, engine: &Engine) -> Result<()> {
         let begin = Instant::now();
-        self.running.state()?.write(&self.folder.join(STATE), &self.question)?;
+        let state = self.running.state()?;
+        if state.is_empty() {
+            return Ok(());
+        }
+        self.make_room()?;
+        state.write(&self.folder.join(STATE), &self.question)?;
         self.write(&self.running.findings(engine), &|_| Vec::new())?;
         self.last = Some((self.running.progress(), Instant::now(), begin.elapsed()));
         Ok(())
@@ -133,6 +142,7 @@ impl Record {
 
     /// Figures, then findings that name them; then there is nothing to go on from.
     fn finish(&mut self, engine: &Engine) -> Result<()> {
+        self.make_room()?;
         let findings = self.running.findings(engine);
         for figure in findings.found.figures() {
             export::write_all(&figure, Ground::Light, &self.folder)?;
@@ -140,11 +150,19 @@ impl Record {
         let files = |figure: &Figure| Format::ALL.map(|format| export::file_name(figure, format)).to_vec();
         self.write(&findings, &files)?;
         match std::fs::remove_file(self.folder.join(STATE)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(Error::write(self.folder.join(STATE), error))
             }
             _ => Ok(()),
         }
+    }
+
+    fn make_room(&mut self) -> Result<()> {
+        if self.overwrites {
+            clear(&self.folder)?;
+        }
+        self.overwrites = false;
+        Ok(())
     }
 
     fn write(&self, findings: &Findings, files: &dyn Fn(&Figure) -> Vec<String>) -> Result<()> {
@@ -158,9 +176,7 @@ fn answers(path: &Path, question: &Value) -> Result<()> {
     if !path.exists() {
         return Ok(());
     }
-    let fail = |cause: String| Error::Study(format!("{}: {cause}", path.display()));
-    let (bytes, _) = read_within(path, MOST_FINDINGS).map_err(|error| fail(error.to_string()))?;
-    let file: Value = serde_json::from_slice(&bytes).map_err(|error| fail(error.to_string()))?;
+    let file = read(path)?;
     let of = json!({
         "method": &file["method"],
         "checkpoint": &file["checkpoint"]["fingerprint"],
@@ -168,6 +184,37 @@ fn answers(path: &Path, question: &Value) -> Result<()> {
         "picks": &file["picks"],
         "plan": &file["plan"],
         "ask": &file["ask"],
+        // Findings of before they were listed have none.
+        "files": file.get("files").cloned().unwrap_or_else(|| json!({})),
     });
     same_question(path, &of, question)
+}
+
+fn read(path: &Path) -> Result<Value> {
+    let (bytes, _) = read_within(path, MOST_FINDINGS).map_err(|error| Error::read(path, &error))?;
+    serde_json::from_slice(&bytes).map_err(|error| unusable(path, &error.to_string()))
+}
+
+/// Take away what an earlier study left in a folder: the figures that its findings list, then these.
+fn clear(folder: &Path) -> Result<()> {
+    let remove = |path: PathBuf| match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::write(path, error)),
+        _ => Ok(()),
+    };
+    // Findings that cannot be read list nothing.
+    let findings = read(&folder.join(FINDINGS)).unwrap_or_default();
+    let figures = findings["figures"].as_array().into_iter().flatten();
+    let names = figures.filter_map(|figure| figure["files"].as_array()).flatten().filter_map(Value::as_str);
+    for name in names.filter(|name| is_figure(name)) {
+        remove(folder.join(name))?;
+    }
+    remove(folder.join(STATE))?;
+    remove(folder.join(FINDINGS))
+}
+
+/// Whether a name is that of a figure's file: findings come from anywhere, and may name what is none of theirs.
+fn is_figure(name: &str) -> bool {
+    let path = Path::new(name);
+    let ends = |format: &Format| path.extension().is_some_and(|end| end == format.extension());
+    path.file_name().is_some_and(|file| file == name) && Format::ALL.iter().any(ends)
 }

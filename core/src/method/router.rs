@@ -64,7 +64,7 @@ params! {
         /// Tokens of each
         length: usize = 128, in 2..=1048576, unit "tokens";
         /// Name of the router's file; left out = by its budgets and its content
-        file: Option<PathBuf> = None;
+        file: Option<String> = None;
     }
 }
 
@@ -389,8 +389,7 @@ impl RouterRun {
     /// Under the name that was asked for, else under one that tells routers of one budget apart.
     fn save(&mut self) -> Result<()> {
         let bytes = safetensors_bytes(&self.fit.weights(), SaveDtype::F32)?;
-        let asked = self.ask.file.as_ref().map(|file| file.to_string_lossy().into_owned());
-        let file = asked.unwrap_or_else(|| {
+        let file = self.ask.file.clone().unwrap_or_else(|| {
             let words =
                 bytes.chunks(8).map(|word| word.iter().fold(0u64, |sum, &byte| sum << 8 | u64::from(byte)));
             let print = words.fold(0, |hash, word| rng::bits(hash, word, 0)) >> 32;

@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::answers::answer_facts;
-use super::{Asked, Case, Cost, Fact, Findings, State, Stepper, Steps, Subject, complete, question};
+use super::{Asked, Case, Content, Cost, Fact, Findings, State, Stepper, Steps, Subject, complete, question};
 use crate::engine::{Cancelled, Card, Engine, Token, Words};
 use crate::error::{Error, Result};
 use crate::model::Input;
@@ -17,6 +17,7 @@ pub struct Running {
     checkpoint: String,
     fingerprint: String,
     tokens: Arc<[Token]>,
+    content: Arc<Content>,
     answers: Arc<[Fact]>,
     run: Box<dyn Stepper>,
     begin: Instant,
@@ -32,13 +33,15 @@ pub struct Ready {
     pub input: Input,
     /// Its tokens.
     pub tokens: Arc<[Token]>,
+    /// The files that it names.
+    pub content: Arc<Content>,
 }
 
 impl Ready {
-    /// Read the prompt.
+    /// Read the prompt, and the files that the question names.
     ///
     /// # Errors
-    /// Where the checkpoint lacks what the method or the prompt needs.
+    /// Where the checkpoint lacks what the method or the prompt needs, or a file cannot be read.
     pub fn new(asked: Asked, engine: &mut Engine) -> Result<Self> {
         if let Some(cause) = asked.method.unavailable(&engine.model.spec) {
             return Err(Error::Study(cause.into()));
@@ -52,7 +55,8 @@ impl Ready {
             _ => Vec::new().into(),
         };
         let tokens = engine.tokens(&input);
-        Ok(Self { asked, input, tokens })
+        let content = Arc::new(Content::of(&asked, engine)?);
+        Ok(Self { asked, input, tokens, content })
     }
 
     /// The question as state files hold it.
@@ -60,7 +64,7 @@ impl Ready {
     /// # Errors
     /// As [`question`].
     pub fn question(&self, card: &Card) -> Result<Value> {
-        question(&self.asked, card, &self.tokens)
+        question(&self.asked, card, &self.tokens, &self.content)
     }
 
     /// Begin, or go on where an earlier run had come to.
@@ -74,7 +78,7 @@ impl Ready {
         kept: Option<State>,
         cancelled: Cancelled,
     ) -> Result<Running> {
-        let Self { mut asked, input, tokens } = self;
+        let Self { asked, input, tokens, content } = self;
         let picture = input.image().is_some();
         let missing = |pick: &&super::Pick| {
             let here = !(pick.text_only && picture);
@@ -85,10 +89,7 @@ impl Ready {
         }
         let begin = Instant::now();
         let (text, mut provenance) = match &asked.subject {
-            Subject::Prompt(prompt) => {
-                asked.plan = asked.plan.fitted(input.len());
-                (None, card.provenance(prompt, &asked.plan))
-            }
+            Subject::Prompt(prompt) => (None, card.provenance(prompt, &asked.plan)),
             Subject::Text(text) => {
                 let named = text.as_ref().map(|path| path.display().to_string());
                 let about = Words::Text(named.unwrap_or_else(|| "the checkpoint's own text".into()));
@@ -117,6 +118,7 @@ impl Ready {
             checkpoint: card.name.clone(),
             fingerprint: card.fingerprint.clone(),
             tokens,
+            content,
             answers: answers.into(),
             run,
             begin,
@@ -174,6 +176,7 @@ impl Running {
             checkpoint: self.checkpoint.clone(),
             fingerprint: self.fingerprint.clone(),
             tokens: Arc::clone(&self.tokens),
+            content: Arc::clone(&self.content),
             found: self.run.found(engine),
             answers: Arc::clone(&self.answers),
             done: self.run.is_done(),

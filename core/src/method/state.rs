@@ -42,6 +42,11 @@ impl State {
         Ok(Self { values, tensors: BTreeMap::new(), seconds: 0.0 })
     }
 
+    /// Whether there is nothing to go on from.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_null() && self.tensors.is_empty()
+    }
+
     /// The values.
     ///
     /// # Errors
@@ -81,10 +86,11 @@ impl State {
     /// Read it.
     ///
     /// # Errors
-    /// Where it cannot be read or belongs to another question; the cause names what differs.
+    /// Where it cannot be read, or belongs to another question; the cause names what differs.
     pub fn load(path: &Path, asked: &Value) -> Result<Self> {
-        let fail = |cause: String| Error::Study(format!("{}: {cause}", path.display()));
-        let (bytes, more) = files::read_within(path, MOST_BYTES).map_err(|error| fail(error.to_string()))?;
+        let fail = |cause: String| unusable(path, &cause);
+        let (bytes, more) =
+            files::read_within(path, MOST_BYTES).map_err(|error| Error::read(path, &error))?;
         if more {
             return Err(fail(format!("it is over {MOST_BYTES} bytes")));
         }
@@ -112,13 +118,21 @@ impl State {
 
 /// Fails where `path` belongs to another question, and names what differs. `of` was read from text.
 pub(super) fn same_question(path: &Path, of: &Value, asked: &Value) -> Result<()> {
-    let fail = |cause: String| Error::Study(format!("{}: {cause}", path.display()));
+    let fail = |cause: String| unusable(path, &cause);
     // Through text too: numbers are read back alike.
     let asked: Value = serde_json::from_str(&asked.to_string()).map_err(|error| fail(error.to_string()))?;
     if *of == asked {
         return Ok(());
     }
     Err(fail(format!("it belongs to another question: {}", difference(of, &asked))))
+}
+
+/// What is there cannot be gone on with.
+pub(super) fn unusable(path: &Path, cause: &str) -> Error {
+    Error::asked(
+        format!("{}: {cause}", path.display()),
+        "ask as it was asked then, choose another folder, or add --overwrite in place of --resume to begin anew",
+    )
 }
 
 /// The first key that differs; the method and the checkpoint before what is asked of them.

@@ -21,6 +21,7 @@ mod parity;
 mod plans;
 mod prune;
 mod random_plans;
+mod records;
 mod refusals;
 mod rooms;
 mod routers;

@@ -11,12 +11,11 @@ use sluice_core::error::{Error, Result};
 use sluice_core::figure::{Figure, Format, Ground, Plot, export};
 use sluice_core::method::view::VIEWS;
 use sluice_core::method::{
-    Asked, Existing, FINDINGS, Findings, METHODS, Ready, Record, Running, STATE, Subject, document, find,
-    prepare,
+    Asked, Existing, Findings, METHODS, Ready, Record, Running, Subject, document, find, prepare,
 };
 use sluice_core::plan::Plan;
 use sluice_core::rng;
-use sluice_core::worker::{Prompt, Request, Words};
+use sluice_core::worker::Request;
 
 use crate::support::{golden, poisoned};
 use crate::worker::{Client, whole};
@@ -37,7 +36,7 @@ const VARIANTS: [(&str, &str); 8] = [
 ];
 
 /// Keys of findings.json, sorted (docs/findings.md).
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "ask",
     "checkpoint",
     "cost",
@@ -45,6 +44,7 @@ const KEYS: [&str; 13] = [
     "done",
     "facts",
     "figures",
+    "files",
     "method",
     "picks",
     "plan",
@@ -54,14 +54,14 @@ const KEYS: [&str; 13] = [
 ];
 
 /// A checkpoint with a text of its own.
-struct Bench {
+pub struct Bench {
     path: PathBuf,
-    opened: Opened,
+    pub opened: Opened,
     folder: tempfile::TempDir,
 }
 
 impl Bench {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let path = golden().join(name);
         let opened = engine::open(&Checkpoint::open(&path).unwrap(), &mut |_, _| {}, &never).unwrap();
         let bench = Self { path, opened, folder: tempfile::tempdir().unwrap() };
@@ -72,12 +72,12 @@ impl Bench {
         bench
     }
 
-    fn text(&self) -> PathBuf {
+    pub fn text(&self) -> PathBuf {
         self.folder.path().join("ids")
     }
 
     /// A method's first sample on this checkpoint, or why there is none.
-    fn sample(&mut self, id: &str, other: &str) -> Result<Asked, String> {
+    pub fn sample(&mut self, id: &str, other: &str) -> Result<Asked, String> {
         let method = find(id).unwrap();
         // There is a text for checkpoints that read none of their own.
         let card = Card { tokenizer: "ids".into(), ..self.opened.card.clone() };
@@ -122,14 +122,14 @@ impl Bench {
         Ok(running.findings(&self.opened.engine))
     }
 
-    fn record(&mut self, asked: &Asked, folder: &Path, existing: Existing) -> Result<Record> {
+    pub fn record(&mut self, asked: &Asked, folder: &Path, existing: Existing) -> Result<Record> {
         prepare(folder, existing)?;
         let Opened { engine, card } = &mut self.opened;
         Record::start(Ready::new(asked.clone(), engine)?, engine, card, (folder, existing), &never)
     }
 
     /// Step until something more was done. Whether it ended.
-    fn advance(&mut self, record: &mut Record) -> bool {
+    pub fn advance(&mut self, record: &mut Record) -> bool {
         let before = record.running().progress();
         loop {
             let ended = record.step(&mut self.opened.engine, &never).unwrap();
@@ -141,7 +141,7 @@ impl Bench {
 }
 
 /// Every method, and some in other ways, on every checkpoint that has what they need; none is left out everywhere.
-fn each(mut check: impl FnMut(&str, &mut Bench, Asked)) {
+pub fn each(mut check: impl FnMut(&str, &mut Bench, Asked)) {
     let mut ran = BTreeSet::new();
     let own = METHODS.iter().map(|method| (method.id, "{}"));
     let all: Vec<(&str, &str)> = own.chain(VARIANTS).collect();
@@ -246,8 +246,7 @@ fn every_method_ends_with_facts_figures_and_findings() {
         assert_eq!(keys(&json["cost"]), ["operations", "rows", "seconds"]);
         let subject = match asked.subject {
             Subject::Prompt(_) => &["prompt", "texts", "tokens"][..],
-            Subject::Text(Some(_)) => &["file", "sha256"],
-            _ => &["file"],
+            _ => &["file", "sha256"],
         };
         assert_eq!(keys(&json["subject"]), subject, "{what}");
         let mut fields: Vec<&str> = asked.method.fields.iter().map(|field| field.name).collect();
@@ -337,121 +336,6 @@ fn a_cancelled_run_stops_and_leaves_nothing_behind() {
         assert!(matches!(stopped, Err(Error::Cancelled)), "{what}: {stopped:?}");
         assert_eq!(json(&bench.finish(&asked, &never).unwrap()), first, "{what}");
     });
-}
-
-/// findings.json of a folder less what it cost, and every file beside it.
-fn written(folder: &Path) -> (Value, BTreeMap<String, Vec<u8>>) {
-    let mut files = BTreeMap::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        files.insert(path.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read(path).unwrap());
-    }
-    let mut json: Value = serde_json::from_slice(&files.remove(FINDINGS).unwrap()).unwrap();
-    json.as_object_mut().unwrap().remove("cost").unwrap();
-    (json, files)
-}
-
-/// Stopped where `kill -9` may stop it: after the first piece that was done, in the middle, before the last, and within one.
-#[test]
-fn a_killed_run_goes_on_and_finds_the_same() {
-    let mut case = 0;
-    each(|what, bench, asked| {
-        let folder = tempfile::tempdir().unwrap();
-        let (mut pieces, mut steps) = (1, 0);
-        let record = &mut bench.record(&asked, folder.path(), Existing::Refuse).unwrap();
-        loop {
-            let before = record.running().progress();
-            steps += 1;
-            if record.step(&mut bench.opened.engine, &never).unwrap() {
-                break;
-            }
-            pieces += usize::from(record.running().progress() != before);
-        }
-        let expected = written(folder.path());
-        assert!(expected.0["done"] == true && !expected.1.contains_key(STATE), "{what}");
-        case += 1;
-        let within = rng::bits(7, 0, case) as usize % steps;
-        let stops = BTreeSet::from([1, pieces / 2, pieces - 1]);
-        let stops = stops.into_iter().filter(|stop| (1..pieces).contains(stop)).map(|pieces| (pieces, 0));
-        for (pieces, steps) in stops.chain([(0, within)]) {
-            let what = format!("{what}, stopped after {pieces} pieces and {steps} steps");
-            let folder = tempfile::tempdir().unwrap();
-            let mut record = bench.record(&asked, folder.path(), Existing::Refuse).unwrap();
-            let mut ended = (0..pieces).any(|_| bench.advance(&mut record));
-            ended |= (0..steps).any(|_| record.step(&mut bench.opened.engine, &never).unwrap());
-            assert!(!ended, "{what}");
-            record.save(&bench.opened.engine).unwrap();
-            drop(record);
-            let (partial, files) = written(folder.path());
-            assert!(partial["done"] == false && files.contains_key(STATE), "{what}");
-            let mut record = bench.record(&asked, folder.path(), Existing::Resume).unwrap();
-            while !record.step(&mut bench.opened.engine, &never).unwrap() {}
-            let (json, files) = written(folder.path());
-            assert_eq!(json, expected.0, "{what}");
-            assert!(files.keys().eq(expected.1.keys()), "{what}: {:?}", files.keys());
-            assert!(files == expected.1, "{what}: files differ");
-        }
-    });
-}
-
-#[test]
-fn another_question_is_not_resumed() {
-    let bench = &mut Bench::new("llama");
-    let asked = bench.sample("trace", "{}").unwrap();
-    let with = |change: &dyn Fn(&mut Asked)| {
-        let mut asked = asked.clone();
-        change(&mut asked);
-        asked
-    };
-    let scale = r#"{"version":1,"items":[{"kind":"scale","site":"blocks.1.hook_mlp_out","factor":0.5}]}"#;
-    let others = [
-        ("ask.seed was 0, is 1", with(&|asked| drop(asked.ask.insert("seed".into(), 1.into())))),
-        ("picks.corrupt", with(&|asked| asked.picks.get_mut("corrupt").unwrap().push(7))),
-        ("plan.items", with(&|asked| asked.plan = Plan::from_json(scale).unwrap())),
-        (
-            "subject.texts",
-            with(&|asked| {
-                asked.subject = Subject::Prompt(Prompt::from(Words::Tokens(vec![1, 2, 3, 4, 5, 6, 7])));
-            }),
-        ),
-        ("method was \"trace\", is \"leave-one-out\"", bench.sample("leave-one-out", "{}").unwrap()),
-    ];
-    let folder = tempfile::tempdir().unwrap();
-    let record = &mut bench.record(&asked, folder.path(), Existing::Refuse).unwrap();
-    assert!(!bench.advance(record));
-    record.save(&bench.opened.engine).unwrap();
-    // While there is something to go on from, and when only what was found is there.
-    for ended in [false, true] {
-        let before = written(folder.path());
-        let refused = bench.record(&asked, folder.path(), Existing::Refuse).err();
-        assert!(matches!(refused, Some(Error::Exists { .. })), "{refused:?}");
-        for (difference, other) in &others {
-            let refused = bench.record(other, folder.path(), Existing::Resume).err().unwrap().to_string();
-            assert!(refused.contains("another question"), "{refused}");
-            assert!(refused.contains(difference), "{difference}: {refused}");
-        }
-        assert!(written(folder.path()) == before, "what is there stays");
-        if !ended {
-            while !record.step(&mut bench.opened.engine, &never).unwrap() {}
-        }
-    }
-    let (_, other) = &others[0];
-    let mut record = bench.record(other, folder.path(), Existing::Overwrite).unwrap();
-    while !record.step(&mut bench.opened.engine, &never).unwrap() {}
-    assert_eq!(written(folder.path()).0["ask"]["seed"], 1);
-}
-
-/// A text is known by its content.
-#[test]
-fn another_text_of_the_same_name_is_not_resumed() {
-    let bench = &mut Bench::new("llama");
-    let asked = bench.sample("prune", "{}").unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let mut record = bench.record(&asked, folder.path(), Existing::Refuse).unwrap();
-    record.save(&bench.opened.engine).unwrap();
-    std::fs::write(bench.text(), "1 2 3 ".repeat(99)).unwrap();
-    let refused = bench.record(&asked, folder.path(), Existing::Resume).err().unwrap().to_string();
-    assert!(refused.contains("subject.sha256"), "{refused}");
 }
 
 /// What `sluice methods` prints of them is whole, and no name stands for two.

@@ -149,7 +149,7 @@ fn train(
         small: Some(small),
         skip: Some(skip),
         steps,
-        file: Some(save.file_name().unwrap().into()),
+        file: Some(save.file_name().unwrap().to_string_lossy().into_owned()),
         ..RouterAsk::default()
     };
     let pieces = engine::pieces_at_most(ids, ask.samples, length).unwrap();

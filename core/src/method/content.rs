@@ -1,0 +1,54 @@
+//! Files that a question names, by content: findings say them, and a run is not gone on with once one has changed.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::{Asked, Subject};
+use crate::engine::{Engine, SAMPLE};
+use crate::error::{Error, Result};
+use crate::files;
+use crate::spec::FieldKind;
+
+/// SHA-256 of the files that a question names, hexadecimal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Content {
+    /// The text that it is about: a file or the bundled sample. None where the checkpoint's own world draws it.
+    pub text: Option<String>,
+    /// Those that the plan's items and the parameters name, by path.
+    pub files: BTreeMap<String, String>,
+}
+
+impl Content {
+    /// Reads every file that `asked` names; items of the plan that are off name none.
+    ///
+    /// # Errors
+    /// [`Error::Read`] of one that cannot be read.
+    pub fn of(asked: &Asked, engine: &Engine) -> Result<Self> {
+        let text = match &asked.subject {
+            Subject::Text(Some(path)) => Some(sha256(path)?),
+            Subject::Text(None) if engine.world.is_none() => Some(files::sha256_of(SAMPLE.as_bytes())),
+            _ => None,
+        };
+        let mut files = BTreeMap::new();
+        let mut add = |path: &Path| -> Result<()> {
+            files.insert(path.display().to_string(), sha256(path)?);
+            Ok(())
+        };
+        for item in asked.plan.active() {
+            let mut change = item.change.clone();
+            change.files().into_iter().try_for_each(|path| add(path))?;
+        }
+        for field in asked.method.fields.iter().filter(|field| field.kind == FieldKind::File) {
+            if let Some(Value::String(path)) = asked.ask.get(field.name) {
+                add(Path::new(path))?;
+            }
+        }
+        Ok(Self { text, files })
+    }
+}
+
+fn sha256(path: &Path) -> Result<String> {
+    files::sha256(path).map_err(|error| Error::read(path, &error))
+}
