@@ -235,6 +235,10 @@ impl Error {
                 "close other programs, raise the limit on memory (ulimit -v), or open a smaller one".into()
             }
             Self::Read { kind: io::ErrorKind::FileTooLarge, .. } => "choose a smaller file".into(),
+            Self::Read { kind: io::ErrorKind::InvalidInput, .. } => "name a file".into(),
+            Self::Read { kind: io::ErrorKind::TimedOut, .. } => {
+                "check whether the disk or the network it is on answers, then try again".into()
+            }
             Self::Read { .. } => "check the path".into(),
             Self::Checkpoint { fault, .. } => fault.next_step().into(),
             Self::Tokenizer { next_step, .. } => next_step.clone(),

@@ -1,28 +1,36 @@
 //! A short name for a checkpoint's content: cheap enough for gigabytes, sensitive to any usual change.
 
 use super::TensorFile;
+use crate::error::Result;
 use crate::rng;
 
 /// Blocks sampled per file, and their size.
-const BLOCKS: usize = 64;
-const BLOCK: usize = 4096;
+const BLOCKS: u64 = 64;
+const BLOCK: u64 = 4096;
 
 /// 64 bits in hexadecimal over the config, every header, every size, and evenly spaced blocks of data. Not
 /// cryptographic: it tells checkpoints apart, it does not prove where they come from.
-pub(super) fn fingerprint(config: &str, files: &[TensorFile]) -> String {
+///
+/// # Errors
+/// Where a file cannot be read.
+pub(super) fn fingerprint(config: &str, files: &[TensorFile]) -> Result<String> {
     let mut state = absorb(0, config.as_bytes());
     for file in files {
-        let bytes = file.bytes();
-        state = rng::bits(state, bytes.len() as u64, 0);
-        let header = bytes.get(..8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes) as usize;
-        state = absorb(state, bytes.get(8..8 + header).unwrap_or_default());
-        let stride = (bytes.len() / BLOCKS).max(BLOCK);
-        for start in (0..bytes.len()).step_by(stride) {
-            let end = (start + BLOCK).min(bytes.len());
-            state = absorb(state, bytes.get(start..end).unwrap_or_default());
+        let len = file.bytes();
+        state = rng::bits(state, len, 0);
+        let stride = (len / BLOCKS).max(BLOCK);
+        let mut parts = vec![(8, file.header() as usize)];
+        let count = len.div_ceil(stride);
+        parts.extend((0..count).map(|block| (block * stride, BLOCK.min(len - block * stride) as usize)));
+        let bytes = file.parts(parts.clone())?;
+        let mut rest = bytes.as_slice();
+        for (_, len) in parts {
+            let (part, later) = rest.split_at_checked(len).unwrap_or((rest, &[]));
+            state = absorb(state, part);
+            rest = later;
         }
     }
-    format!("{state:016x}")
+    Ok(format!("{state:016x}"))
 }
 
 /// A state with more bytes in it.

@@ -39,10 +39,7 @@ pub(super) struct Folder {
 impl Folder {
     /// A folder's names.
     pub(super) fn read(path: &Path) -> Result<Self> {
-        let entries = fs::read_dir(path).map_err(|error| Error::read(path, &error))?;
-        let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
-        let mut names: Vec<String> =
-            names.collect::<io::Result<_>>().map_err(|error| Error::read(path, &error))?;
+        let mut names = files::names(path).map_err(|error| Error::read(path, &error))?;
         names.sort();
         Ok(Self { path: path.to_owned(), names })
     }

@@ -148,11 +148,14 @@ impl Checkpoint {
 
     /// Length of the safetensors files.
     pub fn bytes_file(&self) -> u64 {
-        self.files.iter().map(|file| file.len() as u64).sum()
+        self.files.iter().map(TensorFile::bytes).sum()
     }
 
     /// Short content name, hexadecimal.
-    pub fn fingerprint(&self) -> String {
+    ///
+    /// # Errors
+    /// Where the weights cannot be read.
+    pub fn fingerprint(&self) -> Result<String> {
         fingerprint(&self.config_text, &self.files)
     }
 
@@ -181,14 +184,23 @@ impl Checkpoint {
     }
 
     /// Whether two tensors are the same on disk: shape, format and every byte.
-    pub fn same(&self, one: &str, other: &str) -> bool {
-        let raw = |name: &str| self.files.get(*self.home.get(name)?)?.raw(name);
-        match (raw(one), raw(other)) {
-            (Some((a, a_bytes)), Some((b, b_bytes))) => {
-                (a.dtype, &a.shape) == (b.dtype, &b.shape) && a_bytes == b_bytes
-            }
-            _ => false,
+    ///
+    /// # Errors
+    /// Where the weights cannot be read.
+    pub fn same(&self, one: &str, other: &str) -> Result<bool> {
+        let file = |name: &str| self.files.get(*self.home.get(name)?);
+        match (file(one), file(other)) {
+            (Some(file), Some(second)) => file.same(one, second, other),
+            _ => Ok(false),
         }
+    }
+
+    /// Fails where a file of weights was written to since it was opened.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`], and where the system does not say.
+    pub fn check_unchanged(&self) -> Result<()> {
+        self.files.iter().try_for_each(TensorFile::check_unchanged)
     }
 
     /// generation_config.json, where the folder has one.

@@ -3,13 +3,13 @@
 //! Everything here is untrusted: no allocation is sized by a field of a file before that field is checked against the
 //! file's real length.
 
+mod bytes;
 mod chat;
 mod fingerprint;
 mod folder;
 mod hf;
 mod image;
 mod json;
-mod map;
 mod picture;
 mod save;
 mod shards;

@@ -6,22 +6,27 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor};
 use half::{bf16, f16};
 use rayon::prelude::*;
+use safetensors::tensor::Metadata;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
-use serde_json::Value;
 
-use super::map::Bytes;
+use super::bytes::Bytes;
 use super::stray::stray;
 use crate::error::{Error, Fault, Result};
+use crate::files::PIECE;
 
 /// Largest header read. Real ones hold about 100 bytes per tensor; a parsed header costs a few times its size.
 const MAX_HEADER: u64 = 16 << 20;
+
+/// Bytes that tell what else a file may be.
+const FIRST: u64 = 512;
 
 /// A safetensors file with a checked header.
 #[derive(Debug)]
 pub struct TensorFile {
     path: PathBuf,
     bytes: Bytes,
-    data: usize,
+    /// Where the tensors begin.
+    data: u64,
     tensors: BTreeMap<String, TensorInfo>,
 }
 
@@ -43,14 +48,18 @@ impl TensorInfo {
 
     /// Bytes on disk.
     pub fn bytes(&self) -> u64 {
-        (self.range.1 - self.range.0) as u64
+        self.len() as u64
+    }
+
+    fn len(&self) -> usize {
+        self.range.1 - self.range.0
     }
 }
 
 impl TensorFile {
-    /// Map a file and check its header.
+    /// Open a file and check its header.
     pub fn open(path: &Path) -> Result<Self> {
-        Self::parse(path, Bytes::map(path)?)
+        Self::parse(path, Bytes::open(path)?)
     }
 
     /// A file compiled in.
@@ -61,43 +70,37 @@ impl TensorFile {
     fn parse(path: &Path, bytes: Bytes) -> Result<Self> {
         let bad = |cause: String| Error::checkpoint(path, cause);
         let short = |cause: String| Error::faulty(path, Fault::Incomplete, cause);
-        if let Some(error) = stray(path, &bytes) {
+        let (len, read) = (bytes.len(), |len: u64| bytes.read(0, len as usize));
+        let first = read(len.min(FIRST)).map_err(|error| broken_off(path, &error))?;
+        if let Some(error) = stray(path, &first) {
             return Err(error);
         }
-        let length: [u8; 8] = bytes
-            .get(..8)
-            .and_then(|head| head.try_into().ok())
-            .ok_or_else(|| short(format!("{} bytes are too few for a safetensors file", bytes.len())))?;
-        let header = u64::from_le_bytes(length);
+        let header = first
+            .first_chunk()
+            .map(|length| u64::from_le_bytes(*length))
+            .ok_or_else(|| short(format!("{len} bytes are too few for a safetensors file")))?;
         if header > MAX_HEADER {
             return Err(bad(format!("its header of {header} bytes is over the limit of {MAX_HEADER}")));
         }
-        if header > (bytes.len() as u64).saturating_sub(8) {
-            let cause = format!("is cut short: a header of {header} bytes in a file of {}", bytes.len());
-            return Err(short(cause));
+        let data = 8 + header;
+        if data > len {
+            return Err(short(format!("is cut short: a header of {header} bytes in a file of {len}")));
         }
-        // The crate checks UTF-8, JSON, shape times width against the offsets, overflows, overlaps and holes, and
-        // that the data end where the file ends.
-        let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| match error {
-            SafeTensorError::MetadataIncompleteBuffer => {
-                let all = data_len(&bytes, header).unwrap_or(0).saturating_add(8 + header);
-                match all.checked_sub(bytes.len() as u64) {
-                    Some(missing) => short(format!("is cut short: the last {missing} bytes are missing")),
-                    None => bad("goes on after its last tensor".into()),
-                }
-            }
-            error => bad(format!("is not a safetensors file that can be read: {error}")),
-        })?;
-        let data = header + 8;
-        let tensors = metadata
-            .tensors()
-            .into_iter()
-            .map(|(name, info)| {
-                let info =
-                    TensorInfo { shape: info.shape.clone(), dtype: info.dtype, range: info.data_offsets };
-                (name, info)
-            })
-            .collect();
+        let head = read(data).map_err(|error| broken_off(path, &error))?;
+        let metadata = parse_header(&head)
+            .map_err(|cause| bad(format!("is not a safetensors file that can be read: {cause}")))?;
+        let end = data.saturating_add(metadata.data_len() as u64);
+        if end > len {
+            return Err(short(format!("is cut short: the last {} bytes are missing", end - len)));
+        }
+        if end < len {
+            return Err(bad("goes on after its last tensor".into()));
+        }
+        let entry = |(name, info): (String, &safetensors::tensor::TensorInfo)| {
+            let info = TensorInfo { shape: info.shape.clone(), dtype: info.dtype, range: info.data_offsets };
+            (name, info)
+        };
+        let tensors = metadata.tensors().into_iter().map(entry).collect();
         Ok(Self { path: path.to_owned(), bytes, data, tensors })
     }
 
@@ -111,80 +114,175 @@ impl TensorFile {
         &self.path
     }
 
-    /// Length of the file.
-    pub fn len(&self) -> usize {
+    /// Length of the file, bytes.
+    pub fn bytes(&self) -> u64 {
         self.bytes.len()
     }
 
-    /// Whether the file is empty; a checked file never is.
-    pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+    /// Length of the header, bytes.
+    pub(super) fn header(&self) -> u64 {
+        self.data - 8
     }
 
-    /// All bytes, for the fingerprint.
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes
+    /// So many bytes of the file from each of some places on, for the fingerprint.
+    ///
+    /// # Errors
+    /// Where it cannot be read, or has become shorter.
+    pub(super) fn parts(&self, parts: Vec<(u64, usize)>) -> Result<Vec<u8>> {
+        self.bytes.parts(parts).map_err(|error| broken_off(&self.path, &error))
     }
 
-    /// A tensor's bytes on disk.
-    pub(super) fn raw(&self, name: &str) -> Option<(&TensorInfo, &[u8])> {
-        let info = self.tensors.get(name)?;
-        Some((info, self.bytes.get(self.data + info.range.0..self.data + info.range.1)?))
+    /// Whether a tensor is the same as one of another file: shape, format and every byte.
+    ///
+    /// # Errors
+    /// Where one of the files cannot be read.
+    pub(super) fn same(&self, name: &str, other: &Self, its: &str) -> Result<bool> {
+        let (Some(one), Some(two)) = (self.tensors.get(name), other.tensors.get(its)) else {
+            return Ok(false);
+        };
+        if (one.dtype, &one.shape) != (two.dtype, &two.shape) {
+            return Ok(false);
+        }
+        let mut at = other.data + two.range.0 as u64;
+        let mut same = true;
+        let compare = |bytes: &[u8]| {
+            same = same && *other.bytes.read(at, bytes.len())? == *bytes;
+            at += bytes.len() as u64;
+            Ok(())
+        };
+        self.each(one, PIECE, compare)?;
+        Ok(same)
+    }
+
+    /// Fails where somebody has written to the file since it was opened: what was read of it is of two files then.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`], and where the system does not say.
+    pub(super) fn check_unchanged(&self) -> Result<()> {
+        match self.bytes.is_unchanged().map_err(|error| broken_off(&self.path, &error))? {
+            true => Ok(()),
+            false => Err(Error::faulty(&self.path, Fault::Changed, "was written to while it was read")),
+        }
     }
 
     /// A tensor, of the shape `[..]` that its header has, widened to f32 in fresh memory, and whether all of it is finite.
+    ///
+    /// # Errors
+    /// A tensor that is not there or has other numbers, and where the file cannot be read.
     pub fn load_f32(&self, name: &str) -> Result<(Tensor, bool)> {
-        let (info, bytes) = self.numbers(name)?;
+        let info = self.numbers(name)?;
         let (values, finite) = match info.dtype {
-            Dtype::F32 => widen::<4>(bytes, f32::from_le_bytes),
-            Dtype::F16 => widen::<2>(bytes, |b| f16::from_le_bytes(b).to_f32()),
-            Dtype::BF16 => widen::<2>(bytes, |b| bf16::from_le_bytes(b).to_f32()),
-            _ => widen::<8>(bytes, |b| f64::from_le_bytes(b) as f32),
-        };
-        self.bytes.release(self.data + info.range.0, bytes.len());
+            Dtype::F32 => self.widened::<4>(info, f32::from_le_bytes),
+            Dtype::F16 => self.widened::<2>(info, |b| f16::from_le_bytes(b).to_f32()),
+            Dtype::BF16 => self.widened::<2>(info, |b| bf16::from_le_bytes(b).to_f32()),
+            _ => self.widened::<8>(info, |b| f64::from_le_bytes(b) as f32),
+        }?;
         Ok((Tensor::from_vec(values, info.shape.as_slice(), &Device::Cpu)?, finite))
     }
 
     /// A matrix widened in groups of `ROWS` rows, whose values stand side by side: the first of every row, then the second
     /// of every row, and so on; the last group is filled up with zeros. And whether all of it is finite.
+    ///
+    /// # Errors
+    /// As [`TensorFile::load_f32`].
     pub fn load_interleaved<const ROWS: usize>(&self, name: &str) -> Result<(Vec<f32>, bool)> {
-        let (info, bytes) = self.numbers(name)?;
-        let width = info.shape.iter().skip(1).product();
-        let (values, finite) = match info.dtype {
-            Dtype::F32 => interleave::<4, ROWS>(bytes, width, f32::from_le_bytes),
-            Dtype::F16 => interleave::<2, ROWS>(bytes, width, |b| f16::from_le_bytes(b).to_f32()),
-            Dtype::BF16 => interleave::<2, ROWS>(bytes, width, |b| bf16::from_le_bytes(b).to_f32()),
-            _ => interleave::<8, ROWS>(bytes, width, |b| f64::from_le_bytes(b) as f32),
-        };
-        self.bytes.release(self.data + info.range.0, bytes.len());
+        let info = self.numbers(name)?;
+        match info.dtype {
+            Dtype::F32 => self.interleaved::<4, ROWS>(info, f32::from_le_bytes),
+            Dtype::F16 => self.interleaved::<2, ROWS>(info, |b| f16::from_le_bytes(b).to_f32()),
+            Dtype::BF16 => self.interleaved::<2, ROWS>(info, |b| bf16::from_le_bytes(b).to_f32()),
+            _ => self.interleaved::<8, ROWS>(info, |b| f64::from_le_bytes(b) as f32),
+        }
+    }
+
+    /// Numbers of `N` bytes each to f32.
+    fn widened<const N: usize>(
+        &self,
+        info: &TensorInfo,
+        read: impl Fn([u8; N]) -> f32 + Sync,
+    ) -> Result<(Vec<f32>, bool)> {
+        let mut values = vec![0f32; info.len() / N];
+        let (mut rest, mut finite) = (values.as_mut_slice(), true);
+        self.each(info, PIECE / N * N, |bytes| {
+            let (values, later) = std::mem::take(&mut rest).split_at_mut(bytes.len() / N);
+            finite &= widen(bytes, values, &read);
+            rest = later;
+            Ok(())
+        })?;
         Ok((values, finite))
     }
 
-    /// The bytes of a tensor in one of the formats that can be read: f32, f16, bf16, f64.
-    fn numbers(&self, name: &str) -> Result<(&TensorInfo, &[u8])> {
+    /// The same in groups of `ROWS` rows.
+    fn interleaved<const N: usize, const ROWS: usize>(
+        &self,
+        info: &TensorInfo,
+        read: impl Fn([u8; N]) -> f32 + Sync,
+    ) -> Result<(Vec<f32>, bool)> {
+        let width: usize = info.shape.iter().skip(1).product();
+        let group = (ROWS * width).max(1);
+        let mut values = vec![0f32; (info.len() / N).next_multiple_of(group)];
+        let (mut rest, mut finite) = (values.as_mut_slice(), true);
+        let groups = (PIECE / (group * N)).max(1);
+        self.each(info, groups * group * N, |bytes| {
+            let end = (bytes.len() / N).next_multiple_of(group);
+            let (values, later) = std::mem::take(&mut rest).split_at_mut(end);
+            finite &= interleave::<N, ROWS>(bytes, width, values, &read);
+            rest = later;
+            Ok(())
+        })?;
+        Ok((values, finite))
+    }
+
+    /// Look at the bytes of a tensor, piece by piece.
+    fn each(
+        &self,
+        info: &TensorInfo,
+        piece: usize,
+        look: impl FnMut(&[u8]) -> std::io::Result<()>,
+    ) -> Result<()> {
+        let start = self.data + info.range.0 as u64;
+        self.bytes.each(start, info.len(), piece, look).map_err(|error| broken_off(&self.path, &error))
+    }
+
+    /// A tensor in one of the formats that can be read: f32, f16, bf16, f64.
+    fn numbers(&self, name: &str) -> Result<&TensorInfo> {
         let missing = || Error::checkpoint(&self.path, format!("has no tensor \"{name}\""));
-        let (info, bytes) = self.raw(name).ok_or_else(missing)?;
+        let info = self.tensors.get(name).ok_or_else(missing)?;
         if !info.is_float() {
             let dtype = info.dtype;
             let cause = format!("tensor \"{name}\" has dtype {dtype:?}; f32, f16, bf16 and f64 can be read");
             return Err(Error::faulty(&self.path, Fault::Quantised, cause));
         }
-        Ok((info, bytes))
+        Ok(info)
     }
 }
 
-/// Bytes of all tensors as a header of `len` bytes has them.
-fn data_len(bytes: &[u8], len: u64) -> Option<u64> {
-    let header: Value = serde_json::from_slice(bytes.get(8..8 + len as usize)?).ok()?;
-    header.as_object()?.values().filter_map(|tensor| tensor.pointer("/data_offsets/1")?.as_u64()).max()
+/// The header of a file by its first bytes, checked but for the file's end.
+fn parse_header(head: &[u8]) -> std::result::Result<Metadata, String> {
+    // The crate checks UTF-8, JSON, shape times width against the offsets, overflows, overlaps and holes, and last that the
+    // data end where the bytes do: here these end with the header.
+    match SafeTensors::read_metadata(head) {
+        Ok(_) | Err(SafeTensorError::MetadataIncompleteBuffer) => {}
+        Err(error) => return Err(error.to_string()),
+    }
+    serde_json::from_slice(head.get(8..).unwrap_or_default()).map_err(|error| error.to_string())
 }
 
-/// Numbers of `N` bytes each to f32, on all cores.
-fn widen<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> f32 + Sync) -> (Vec<f32>, bool) {
+/// The failure to read a file that was open already.
+fn broken_off(path: &Path, error: &std::io::Error) -> Error {
+    match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => {
+            Error::faulty(path, Fault::Changed, "was cut short while it was read")
+        }
+        _ => Error::read(path, error),
+    }
+}
+
+/// Numbers of `N` bytes each to f32, on all cores. Whether all are finite.
+fn widen<const N: usize>(bytes: &[u8], values: &mut [f32], read: &(impl Fn([u8; N]) -> f32 + Sync)) -> bool {
     /// Elements per piece of work: large enough to hide the hand-over, small enough for the cache.
     const PIECE: usize = 1 << 16;
-    let mut values = vec![0f32; bytes.len() / N];
-    let finite = values
+    values
         .par_chunks_mut(PIECE)
         .zip(bytes.par_chunks(PIECE * N))
         .map(|(values, bytes)| {
@@ -195,21 +293,20 @@ fn widen<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> f32 + Sync) -> 
             }
             finite
         })
-        .reduce(|| true, |a, b| a & b);
-    (values, finite)
+        .reduce(|| true, |a, b| a & b)
 }
 
 /// The same of rows of `width` numbers, `ROWS` of them side by side.
 fn interleave<const N: usize, const ROWS: usize>(
     bytes: &[u8],
     width: usize,
-    read: impl Fn([u8; N]) -> f32 + Sync,
-) -> (Vec<f32>, bool) {
+    values: &mut [f32],
+    read: &(impl Fn([u8; N]) -> f32 + Sync),
+) -> bool {
     /// Columns that are turned at a time, in the nearest cache.
     const COLUMNS: usize = 16;
     let group = (ROWS * width).max(1);
-    let mut values = vec![0f32; (bytes.len() / N).next_multiple_of(group)];
-    let finite = values
+    values
         .par_chunks_mut(group)
         .zip(bytes.par_chunks(group * N))
         .map(|(values, bytes)| {
@@ -231,6 +328,5 @@ fn interleave<const N: usize, const ROWS: usize>(
             }
             finite
         })
-        .reduce(|| true, |a, b| a & b);
-    (values, finite)
+        .reduce(|| true, |a, b| a & b)
 }

@@ -99,7 +99,7 @@ pub struct Run {
 pub type Cancelled<'a> = &'a dyn Fn() -> bool;
 
 /// Hears what is being done, steps done, and steps in all.
-pub type Report = Box<dyn Fn(&str, u64, u64)>;
+pub type Report = Box<dyn Fn(&str, u64, u64) + Send>;
 
 /// Never stop.
 pub fn never() -> bool {

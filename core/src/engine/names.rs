@@ -63,7 +63,7 @@ pub(super) fn resolve(checkpoint: &Checkpoint) -> Result<Named> {
     let tables = [&embed, &unembed].map(|decl| held.name_of(decl));
     if let [Some(embed), Some(unembed)] = &tables
         && spec.unembed.tied
-        && !checkpoint.same(embed, unembed)
+        && !checkpoint.same(embed, unembed)?
     {
         // Transformers then ties nothing.
         spec.unembed.tied = false;

@@ -49,7 +49,8 @@ pub fn open(
         warnings.push(format!("{error}; prompts are token ids until then: {}", error.next_step()));
         engine.no_tokenizer = Some(error);
     }
-    let card = card(checkpoint, &engine, bytes_resident, warnings);
+    checkpoint.check_unchanged()?;
+    let card = card(checkpoint, &engine, bytes_resident, warnings)?;
     Ok(Opened { engine, card })
 }
 
@@ -118,11 +119,16 @@ fn engine(
     engine
 }
 
-fn card(checkpoint: &Checkpoint, engine: &Engine, bytes_resident: u64, warnings: Vec<String>) -> Card {
-    Card {
+fn card(
+    checkpoint: &Checkpoint,
+    engine: &Engine,
+    bytes_resident: u64,
+    warnings: Vec<String>,
+) -> Result<Card> {
+    Ok(Card {
         name: checkpoint.name().into(),
         folder: checkpoint.folder().map(Path::to_owned),
-        fingerprint: checkpoint.fingerprint(),
+        fingerprint: checkpoint.fingerprint()?,
         parameters: bytes_resident / 4,
         bytes_file: checkpoint.bytes_file(),
         bytes_resident,
@@ -134,7 +140,7 @@ fn card(checkpoint: &Checkpoint, engine: &Engine, bytes_resident: u64, warnings:
         sample_prompt: sample_prompt(engine, checkpoint),
         preprocessor: engine.preprocessor.clone(),
         spec: Arc::clone(&engine.model.spec),
-    }
+    })
 }
 
 /// The checkpoint that ships with Sluice, compiled in; `sluice train` makes it.

@@ -8,6 +8,8 @@ pub enum Fault {
     Broken,
     /// Part of a download is not there: a shard, the end of a file.
     Incomplete,
+    /// A file was written to while it was read.
+    Changed,
     /// A Git LFS pointer stands where a file should be.
     Pointer,
     /// No config.json.
@@ -38,6 +40,7 @@ impl Fault {
         match self {
             Self::Broken => "get the file again from where it came from, or open another checkpoint folder",
             Self::Incomplete => "check that the download is complete, or open another checkpoint folder",
+            Self::Changed => "open it again once nothing writes to it any more",
             Self::Pointer => "run `git lfs pull` in the folder, or download the files themselves",
             Self::NoConfig => "open a folder that holds config.json and *.safetensors",
             Self::NoWeights => {

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,9 +11,10 @@ use crossbeam_channel::Receiver;
 use super::jobs::Generating;
 use super::{Board, SLICE, Waiting};
 use crate::checkpoint::Checkpoint;
-use crate::engine::{self, Engine};
+use crate::engine::{self, Engine, Opened};
 use crate::error::{Error, Result};
 use crate::figure::Provenance;
+use crate::files;
 use crate::method::Running;
 use crate::method::view::Runs;
 use crate::protocol::*;
@@ -138,7 +140,7 @@ fn start(
     waited: Duration,
 ) -> Result<()> {
     match request {
-        Request::Open(target) => open(board, desk, id, &target),
+        Request::Open(target) => open(board, desk, id, target),
         Request::Scene(scene) => show(board, desk, id, &scene, waited),
         Request::Generate(mut generate) => {
             let (engine, card) = opened(&mut desk.open)?;
@@ -168,7 +170,24 @@ fn opened(open: &mut Option<(Engine, Arc<Card>)>) -> Result<(&mut Engine, &Arc<C
     }
 }
 
-fn open(board: &Arc<Board>, desk: &mut Desk, id: RequestId, target: &Target) -> Result<()> {
+/// A disk that does not answer holds up nobody: what is superseded is not waited for.
+fn open(board: &Arc<Board>, desk: &mut Desk, id: RequestId, target: Target) -> Result<()> {
+    let place = match &target {
+        Target::Bundled => PathBuf::new(),
+        Target::Path(path) => path.clone(),
+    };
+    let theirs = Arc::clone(board);
+    let opened = files::apart(move || opening(&theirs, id, &target), &|| board.stale(Slot::Open, id));
+    let opened = opened.map_err(|error| Error::read(place, &error))?.ok_or(Error::Cancelled)??;
+    let card = Arc::new(opened.card);
+    let mut engine = opened.engine;
+    engine.report = surrogate_progress(Arc::clone(board));
+    *desk = Desk { open: Some((engine, Arc::clone(&card))), ..Desk::default() };
+    board.post(Event::Opened(id, card));
+    Ok(())
+}
+
+fn opening(board: &Board, id: RequestId, target: &Target) -> Result<Opened> {
     let checkpoint = match target {
         Target::Bundled => engine::bundled()?,
         Target::Path(path) => Checkpoint::open(path)?,
@@ -178,13 +197,7 @@ fn open(board: &Arc<Board>, desk: &mut Desk, id: RequestId, target: &Target) -> 
     let mut report = |done: u64, total: u64| {
         board.post(Event::Progress(id, Slot::Open, Progress::new(label.clone(), done, total, begin)));
     };
-    let opened = engine::open(&checkpoint, &mut report, &|| board.stale(Slot::Open, id))?;
-    let card = Arc::new(opened.card);
-    let mut engine = opened.engine;
-    engine.report = surrogate_progress(Arc::clone(board));
-    *desk = Desk { open: Some((engine, Arc::clone(&card))), ..Desk::default() };
-    board.post(Event::Opened(id, card));
-    Ok(())
+    engine::open(&checkpoint, &mut report, &|| board.stale(Slot::Open, id))
 }
 
 /// Reports of the engine as progress of the scene at hand.

@@ -20,6 +20,9 @@ pub use crate::protocol::*;
 /// Longest stretch of work on a continuation or a study between two looks at the slots.
 pub const SLICE: Duration = Duration::from_millis(30);
 
+/// How long a handle that is dropped waits for the thread: one that waits for a disk keeps no program from ending.
+const FAREWELL: Duration = Duration::from_secs(2);
+
 /// Handle to the worker thread. Dropping it ends the thread after the sublayer at hand.
 pub struct Worker {
     board: Arc<Board>,
@@ -96,7 +99,12 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.board.quit.store(true, Ordering::Release);
         let _ = self.wake.try_send(());
-        if let Some(thread) = self.thread.take() {
+        let Some(thread) = self.thread.take() else { return };
+        let patience = Instant::now() + FAREWELL;
+        while !thread.is_finished() && Instant::now() < patience {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if thread.is_finished() {
             drop(thread.join());
         }
     }

@@ -1,7 +1,5 @@
 //! From a folder's files to a tokenizer of the tokenizers library.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -186,11 +184,10 @@ fn foreign(folder: &Path) -> Option<Error> {
 
 /// What a tokenizer.model is: SentencePiece's begins with the tag of its first piece, tiktoken's is text.
 fn form_of_model(path: &Path) -> &'static str {
-    let mut start = [0; 16];
-    let read = File::open(path).and_then(|mut file| file.read(&mut start)).unwrap_or(0);
-    match start.get(..read) {
-        Some([0x0A, ..]) => "a SentencePiece file",
-        Some(bytes) if !bytes.is_empty() && bytes.is_ascii() => "a tiktoken file",
+    let start = files::read_within(path, 16).map(|(bytes, _)| bytes).unwrap_or_default();
+    match start.as_slice() {
+        [0x0A, ..] => "a SentencePiece file",
+        bytes if !bytes.is_empty() && bytes.is_ascii() => "a tiktoken file",
         _ => "not a file that is known",
     }
 }

@@ -1,0 +1,30 @@
+//! Files: one door for reading, one for writing.
+
+mod hash;
+mod patience;
+mod read;
+mod text;
+mod write;
+
+pub use hash::{sha256, sha256_of};
+pub use patience::apart;
+pub use read::{Input, names, read_within};
+pub(crate) use read::{PIECE, Piece};
+pub use text::{unmarked, utf8};
+pub use write::write_atomic;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_written_whole_and_known_by_its_content() -> Result<(), Box<dyn std::error::Error>> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("text");
+        write_atomic(&path, b"abc")?;
+        assert_eq!(names(folder.path())?, ["text"]);
+        assert!(sha256(&path)?.starts_with("ba7816bf8f01cfea"), "FIPS 180-2, appendix B.1");
+        assert_eq!(sha256(&path)?, sha256_of(b"abc"));
+        Ok(())
+    }
+}
