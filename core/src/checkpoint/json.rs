@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use serde::de::IgnoredAny;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::stray::stray;
 use crate::error::{Error, Result};
@@ -39,6 +40,40 @@ pub(super) fn parse_object(path: &Path, text: &str) -> Result<Value> {
         .map_err(|error| Error::checkpoint(path, format!("is not valid JSON: {error}")))?;
     let is_object = value.is_object() && non_finite(&value).is_none();
     if is_object { Ok(value) } else { Err(Error::checkpoint(path, "must hold a JSON object")) }
+}
+
+/// Entries of the object that a text holds, in its order, each with its value as text; none where it holds no object. A
+/// [`Value`] forgets the order.
+pub(super) fn entries(text: &str) -> Vec<(String, String)> {
+    let text = files::unmarked(text);
+    let entries = serde_json::from_str(text).or_else(|_| serde_json::from_str(&strict(text)));
+    entries.map(|Entries(entries)| entries).unwrap_or_default()
+}
+
+struct Entries(Vec<(String, String)>);
+
+impl<'de> Deserialize<'de> for Entries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(InOrder)
+    }
+}
+
+struct InOrder;
+
+impl<'de> Visitor<'de> for InOrder {
+    type Value = Entries;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
+        let mut entries = Vec::new();
+        while let Some((key, value)) = map.next_entry::<String, Box<RawValue>>()? {
+            entries.push((key, value.get().to_owned()));
+        }
+        Ok(Entries(entries))
+    }
 }
 
 /// The number where it is NaN or infinite.
@@ -161,6 +196,17 @@ mod tests {
         assert_eq!((&value["f"], &value["g"]), (&"Infinity".into(), &0.5.into()));
         assert_eq!(written(&value["b"]), "[1,-Infinity,Infinity]");
         assert_eq!(written(&value["a\\"]), "{\"x\":NaN}");
+    }
+
+    #[test]
+    fn entries_keep_the_order_of_the_file() {
+        let text = "\u{FEFF}{\"z\": NaN, \"a\": {\"y\": 1, \"b\": [2]}, \"m\": \"x\"}";
+        let found = entries(text);
+        let keys: Vec<&str> = found.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(keys, ["z", "a", "m"]);
+        let inner: Vec<String> = entries(&found[1].1).into_iter().map(|(key, _)| key).collect();
+        assert_eq!(inner, ["y", "b"]);
+        assert!(entries("[1]").is_empty() && entries("{").is_empty());
     }
 
     #[test]

@@ -134,6 +134,7 @@ ODD = {
     "50259": token("word", single_word=True, normalized=True),
     "50260": token("<caf\u00e9>", normalized=True),
 }
+OWN = {"image_token": "<image>", "boi_token": "<new>", "lst_token": {"__type": "AddedToken", **token("<tool_call>", True, lstrip=True)}}
 LLAMA = dict(bos_token="<s>", eos_token="</s>", unk_token="<unk>")
 
 # name: (what makes the folder, other files, whether all texts, transformers' major version)
@@ -199,6 +200,30 @@ CASES = {
     "gpt-neox": (GPT2, config("GPTNeoXTokenizer", extra_special_tokens=["<new>"]), True, 5),
     "gpt-neox-bos": (GPT2, {**config("GPTNeoXTokenizerFast", add_bos_token=True), "config.json": {"model_type": "olmoe"}}, False, 5),
     "roberta": (GPT2, config("RobertaTokenizer"), True, 5),
+    # Special tokens of the model's own roles: apart, beside other names (which take their place), and in two files.
+    "gpt2-own": (GPT2, config("GPT2Tokenizer", model_specific_special_tokens=OWN, pad_token="<pad>"), False, 5),
+    "gpt2-own-beside": (
+        GPT2,
+        config(
+            "GPT2Tokenizer",
+            model_specific_special_tokens={"mask_token": "<mask>"},
+            z_token="<pad>",
+            b_token="<image>",
+            extra_special_tokens={"y_token": "<tool_call>", "a_token": "<new>", "z_token": "</s>"},
+        ),
+        False,
+        5,
+    ),
+    "gpt2-own-two-files": (
+        GPT2,
+        {
+            **config("GPT2Tokenizer", model_specific_special_tokens=OWN),
+            "special_tokens_map.json": {"z_token": token("<pad>"), "boi_token": "<|im_start|>", "extra_special_tokens": {"eoi_token": "</s>"}},
+            "added_tokens.json": {"<new>": 50258, "<s>": 50257},
+        },
+        False,
+        5,
+    ),
     # Beside a tokenizer.json.
     "json-gpt2": (GPT2_JSON, config("GPT2Tokenizer"), False, 5),
     "json-gpt2-prefix": (GPT2_JSON, config("GPT2Tokenizer", add_prefix_space=True), True, 5),
@@ -217,6 +242,16 @@ CASES = {
         5,
     ),
     "json-no-config": (GPT2_JSON, {"config.json": {"model_type": "mistral"}}, False, 5),
+    "json-any-own": (
+        GPT2_JSON,
+        config(
+            "PreTrainedTokenizerFast",
+            model_specific_special_tokens=OWN,
+            added_tokens_decoder={"50256": token("<|endoftext|>", True), "50257": token("<new>"), "50258": token("<image>", rstrip=True)},
+        ),
+        False,
+        5,
+    ),
     "json-gpt-neox": (NEOX_JSON, config("GPTNeoXTokenizer"), True, 5),
     "json-llama": (LLAMA_JSON, config("PreTrainedTokenizerFast", **LLAMA), True, 5),
     "json-llama-image": (
