@@ -64,7 +64,7 @@ fn ids_are_those_of_transformers() {
         .filter(|name| name != "texts.json")
         .collect();
     names.sort();
-    assert_eq!(names.len(), 41);
+    assert_eq!(names.len(), 47);
     let mut wrong = Vec::new();
     for name in names {
         // As raw text: a value forgets the order of fields, in which new tokens get their ids.
@@ -344,6 +344,7 @@ fn try_open(folder: &Path) -> Result<engine::Opened, Error> {
 
 #[test]
 fn a_tokenizer_in_another_form_is_told_with_what_it_is() {
+    const GPT2: (&str, &str) = ("tokenizer_config.json", r#"{"tokenizer_class": "GPT2Tokenizer"}"#);
     for (files, said, next) in [
         (
             &[("tokenizer.model", "\n\x0e\n\x05<unk>")] as &[(&str, &str)],
@@ -359,9 +360,34 @@ fn a_tokenizer_in_another_form_is_told_with_what_it_is() {
         (&[("tekken.json", "{}")], "Mistral's own form", "save_pretrained"),
         (&[("vocab.json", "{}")], "vocab.json without merges.txt", "merges.txt"),
         (&[("merges.txt", "")], "merges.txt without vocab.json", "vocab.json"),
-        (&[("vocab.json", "{}"), ("merges.txt", "a b c\n")], "merges.txt: line 1 is no merge", "download"),
-        (&[("vocab.json", "{\"a\": -1}"), ("merges.txt", "")], "vocab.json: is not a tokenizer", "download"),
-        (&[("vocab.json", "[]"), ("merges.txt", "")], "vocab.json: must hold", "download"),
+        (
+            &[("qwen.tiktoken", "IQ== 0\n")],
+            "qwen.tiktoken alone, a tiktoken file",
+            "tokenizer.json beside it",
+        ),
+        (&[("tiktoken", "IQ== 0\n")], "tiktoken alone, a tiktoken file", "tokenizer.json beside it"),
+        (
+            &[("vocab.json", "{}"), ("merges.txt", "a b c\n"), GPT2],
+            "merges.txt: line 1 is no merge",
+            "download",
+        ),
+        (
+            &[("vocab.json", "{\"a\": -1}"), ("merges.txt", ""), GPT2],
+            "vocab.json: is not a tokenizer",
+            "download",
+        ),
+        (&[("vocab.json", "[]"), ("merges.txt", ""), GPT2], "vocab.json: must hold", "download"),
+        // As transformers, which refuses both: nothing says how text is split.
+        (&[("vocab.json", "{}"), ("merges.txt", "")], "how text of a llama is split", "tokenizer_class"),
+        (
+            &[
+                ("vocab.json", "{}"),
+                ("merges.txt", ""),
+                ("tokenizer_config.json", r#"{"tokenizer_class": "PreTrainedTokenizerFast"}"#),
+            ],
+            "not read for the class PreTrainedTokenizerFast",
+            "tokenizer_class",
+        ),
         (
             &[
                 ("vocab.json", "{}"),

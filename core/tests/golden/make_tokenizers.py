@@ -135,6 +135,7 @@ ODD = {
     "50260": token("<caf\u00e9>", normalized=True),
 }
 OWN = {"image_token": "<image>", "boi_token": "<new>", "lst_token": {"__type": "AddedToken", **token("<tool_call>", True, lstrip=True)}}
+SPACE = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
 LLAMA = dict(bos_token="<s>", eos_token="</s>", unk_token="<unk>")
 
 # name: (what makes the folder, other files, whether all texts, transformers' major version)
@@ -200,6 +201,7 @@ CASES = {
     "gpt-neox": (GPT2, config("GPTNeoXTokenizer", extra_special_tokens=["<new>"]), True, 5),
     "gpt-neox-bos": (GPT2, {**config("GPTNeoXTokenizerFast", add_bos_token=True), "config.json": {"model_type": "olmoe"}}, False, 5),
     "roberta": (GPT2, config("RobertaTokenizer"), True, 5),
+    "bart": (GPT2, config("BartTokenizer", add_prefix_space=True), False, 5),
     # Special tokens of the model's own roles: apart, beside other names (which take their place), and in two files.
     "gpt2-own": (GPT2, config("GPT2Tokenizer", model_specific_special_tokens=OWN, pad_token="<pad>"), False, 5),
     "gpt2-own-beside": (
@@ -249,6 +251,37 @@ CASES = {
             model_specific_special_tokens=OWN,
             added_tokens_decoder={"50256": token("<|endoftext|>", True), "50257": token("<new>"), "50258": token("<image>", rstrip=True)},
         ),
+        False,
+        5,
+    ),
+    # A general class is whatever the file says, for any model.
+    "json-any-prefix": (
+        GPT2_JSON,
+        {**config("PreTrainedTokenizerFast", add_prefix_space=True), "config.json": {"model_type": "gpt2"}},
+        False,
+        5,
+    ),
+    "json-any-prefix-off": (
+        {**GPT2_JSON, "json": {"pre_tokenizer": SPACE}},
+        {**config("PreTrainedTokenizerFast", add_prefix_space=False), "config.json": {"model_type": "opt"}},
+        False,
+        5,
+    ),
+    "json-any-metaspace": (
+        {**LLAMA_JSON, "json": {"normalizer": None, "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": False}}},
+        {**config("PreTrainedTokenizerFast", **LLAMA, add_prefix_space=False), "config.json": {"model_type": "llama"}},
+        False,
+        5,
+    ),
+    "json-any-metaspace-never": (
+        {**LLAMA_JSON, "json": {"normalizer": None, "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "never", "split": False}}},
+        {**config("PreTrainedTokenizerFast", **LLAMA, add_prefix_space=True), "config.json": {"model_type": "llama"}},
+        False,
+        5,
+    ),
+    "json-any-template": (
+        LLAMA_JSON,
+        {"tokenizer_config.json": LLAMA, "config.json": {"model_type": "gpt_neox", "tokenizer_class": "PreTrainedTokenizerFast"}},
         False,
         5,
     ),

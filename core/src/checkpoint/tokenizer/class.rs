@@ -95,6 +95,14 @@ static CLASSES: [Class; 8] = [
     },
 ];
 
+/// Classes that transformers 5 has as other names of one.
+const SAME: [(&str, &str); 4] = [
+    ("BartTokenizer", "RobertaTokenizer"),
+    ("LEDTokenizer", "RobertaTokenizer"),
+    ("LongformerTokenizer", "RobertaTokenizer"),
+    ("MvpTokenizer", "RobertaTokenizer"),
+];
+
 /// The class that transformers' AutoTokenizer takes for a `model_type` without a `tokenizer_class`.
 const OF_MODELS: [(&str, &str); 10] = [
     ("gpt2", "GPT2Tokenizer"),
@@ -127,7 +135,11 @@ pub(super) enum Known<'a> {
     Class(&'static Class),
     /// Named, and not among them.
     Other(&'a str),
-    /// Not named, or by a name that says no more than its files do.
+    /// Named as one of transformers' general ones: whatever its tokenizer.json says.
+    General(&'a str),
+    /// Not named, for a model of this type, which has no class of its own.
+    Unnamed(&'a str),
+    /// Not named, and no model either.
     Any,
 }
 
@@ -140,12 +152,15 @@ impl<'a> Known<'a> {
         if model == Some("qwen2") {
             return Self::find("Qwen2Tokenizer").map_or(Self::Any, Self::Class);
         }
-        match named.or_else(|| text("tokenizer_class")) {
-            Some(name) if !is_any(name) => Self::find(name).map_or(Self::Other(name), Self::Class),
-            _ => {
-                let own = model.and_then(|model| OF_MODELS.iter().find(|(known, _)| *known == model));
-                own.and_then(|(_, class)| Self::find(class)).map_or(Self::Any, Self::Class)
+        let filled = |name: &&str| !name.is_empty();
+        match (named.filter(filled).or_else(|| text("tokenizer_class").filter(filled)), model) {
+            (Some(name), _) if is_general(name) => Self::General(name),
+            (Some(name), _) => Self::find(name).map_or(Self::Other(name), Self::Class),
+            (None, Some(model)) => {
+                let own = OF_MODELS.iter().find(|(known, _)| *known == model);
+                own.and_then(|(_, class)| Self::find(class)).map_or(Self::Unnamed(model), Self::Class)
             }
+            (None, None) => Self::Any,
         }
     }
 
@@ -163,21 +178,22 @@ impl<'a> Known<'a> {
     pub fn class(self) -> Option<&'static Class> {
         match self {
             Self::Class(class) => Some(class),
-            Self::Other(_) | Self::Any => None,
+            Self::Other(_) | Self::General(_) | Self::Unnamed(_) | Self::Any => None,
         }
     }
 
     fn find(name: &str) -> Option<&'static Class> {
         let name = name.strip_suffix("Fast").unwrap_or(name);
+        let name = SAME.iter().find(|(other, _)| *other == name).map_or(name, |(_, name)| name);
         CLASSES.iter().find(|class| class.name == name)
     }
 }
 
 /// Whether a class is one of transformers' general ones.
-fn is_any(name: &str) -> bool {
+fn is_general(name: &str) -> bool {
     matches!(
         name.strip_suffix("Fast").unwrap_or(name),
-        "PreTrainedTokenizer" | "TokenizersBackend" | "PythonBackend" | ""
+        "PreTrainedTokenizer" | "TokenizersBackend" | "PythonBackend"
     )
 }
 

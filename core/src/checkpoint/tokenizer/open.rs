@@ -29,6 +29,10 @@ const FOREIGN: [(&str, &str); 5] = [
 const CONVERT: &str = "make one in that folder: python -c \"from transformers import AutoTokenizer as A; \
                        A.from_pretrained('.').save_pretrained('.')\"";
 
+/// What tells how a vocabulary and merges are read.
+const NAME: &str = "put the model's tokenizer.json beside them, or name the class that it was trained with in \
+                    tokenizer_config.json, such as {\"tokenizer_class\": \"GPT2Tokenizer\"}";
+
 /// The tokenizer of a folder: tokenizer.json, or vocab.json with merges.txt as its class reads them; none where it has neither.
 ///
 /// # Errors
@@ -63,15 +67,24 @@ fn by_class(
     settings: &mut Settings,
     class: Known,
 ) -> Result<Tokenizer> {
-    let known = match class {
-        Known::Class(class) => class.split.map(|split| (class, split)).ok_or(class.name),
-        Known::Other(name) => Err(name),
-        Known::Any => Ok((&Class::GPT2, Split::Gpt2)),
-    };
-    let (known, split) = known.map_err(|name| {
+    let not_read = |name: &str, next_step: &str| {
         let cause = format!("has vocab.json and merges.txt, which are not read for the class {name}");
-        Error::tokenizer(folder, cause, CONVERT)
-    })?;
+        Error::tokenizer(folder, cause, next_step)
+    };
+    let (known, split) = match class {
+        Known::Class(class) => {
+            class.split.map(|split| (class, split)).ok_or_else(|| not_read(class.name, CONVERT))?
+        }
+        Known::Other(name) => return Err(not_read(name, CONVERT)),
+        Known::General(name) => return Err(not_read(name, NAME)),
+        Known::Unnamed(model) => {
+            let cause = format!(
+                "has vocab.json and merges.txt, and no tokenizer_class says how text of a {model} is split into words"
+            );
+            return Err(Error::tokenizer(folder, cause, NAME));
+        }
+        Known::Any => (&Class::GPT2, Split::Gpt2),
+    };
     let parts = parts(vocab, merges).map_err(unreadable)?;
     let guessed = matches!(class, Known::Any);
     if guessed && parts.0.get("▁").is_some() && parts.0.get("Ġ").is_none() {
@@ -173,6 +186,12 @@ fn foreign(folder: &Path) -> Option<Error> {
     if let Some((name, form)) = FOREIGN.iter().find(|(name, _)| has(name)) {
         return Some(Error::tokenizer(folder, format!("has {name} alone, {form}; {reads}"), CONVERT));
     }
+    if let Some(name) = tiktoken(folder) {
+        let cause = format!("has {name} alone, a tiktoken file; {reads}");
+        let next_step =
+            "put a tokenizer.json beside it: the same model in the layout of transformers has one";
+        return Some(Error::tokenizer(folder, cause, next_step));
+    }
     let (there, missing) = match (has("vocab.json"), has("merges.txt")) {
         (true, false) => ("vocab.json", "merges.txt"),
         (false, true) => ("merges.txt", "vocab.json"),
@@ -180,6 +199,13 @@ fn foreign(folder: &Path) -> Option<Error> {
     };
     let next_step = format!("put {missing} beside it, or a tokenizer.json");
     Some(Error::tokenizer(folder, format!("has {there} without {missing}; {reads}"), next_step))
+}
+
+/// A vocabulary of tiktoken's under a name of its maker's, such as qwen.tiktoken: which words it splits text into stands in
+/// code alone.
+fn tiktoken(folder: &Path) -> Option<String> {
+    let names = files::names(folder).ok()?.into_iter();
+    names.filter(|name| name == "tiktoken" || name.ends_with(".tiktoken")).min()
 }
 
 /// What a tokenizer.model is: SentencePiece's begins with the tag of its first piece, tiktoken's is text.
