@@ -98,17 +98,32 @@ impl Folder {
         let revisions = Self::read(&snapshots)?;
         let revisions: Vec<&String> =
             revisions.names.iter().filter(|name| snapshots.join(name).is_dir()).collect();
-        let main = files::read_within(&repository.join("refs/main"), 4096).ok();
-        let main = main.and_then(|(bytes, _)| String::from_utf8(bytes).ok());
-        let main = main.as_deref().map(str::trim);
-        let chosen = revisions.iter().find(|name| Some(name.as_str()) == main);
+        let refs = refs(&repository);
+        let main = refs.iter().find(|(name, _)| name == "main").map(|(_, revision)| word(revision));
+        let chosen = revisions.iter().find(|name| Some(name.as_str()) == main.as_deref());
+        let named = match &main {
+            Some(main) => format!("refs/main names {main}, which is not there"),
+            None => "there is no refs/main".into(),
+        };
         match (chosen, revisions.as_slice()) {
             (Some(name), _) | (None, [name]) => Ok(Some(snapshots.join(name))),
             (None, []) => {
-                Err(Error::faulty(&self.path, Fault::Incomplete, "the cache holds no snapshot of it"))
+                let cause = format!("the cache holds no snapshot of it; {named}");
+                Err(Error::faulty(&self.path, Fault::Incomplete, cause))
             }
             (None, several) => {
-                let cause = format!("holds several snapshots and no refs/main: {}", listed(several));
+                let with_refs = |revision: &&String| {
+                    let refs = refs.iter().filter(|(_, other)| other == *revision);
+                    let refs: Vec<&str> = refs.map(|(name, _)| name.as_str()).collect();
+                    if refs.is_empty() {
+                        (*revision).clone()
+                    } else {
+                        format!("{revision} ({})", refs.join(", "))
+                    }
+                };
+                let several: Vec<String> = several.iter().map(with_refs).collect();
+                let several = listed(&several.iter().collect::<Vec<_>>());
+                let cause = format!("{named}, and it holds several snapshots: {several}");
                 Err(Error::faulty(snapshots, Fault::Several, cause))
             }
         }
@@ -227,6 +242,22 @@ impl Folder {
             names.find(weights).map(|name| (kind, name.as_str()))
         })
     }
+}
+
+/// What the files in `refs` of a repository of the cache name: branch or tag, and revision. Names such as pr/1 are folders.
+fn refs(repository: &Path) -> Vec<(String, String)> {
+    let folder = repository.join("refs");
+    let names = |path: &Path| Folder::read(path).map(|folder| folder.names).unwrap_or_default();
+    let inner = |name: String| {
+        let inside = names(&folder.join(&name)).into_iter().map(|inner| format!("{name}/{inner}"));
+        let inside: Vec<String> = inside.collect();
+        if inside.is_empty() { vec![name] } else { inside }
+    };
+    let revision = |name: String| {
+        let (bytes, _) = files::read_within(&folder.join(&name), 4096).ok()?;
+        Some((name, String::from_utf8(bytes).ok()?.trim().to_owned()))
+    };
+    names(&folder).into_iter().flat_map(inner).filter_map(revision).collect()
 }
 
 /// A name that a file gives, as far as it fits into one line of a message.

@@ -98,16 +98,27 @@ fn a_folder_of_the_cache_opens_at_its_snapshot() {
     fs::create_dir_all(snapshots.join("bbbb")).unwrap();
     write(&snapshots, &[("bbbb/config.json", "{}")]);
     let (cause, fault, _) = refusal(&repository);
-    assert!(cause.contains("aaaa, bbbb") && fault == Fault::Several, "{cause}");
+    assert!(cause.contains("no refs/main") && cause.ends_with("aaaa, bbbb"), "{cause}");
+    assert_eq!(fault, Fault::Several);
+    write(&repository, &[("refs/v1.0", "bbbb"), ("refs/pr/1", "aaaa")]);
+    let (cause, _, _) = refusal(&repository);
+    assert!(cause.contains("no refs/main") && cause.ends_with("aaaa (pr/1), bbbb (v1.0)"), "{cause}");
+    fs::remove_dir_all(repository.join("refs")).unwrap();
     write(&repository, &[("refs/main", "aaaa\n")]);
     opens(&repository);
-    write(&repository, &[("refs/main", "../../elsewhere")]);
-    assert_eq!(refusal(&repository).1, Fault::Several);
+    for gone in ["../../elsewhere", "cccc"] {
+        write(&repository, &[("refs/main", gone)]);
+        let (cause, fault, _) = refusal(&repository);
+        assert!(cause.contains(&format!("refs/main names {gone}, which is not there")), "{cause}");
+        assert!(cause.ends_with("aaaa, bbbb") && fault == Fault::Several, "{cause}");
+    }
     // The cache itself.
     let (cause, fault, _) = refusal(cache.path());
     assert!(cause.contains("models--meta--tiny-llama") && fault == Fault::Several, "{cause}");
     // A download that is not finished.
     fs::remove_dir_all(snapshots.join("bbbb")).unwrap();
+    // The only one is meant, whatever refs/main names.
+    opens(&repository);
     fs::remove_file(snapshots.join("aaaa/model.safetensors")).unwrap();
     assert_eq!(refusal(&repository).1, Fault::NoWeights);
     fs::rename(repository.join("blobs/model.safetensors"), repository.join("blobs/model.incomplete"))
@@ -119,7 +130,9 @@ fn a_folder_of_the_cache_opens_at_its_snapshot() {
     let (cause, fault, _) = refusal(&repository);
     assert!(cause.contains("link") && fault == Fault::Incomplete, "{cause}");
     fs::remove_dir_all(snapshots.join("aaaa")).unwrap();
-    assert_eq!(refusal(&repository).1, Fault::Incomplete);
+    let (cause, fault, _) = refusal(&repository);
+    assert!(cause.contains("no snapshot") && cause.contains("refs/main names cccc"), "{cause}");
+    assert_eq!(fault, Fault::Incomplete);
 }
 
 #[test]
