@@ -3,12 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
+
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Fault, Result};
-use crate::model::layout::{Decl, Layout};
+use crate::model::layout::{Decl, Layout, Role, WeightPart};
 
-/// What wrappers put into names, anywhere: torch.compile, FSDP, activation checkpointing.
-const WRAPPERS: [&str; 3] = ["_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module."];
+/// Parts that wrappers put into names, anywhere: torch.compile, FSDP, activation checkpointing, DataParallel.
+const WRAPPERS: [&str; 4] = ["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "module"];
 /// Most parts of a prefix that all names have in common.
 const MAX_PREFIX: usize = 8;
 /// What writers of quantised numbers put in the place of a tensor's last part, or behind it.
@@ -32,14 +34,14 @@ impl<'a> Held<'a> {
     /// names have in common.
     pub(super) fn new(checkpoint: &'a Checkpoint, layout: Layout, anchors: &[Decl]) -> Result<Self> {
         let mut held = Self { checkpoint, layout, bare: None };
-        let wrapped = checkpoint.names().any(|name| WRAPPERS.iter().any(|part| name.contains(part)));
+        let wrapped = checkpoint.names().any(|name| name.split('.').any(is_wrapper));
         let is_found = |held: &Self| anchors.iter().any(|decl| held.name_of(decl).is_some());
         if !wrapped && is_found(&held) {
             return Ok(held);
         }
         let mut bare = BTreeMap::new();
         for name in checkpoint.names() {
-            let own = WRAPPERS.iter().fold(name.to_owned(), |name, part| name.replace(part, ""));
+            let own = name.split('.').filter(|part| !is_wrapper(part)).collect::<Vec<_>>().join(".");
             if let Some(other) = bare.insert(own, name) {
                 let cause = format!("tensors \"{other}\" and \"{name}\" are one without what wrappers added");
                 return Err(Error::faulty(checkpoint.place(name), Fault::Mismatch, cause));
@@ -110,13 +112,7 @@ impl<'a> Held<'a> {
     /// Why a tensor is not there.
     fn missing(&self, decl: &Decl) -> Error {
         let own = format!("{}{}", if decl.prefixed { self.layout.prefix } else { "" }, decl.name);
-        let adapter = |name: &str| {
-            name.contains("lora_A") || name.contains("lora_B") || name.contains("lora_embedding")
-        };
         let refuse = |fault: Fault, cause: String| Error::faulty(self.checkpoint.place(""), fault, cause);
-        if let Some((_, name)) = self.names().find(|(name, _)| adapter(name)) {
-            return refuse(Fault::Adapter, format!("holds a LoRA adapter that is not merged: \"{name}\""));
-        }
         let quantised = |[end, other]: &[&str; 2]| {
             let name = format!("{}{other}", decl.name.strip_suffix(end)?);
             self.name_of(&Decl { name, ..decl.clone() })
@@ -124,8 +120,22 @@ impl<'a> Held<'a> {
         if let Some(name) = QUANTISED.iter().find_map(quantised) {
             return refuse(Fault::Quantised, format!("has \"{name}\" in place of \"{own}\": quantised"));
         }
+        if decl.slot.role == Role::Unembed && decl.slot.part == WeightPart::Weight {
+            return refuse(Fault::NoHead, self.without_head(&own));
+        }
         let first = self.names().next().map(|(_, name)| format!("; its first is \"{name}\""));
         refuse(Fault::Mismatch, format!("has no tensor \"{own}\"{}", first.unwrap_or_default()))
+    }
+
+    /// What is said of a model without the table that makes logits.
+    fn without_head(&self, own: &str) -> String {
+        let class = self.checkpoint.config().pointer("/architectures/0").and_then(Value::as_str);
+        let class =
+            class.map(|class| format!(" ({})", class.chars().take(100).collect::<String>().escape_debug()));
+        let class = class.unwrap_or_default();
+        format!(
+            "is a model without a language head{class}: it has no tensor \"{own}\", and config.json does not tie it"
+        )
     }
 
     /// The blocks that tensors are named after.
@@ -154,6 +164,10 @@ impl<'a> Held<'a> {
             })
             .collect()
     }
+}
+
+fn is_wrapper(part: &str) -> bool {
+    WRAPPERS.contains(&part)
 }
 
 /// A prefix, then without its first part, and so on to none.

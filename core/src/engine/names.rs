@@ -51,6 +51,9 @@ pub(super) fn resolve(checkpoint: &Checkpoint) -> Result<Named> {
         Ok(_) => {}
         Err(error) => warnings.push(format!("{error}; texts end as config.json says")),
     }
+    if let Some(error) = unmerged(checkpoint) {
+        return Err(error);
+    }
     let [embed, unembed] = [embedding(&spec, &layout), unembedding(&spec, &layout)];
     let held = Held::new(checkpoint, layout, &[embed.clone(), unembed.clone()])?;
     layout = with_joined_experts(&held, &spec, layout);
@@ -100,6 +103,20 @@ pub(super) fn resolve(checkpoint: &Checkpoint) -> Result<Named> {
     let mut unread: Vec<String> = unread.into_iter().map(|(name, _)| name.to_owned()).collect();
     unread.sort();
     Ok(Named { spec, layout, tensors, unread, warnings })
+}
+
+/// The refusal of weights with an adapter between them: without it they are another model, and with it whole weights are
+/// not what they say.
+fn unmerged(checkpoint: &Checkpoint) -> Option<Error> {
+    let is_adapter =
+        |name: &&str| name.split('.').any(|part| part.starts_with("lora_") || part == "base_layer");
+    // What names the adapter tells more than the layer that it wraps.
+    let mut names: Vec<&str> = checkpoint.names().filter(is_adapter).collect();
+    names.sort_by_key(|name| !name.contains("lora_"));
+    let name = names.first()?;
+    let kind = if name.contains("lora_") { "a LoRA adapter" } else { "an adapter" };
+    let cause = format!("holds {kind} that is not merged: \"{name}\"");
+    Some(Error::faulty(checkpoint.place(name), Fault::Adapter, cause))
 }
 
 /// What is said of fields that change nothing.

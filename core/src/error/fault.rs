@@ -18,6 +18,8 @@ pub enum Fault {
     NoWeights,
     /// Tensors and config.json do not fit together.
     Mismatch,
+    /// A model that makes no logits: its class has no language head.
+    NoHead,
     /// Weights in a format of quantised numbers.
     Quantised,
     /// An adapter for another checkpoint.
@@ -48,6 +50,9 @@ impl Fault {
             }
             Self::Mismatch => {
                 "check that config.json belongs to these weights; `sluice inspect` lists their tensors"
+            }
+            Self::NoHead => {
+                "open the checkpoint of the whole model (saved from a class such as ..ForCausalLM), which has its language head"
             }
             Self::Quantised => {
                 "open the checkpoint that was quantised, or save it dequantised as f32, f16 or bf16"

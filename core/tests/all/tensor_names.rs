@@ -98,19 +98,108 @@ fn wrappers_inside_names_come_off() {
 }
 
 #[test]
-fn a_prefix_that_only_some_names_have_is_refused_by_name() {
+fn wrappers_that_only_some_names_have_come_off() {
+    for case in ["llama", "gpt2", "gpt_neox", "mixtral"] {
+        let (config, tensors) = (config(case), tensors(case));
+        let plain = of(&config, &tensors);
+        let mixed: [&dyn Fn(&str) -> String; 4] = [
+            &|name| if name.contains(".1.") { format!("module.{name}") } else { name.to_owned() },
+            &|name| {
+                if name.contains("head") || name.contains("embed") {
+                    name.to_owned()
+                } else {
+                    format!("module.{name}")
+                }
+            },
+            &|name| {
+                let front = if name.contains(".0.") { "module._orig_mod.module." } else { "_orig_mod." };
+                format!("{front}{name}")
+            },
+            &|name| {
+                if name.contains(".1.") {
+                    name.replacen('.', ".module.", 1)
+                } else {
+                    format!("module.{name}")
+                }
+            },
+        ];
+        for (number, mixed) in mixed.iter().enumerate() {
+            assert_eq!(of(&config, &renamed(&tensors, mixed)), plain, "{case} {number}");
+        }
+    }
+}
+
+#[test]
+fn names_that_would_be_one_and_unknown_prefixes_of_some_are_refused_by_name() {
     let (config, tensors) = (config("llama"), tensors("llama"));
+    for wrapper in ["_orig_mod", "module"] {
+        let mut both = tensors.clone();
+        both.insert(format!("{wrapper}.lm_head.weight"), tensors["lm_head.weight"].clone());
+        let (cause, step) = refusal(&config, &both);
+        assert!(cause.contains(&format!("{wrapper}.lm_head.weight")) && cause.contains("are one"), "{cause}");
+        assert!(!step.contains("download"), "{step}");
+    }
     let some = renamed(&tensors, |name| match name.contains("layers.1.") {
-        true => format!("module.{name}"),
+        true => format!("student.{name}"),
         false => name.to_owned(),
     });
     let (cause, step) = refusal(&config, &some);
     assert!(cause.contains("blocks 0") && !step.contains("download"), "{cause}; {step}");
-    // Two tensors that would be one.
-    let mut both = tensors.clone();
-    both.insert("_orig_mod.lm_head.weight".into(), tensors["lm_head.weight"].clone());
-    let (cause, _) = refusal(&config, &both);
-    assert!(cause.contains("_orig_mod.lm_head.weight"), "{cause}");
+}
+
+#[test]
+fn a_model_without_a_language_head_is_told_as_one() {
+    for (case, head, class) in [
+        ("llama", "lm_head.weight", "LlamaModel"),
+        ("mixtral", "lm_head.weight", "MixtralModel"),
+        ("gpt_neox", "embed_out.weight", "GPTNeoXModel"),
+        ("phi", "lm_head.weight", "PhiForTokenClassification"),
+    ] {
+        let (mut config, mut tensors) = (config(case), tensors(case));
+        config["architectures"] = json!([class]);
+        tensors.remove(head).unwrap_or_else(|| panic!("{case} has no {head}"));
+        let (cause, step) = refusal(&config, &tensors);
+        assert!(cause.contains("without a language head") && cause.contains(class), "{cause}");
+        assert!(cause.contains(head) && step.contains("ForCausalLM"), "{cause}; {step}");
+    }
+    // Where the embedding serves as the head there is nothing to miss.
+    let (mut config, tensors) = (config("gpt2"), tensors("gpt2"));
+    config["architectures"] = json!(["GPT2Model"]);
+    let plain = of(&config, &tensors).0;
+    let bare = renamed(&tensors, |name| name.replace("transformer.", ""));
+    assert_eq!(of(&config, &bare).0, plain);
+}
+
+#[test]
+fn an_adapter_between_the_weights_is_told_as_one() {
+    let (config, tensors) = (config("llama"), tensors("llama"));
+    let name = "model.layers.1.self_attn.q_proj";
+    let lora = |prefix: &str, at: &str, end: &str| {
+        let at = format!("{prefix}{at}");
+        [(format!("{at}.lora_A.{end}"), tensors[&format!("{name}.weight")].clone())]
+    };
+    // Beside whole weights, as peft wraps them, and under its prefix.
+    let mut beside = tensors.clone();
+    beside.extend(lora("", name, "default.weight"));
+    let mut wrapped = renamed(&tensors, |own| own.replace("q_proj.weight", "q_proj.base_layer.weight"));
+    wrapped.extend(lora("", name, "weight"));
+    let mut front = renamed(&tensors, |own| format!("base_model.model.{own}"));
+    front.extend(lora("base_model.model.", name, "default.weight"));
+    let mut embedding = tensors.clone();
+    embedding.insert("model.embed_tokens.lora_embedding_A.default".into(), tensors["lm_head.weight"].clone());
+    for (tensors, told) in [
+        (beside, "q_proj.lora_A.default.weight"),
+        (wrapped, "q_proj.lora_A.weight"),
+        (front, "base_model.model."),
+        (embedding, "lora_embedding_A"),
+    ] {
+        let (cause, step) = refusal(&config, &tensors);
+        assert!(cause.contains("LoRA") && cause.contains("not merged") && cause.contains(told), "{cause}");
+        assert!(step.contains("merge_and_unload"), "{step}");
+    }
+    let other = renamed(&tensors, |own| own.replace("q_proj.weight", "q_proj.base_layer.weight"));
+    let (cause, step) = refusal(&config, &other);
+    assert!(cause.contains("holds an adapter") && step.contains("merge"), "{cause}; {step}");
 }
 
 /// A block's experts in two tensors, by plain copying: `[experts, 2 d_mlp, d]` with gate before up, `[experts, d, d_mlp]`.
