@@ -146,6 +146,8 @@ pub enum Error {
         position: usize,
         /// The items of the plan that change something up to there; empty where none does.
         items: Vec<String>,
+        /// Whether tokens or experts are routed otherwise than by the checkpoint.
+        routed: bool,
     },
     /// The estimate of what was asked does not fit into memory.
     #[error("{load} needs about {need_mib} MiB but {have_mib} MiB are free")]
@@ -262,10 +264,14 @@ impl Error {
             Self::Site { .. } => {
                 "use a TransformerLens name such as blocks.0.mlp.hook_post, or a glob such as *.hook_resid_post".into()
             }
-            Self::NotFinite { items, .. } if items.is_empty() => {
+            Self::NotFinite { items, .. } if !items.is_empty() => format!("change or remove {}", items.join(", or ")),
+            Self::NotFinite { routed: true, .. } => {
                 "what is routed or left out does it, else the weights: download the checkpoint again, or open another".into()
             }
-            Self::NotFinite { items, .. } => format!("change or remove {}", items.join(", or ")),
+            Self::NotFinite { .. } => {
+                "the weights do it: download the checkpoint again, get it in another precision (bf16 or f32), or open another"
+                    .into()
+            }
             Self::Memory { load: Load::Checkpoint, .. } => "close other programs or open a smaller checkpoint".into(),
             Self::Memory { load: Load::Run(_), .. } => {
                 "shorten the prompt, capture fewer sites, or close other programs".into()

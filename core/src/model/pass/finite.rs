@@ -141,13 +141,14 @@ impl Pass {
 /// The error about a row of some strands' rows.
 fn not_finite(site: Option<Site>, row: usize, what: &'static str, strands: &[&Strand]) -> Error {
     let rows = strands.iter().flat_map(|strand| strand.positions.iter().map(move |at| (strand, *at)));
-    let (mut items, mut position) = (Vec::new(), row);
+    let (mut items, mut routed, mut position) = (Vec::new(), false, row);
     if let Some((strand, at)) = rows.into_iter().nth(row) {
         position = at;
         items = strand.schedule.items_until(site);
+        routed = strand.schedule.is_routed();
     }
     let site = site.map_or_else(|| "logits".into(), |site| site.to_string());
-    Error::NotFinite { what, site, position, items }
+    Error::NotFinite { what, site, position, items, routed }
 }
 
 fn name(x: f32) -> &'static str {

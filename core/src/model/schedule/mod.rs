@@ -146,6 +146,11 @@ impl Schedule {
         self.edits.is_empty() && self.layers.is_empty() && self.choices.is_empty() && self.router.is_none()
     }
 
+    /// Whether tokens go through other lanes, or to experts that they would not choose.
+    pub fn is_routed(&self) -> bool {
+        self.layers.iter().any(Option::is_some) || !self.choices.is_empty() || self.router.is_some()
+    }
+
     /// The first of the 2L sublayers that can compute something else than without a plan (2L = the unembedding); `None` =
     /// the embedding itself.
     pub fn first_sublayer(&self, n_layers: usize) -> Option<usize> {
