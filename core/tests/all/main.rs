@@ -5,6 +5,7 @@
 
 mod answers;
 mod bundled;
+mod changing_files;
 mod chat;
 mod checkpoints;
 mod configs;
