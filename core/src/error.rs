@@ -95,6 +95,18 @@ pub enum Error {
     /// Text for a checkpoint that comes without a tokenizer.
     #[error("this checkpoint has no tokenizer: {0}")]
     NoTokenizer(&'static str),
+    /// A layer, head, neuron or position that is not there.
+    #[error("there is no {what} {given}: {whose} has {what}s 0 to {}", count.saturating_sub(1))]
+    Past {
+        /// What is counted, which is the parameter's name too.
+        what: &'static str,
+        /// The number that was given.
+        given: usize,
+        /// What has them.
+        whose: String,
+        /// How many there are.
+        count: usize,
+    },
     /// Positions of a prompt that are marked wrongly, or not at all.
     #[error("{0}")]
     Marked(String),
@@ -254,6 +266,9 @@ impl Error {
             Self::Input(_) => "change the prompt or the token ids".into(),
             Self::Context { context, .. } => format!("shorten the prompt to at most {context} tokens"),
             Self::NoTokenizer(_) => "give token ids, or open a checkpoint that has a tokenizer".into(),
+            Self::Past { what, count, .. } => {
+                format!("choose a {what} from 0 to {} (--{what})", count.saturating_sub(1))
+            }
             Self::Marked(_) => "mark other positions of the prompt".into(),
             Self::Routes { beam: true, .. } => "search them with a beam, or take fewer lanes".into(),
             Self::Routes { beam: false, .. } => "take fewer lanes, or open a checkpoint of fewer layers".into(),

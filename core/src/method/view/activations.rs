@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::figures::{largest, map, rows, values};
-use super::kind::{Shown, ViewKind, about_the_prompt};
+use super::kind::{Shown, ViewKind, about_the_prompt, layer, layers_that};
 use super::run::start;
 use super::runs::{Runs, Side};
 use crate::engine::{Cancelled, Card, Engine};
@@ -15,6 +15,7 @@ use crate::method::{
     Fact, Group, Method, Need, Params as _, Sample, Source, SubjectKind, as_it_is, choices, params,
 };
 use crate::site::{Hook, Site};
+use crate::spec::Spec;
 
 /// FFN activations of a layer.
 pub static ACTIVATIONS: Method = Method {
@@ -117,6 +118,22 @@ impl Shown for Activations {
 impl ViewKind for ActivationsAsk {
     type Data = Activations;
     const METHOD: &'static Method = &ACTIVATIONS;
+
+    fn check(&self, spec: &Spec, _: usize) -> Result<()> {
+        let of = layer(spec, self.layer)?;
+        if self.hook.hook().exists(of) {
+            return Ok(());
+        }
+        let (hook, index) = (self.hook.name(), self.layer);
+        if spec.layers.iter().any(|of| self.hook.hook().exists(of)) {
+            let next_step = layers_that(spec, |of| self.hook.hook().exists(of));
+            return Err(Error::asked(format!("layer {index} has no {hook}"), &next_step));
+        }
+        let has = FfnSite::ALL.iter().filter(|site| site.hook().exists(of));
+        let has: Vec<&str> = has.map(|site| site.name()).collect();
+        let next_step = format!("choose {} (--hook)", has.join(" or "));
+        Err(Error::asked(format!("the FFNs of this checkpoint have no {hook}: they are not gated"), &next_step))
+    }
 
     fn compute(&self, engine: &mut Engine, runs: &Runs, cancelled: Cancelled) -> Result<Activations> {
         let Self { layer, side, .. } = *self;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::figures::{map, rows, values};
-use super::kind::{Shown, ViewKind, on_the_prompt};
+use super::kind::{Shown, ViewKind, layer, on_the_prompt, within};
 use super::run::start;
 use super::runs::{Runs, Side};
 use crate::engine::{Cancelled, Engine, entropy};
@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::figure::{Figure, FigureId, Plot, Scale};
 use crate::method::{Fact, Group, Method, Params as _, Source, SubjectKind, as_it_is, params};
 use crate::site::{Hook, Site};
+use crate::spec::Spec;
 
 /// The pattern of a head, or of their mean.
 pub static ATTENTION: Method = Method {
@@ -76,14 +77,18 @@ impl ViewKind for AttentionAsk {
     type Data = AttentionPattern;
     const METHOD: &'static Method = &ATTENTION;
 
+    fn check(&self, spec: &Spec, _: usize) -> Result<()> {
+        let heads = layer(spec, self.layer)?.attn.heads;
+        self.head.map_or(Ok(()), |head| within("head", head, format!("layer {}", self.layer), heads))
+    }
+
     fn compute(&self, engine: &mut Engine, runs: &Runs, cancelled: Cancelled) -> Result<AttentionPattern> {
         let Self { layer, head, side } = *self;
         let site = Site::block(layer, Hook::Pattern);
         let captures = engine.replay(runs.side(side), layer, [site].into(), cancelled)?;
         let pattern = captures.get(&site).ok_or_else(|| Error::Internal(format!("{site} was not kept")))?;
         let (values, which) = match head {
-            Some(head) if head < pattern.dim(0)? => (pattern.get(head)?, format!("head {head}")),
-            Some(head) => return Err(Error::Study(format!("layer {layer} has no head {head}"))),
+            Some(head) => (pattern.get(head)?, format!("head {head}")),
             None => (pattern.mean(0)?, "mean over heads".into()),
         };
         let values: Vec<f32> = values.flatten_all()?.to_vec1()?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::figures::{map, numbers, values};
-use super::kind::{Shown, ViewKind, about_the_prompt};
+use super::kind::{Shown, ViewKind, about_the_prompt, layer, layers_that};
 use super::run::start;
 use super::runs::{Runs, Side};
 use crate::engine::{Cancelled, Card, EXPERT_SITES, Engine, block_use, entropy};
@@ -17,6 +17,7 @@ use crate::method::{
 };
 use crate::model::Captures;
 use crate::site::{Hook, Site};
+use crate::spec::Spec;
 
 /// Experts of the prompt's tokens.
 pub static EXPERTS_VIEW: Method = Method {
@@ -117,6 +118,14 @@ impl ViewKind for ExpertsViewAsk {
     type Data = ExpertsView;
     const METHOD: &'static Method = &EXPERTS_VIEW;
 
+    fn check(&self, spec: &Spec, _: usize) -> Result<()> {
+        if self.show == ExpertShow::Blocks || layer(spec, self.layer)?.experts.is_some() {
+            return Ok(());
+        }
+        let cause = format!("layer {} has no experts", self.layer);
+        Err(Error::asked(cause, &layers_that(spec, |of| of.experts.is_some())))
+    }
+
     fn compute(&self, engine: &mut Engine, runs: &Runs, cancelled: Cancelled) -> Result<ExpertsView> {
         let Self { layer, side, show } = *self;
         if show == ExpertShow::Blocks {
@@ -124,7 +133,7 @@ impl ViewKind for ExpertsViewAsk {
         }
         let spec = &engine.model.spec;
         let experts = spec.layers.get(layer).and_then(|layer| layer.experts);
-        let experts = experts.ok_or_else(|| Error::Study(format!("block {layer} has no experts")))?;
+        let experts = experts.ok_or_else(|| Error::Internal(format!("layer {layer} has no experts")))?;
         let capture = |hooks: &[Hook]| -> Result<Captures> {
             let sites: BTreeSet<Site> = hooks.iter().map(|&hook| Site::block(layer, hook)).collect();
             engine.replay(runs.side(side), layer, sites, cancelled)

@@ -9,9 +9,10 @@ use serde_json::value::RawValue;
 
 use super::runs::Runs;
 use crate::engine::{Cancelled, Card, Engine, Prompt};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::figure::Figure;
 use crate::method::{Fact, Found, Method, Params, Sample, Subject, raw};
+use crate::spec::{LayerSpec, Spec};
 
 /// A view, as its parameters. Two equal ones of the same runs show the same.
 pub trait ViewKind: Params + Clone + Debug + Eq + Hash + 'static {
@@ -20,6 +21,14 @@ pub trait ViewKind: Params + Clone + Debug + Eq + Hash + 'static {
 
     /// The view as a method.
     const METHOD: &'static Method;
+
+    /// Look at its parameters before anything is run. `tokens` of the prompt.
+    ///
+    /// # Errors
+    /// What the model or the prompt does not have.
+    fn check(&self, _spec: &Spec, _tokens: usize) -> Result<()> {
+        Ok(())
+    }
 
     /// Compute it.
     ///
@@ -49,6 +58,29 @@ impl<T: Shown> Found for T {
     fn data(&self) -> Result<Box<RawValue>> {
         raw(self)
     }
+}
+
+/// That there is one of so many, or which there are.
+pub(super) fn within(what: &'static str, given: usize, whose: impl Into<String>, count: usize) -> Result<()> {
+    if given < count { Ok(()) } else { Err(Error::Past { what, given, whose: whose.into(), count }) }
+}
+
+/// A layer of the model, or which there are.
+pub(super) fn layer(spec: &Spec, index: usize) -> Result<&LayerSpec> {
+    let past = || Error::Past {
+        what: "layer",
+        given: index,
+        whose: "this checkpoint".into(),
+        count: spec.n_layers(),
+    };
+    spec.layers.get(index).ok_or_else(past)
+}
+
+/// The layers that hold, for a next step.
+pub(super) fn layers_that(spec: &Spec, hold: impl Fn(&LayerSpec) -> bool) -> String {
+    let layers = (0..).zip(&spec.layers).filter(|(_, layer)| hold(layer));
+    let layers: Vec<String> = layers.map(|(index, _): (usize, _)| index.to_string()).collect();
+    format!("choose one of the layers {} (--layer)", layers.join(", "))
 }
 
 /// The checkpoint's sample prompt, with all defaults: what shows most of many views.

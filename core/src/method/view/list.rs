@@ -58,10 +58,13 @@ macro_rules! views {
             /// Compute it.
             ///
             /// # Errors
-            /// Those of [`ViewKind::compute`].
+            /// Those of [`ViewKind::check`] and [`ViewKind::compute`].
             pub fn compute(&self, engine: &mut Engine, runs: &Runs, cancelled: Cancelled) -> Result<ViewData> {
                 match self {
-                    $(Self::$view(ask) => ask.compute(engine, runs, cancelled).map(ViewData::$view),)*
+                    $(Self::$view(ask) => ask
+                        .check(&engine.model.spec, runs.tokens.len())
+                        .and_then(|()| ask.compute(engine, runs, cancelled))
+                        .map(ViewData::$view),)*
                 }
             }
         }

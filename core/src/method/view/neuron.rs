@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::figures::{largest, values};
-use super::kind::{Shown, ViewKind, about_the_prompt};
+use super::kind::{Shown, ViewKind, about_the_prompt, layer, layers_that, within};
 use super::run::start;
 use super::runs::Runs;
 use crate::engine::{Cancelled, Card, Engine, Run, Token};
@@ -14,6 +14,7 @@ use crate::figure::{Figure, FigureId, Lines, Plot, Series};
 use crate::method::{Fact, Group, Method, Need, Params as _, Sample, Source, SubjectKind, as_it_is, params};
 use crate::metric;
 use crate::site::{Hook, Site};
+use crate::spec::Spec;
 
 /// A neuron along the prompt.
 pub static NEURON: Method = Method {
@@ -86,17 +87,21 @@ impl ViewKind for NeuronAsk {
     type Data = Neuron;
     const METHOD: &'static Method = &NEURON;
 
+    fn check(&self, spec: &Spec, _: usize) -> Result<()> {
+        let of = layer(spec, self.layer)?;
+        if of.experts.is_some() {
+            let cause =
+                format!("layer {} is made of experts: their neurons have no rows of their own", self.layer);
+            return Err(Error::asked(cause, &layers_that(spec, |of| of.experts.is_none())));
+        }
+        within("neuron", self.neuron, format!("layer {}", self.layer), of.ffn.d_mlp)
+    }
+
     fn compute(&self, engine: &mut Engine, runs: &Runs, cancelled: Cancelled) -> Result<Neuron> {
         let Self { layer, neuron } = *self;
-        let (spec, weights) = engine.model.layer(layer)?;
-        let Some(ffn) = weights.dense() else {
-            return Err(Error::Study(format!(
-                "layer {layer} is made of experts: their neurons have no rows of their own"
-            )));
-        };
-        if neuron >= spec.ffn.d_mlp {
-            return Err(Error::Study(format!("layer {layer} has no neuron {neuron}")));
-        }
+        let (_, weights) = engine.model.layer(layer)?;
+        let experts = || Error::Internal(format!("layer {layer} is made of experts"));
+        let ffn = weights.dense().ok_or_else(experts)?;
         let site = Site::block(layer, Hook::MlpPost);
         let along = |run: &Run| -> Result<Vec<f32>> {
             let captures = engine.replay(run, layer, [site].into(), cancelled)?;

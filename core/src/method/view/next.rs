@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::kind::{Shown, ViewKind, on_the_prompt};
+use super::kind::{Shown, ViewKind, on_the_prompt, within};
 use super::run::start;
 use super::runs::Runs;
 use crate::engine::{Answer, Cancelled, Engine, Run, Token};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::figure::{Cell, Figure, FigureId, Plot, Table};
 use crate::method::{Fact, Group, Method, Params as _, Source, SubjectKind, as_it_is, params};
 use crate::metric;
+use crate::spec::Spec;
 
 /// The most likely next tokens.
 pub static NEXT_TOKENS: Method = Method {
@@ -108,6 +109,10 @@ impl ViewKind for NextAsk {
     type Data = NextTokens;
     const METHOD: &'static Method = &NEXT_TOKENS;
 
+    fn check(&self, _: &Spec, tokens: usize) -> Result<()> {
+        self.position.map_or(Ok(()), |position| within("position", position, "the prompt", tokens))
+    }
+
     fn compute(&self, engine: &mut Engine, runs: &Runs, _: Cancelled) -> Result<NextTokens> {
         let position = self.position.unwrap_or(runs.tokens.len().saturating_sub(1));
         let base = metric::log_softmax(&logits(engine, &runs.base, position)?);
@@ -154,9 +159,6 @@ fn table(rows: &[NextRow]) -> Table {
 fn logits(engine: &Engine, run: &Run, position: usize) -> Result<Vec<f32>> {
     if position + 1 == run.tokens.len() {
         return Ok(run.last.clone());
-    }
-    if position >= run.tokens.len() {
-        return Err(Error::Study(format!("the prompt has no position {position}")));
     }
     engine.row_logits(run, position)
 }

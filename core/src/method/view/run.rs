@@ -34,7 +34,9 @@ enum Stage<D> {
 
 /// Begin a view: the `start` of its method.
 pub(super) fn start<V: ViewKind>(case: Case<'_>, ask: &Ask) -> Result<Box<dyn Stepper>> {
-    Ok(Box::new(ViewRun::<V>::new(case, read(ask)?)))
+    let ask: V = read(ask)?;
+    ask.check(&case.engine.model.spec, case.tokens.len())?;
+    Ok(Box::new(ViewRun::new(case, ask)))
 }
 
 impl<V: ViewKind> ViewRun<V> {
