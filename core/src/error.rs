@@ -139,6 +139,9 @@ pub enum Error {
     /// A plan that cannot be read or does not fit the model.
     #[error("plan: {0}")]
     Plan(String),
+    /// A text or file that is no plan at all.
+    #[error("plan: {0}")]
+    NoPlan(String),
     /// A site name or glob that matches nothing.
     #[error("no site matches \"{pattern}\"{hint}")]
     Site {
@@ -276,6 +279,9 @@ impl Error {
             Self::NotOpen => "open a checkpoint first".into(),
             Self::Study(_) => "change what is asked of the study, or its text".into(),
             Self::Plan(_) => "change or remove the intervention; docs/plan.md has an example of each kind".into(),
+            Self::NoPlan(_) => {
+                "choose or correct the plan file: JSON such as {\"version\": 1, \"items\": []}; docs/plan.md has examples".into()
+            }
             Self::Site { .. } => {
                 "use a TransformerLens name such as blocks.0.mlp.hook_post, or a glob such as *.hook_resid_post".into()
             }

@@ -10,7 +10,7 @@ pub use hash::{sha256, sha256_of};
 pub use patience::apart;
 pub use read::{Input, names, read_within};
 pub(crate) use read::{PIECE, Piece};
-pub use text::{unmarked, utf8};
+pub use text::{is_text, unmarked, utf8};
 pub use write::write_atomic;
 
 #[cfg(test)]

@@ -18,13 +18,18 @@ pub fn utf8(bytes: &[u8]) -> std::result::Result<&str, String> {
     Ok(unmarked(text))
 }
 
-/// The encoding of a text that is in wider units than bytes, by its byte order mark or its first character.
+/// Whether bytes may be a text of some encoding: those of other things hold zeros.
+pub fn is_text(bytes: &[u8]) -> bool {
+    wide(bytes).is_some() || !bytes.contains(&0)
+}
+
+/// The encoding of a text that is in wider units than bytes, by its byte order mark or its first two characters.
 fn wide(bytes: &[u8]) -> Option<&'static str> {
     Some(match *bytes {
-        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] | [0, 0, 0, 1..=127, ..] | [1..=127, 0, 0, 0, ..] => {
-            "UTF-32"
-        }
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, 1..=127, ..] | [1..=127, 0, ..] => "UTF-16",
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => "UTF-32",
+        [0, 0, 0, 1..=127, 0, 0, 0, 1..=127, ..] | [1..=127, 0, 0, 0, 1..=127, 0, 0, 0, ..] => "UTF-32",
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "UTF-16",
+        [0, 1..=127, 0, 1..=127, ..] | [1..=127, 0, 1..=127, 0, ..] => "UTF-16",
         _ => return None,
     })
 }

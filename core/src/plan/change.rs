@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::compile::Compiler;
 use super::kind::Kind;
+use super::words;
 use super::{
     ablate::Ablate, add::Add, corrupt::Corrupt, experts::Experts, iri::Iri, patch::Patch, route::Route,
     router::Router, scale::Scale, skip::Skip, threshold::Threshold,
@@ -26,6 +27,8 @@ pub struct KindInfo {
     pub notes: &'static str,
     /// [`Kind::FIELDS`]
     pub fields: &'static [Field],
+    /// [`Kind::ALIASES`]
+    pub aliases: &'static [&'static str],
     /// [`Kind::example`], then [`Kind::other_examples`].
     pub examples: fn() -> Vec<Change>,
 }
@@ -41,6 +44,7 @@ impl KindInfo {
             help: K::HELP,
             notes: K::NOTES,
             fields: K::FIELDS,
+            aliases: K::ALIASES,
             examples: || {
                 let all = std::iter::once(K::example()).chain(K::other_examples());
                 all.map(Change::from).collect()
@@ -82,11 +86,6 @@ macro_rules! changes {
             /// Its kind's parameters: [`Kind::FIELDS`].
             pub fn fields(&self) -> &'static [Field] {
                 match self { $(Self::$kind(_) => $kind::FIELDS,)* }
-            }
-
-            /// Fields that are read too: [`Kind::ALIASES`].
-            pub(super) fn aliases(&self) -> &'static [&'static str] {
-                match self { $(Self::$kind(_) => $kind::ALIASES,)* }
             }
 
             /// The files that it names.
@@ -145,7 +144,7 @@ impl Change {
             let missing = || Error::Plan(format!("this intervention has no {}", field.name));
             *written.pointer_mut(&field.pointer()).ok_or_else(missing)? = value.clone();
         }
-        serde_json::from_value(written).map_err(|error| Error::Plan(error.to_string()))
+        serde_json::from_value(written).map_err(|error| Error::Plan(words::plain(&error)))
     }
 }
 

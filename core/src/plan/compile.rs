@@ -86,6 +86,11 @@ impl Compiler<'_> {
     /// Change a site, or one of its units; refused where it has no such unit.
     pub(super) fn edit(&mut self, place: Place<'_>, strength: f32, op: Op) -> Result<()> {
         let Place { site, unit, positions } = place;
+        if let Op::Noise { std, .. } = &op
+            && *std < 0.0
+        {
+            return Err(Error::Plan("sigma of noise is 0 or more: it is a standard deviation".into()));
+        }
         let width = unit_count(site, self.spec);
         if let Some(unit) = unit.filter(|&unit| unit >= width) {
             let last = width.saturating_sub(1);

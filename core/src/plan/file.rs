@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use strsim::levenshtein;
 
-use super::{Item, PLAN_VERSION, Plan};
+use super::{Item, PLAN_VERSION, Plan, words, written};
 use crate::error::{Error, Result};
 use crate::files;
 
@@ -34,7 +33,7 @@ impl Plan {
         if text.trim().is_empty() {
             return Err(Error::Plan("there is nothing in it".into()));
         }
-        let written: Written = serde_json::from_str(text).map_err(|error| Error::Plan(error.to_string()))?;
+        let written: Written = serde_json::from_str(text).map_err(|error| no_plan(text, &error))?;
         if written.version != PLAN_VERSION {
             let version = written.version;
             return Err(Error::Plan(format!(
@@ -65,9 +64,13 @@ impl Plan {
                 format!("more than {} MiB are no plan", MOST >> 20),
             ));
         }
+        if !files::is_text(&bytes) {
+            return Err(Error::NoPlan(format!("{}: is no text, and a plan is JSON", path.display())));
+        }
         let text = files::utf8(&bytes).map_err(|cause| refused(io::ErrorKind::InvalidData, cause))?;
         let mut plan = Self::from_json(text).map_err(|error| match error {
             Error::Plan(cause) => Error::Plan(format!("{}: {cause}", path.display())),
+            Error::NoPlan(cause) => Error::NoPlan(format!("{}: {cause}", path.display())),
             error => error,
         })?;
         plan.change_files(|file| {
@@ -121,17 +124,24 @@ fn line_of(text: &str, piece: &str) -> usize {
     1 + text.bytes().take(start).filter(|&byte| byte == b'\n').count()
 }
 
+/// Why a text is no plan as a whole.
+fn no_plan(text: &str, error: &serde_json::Error) -> Error {
+    if error.is_syntax() || error.is_eof() {
+        return Error::NoPlan(format!("is no valid JSON, which a plan is: {error}"));
+    }
+    match serde_json::from_str::<Value>(text) {
+        Ok(Value::Object(_)) | Err(_) => Error::NoPlan(words::plain(error)),
+        Ok(other) => Error::NoPlan(format!("a plan is an object, not {}", words::said(&other))),
+    }
+}
+
 /// An item, or where in it something is wrong and what.
 fn read_item(text: &str) -> Result<Item, (String, String)> {
-    let broken = |error: serde_json::Error| (": ".to_owned(), error.to_string());
+    let broken = |error: serde_json::Error| (": ".to_owned(), words::plain(&error));
     let mut written: Value = serde_json::from_str(text).map_err(broken)?;
     without_nulls(&mut written);
+    written::check(&written)?;
     let item: Item = serde_json::from_value(written.clone()).map_err(broken)?;
-    if let Some(name) =
-        written.as_object().and_then(|fields| fields.keys().find(|name| !is_field(&item, name)))
-    {
-        return Err((format!(".{name}"), format!(" is not a field here{}", meant(&item, name))));
-    }
     let read = serde_json::to_value(&item).map_err(broken)?;
     match endless(&written, &read, String::new()) {
         Some(path) => Err((path, " is too large a number".into())),
@@ -148,25 +158,6 @@ fn without_nulls(value: &mut Value) {
         }
         Value::Array(list) => list.iter_mut().for_each(without_nulls),
         _ => {}
-    }
-}
-
-/// Names of the fields that an item may have.
-fn fields(item: &Item) -> impl Iterator<Item = &'static str> {
-    let own = item.change.fields().iter().filter_map(|field| field.name.split('.').next());
-    ["kind", "on", "strength"].into_iter().chain(own).chain(item.change.aliases().iter().copied())
-}
-
-fn is_field(item: &Item, name: &str) -> bool {
-    fields(item).any(|known| known == name)
-}
-
-/// The field that a misspelt one may stand for.
-fn meant(item: &Item, name: &str) -> String {
-    let near = fields(item).map(|known| (levenshtein(known, name), known)).min();
-    match near.filter(|(distance, _)| *distance <= 1 + name.chars().count() / 4) {
-        Some((_, known)) => format!(": did you mean {known}"),
-        None => String::new(),
     }
 }
 

@@ -345,6 +345,13 @@ impl Injected {
                 self.recovery.len()
             )));
         }
+        for (what, count) in [("sources", self.sources), ("targets", self.targets)] {
+            if let Some(count) = count.filter(|&count| count > layers && !self.recovery.is_empty()) {
+                return Err(Error::Plan(format!(
+                    "iri.{name}.{what} is {count}, this model has {layers} layers"
+                )));
+            }
+        }
         if let Some(layer) = self.recovery.iter().position(|rate| !rate.is_finite()) {
             let rate = self.recovery.get(layer).copied().unwrap_or(f32::NAN);
             return Err(Error::Plan(format!(
@@ -361,6 +368,16 @@ impl Injected {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn more_layers_than_there_are_are_refused() {
+        let part = |sources, targets| Injected { recovery: vec![0.1, 0.2], sources, targets, lambda: 0.5 };
+        assert!(part(Some(2), Some(2)).check("attn", 2).is_ok());
+        for (part, what) in [(part(Some(3), None), "sources is 3"), (part(None, Some(99)), "targets is 99")] {
+            let error = part.check("attn", 2).unwrap_err().to_string();
+            assert!(error.contains(what) && error.contains("2 layers"), "{error}");
+        }
+    }
 
     #[test]
     fn layers_are_ranked_by_rate_and_sources_come_before_their_target() {

@@ -33,6 +33,8 @@ mod surrogate;
 mod target;
 mod threshold;
 mod values;
+mod words;
+mod written;
 
 pub use ablate::{Ablate, AblateTo};
 pub use add::Add;

@@ -48,6 +48,10 @@ impl Kind for Threshold {
     }
 
     fn compile(&self, compiler: &mut Compiler<'_>, strength: f32) -> Result<()> {
+        if self.value < 0.0 {
+            let value = self.value;
+            return Err(Error::Plan(format!("a threshold is 0 or more, not {value}: it is of magnitudes")));
+        }
         let layers = match self.layer {
             Some(layer) => vec![layer],
             // Experts have no row of activations to threshold.

@@ -341,6 +341,12 @@ impl FromStr for Site {
 
     fn from_str(name: &str) -> Result<Self> {
         let unknown = || names::unknown(name, None);
+        if names::is_several(name) && name.parse::<Sites>().is_ok() {
+            return Err(Error::asked(
+                format!("\"{name}\" stands for several sites, and one is needed here"),
+                "name one of them, such as blocks.0.hook_resid_post",
+            ));
+        }
         match name {
             "hook_embed" | "embed.hook_out" => return Ok(Self::Embed),
             "hook_pos_embed" | "pos_embed.hook_out" => return Ok(Self::PosEmbed),

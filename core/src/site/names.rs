@@ -69,9 +69,7 @@ impl FromStr for Sites {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        let several =
-            name.contains(['*', '?']) || layered(name).is_some_and(|(layers, _)| !is_number(layers));
-        if !several {
+        if !is_several(name) {
             return name.parse().map(Self::One);
         }
         let (layers, rest) = layered(name).unwrap_or(("0", name));
@@ -169,6 +167,11 @@ pub(super) fn unknown(pattern: &str, spec: Option<&Spec>) -> Error {
 fn empty(pattern: &str, first: usize, end: usize) -> Error {
     let hint = format!(": {first}..{end} is no layer (ranges leave out their end)");
     Error::Site { pattern: pattern.into(), hint }
+}
+
+/// Whether a name is written as one of several sites: with a glob, or a range of layers.
+pub(super) fn is_several(name: &str) -> bool {
+    name.contains(['*', '?']) || layered(name).is_some_and(|(layers, _)| !is_number(layers))
 }
 
 fn is_number(layers: &str) -> bool {

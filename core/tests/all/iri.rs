@@ -130,7 +130,7 @@ fn a_whole_injection_is_the_plain_reference() {
     };
     // The paper's rule, which knows no sign.
     let none = Iri { all: true, ..Iri::new(Vec::new(), Vec::new()) };
-    let iri = Iri { attn: part(4, 0.5), ffn: part(99, 0.3), ..none };
+    let iri = Iri { attn: part(4, 0.5), ffn: part(LAYERS, 0.3), ..none };
     // The three best are 1, 4, 0; the fourth is 3.
     let (sources, attn_targets) = ([0, 1, 4], [0, 1, 3, 4]);
     each(|engine| {

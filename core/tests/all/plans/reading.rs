@@ -129,7 +129,10 @@ fn causes_name_line_and_item() {
         )
     };
     for (item, needle) in [
-        (r#"{"kind":"skip","layer":1,"prt":"ffn"}"#, "line 5: plan.items[1]: missing field `part`"),
+        (
+            r#"{"kind":"skip","layer":1,"prt":"ffn"}"#,
+            "line 5: plan.items[1].prt is not a field here: did you mean part",
+        ),
         (
             r#"{"kind":"skip","layer":1,"part":"ffn","positons":"all"}"#,
             "line 5: plan.items[1].positons is not a field here: did you mean positions",
@@ -138,9 +141,12 @@ fn causes_name_line_and_item() {
             r#"{"kind":"scale","site":"hook_embed","factor":1e39}"#,
             "line 5: plan.items[1].factor is too large a number",
         ),
-        (r#"{"kind":"ablat"}"#, "line 5: plan.items[1]: unknown variant `ablat`"),
+        (r#"{"kind":"ablat"}"#, "line 5: plan.items[1]: there is no kind \"ablat\": did you mean ablate"),
         (r#"{"kind":"ablate","site":"blocks.0.hook_resid_pst"}"#, "did you mean blocks.0.hook_resid_post"),
-        (r#"{"kind":"skip","layer":-1,"part":"ffn"}"#, "line 5: plan.items[1]"),
+        (
+            r#"{"kind":"skip","layer":-1,"part":"ffn"}"#,
+            "line 5: plan.items[1].layer: a whole number from 0 on is needed, not -1",
+        ),
         (
             r#"{"kind":"patch","site":"hook_embed","source":"base","from_position":"first"}"#,
             "from_position is a position, \"last\", or a list",
@@ -152,9 +158,9 @@ fn causes_name_line_and_item() {
         ),
         (
             r#"{"kind":"patch","site":"hook_embed","source":{"file":{"path":"a","tensor":"b","dtype":"c"}}}"#,
-            "unknown field `dtype`",
+            "dtype is not a field here",
         ),
-        (r#"{"kind":"route","layers":[{"layer":0,"token":["small"]}]}"#, "unknown field `token`"),
+        (r#"{"kind":"route","layers":[{"layer":0,"token":["small"]}]}"#, "token is not a field here"),
     ] {
         let error = Plan::from_json(&text(item)).unwrap_err().to_string();
         assert!(error.contains(needle), "{item}: {error}");
