@@ -108,6 +108,11 @@ macro_rules! changes {
                 match self { $(Self::$kind(change) => change.past_the_prompt(),)* }
             }
 
+            /// Whether it takes the FFN of a layer out at a position: [`Kind::takes_out_ffn`].
+            pub fn takes_out_ffn(&self, layer: usize, position: usize, len: usize) -> bool {
+                match self { $(Self::$kind(change) => change.takes_out_ffn(layer, position, len),)* }
+            }
+
             /// Why weights alone cannot do what it does.
             pub fn fold_reason(&self) -> &'static str {
                 match self { $(Self::$kind(change) => change.fold_reason(),)* }

@@ -47,6 +47,11 @@ pub trait Kind: Sized {
         }
     }
 
+    /// Whether, as it is, it takes the FFN of a layer out at a position of a prompt of `len` tokens: it then costs nothing.
+    fn takes_out_ffn(&self, _layer: usize, _position: usize, _len: usize) -> bool {
+        false
+    }
+
     /// The files that it names: a plan's file says where relative ones lie.
     fn files(&mut self) -> Vec<&mut PathBuf> {
         Vec::new()

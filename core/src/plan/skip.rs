@@ -94,6 +94,10 @@ impl Kind for Skip {
         self.positions.clone()
     }
 
+    fn takes_out_ffn(&self, layer: usize, position: usize, len: usize) -> bool {
+        self.sublayer == Sublayer { layer, part: Part::Ffn } && self.positions.contains(position, len)
+    }
+
     fn compile(&self, compiler: &mut Compiler<'_>, strength: f32) -> Result<()> {
         compiler.layer(self.sublayer.layer)?;
         let place = Place { site: self.sublayer.output(), unit: None, positions: &self.positions };

@@ -138,14 +138,18 @@ impl ViewKind for RoutingAsk {
 fn flops(engine: &Engine, lanes: &[Vec<Lane>], plan: &Plan) -> f64 {
     let spec = &engine.model.spec;
     let (mut cost, mut full) = (0.0, 0.0);
-    for (layer, row) in spec.layers.iter().zip(lanes) {
+    let whole: Vec<_> = plan.active().into_iter().filter(|item| item.strength == 1.0).collect();
+    for (index, (layer, row)) in spec.layers.iter().zip(lanes).enumerate() {
         let big = layer.ffn_width() as f64;
         let small = match &layer.small {
             Some(small) => ((2 + usize::from(small.gated)) * small.d_mlp) as f64,
             None => big * f64::from(plan.surrogate().share()),
         };
-        for lane in row {
+        for (position, lane) in row.iter().enumerate() {
             full += big;
+            if whole.iter().any(|item| item.change.takes_out_ffn(index, position, row.len())) {
+                continue;
+            }
             cost += match lane {
                 Lane::Big => big,
                 Lane::Small => small,
