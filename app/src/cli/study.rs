@@ -14,7 +14,7 @@ use sluice_core::method::{
 };
 use sluice_core::plan::Plan;
 use sluice_core::spec::{Field, FieldKind};
-use sluice_core::{Error, Result};
+use sluice_core::{Error, Result, files};
 
 use super::prompt::{PromptArgs, one_of};
 use super::{checkpoint, note, out};
@@ -289,7 +289,14 @@ fn subject(method: &Method, flags: &ArgMatches, checkpoint: &Checkpoint) -> Resu
             let prompt = flags.read(checkpoint)?;
             Subject::Prompt(prompt.ok_or_else(|| Error::Input("there is no prompt".into()))?)
         }
-        SubjectKind::Text => Subject::Text(flags.get_one::<PathBuf>("text").cloned()),
+        SubjectKind::Text => {
+            let text = flags.get_one::<PathBuf>("text");
+            // Before the weights: what cannot be read is known at once.
+            if let Some(path) = text {
+                files::read_within(path, 1).map_err(|error| Error::read(path, &error))?;
+            }
+            Subject::Text(text.cloned())
+        }
         SubjectKind::None => Subject::Nothing,
     })
 }

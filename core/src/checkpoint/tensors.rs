@@ -8,6 +8,7 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 use safetensors::tensor::Metadata;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
+use strsim::levenshtein;
 
 use super::bytes::Bytes;
 use super::stray::stray;
@@ -242,6 +243,40 @@ impl TensorFile {
     ) -> Result<()> {
         let start = self.data + info.range.0 as u64;
         self.bytes.each(start, info.len(), piece, look).map_err(|error| broken_off(&self.path, &error))
+    }
+
+    /// A tensor that a person names, not config.json: a wrong name is answered with those that there are.
+    ///
+    /// # Errors
+    /// A name that no tensor has, or one of a format that is not read.
+    pub fn named(&self, name: &str) -> Result<Tensor> {
+        /// Names that a message lists.
+        const LISTED: usize = 5;
+        let place = self.path.display();
+        let Some(info) = self.tensors.get(name) else {
+            let near = self.tensors.keys().map(|known| (levenshtein(known, name), known)).min();
+            let meant = match near.filter(|(distance, _)| *distance <= 1 + name.chars().count() / 4) {
+                Some((_, known)) => format!(": did you mean \"{known}\""),
+                None => String::new(),
+            };
+            let known: Vec<String> =
+                self.tensors.keys().take(LISTED).map(|known| format!("\"{known}\"")).collect();
+            let more = if self.tensors.len() > LISTED { ", …" } else { "" };
+            return Err(Error::asked(
+                format!("{place}: has no tensor \"{name}\"{meant}"),
+                &match known.is_empty() {
+                    true => "name another file: this one holds no tensor".into(),
+                    false => format!("name one that it has: {}{more}", known.join(", ")),
+                },
+            ));
+        };
+        if !info.is_float() {
+            return Err(Error::asked(
+                format!("{place}: tensor \"{name}\" is of dtype {:?}, which is not read", info.dtype),
+                "save it as F32, F16, BF16 or F64, or name another tensor",
+            ));
+        }
+        Ok(self.load_f32(name)?.0)
     }
 
     /// A tensor in one of the formats that can be read: f32, f16, bf16, f64.

@@ -446,5 +446,5 @@ impl Resolve for Resolver<'_> {
 
 /// A tensor of a safetensors file that a plan names.
 fn file_tensor(path: &Path, tensor: &str) -> Result<Tensor> {
-    Ok(TensorFile::open(path)?.load_f32(tensor)?.0)
+    TensorFile::open(path)?.named(tensor)
 }

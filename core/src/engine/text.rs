@@ -50,6 +50,12 @@ impl Engine {
         if let Some(path) = file {
             return read_file(path, enough, self.tokenizer.as_deref());
         }
+        if self.tokenizer.is_none() {
+            return Err(Error::asked(
+                "this checkpoint has no tokenizer to read the sample text with",
+                "give --text a file of token ids between commas or blanks, or open a checkpoint that has a tokenizer",
+            ));
+        }
         let (ids, source) = match &self.world {
             None => (self.encode(SAMPLE)?, "the bundled sample text"),
             Some(world) => {
@@ -120,7 +126,10 @@ fn ids(text: &str) -> Result<Vec<u32>> {
     let id = |part: &str| {
         part.parse().map_err(|_| {
             let part: String = part.chars().take(20).collect();
-            Error::Study(format!("this checkpoint has no tokenizer, and \"{part}\" is not a token id"))
+            Error::asked(
+                format!("this checkpoint has no tokenizer, and \"{part}\" is not a token id"),
+                "give a file of token ids between commas or blanks, or open a checkpoint that has a tokenizer",
+            )
         })
     };
     parts.map(id).collect()
@@ -146,7 +155,10 @@ pub fn pieces(ids: &[u32], samples: usize, len: usize) -> Result<Vec<Input>> {
     let pieces: Vec<Input> = ids.chunks_exact(len).take(samples).map(Input::from).collect();
     if pieces.len() < samples {
         let have = ids.len();
-        return Err(Error::Study(format!("the text has {have} tokens, not {samples} pieces of {len}")));
+        return Err(Error::asked(
+            format!("the text has {have} tokens, not {samples} pieces of {len}"),
+            "give a longer text, or ask for fewer or shorter pieces (--samples, --length)",
+        ));
     }
     Ok(pieces)
 }

@@ -63,10 +63,10 @@ impl<'a> Case<'a> {
     /// Where the text cannot be read, or a file has fewer.
     pub fn samples(&mut self, samples: usize, length: usize) -> Result<Vec<Input>> {
         let ids = self.ids(samples.saturating_mul(length))?;
-        match self.text {
-            Some(_) => pieces(&ids, samples, length),
-            None => pieces_at_most(&ids, samples, length),
-        }
+        self.fitting(match self.text {
+            Some(_) => pieces(&ids, samples, length)?,
+            None => pieces_at_most(&ids, samples, length)?,
+        })
     }
 
     /// The same, at most `samples` of a file too.
@@ -74,7 +74,21 @@ impl<'a> Case<'a> {
     /// # Errors
     /// Where the text cannot be read.
     pub fn samples_at_most(&mut self, samples: usize, length: usize) -> Result<Vec<Input>> {
-        pieces_at_most(&self.ids(samples.saturating_mul(length))?, samples, length)
+        let pieces = pieces_at_most(&self.ids(samples.saturating_mul(length))?, samples, length)?;
+        self.fitting(pieces)
+    }
+
+    /// Pieces that the model reads whole.
+    fn fitting(&self, pieces: Vec<Input>) -> Result<Vec<Input>> {
+        let (length, context) =
+            (pieces.first().map_or(0, |piece| piece.len()), self.engine.model.spec.context);
+        if length <= context {
+            return Ok(pieces);
+        }
+        Err(Error::asked(
+            format!("pieces of {length} tokens are past the context of {context}"),
+            &format!("choose pieces of at most {context} tokens (--length)"),
+        ))
     }
 
     fn ids(&mut self, enough: usize) -> Result<Vec<u32>> {

@@ -33,16 +33,18 @@ impl Marks {
 pub(super) fn visual(marks: &Marks, tokens: &Input) -> Result<Vec<usize>> {
     let mut visual: Vec<usize> = match tokens.image() {
         Some(_) if !marks.context.is_empty() => {
-            return Err(Error::Marked(
-                "the prompt has a picture: no context can be marked in its place".into(),
+            return Err(Error::asked(
+                "the prompt has a picture: no context can be marked in its place",
+                "mark no context (--context), or leave the picture out",
             ));
         }
         Some(image) => {
             (0..).zip(tokens.iter()).filter(|(_, id)| **id == image.token).map(|(at, _)| at).collect()
         }
         None if marks.context.is_empty() => {
-            return Err(Error::Marked(
-                "no context is marked, and the prompt has no picture to corrupt".into(),
+            return Err(Error::asked(
+                "no context is marked, and the prompt has no picture to corrupt",
+                "mark the words that stand for a picture (--context), or give one (--image)",
             ));
         }
         None => marks.context.clone(),
@@ -55,19 +57,31 @@ pub(super) fn visual(marks: &Marks, tokens: &Input) -> Result<Vec<usize>> {
 /// The positions of each category. The last token is its own; text before the first visual token cannot differ from the
 /// clean run and is in none.
 pub(super) fn categories(marks: &Marks, visual: &[usize], len: usize) -> Result<[Vec<usize>; 7]> {
+    // What stands for the picture, for messages: `visual` is the marked context where there is one.
+    let (place, flag) = match marks.context.is_empty() {
+        true => ("in the picture", ""),
+        false => ("among the words marked as the context", ", or more words as the context (--context)"),
+    };
     let marked = || visual.iter().chain(&marks.object).chain(&marks.words);
     if let Some(position) = marked().find(|&&position| position >= len) {
-        return Err(Error::Marked(format!("the prompt has no position {position}")));
+        return Err(Error::Past {
+            what: "position",
+            given: *position,
+            whose: "the prompt".into(),
+            count: len,
+        });
     }
     if let Some(position) = marks.object.iter().find(|position| !visual.contains(position)) {
-        return Err(Error::Marked(format!(
-            "position {position} is marked as the object but is no visual token"
-        )));
+        return Err(Error::asked(
+            format!("position {position} is marked as the object but is not {place}"),
+            &format!("mark the object at {} (--object){flag}", spans(visual)),
+        ));
     }
     if let Some(position) = marks.words.iter().find(|position| visual.contains(position)) {
-        return Err(Error::Marked(format!(
-            "position {position} is marked as an object word but is a visual token"
-        )));
+        return Err(Error::asked(
+            format!("position {position} is marked as a word that names the object but is {place}"),
+            &format!("mark words behind {} (--words)", spans(visual)),
+        ));
     }
     let (first_patch, first_word) = (marks.object.iter().min(), marks.words.iter().min());
     let late =
@@ -90,6 +104,16 @@ pub(super) fn categories(marks: &Marks, visual: &[usize], len: usize) -> Result<
         }
     }
     Ok(categories)
+}
+
+/// Positions as they are written: `1..5,7`.
+fn spans(positions: &[usize]) -> String {
+    let runs = positions.chunk_by(|a, b| a + 1 == *b);
+    let span = |run: &[usize]| match run {
+        [first, .., last] => format!("{first}..{}", last + 1),
+        _ => run.iter().map(usize::to_string).collect(),
+    };
+    runs.map(span).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
@@ -117,9 +141,12 @@ mod tests {
     fn marks_that_contradict_each_other_are_named() {
         for (case, needle) in [
             (marks(&[], &[], &[]), "no context"),
-            (marks(&[1, 9], &[], &[]), "no position 9"),
-            (marks(&[1, 2], &[3], &[]), "position 3 is marked as the object"),
-            (marks(&[1, 2], &[1], &[2]), "position 2 is marked as an object word"),
+            (marks(&[1, 9], &[], &[]), "no position 9: the prompt has positions 0 to 4"),
+            (
+                marks(&[1, 2], &[3], &[]),
+                "position 3 is marked as the object but is not among the words marked",
+            ),
+            (marks(&[1, 2], &[1], &[2]), "position 2 is marked as a word that names the object but is among"),
         ] {
             let error = sorted(&case, 5).unwrap_err().to_string();
             assert!(error.contains(needle), "{error}");

@@ -151,7 +151,19 @@ impl PruneRun {
         }
         let removals = ask.removals.unwrap_or((ask.share * all as f64).floor() as usize);
         if removals > all {
-            return Err(Error::Study(format!("there are {all} sublayers, not {removals}")));
+            return Err(Error::asked(
+                format!("there are {all} sublayers, not {removals}"),
+                &format!("choose 1 to {all} removals (--removals)"),
+            ));
+        }
+        if removals == 0 {
+            return Err(Error::asked(
+                format!("no sublayer is to go: {} of {all}, rounded down", ask.share),
+                &format!(
+                    "choose a share of {:.4} or more (--share), or at least 1 removal (--removals)",
+                    1.0 / all as f64
+                ),
+            ));
         }
         let count = samples.len();
         let mut streams = Streams::new(engine, samples, ask.distance, !ask.whole)?;

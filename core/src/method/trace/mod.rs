@@ -98,6 +98,14 @@ pub(in crate::method) const LITTLE: f32 = 0.1;
 /// second or two at most.
 const MOST_ESTIMATED: u64 = 100_000_000_000;
 
+impl TraceAsk {
+    /// Whether something is asked of the noise that is drawn.
+    fn draws_noise(&self) -> bool {
+        let Self { sigma, seed, seeds, .. } = Self::default();
+        self.sigma.to_bits() != sigma.to_bits() || self.seed != seed || self.seeds != seeds
+    }
+}
+
 /// What corrupting a part of a picture does.
 pub const PATCH_NOISE: &str = "noise on the patch's rows of hook_embed, after the tower";
 
@@ -168,8 +176,14 @@ impl TraceRun {
         if ask.estimate == Some(true) && ask.window != 1 {
             return Err(Error::Study("grids are estimated for windows of 1 layer".into()));
         }
+        if ask.noise.is_some() && ask.draws_noise() {
+            return Err(Error::asked(
+                "noise comes from a file: sigma, seed and seeds are of noise that is drawn, and would not be read",
+                "leave out --sigma, --seed and --seeds, or leave out --noise",
+            ));
+        }
         let noise = match &ask.noise {
-            Some(path) => each_sample(&TensorFile::open(path)?.load_f32("noise")?.0)?,
+            Some(path) => each_sample(&TensorFile::open(path)?.named("noise")?)?,
             None => Vec::new(),
         };
         Self::with_noise(case, ask, noise)
