@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use sluice_core::engine::{Continue, Continued, Decoder, Ending, Sampler, Stops, never};
 use sluice_core::{Error, Result};
 
+use super::whole::whole;
 use super::{Input, Ready, note, out};
 
 /// Continuations at most.
@@ -17,7 +18,7 @@ pub struct Generate {
     #[command(flatten)]
     input: Input,
     /// Longest continuation
-    #[arg(long, alias = "max-tokens", value_name = "N", default_value_t = 64)]
+    #[arg(long, alias = "max-tokens", value_name = "N", default_value_t = 64, value_parser = whole::<usize>, allow_negative_numbers = true)]
     max_new_tokens: usize,
     /// 0 = greedy; above, tokens are drawn
     #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
@@ -26,13 +27,13 @@ pub struct Generate {
     #[arg(long, value_name = "P", default_value_t = 1.0, allow_negative_numbers = true)]
     top_p: f32,
     /// Draw from this many of the likeliest tokens; 0 = from all
-    #[arg(long, value_name = "K", default_value_t = 0)]
+    #[arg(long, value_name = "K", default_value_t = 0, value_parser = whole::<usize>, allow_negative_numbers = true)]
     top_k: usize,
     /// End before this text, also where it spans tokens, or at the special token of this name; may be given more than once
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     stop: Vec<String>,
     /// Several continuations, with the seeds SEED, SEED + 1 …; JSON is then a list
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<u64>, allow_negative_numbers = true)]
     samples: Option<u64>,
     /// Machine-readable, printed at the end
     #[arg(long)]

@@ -8,6 +8,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use sluice_core::checkpoint::Checkpoint;
 use sluice_core::engine::{self, Card, Engine, Opened};
+use sluice_core::error::Fault;
 use sluice_core::plan::Plan;
 use sluice_core::{Error, Result};
 
@@ -25,11 +26,13 @@ mod screenshots;
 mod study;
 mod tokens;
 mod train;
+mod whole;
 mod window;
 
 use nearest::nearest;
 use prompt::{PromptArgs, one_of};
 use sluice_core::method::find;
+use whole::{mebibytes, whole};
 
 /// Exit code of arguments that cannot be read.
 const USAGE: u8 = 2;
@@ -45,7 +48,7 @@ struct Cli {
     image: Option<PathBuf>,
     /// What a run may take beside the weights; left out = a quarter of the machine's memory. Past it a run keeps less and
     /// computes again what it did not keep
-    #[arg(long, value_name = "MIB", global = true, value_parser = clap::value_parser!(u64).range(1..1 << 40))]
+    #[arg(long, value_name = "MIB", global = true, value_parser = mebibytes, allow_negative_numbers = true)]
     memory: Option<u64>,
     #[command(subcommand)]
     command: Option<Command>,
@@ -92,8 +95,8 @@ struct Input {
     /// Plan file
     #[arg(long, value_name = "FILE")]
     plan: Option<PathBuf>,
-    /// Seed of what is drawn at random: the sampler's choices, a plan's noise
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    /// Seed of the sampler's choices; a plan's noise has a seed of its own, in the plan
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole::<u64>, allow_negative_numbers = true)]
     seed: u64,
 }
 
@@ -126,12 +129,25 @@ impl Input {
 
 /// A checkpoint folder, or the bundled one.
 fn checkpoint(path: Option<&Path>) -> Result<Checkpoint> {
-    path.map_or_else(engine::bundled, Checkpoint::open)
+    path.map_or_else(engine::bundled, |path| Checkpoint::open(path).map_err(|error| a_file(path, error)))
 }
 
 /// The same for what reads no weights: a config.json alone, or a folder with it, will do.
 fn headers(path: Option<&Path>) -> Result<Checkpoint> {
-    path.map_or_else(engine::bundled, Checkpoint::open_config)
+    path.map_or_else(engine::bundled, |path| {
+        Checkpoint::open_config(path).map_err(|error| a_file(path, error))
+    })
+}
+
+/// The refusal of a file that lies in no checkpoint's folder: a prompt, a plan or a script in the checkpoint's place.
+fn a_file(path: &Path, error: Error) -> Error {
+    match error {
+        Error::Checkpoint { fault: Fault::NoConfig, .. } if path.is_file() => Error::asked(
+            format!("{}: is a file, and no checkpoint lies beside it", path.display()),
+            "give the folder that holds config.json and *.safetensors; a prompt goes behind --prompt or --prompt-file, a plan behind --plan",
+        ),
+        error => error,
+    }
 }
 
 /// Parse arguments and do what they say.
@@ -176,8 +192,8 @@ pub fn main() -> ExitCode {
 fn usage(error: &clap::Error) -> ExitCode {
     let first = std::env::args_os().nth(1).map(PathBuf::from);
     // What follows a mistyped subcommand is all unexpected; the name is what is wrong.
-    let meant =
-        first.as_deref().filter(|_| error.kind() == ErrorKind::UnknownArgument).and_then(command_meant);
+    let misread = matches!(error.kind(), ErrorKind::UnknownArgument | ErrorKind::ArgumentConflict);
+    let meant = first.as_deref().filter(|_| misread).and_then(command_meant);
     match meant {
         Some(meant) => note(&meant),
         // A closed pipe is not an error of ours.

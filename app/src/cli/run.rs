@@ -12,6 +12,7 @@ use sluice_core::model::{Ask, Logits};
 use sluice_core::site::Site;
 use sluice_core::{Error, Result, metric};
 
+use super::whole::whole;
 use super::{Input, Ready, note, out};
 
 /// Runs that take more are announced, bytes.
@@ -28,7 +29,7 @@ pub struct Run {
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Next tokens listed
-    #[arg(long, value_name = "K", default_value_t = 10)]
+    #[arg(long, value_name = "K", default_value_t = 10, value_parser = whole::<usize>, allow_negative_numbers = true)]
     top: usize,
     /// Machine-readable
     #[arg(long)]

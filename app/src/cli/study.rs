@@ -257,7 +257,10 @@ fn ask(method: &Method, flags: &ArgMatches) -> Result<Ask> {
 
 /// A flag's text as its parameter's JSON.
 fn value(field: &Field, kind: FieldKind, text: &str) -> Result<Value> {
-    let wrong = |want: &str| Error::Study(format!("--{} {text}: {want}", flag(field)));
+    let wrong = |want: &str| {
+        let next_step = format!("give --{} {}", flag(field), field.wanted());
+        Error::asked(format!("--{} {text}: {want}", flag(field)), &next_step)
+    };
     Ok(match kind {
         FieldKind::Int => Value::from(text.parse::<u64>().map_err(|_| wrong("a whole number is needed"))?),
         FieldKind::Float => {

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use sluice_core::Result;
 use sluice_core::train::{self, Diet, Options};
 
+use super::whole::whole;
 use super::{note, out};
 
 /// A year; what is longer is no limit.
@@ -27,16 +28,16 @@ pub struct Train {
     #[arg(long)]
     out: PathBuf,
     /// Seed of text, weights, batches and routing
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = whole::<u64>, allow_negative_numbers = true)]
     seed: u64,
     /// Updates of the whole run: the first eighth trains the image tower alone, the last twelfth the routers
-    #[arg(long, default_value_t = 8000)]
+    #[arg(long, default_value_t = 8000, value_parser = whole::<u64>, allow_negative_numbers = true)]
     steps: u64,
     /// Read nothing else: to see alone what one part of the world asks of the model
     #[arg(long, value_enum)]
     only: Option<Part>,
     /// Steps between two saves of the state
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = whole::<u64>, allow_negative_numbers = true)]
     save_every: u64,
     /// Go on from the state in the folder
     #[arg(long)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::{Cancelled, Decoder, Engine};
 use crate::checkpoint::Tokenizer;
@@ -48,7 +48,12 @@ impl<'de> Deserialize<'de> for Answer {
             Some(Written::Id(id)) => Self::Id(id),
             Some(Written::Text(text)) => match text.strip_prefix("id:").map(str::parse) {
                 Some(Ok(id)) => Self::Id(id),
-                _ => Self::Text(text),
+                Some(Err(_)) => {
+                    return Err(de::Error::custom(format!(
+                        "\"{text}\": id: is followed by a token's number"
+                    )));
+                }
+                None => Self::Text(text),
             },
         })
     }

@@ -227,7 +227,8 @@ fn occurrence(written: &str, tokens: &[Token]) -> Result<Vec<usize>> {
     match (found.as_slice(), which) {
         ([at], None) => Ok(at.clone().collect()),
         ([], _) => Err(Error::Marked(format!(
-            "\"{text}\" does not occur in the prompt; its tokens are {}",
+            "\"{text}\" does not occur in the prompt{}; its tokens are {}",
+            hint(text),
             listed(tokens)
         ))),
         (found, Some(which)) => match found.get(which - 1) {
@@ -243,6 +244,16 @@ fn occurrence(written: &str, tokens: &[Token]) -> Result<Vec<usize>> {
                 "\"{text}\" occurs {last} times: say which, \"{text}#1\" to \"{text}#{last}\""
             )))
         }
+    }
+}
+
+/// How positions are written, where numbers in another form may be meant by a text.
+fn hint(text: &str) -> &'static str {
+    let sign =
+        |byte: u8| byte.is_ascii_digit() || matches!(byte, b'-' | b'.' | b',' | b':' | b';' | b' ' | b'=');
+    match text.bytes().any(|byte| byte.is_ascii_digit()) && text.bytes().all(sign) {
+        true => " (positions are written 5..9,12: the end of a range is left out)",
+        false => "",
     }
 }
 
@@ -362,6 +373,12 @@ mod tests {
             ("4..2", "has no position"),
             ("", "does not occur"),
             ("99999999999999999999", "does not occur"),
+            (
+                "1-2",
+                "does not occur in the prompt (positions are written 5..9,12: the end of a range is left out)",
+            ),
+            ("-1", "positions are written 5..9,12"),
+            ("1:3", "positions are written 5..9,12"),
         ] {
             fails(written, &tokens, needle);
         }

@@ -76,7 +76,10 @@ pub fn read<P: Params>(ask: &Ask) -> Result<P> {
 }
 
 fn check(field: &Field, value: &Value) -> Result<()> {
-    let wrong = |want: &str| Err(Error::Study(format!("{} = {value}: {want}", field.name)));
+    let wrong = |want: &str| {
+        let next_step = format!("give {} {}", field.name, field.wanted());
+        Err(Error::asked(format!("{} = {value}: {want}", field.name), &next_step))
+    };
     if value.is_null() {
         // What has no null fails when it is read.
         return Ok(());
@@ -93,6 +96,9 @@ fn check(field: &Field, value: &Value) -> Result<()> {
         FieldKind::Answer if !(value.is_string() || value.is_u64()) => {
             return wrong("a text, or id: and a number, is needed");
         }
+        FieldKind::Answer if value.as_str().is_some_and(|text| !is_answer(text)) => {
+            return wrong("id: is followed by a token's number");
+        }
         // A number here is a token's name, not an amount.
         FieldKind::Answer => return Ok(()),
         _ => {}
@@ -105,6 +111,11 @@ fn check(field: &Field, value: &Value) -> Result<()> {
         (Some(min), None) if number < min => wrong(&format!("it is {min} or more")),
         _ => Ok(()),
     }
+}
+
+/// Whether a text is no id that lacks its number.
+fn is_answer(text: &str) -> bool {
+    text.strip_prefix("id:").is_none_or(|id| id.parse::<u32>().is_ok())
 }
 
 /// The one value of a list, where it has one.

@@ -87,6 +87,26 @@ impl Field {
         Self { default, ..self }
     }
 
+    /// What a person may give it, for a next step: `a whole number from 1 on`.
+    pub fn wanted(&self) -> String {
+        let range = match (self.kind, self.min, self.max) {
+            (FieldKind::Int | FieldKind::Float, Some(min), Some(max)) => format!(" from {min} to {max}"),
+            (FieldKind::Int | FieldKind::Float, Some(min), None) => format!(" from {min} on"),
+            (FieldKind::Int, None, _) => " from 0 on".into(),
+            _ => String::new(),
+        };
+        match self.kind {
+            FieldKind::Int => format!("a whole number{range}"),
+            FieldKind::Float => format!("a number{range}"),
+            FieldKind::Bool => "true or false".into(),
+            FieldKind::Enum(names) => format!("one of {}", names.join(", ")),
+            FieldKind::Answer => "a text, or id: and a token's number such as id:26".into(),
+            FieldKind::Text | FieldKind::File => "a text".into(),
+            FieldKind::Site => "the name of a site".into(),
+            FieldKind::Positions | FieldKind::Other => format!("another value: {}", self.help),
+        }
+    }
+
     /// Its value in JSON; `None` where it is left out.
     pub fn of<'a>(&self, written: &'a Value) -> Option<&'a Value> {
         written.pointer(&self.pointer())
