@@ -52,6 +52,21 @@ impl Token {
         let piece = tokenizer.piece(id);
         Self { id, text: piece.text, exact: tokenizer.exact(id), bytes: piece.bytes, patch: None }
     }
+
+    /// Its true text in quotes, on one line: for names and titles, which files keep as they are.
+    pub fn quoted(&self) -> String {
+        let mut text = String::from('"');
+        for character in self.exact.chars() {
+            match character {
+                '\n' => text.push_str("\\n"),
+                '\r' => text.push_str("\\r"),
+                '\t' => text.push_str("\\t"),
+                other => text.push(other),
+            }
+        }
+        text.push('"');
+        text
+    }
 }
 
 /// The tokens of a prompt; `image` is the id that stands for each part of its picture, where it has one.

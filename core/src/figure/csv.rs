@@ -17,6 +17,7 @@ pub fn to_csv(figure: &Figure) -> String {
         ("prompt", text(&of.prompt)),
         ("plan", text(if of.plan.is_empty() { "no plan" } else { &of.plan })),
         ("method", of.method.clone()),
+        ("picks", of.picks.clone()),
         ("ask", of.ask.clone()),
         ("arithmetic", of.dtype.clone()),
     ];
@@ -204,14 +205,16 @@ mod tests {
         figure.provenance.fingerprint = "3f9c0a77d1e24b58".into();
         figure.provenance.dtype = "f32".into();
         figure.provenance.method = "trace".into();
+        figure.provenance.picks = r#"{"corrupt":[2]}"#.into();
         figure.provenance.ask = r#"{"seed":3}"#.into();
         let csv = to_csv(&figure);
         let comments: Vec<&str> = csv.lines().take_while(|line| line.starts_with("# ")).collect();
         let names: Vec<&str> = comments.iter().map(|line| line[2..].split(':').next().unwrap()).collect();
-        let all = ["sluice", "figure", "checkpoint", "prompt", "plan", "method", "ask", "arithmetic"];
+        let all =
+            ["sluice", "figure", "checkpoint", "prompt", "plan", "method", "picks", "ask", "arithmetic"];
         assert_eq!(names, all);
         assert!(
-            comments[2].ends_with(&figure.provenance.fingerprint) && comments[6] == "# ask: {\"seed\":3}"
+            comments[2].ends_with(&figure.provenance.fingerprint) && comments[7] == "# ask: {\"seed\":3}"
         );
         assert!(comments[3].contains(r"one\r\n# two"));
         assert_eq!(csv.split_once(&records(&figure)).map(|(_, after)| after), Some(""));

@@ -80,6 +80,8 @@ pub struct Provenance {
     pub dtype: String,
     /// What was asked: id of the method; empty where it is none.
     pub method: String,
+    /// The positions that were marked for it, by name, as JSON; empty where none were.
+    pub picks: String,
     /// Its parameters, seeds among them, as JSON.
     pub ask: String,
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::answers::answer_facts;
 use super::{Asked, Case, Content, Cost, Fact, Findings, State, Stepper, Steps, Subject, complete, question};
@@ -85,7 +85,11 @@ impl Ready {
             pick.required && here && asked.picks.get(pick.name).is_none_or(Vec::is_empty)
         };
         if let Some(pick) = asked.method.picks.iter().find(missing) {
-            return Err(Error::Marked(format!("no position is marked as {}: {}", pick.name, pick.help)));
+            let picture = if pick.text_only { ", or give the prompt a picture (--image)" } else { "" };
+            return Err(Error::asked(
+                format!("no position is marked as {}: {}", pick.name, pick.help),
+                &format!("mark them (--{}){picture}", pick.name),
+            ));
         }
         let begin = Instant::now();
         let (text, mut provenance) = match &asked.subject {
@@ -98,6 +102,9 @@ impl Ready {
             Subject::Nothing => (None, card.provenance(&Words::Text(String::new()).into(), &asked.plan)),
         };
         provenance.method = asked.method.id.into();
+        if !asked.picks.is_empty() {
+            provenance.picks = json!(asked.picks).to_string();
+        }
         provenance.ask = Value::Object(complete(asked.method.fields, &asked.ask)?).to_string();
         let answers = answer_facts(engine, &asked, &input, cancelled)?;
         let before = kept.as_ref().map_or(0.0, |state| state.seconds);

@@ -370,7 +370,8 @@ fn samples_corrupt_what_the_answer_hangs_on() {
         let mut run = method::Running::start(asked, &mut engine, &card, &never).unwrap();
         while !run.step(&mut engine, &never).unwrap() {}
         let facts = run.findings(&engine).found.facts();
-        let fell = facts.iter().find(|fact| fact.unit == "points").unwrap();
-        assert!(fell.value > 50.0 && !fell.name.starts_with("warning"), "{id}: {facts:?}");
+        let change = facts.iter().find(|fact| fact.unit == "points").unwrap();
+        assert!(change.value < -50.0 && change.name.starts_with("change of P("), "{id}: {facts:?}");
+        assert!(!facts.iter().any(|fact| fact.name.starts_with("warning")), "{id}: {facts:?}");
     }
 }

@@ -9,7 +9,7 @@ use super::{CATEGORIES, COMPONENTS, FcctRun, LAST};
 use crate::engine::Token;
 use crate::error::Result;
 use crate::figure::{Axis, Figure, FigureId, Map, Plot, Scale};
-use crate::method::trace::{AnswerScore, Component, LITTLE, Shown, drop_fact, slug, spread_note};
+use crate::method::trace::{AnswerScore, Component, LITTLE, Shown, change_facts, slug, spread_note};
 use crate::method::{Fact, Found, Offer, Stepper as _, raw};
 use crate::metric;
 use crate::plan::{Change, Iri};
@@ -74,27 +74,26 @@ fn last(values: &[Vec<Vec<f32>>], component: Component) -> Vec<f32> {
 
 impl Found for FcctFound {
     fn facts(&self) -> Vec<Fact> {
-        let followed = &self.answer.text;
+        let followed = &self.answer.quoted();
         let percent = |which: &str, score: AnswerScore, interval: Option<[f64; 2]>| Fact {
             low: interval.map(|ends| 100.0 * ends[0]),
             high: interval.map(|ends| 100.0 * ends[1]),
             ..Fact::new(format!("P({followed}) {which}"), 100.0 * f64::from(score.prob), "%")
         };
-        let mut facts = vec![
-            percent("clean", self.clean, None),
-            percent("corrupted", self.corrupted, self.interval),
-            drop_fact(followed, self.clean.prob - self.corrupted.prob),
-        ];
+        let mut facts =
+            vec![percent("clean", self.clean, None), percent("corrupted", self.corrupted, self.interval)];
+        facts.extend(change_facts(followed, self.corrupted.prob - self.clean.prob));
         for component in [Component::Attention, Component::Ffn] {
             let rates = self.last(component).into_iter().enumerate().filter(|(_, rate)| !rate.is_nan());
             if let Some((layer, rate)) = rates.max_by(|a, b| a.1.total_cmp(&b.1)) {
-                let name =
-                    format!("recovery of the last token's {}, most at layer {layer}", short(component));
+                let name = format!("recovery of the last token's {}, the most", short(component));
                 let end = |ends: &[Vec<Vec<f32>>]| {
                     let value = last(ends, component).get(layer).copied()?;
                     (!value.is_nan()).then_some(f64::from(value))
                 };
                 facts.push(Fact { low: end(&self.low), high: end(&self.high), ..Fact::new(name, rate, "") });
+                let name = format!("layer where the last token's {} recovers the most", short(component));
+                facts.push(Fact::new(name, layer as f64, ""));
             }
         }
         facts.push(Fact::new("draws of noise", self.seeds as f64, "draws"));
@@ -213,9 +212,9 @@ fn notes(run: &FcctRun, draws: &Shown, rates: &[Vec<f32>]) -> Vec<String> {
     let text = run.patcher.tokens.image().is_none();
     let visual = if text { "marked context" } else { "image" };
     let mut notes = vec![format!(
-        "P(\"{}\"): {p_clean:.4} clean, {p_corrupted:.4} corrupted; noise {} σ on the embeddings of the whole {visual}, {} (the \
+        "P({}): {p_clean:.4} clean, {p_corrupted:.4} corrupted; noise {} σ on the embeddings of the whole {visual}, {} (the \
          paper's is on the image's pixels, its σ is not in the paper)",
-        run.answer.text,
+        run.answer.quoted(),
         run.ask.sigma,
         draws.said(run.ask.seeds, Some(run.ask.seed))
     )];

@@ -92,13 +92,14 @@ impl Found for TraceFound {
         let mut facts = vec![
             percent(format!("P({followed}) clean"), self.clean.prob, None),
             percent(format!("P({followed}) corrupted"), self.corrupted.prob, of_corrupted),
-            drop_fact(followed, self.clean.prob - self.corrupted.prob),
         ];
+        facts.extend(change_facts(followed, self.corrupted.prob - self.clean.prob));
         if let Some((cell, p)) = best(&self.grid.prob) {
             let width = self.grid.prob.first().map_or(1, Vec::len).max(1);
             let (layer, position) = (cell / width, cell % width);
-            let name = format!("P restored at layer {layer}, position {position}, the most");
-            facts.push(percent(name, p, of_best));
+            facts.push(percent(format!("P({followed}) restored, the most"), p, of_best));
+            facts.push(Fact::new("layer where the most is restored", layer as f64, ""));
+            facts.push(Fact::new("position where the most is restored", position as f64, ""));
         }
         if let Some(agreement) = self.estimate.as_ref().map(|e| e.rank_agreement).filter(|a| !a.is_nan()) {
             facts.push(Fact::new("rank agreement of the first-order estimate", agreement, ""));
@@ -142,17 +143,20 @@ impl Found for TraceFound {
     }
 }
 
-/// How far the answer's probability fell, and a warning where that is little.
-pub(in crate::method) fn drop_fact(followed: &str, drop: f32) -> Fact {
-    let drop_in_points = 100.0 * f64::from(drop);
-    let name = match drop >= LITTLE {
-        true => format!("P({followed}) fell by"),
-        false => format!(
-            "{WARNING}P({followed}) fell by less than {:.0} points, so recoveries are noise; it fell by",
+/// How far the corruption changed the answer's probability, under one name whatever came out; and a warning where it did
+/// not fall by much.
+pub(in crate::method) fn change_facts(followed: &str, change: f32) -> impl Iterator<Item = Fact> {
+    let points = 100.0 * f64::from(change);
+    let fact = Fact::new(format!("change of P({followed})"), points, "points");
+    // NaN of no draw is no result yet.
+    let warning = (change > -LITTLE).then(|| {
+        let name = format!(
+            "{WARNING}recoveries are noise where P({followed}) falls by less than {:.0} points; it changed by",
             100.0 * LITTLE
-        ),
-    };
-    Fact::new(name, drop_in_points, "points")
+        );
+        Fact::new(name, points, "points")
+    });
+    std::iter::once(fact).chain(warning)
 }
 
 /// The cell with the highest value, and the value.
@@ -194,7 +198,7 @@ pub(super) fn found(run: &TraceRun) -> TraceFound {
         rows_full: (1 + run.all_draws() * (1 + mean.len())) as u64 * (2 * run.layers * len) as u64,
         flops: [work.layers, work.unembedding],
         figure: Arc::new(figure(run, &drawn, &exact, &estimates)),
-        followed: run.answer.text.clone(),
+        followed: run.answer.quoted(),
         intervals: [draws.corrupted_interval(), of_best],
         grid,
         spread: Cells::new(&spread, len),
@@ -251,7 +255,7 @@ fn figure(run: &TraceRun, drawn: &Drawn, exact: &[f32], estimates: &[f32]) -> Fi
         quantity: "normalised recovery".into(),
         text: None,
     };
-    let title = format!("Causal trace of \"{}\", {}", run.answer.text, name(run.ask.restore));
+    let title = format!("Causal trace of {}, {}", run.answer.quoted(), name(run.ask.restore));
     Figure {
         id: TRACE_MAP,
         short: "Trace".into(),

@@ -16,7 +16,7 @@ pub(in crate::method) use draws::{Draws, Kept, Shown, check_memory};
 pub use estimate::estimate;
 pub(in crate::method) use estimate::graph;
 pub use found::{Cells, Estimate, TraceFound};
-pub(in crate::method) use found::{drop_fact, spread_note};
+pub(in crate::method) use found::{change_facts, spread_note};
 pub use patcher::{AnswerScore, Batch, Corruption, Patcher, Setup, hook};
 pub(in crate::method) use patcher::{MOST_CELLS, name, slug};
 

@@ -132,7 +132,10 @@ impl ViewKind for ActivationsAsk {
         let has = FfnSite::ALL.iter().filter(|site| site.hook().exists(of));
         let has: Vec<&str> = has.map(|site| site.name()).collect();
         let next_step = format!("choose {} (--hook)", has.join(" or "));
-        Err(Error::asked(format!("the FFNs of this checkpoint have no {hook}: they are not gated"), &next_step))
+        Err(Error::asked(
+            format!("the FFNs of this checkpoint have no {hook}: they are not gated"),
+            &next_step,
+        ))
     }
 
     fn compute(&self, engine: &mut Engine, runs: &Runs, cancelled: Cancelled) -> Result<Activations> {

@@ -75,8 +75,9 @@ impl Shown for Neuron {
     fn facts(&self) -> Vec<Fact> {
         let Plot::Lines(lines) = &self.figure.plot else { return Vec::new() };
         let most = |one: &Series| Fact::new(format!("largest magnitude, {}", one.name), largest(&one.y), "");
-        let logit =
-            |what: &str, (token, x): &(Token, f32)| Fact::new(format!("{what} {}", token.text), *x, "logits");
+        let logit = |what: &str, (token, x): &(Token, f32)| {
+            Fact::new(format!("{what} {}", token.quoted()), *x, "logits")
+        };
         let promoted = self.promoted.first().map(|one| logit("promotes", one));
         let suppressed = self.suppressed.first().map(|one| logit("suppresses", one));
         lines.series.iter().map(most).chain(promoted).chain(suppressed).collect()

@@ -82,7 +82,7 @@ impl NextRow {
 
     /// Both probabilities, named.
     pub(super) fn facts(&self) -> [Fact; 2] {
-        let text = &self.token.text;
+        let text = self.token.quoted();
         [
             Fact::new(format!("p({text}), unmodified"), self.base, ""),
             Fact::new(format!("p({text}), under the plan"), self.plan, ""),
@@ -130,7 +130,7 @@ impl ViewKind for NextAsk {
         let row = |id: u32| NextRow::new(engine, id, &base, &plan);
         let rows: Vec<NextRow> = ids.iter().map(|&id| row(id)).collect();
         let kl = metric::kl(&base, &plan);
-        let after = runs.tokens.get(position).map_or("", |token| token.text.as_str());
+        let after = runs.tokens.get(position).map_or_else(String::new, Token::quoted);
         let notes = vec![format!("after position {position} ({after}); KL(base || plan) = {kl:.4} nats")];
         let last = position + 1 == runs.tokens.len();
         let detail = if last { String::new() } else { format!("position-{position}") };
