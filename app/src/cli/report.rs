@@ -1,6 +1,7 @@
 //! `sluice report`: the figures of every method on a prompt, the checkpoint's sample where none is given, as PNG, SVG and
 //! CSV. Asks the worker what the window asks.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -96,7 +97,8 @@ impl Page<'_> {
         client.worker.send(Request::Scene(scene));
         let tokens =
             client.wait(|event| if let Event::Tokens(_, tokens) = event { Some(tokens) } else { None })?;
-        let mut failed = Vec::new();
+        // What one method warns of in several figures is said once.
+        let (mut failed, mut said) = (Vec::new(), BTreeSet::new());
         for &method in METHODS.iter().filter(|method| self.asks(method)) {
             if let Some(cause) = method.unavailable(&card.spec) {
                 if !self.only.is_empty() {
@@ -122,7 +124,7 @@ impl Page<'_> {
                 let mut asked = Asked::new(method, subject, plan);
                 (asked.ask, asked.picks) = (sample.ask, (sample.picks)(&tokens));
                 asked.folder = folder.to_owned();
-                match client.figures(&asked) {
+                match client.figures(&asked, &mut said) {
                     Ok(figures) => save(&figures, folder)?,
                     // A prompt or a plan that is not the checkpoint's own may not suit one method; the others are asked.
                     Err(Error::Reported { cause, next_step }) => {
@@ -168,15 +170,19 @@ struct Client {
 }
 
 impl Client {
-    /// The figures of a method, and those that they lead to.
-    fn figures(&self, asked: &Asked) -> Result<Vec<Arc<Figure>>> {
+    /// The figures of a method, and those that they lead to; a warning that was `said` is not said again.
+    fn figures(&self, asked: &Asked, said: &mut BTreeSet<String>) -> Result<Vec<Arc<Figure>>> {
         self.worker.send(Request::Study(Box::new(asked.clone())));
         let findings = self.wait(|event| match event {
             Event::Findings(_, findings) if findings.done && *findings.asked == *asked => Some(findings),
             _ => None,
         })?;
         for warning in findings.found.facts().iter().filter(|fact| fact.name.starts_with(WARNING)) {
-            note(&format!("{}: {} {}", asked.method.id, warning.name, warning.text()));
+            let line = format!("{}: {} {}", asked.method.id, warning.name, warning.text());
+            if !said.contains(&line) {
+                note(&line);
+                said.insert(line);
+            }
         }
         let mut figures = findings.found.figures();
         // What the rates of FCCT lead to.

@@ -72,14 +72,18 @@ fn of(method: &'static Method) -> Command {
     let file = || clap::value_parser!(PathBuf);
     let long = |name: &'static str, help: &'static str| Arg::new(name).long(name).help(help);
     let switch = |name, help| long(name, help).action(ArgAction::SetTrue);
-    let mut command = Command::new(method.id)
-        .about(format!("{} {}", method.title, sentence(method.line)))
-        .aliases(method.aliases)
-        .arg(
-            Arg::new("checkpoint").value_parser(file()).help("Checkpoint folder; left out = the bundled one"),
-        );
+    let about = format!("{} {}", method.title, sentence(method.line));
+    let mut command = Command::new(method.id).about(about.clone()).aliases(method.aliases).arg(
+        Arg::new("checkpoint")
+            .value_name("CHECKPOINT")
+            .value_parser(file())
+            .help("Checkpoint folder; left out = the bundled one"),
+    );
     match method.subject {
-        SubjectKind::Prompt => command = PromptArgs::augment_args(command).group(one_of(&[])),
+        // The arguments bring what they are as what the command does.
+        SubjectKind::Prompt => {
+            command = PromptArgs::augment_args(command).about(about).group(one_of(&[]));
+        }
         SubjectKind::Text => {
             let help = "Text file; left out = text of the checkpoint's own world, or the bundled sample";
             command = command.arg(long("text", help).value_parser(file()).value_name("FILE"));
@@ -102,7 +106,12 @@ fn of(method: &'static Method) -> Command {
     }
     command
         .arg(long("plan", "Plan file").value_parser(file()).value_name("FILE"))
-        .arg(long("out", "Folder for findings.json, figures and files").value_parser(file()).required(true))
+        .arg(
+            long("out", "Folder for findings.json, figures and files")
+                .value_parser(file())
+                .value_name("DIR")
+                .required(true),
+        )
         .arg(switch("json", "Print findings.json to stdout"))
         .arg(switch("resume", "Go on with what was begun in the folder"))
         .arg(switch("overwrite", "Begin anew where the folder has findings").conflicts_with("resume"))
@@ -328,12 +337,17 @@ fn print(findings: &Findings) {
 
 /// Columns that line up.
 fn text(table: &Table) -> String {
-    let cell = |cell: &Cell| match cell {
+    let is_whole = |cell: Option<&Cell>| !matches!(cell, Some(Cell::Number(number)) if number.fract() != 0.0);
+    // Ids and counts have no decimals; a column is written in one way.
+    let whole: Vec<bool> =
+        (0..table.columns.len()).map(|at| table.rows.iter().all(|row| is_whole(row.get(at)))).collect();
+    let cell = |(at, cell): (usize, &Cell)| match cell {
         Cell::Text(text) => text.clone(),
+        Cell::Number(number) if whole.get(at).is_some_and(|whole| *whole) => format!("{number}"),
         Cell::Number(number) => format!("{number:.4}"),
     };
     let rows: Vec<Vec<String>> =
-        table.rows.iter().take(ROWS).map(|row| row.iter().map(cell).collect()).collect();
+        table.rows.iter().take(ROWS).map(|row| row.iter().enumerate().map(cell).collect()).collect();
     let width = |column: usize, head: &str| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|text| text.chars().count());
         cells.chain([head.chars().count()]).max().unwrap_or(0)
