@@ -35,11 +35,16 @@ pub struct Report {
     #[arg(long, value_name = "FILE")]
     plan: Option<PathBuf>,
     /// Methods, by id as `sluice methods` lists them; text is the continuations; left out = all
-    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    #[arg(long, value_name = "ID", value_delimiter = ',', value_parser = trimmed)]
     only: Vec<String>,
     /// Folder for the figures
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+}
+
+/// Blanks around an id do not matter.
+fn trimmed(id: &str) -> std::result::Result<String, String> {
+    Ok(id.trim().to_owned())
 }
 
 impl Report {

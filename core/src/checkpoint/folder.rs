@@ -1,7 +1,6 @@
 //! The folder that a path means, and what a folder is that holds no checkpoint.
 
 use std::fs;
-use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use serde_json::Value;
@@ -271,14 +270,6 @@ fn said(kind: Fault) -> &'static str {
         Fault::PyTorch => "is PyTorch's own format, which can hold code and is not read",
         _ => "is not a format that opens",
     }
-}
-
-/// The failure to read a file that its folder or an index names.
-pub(super) fn not_there(path: &Path, error: Error) -> Error {
-    let Error::Read { kind: io::ErrorKind::NotFound, .. } = error else { return error };
-    let link = fs::symlink_metadata(path).is_ok();
-    let cause = if link { "is a link to a file that is not there" } else { "is not there" };
-    Error::faulty(path, Fault::Incomplete, cause)
 }
 
 /// The first of some names.

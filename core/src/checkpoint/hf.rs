@@ -7,12 +7,13 @@ use candle_core::Tensor;
 use serde_json::Value;
 
 use super::fingerprint::fingerprint;
-use super::folder::{Folder, not_there};
+use super::folder::Folder;
 use super::json::{parse_object, read_text};
 use super::shards::weight_files;
 use super::tensors::{TensorFile, TensorInfo};
 use super::tokenizer::Tokenizer;
 use crate::error::{Error, Fault, Result};
+use crate::files;
 
 /// An open checkpoint: config parsed, headers checked, no weights read yet.
 #[derive(Debug)]
@@ -65,7 +66,7 @@ impl Checkpoint {
 
     fn of_folder(folder: &Folder) -> Result<Self> {
         let path = folder.path.join("config.json");
-        let text = read_text(&path).map_err(|error| not_there(&path, error))?;
+        let text = read_text(&path)?;
         let config = parse_object(&path, &text)?;
         let files = weight_files(folder)?;
         if let Some(error) = folder.pointer() {
@@ -83,7 +84,7 @@ impl Checkpoint {
     /// A config.json by another name, in a folder without one.
     fn config_file(path: &Path) -> Result<Option<Self>> {
         let is_json = path.extension().is_some_and(|extension| extension == "json");
-        if !is_json || !path.is_file() {
+        if !is_json || !files::stands(path) {
             return Ok(None);
         }
         let text = read_text(path)?;
@@ -206,7 +207,7 @@ impl Checkpoint {
     /// generation_config.json, where the folder has one.
     pub fn generation_config(&self) -> Result<Option<Value>> {
         let path = self.folder.as_ref().map(|folder| folder.join("generation_config.json"));
-        match path.filter(|path| path.is_file()) {
+        match path.filter(|path| files::stands(path)) {
             Some(path) => parse_object(&path, &read_text(&path)?).map(Some),
             None => Ok(None),
         }
@@ -219,10 +220,10 @@ impl Checkpoint {
         }
         let Some(folder) = &self.folder else { return Ok(None) };
         let (alone, joint) = (folder.join("preprocessor_config.json"), folder.join("processor_config.json"));
-        if alone.is_file() {
+        if files::stands(&alone) {
             return parse_object(&alone, &read_text(&alone)?).map(Some);
         }
-        if joint.is_file() {
+        if files::stands(&joint) {
             return Ok(parse_object(&joint, &read_text(&joint)?)?.get("image_processor").cloned());
         }
         Ok(None)

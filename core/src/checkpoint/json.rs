@@ -6,7 +6,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::stray::stray;
+use super::stray::{not_there, stray};
 use crate::error::{Error, Result};
 use crate::files;
 
@@ -20,7 +20,8 @@ const LITERALS: [(&str, f64); 3] =
 
 /// A text file of at most [`MAX_JSON`] bytes.
 pub(super) fn read_text(path: &Path) -> Result<String> {
-    let (bytes, more) = files::read_within(path, MAX_JSON).map_err(|error| Error::read(path, &error))?;
+    let read = files::read_within(path, MAX_JSON);
+    let (bytes, more) = read.map_err(|error| not_there(path, Error::read(path, &error)))?;
     if more {
         return Err(Error::checkpoint(path, format!("is over {} MiB", MAX_JSON >> 20)));
     }

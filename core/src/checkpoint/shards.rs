@@ -5,8 +5,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::folder::{Folder, is_plain, not_there};
+use super::folder::{Folder, is_plain};
 use super::json::{parse_object, read_text};
+use super::stray::not_there;
 use super::tensors::TensorFile;
 use crate::error::{Error, Fault, Result};
 

@@ -1,5 +1,7 @@
-//! Files that stand where others should be, by their first bytes.
+//! Files that stand where others should be, by their first bytes, and files that are not there.
 
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use crate::error::{Error, Fault};
@@ -20,4 +22,12 @@ pub(super) fn stray(path: &Path, bytes: &[u8]) -> Option<Error> {
         return None;
     };
     Some(Error::faulty(path, fault, cause))
+}
+
+/// The failure to read a file that its folder or an index names.
+pub(super) fn not_there(path: &Path, error: Error) -> Error {
+    let Error::Read { kind: io::ErrorKind::NotFound, .. } = error else { return error };
+    let link = fs::symlink_metadata(path).is_ok();
+    let cause = if link { "is a link to a file that is not there" } else { "is not there" };
+    Error::faulty(path, Fault::Incomplete, cause)
 }

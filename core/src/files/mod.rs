@@ -8,7 +8,7 @@ mod write;
 
 pub use hash::{sha256, sha256_of};
 pub use patience::apart;
-pub use read::{Input, names, read_within};
+pub use read::{Input, names, read_within, stands};
 pub(crate) use read::{PIECE, Piece};
 pub use text::{is_text, unmarked, utf8};
 pub use write::write_atomic;

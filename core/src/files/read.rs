@@ -178,6 +178,11 @@ pub fn names(folder: &Path) -> io::Result<Vec<String>> {
     begin(list)?.wait()
 }
 
+/// Whether anything stands at a path, also a link to nothing: what is there is read, or said to be no file.
+pub fn stands(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
 /// Opening a pipe waits for who writes to it, unless asked not to.
 fn without_waiting() -> OpenOptions {
     let mut options = OpenOptions::new();

@@ -75,7 +75,7 @@ impl ChatTemplate {
     pub fn open(folder: &Path, images: bool) -> Result<Option<Self>> {
         let special = special(folder)?;
         let alone = folder.join("chat_template.jinja");
-        if alone.is_file() {
+        if files::stands(&alone) {
             let source = read_text(&alone)?;
             let source = files::unmarked(&source).to_owned();
             return Ok(Some(Self { place: alone, source, special }));
@@ -86,7 +86,7 @@ impl ChatTemplate {
         }
         for name in files {
             let place = folder.join(name);
-            if !place.is_file() {
+            if !files::stands(&place) {
                 continue;
             }
             let file = parse_object(&place, &read_text(&place)?)?;
@@ -166,7 +166,7 @@ fn special(folder: &Path) -> Result<BTreeMap<String, String>> {
     let mut special = BTreeMap::new();
     let read = |name: &str| -> Result<Option<Value>> {
         let place = folder.join(name);
-        if place.is_file() { parse_object(&place, &read_text(&place)?).map(Some) } else { Ok(None) }
+        if files::stands(&place) { parse_object(&place, &read_text(&place)?).map(Some) } else { Ok(None) }
     };
     let (map, config) = (read("special_tokens_map.json")?, read("tokenizer_config.json")?);
     let class = config.as_ref().and_then(|config| config.get("tokenizer_class")?.as_str());

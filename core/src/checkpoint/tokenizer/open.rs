@@ -40,11 +40,12 @@ const NAME: &str = "put the model's tokenizer.json beside them, or name the clas
 pub(super) fn folder(folder: &Path) -> Result<Option<Built>> {
     let mut settings = Settings::read(folder)?;
     let config = folder.join("config.json");
-    let config = if config.is_file() { Some(parse_object(&config, &read_text(&config)?)?) } else { None };
+    let config =
+        if files::stands(&config) { Some(parse_object(&config, &read_text(&config)?)?) } else { None };
     let named = settings.class.take();
     let class = Known::of(named.as_deref(), config.as_ref());
     let path = folder.join("tokenizer.json");
-    if path.is_file() {
+    if files::stands(&path) {
         let text = read_text(&path).map_err(unreadable)?;
         let asks = settings.add_bos.is_some() || settings.add_eos.is_some();
         let asked = || Known::asked(named.as_deref(), config.as_ref()).filter(|_| asks);
@@ -52,7 +53,7 @@ pub(super) fn folder(folder: &Path) -> Result<Option<Built>> {
         return json(&path, &text, &mut settings, class).map(|inner| Some((inner, "tokenizer.json")));
     }
     let (vocab, merges) = (folder.join("vocab.json"), folder.join("merges.txt"));
-    if !(vocab.is_file() && merges.is_file()) {
+    if !(files::stands(&vocab) && files::stands(&merges)) {
         return foreign(folder).map_or(Ok(None), Err);
     }
     by_class(folder, &vocab, &merges, &mut settings, class)
@@ -176,7 +177,7 @@ fn describe((vocab, merges): &(Value, Vec<String>), split: Split, prefix_space: 
 
 /// Why a folder has no tokenizer that is read, where it has one in another form.
 fn foreign(folder: &Path) -> Option<Error> {
-    let has = |name: &str| folder.join(name).is_file();
+    let has = |name: &str| files::stands(&folder.join(name));
     let reads = "Sluice reads tokenizer.json, or vocab.json with merges.txt";
     if has("tokenizer.model") {
         let form = form_of_model(&folder.join("tokenizer.model"));
@@ -223,7 +224,9 @@ fn unreadable(error: Error) -> Error {
     let next_step = error.next_step();
     match error {
         Error::Checkpoint { path, cause, fault: Fault::Broken } => Error::tokenizer(path, cause, CHECK),
-        Error::Checkpoint { path, cause, .. } => Error::tokenizer(path, cause, next_step),
+        Error::Checkpoint { path, cause, .. } | Error::Read { path, cause, .. } => {
+            Error::tokenizer(path, cause, next_step)
+        }
         error => error,
     }
 }

@@ -9,6 +9,7 @@ use tokenizers::AddedToken;
 
 use super::super::json::{entries, parse_object, read_text};
 use crate::error::{Error, Result};
+use crate::files;
 
 /// Roles of special tokens, in the order in which transformers adds them.
 const ROLES: [&str; 7] =
@@ -325,7 +326,7 @@ impl Object {
 
 /// A file's JSON object; none where there is no such file.
 fn object(path: &Path) -> Result<Option<Object>> {
-    if !path.is_file() {
+    if !files::stands(path) {
         return Ok(None);
     }
     let text = read_text(path)?;
