@@ -18,7 +18,7 @@
 //! | [`engine`] | runs and their caches, decoding |
 //! | [`method`] | what can be asked: one list of methods, each a value with parameters, a run and findings; views are those quick enough to follow every change |
 //! | [`metric`] | KL divergence, normalised recovery, cross-entropy and the like |
-//! | [`files`] | files read within a limit, written atomically |
+//! | [`files`] | one door for reading, one for writing |
 //! | [`figure`] | what a panel draws and what exports: data, SVG, PNG, CSV |
 //! | [`protocol`] | the values a front end and the worker exchange |
 //! | [`worker`] | the one thread that owns the model |

@@ -91,6 +91,8 @@ pub struct Generate {
 pub enum Event {
     /// A checkpoint is open.
     Opened(RequestId, Arc<Card>),
+    /// Nothing is open any more: what was went to make room for one that could not be opened. Its failure follows.
+    Closed(RequestId),
     /// Work over 100 ms is under way.
     Progress(RequestId, Slot, Progress),
     /// The prompt's tokens.

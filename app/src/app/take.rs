@@ -42,6 +42,12 @@ impl SluiceApp {
                     self.read_picture(source);
                 }
             }
+            Event::Closed(_) => {
+                *results = Default::default();
+                self.state.studies = Default::default();
+                self.state.card = None;
+                self.asked = None;
+            }
             Event::Progress(_, slot, progress) => {
                 if progress.done < progress.total {
                     results.progress.insert(slot, progress);

@@ -12,7 +12,7 @@ use super::jobs::Generating;
 use super::{Board, SLICE, Waiting};
 use crate::checkpoint::Checkpoint;
 use crate::engine::{self, Engine, Opened};
-use crate::error::{Error, Result};
+use crate::error::{Error, Load, Result};
 use crate::figure::Provenance;
 use crate::files;
 use crate::method::Running;
@@ -176,15 +176,42 @@ fn open(board: &Arc<Board>, desk: &mut Desk, id: RequestId, target: Target) -> R
         Target::Bundled => PathBuf::new(),
         Target::Path(path) => path.clone(),
     };
-    let theirs = Arc::clone(board);
-    let opened = files::apart(move || opening(&theirs, id, &target), &|| board.stale(Slot::Open, id));
-    let opened = opened.map_err(|error| Error::read(place, &error))?.ok_or(Error::Cancelled)??;
+    let read = || -> Result<Opened> {
+        let (theirs, target) = (Arc::clone(board), target.clone());
+        let opened = files::apart(move || opening(&theirs, id, &target), &|| board.stale(Slot::Open, id));
+        opened.map_err(|error| Error::read(&place, &error))?.ok_or(Error::Cancelled)?
+    };
+    let mut opened = read();
+    let old = desk.open.as_ref().map_or(0, |(_, card)| card.bytes_resident);
+    if let Err(error) = &opened
+        && let Some(note) = goes_first(error, old)
+    {
+        *desk = Desk::default();
+        opened = read();
+        match &mut opened {
+            Ok(opened) => opened.card.warnings.push(note),
+            Err(_) => board.post(Event::Closed(id)),
+        }
+    }
+    let opened = opened?;
     let card = Arc::new(opened.card);
     let mut engine = opened.engine;
     engine.report = surrogate_progress(Arc::clone(board));
     *desk = Desk { open: Some((engine, Arc::clone(&card))), ..Desk::default() };
     board.post(Event::Opened(id, card));
     Ok(())
+}
+
+/// Whether what is open, of so many bytes, goes before another checkpoint is read: both do not fit, the other alone does.
+/// What to say of it.
+fn goes_first(error: &Error, open: u64) -> Option<String> {
+    let &Error::Memory { load: Load::Checkpoint, need_mib, have_mib } = error else { return None };
+    let open = open >> 20;
+    (need_mib > have_mib && need_mib <= have_mib + open).then(|| {
+        format!(
+            "what was open before, {open} MiB, was let go first: beside it {have_mib} MiB were free, this one takes {need_mib} MiB"
+        )
+    })
 }
 
 fn opening(board: &Board, id: RequestId, target: &Target) -> Result<Opened> {
@@ -290,4 +317,20 @@ fn forget_old(desk: &mut Desk) {
     let keep = (budget as usize).clamp(1, MOST_SCENES);
     let excess = desk.scenes.len().saturating_sub(keep);
     desk.scenes.drain(..excess);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_open_goes_where_only_the_other_alone_fits() {
+        let memory = |load, need_mib, have_mib| Error::Memory { load, need_mib, have_mib };
+        let open = 3000 << 20;
+        assert!(goes_first(&memory(Load::Checkpoint, 4000, 1500), open).is_some());
+        assert_eq!(goes_first(&memory(Load::Checkpoint, 4600, 1500), open), None);
+        assert_eq!(goes_first(&memory(Load::Run(8), 4000, 1500), open), None);
+        assert_eq!(goes_first(&memory(Load::Checkpoint, 4000, 1500), 0), None);
+        assert_eq!(goes_first(&Error::Cancelled, open), None);
+    }
 }

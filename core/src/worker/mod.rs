@@ -159,7 +159,7 @@ fn origin(event: &Event) -> Option<(Slot, RequestId)> {
         }
         Event::Text(id, _) => Some((Slot::Generate, id)),
         Event::Findings(id, _) => Some((Slot::Study, id)),
-        Event::Opened(..) | Event::Cancelled(..) => None,
+        Event::Opened(..) | Event::Closed(_) | Event::Cancelled(..) => None,
     }
 }
 
@@ -176,6 +176,7 @@ fn topic(event: &Event) -> (u8, Option<Slot>, Option<&View>) {
         Event::Failed(_, slot, _) => (7, Some(*slot), None),
         Event::Cancelled(_, slot) => (8, Some(*slot), None),
         Event::Kept(_) => (9, None, None),
+        Event::Closed(_) => (10, None, None),
     }
 }
 

@@ -1,0 +1,195 @@
+//! The kinds of input, each with what it is changed from, what reads it, and what it may cost.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use sluice_core::checkpoint::{Checkpoint, TensorFile, Tokenizer, decode_image};
+use sluice_core::engine::{self, Engine, Opened, chat_words, inspect, never};
+use sluice_core::error::{Error, Result};
+use sluice_core::method::{Asked, Existing, FINDINGS, Ready, Record, STATE};
+use sluice_core::model::{Ask, Logits};
+use sluice_core::plan::Plan;
+
+use super::corpus::{Corpus, Seed};
+use super::mutate::{self, Dice};
+
+const MIB: u64 = 1 << 20;
+/// What everything may take however small the input: a config of 200 bytes describes a model.
+const FLOOR: u64 = 8 * MIB;
+
+/// A kind of input.
+pub struct Kind {
+    /// Name on the command line and in the report.
+    pub name: &'static str,
+    /// What inputs are changed from.
+    pub seeds: fn(&Corpus) -> &[Seed],
+    /// Change one.
+    pub change: fn(&Seed, &Corpus, &mut Dice) -> Vec<u8>,
+    /// Read one, which lies where the seed's file does. `Ok` = it got past its parser, and may take so many bytes as the
+    /// program says beforehand.
+    pub read: fn(&mut Corpus, &Seed, &[u8]) -> Result<u64>,
+    /// Bytes that reading an input of so many may take beside that.
+    pub most: fn(u64) -> u64,
+}
+
+/// Every kind.
+pub const KINDS: &[Kind] = &[
+    Kind { name: "config", seeds: |c| &c.configs, change: json, read: open, most: |len| 24 * len + FLOOR },
+    Kind {
+        name: "tokenizer",
+        seeds: |c| &c.tokenizers,
+        change: json,
+        read: tokenizer,
+        most: |len| 16 * len + 64 * MIB,
+    },
+    Kind { name: "header", seeds: |c| &c.weights, change: header, read: open, most: |len| 24 * len + FLOOR },
+    Kind { name: "body", seeds: |c| &c.weights, change: body, read: open, most: |len| 24 * len + FLOOR },
+    Kind { name: "index", seeds: |c| &c.indices, change: json, read: open, most: |len| 6 * len + FLOOR },
+    Kind { name: "settings", seeds: |c| &c.settings, change: json, read: open, most: |len| 24 * len + FLOOR },
+    Kind { name: "chat", seeds: |c| &c.chats, change: json, read: chat, most: |len| 24 * len + 16 * MIB },
+    Kind { name: "image", seeds: |c| &c.images, change: bytes, read: image, most: |_| 32 * MIB },
+    Kind { name: "plan", seeds: |c| &c.plans, change: json, read: plan, most: |len| 24 * len + FLOOR },
+    Kind {
+        name: "router",
+        seeds: |c| &c.routers,
+        change: header,
+        read: router,
+        most: |len| 24 * len + FLOOR,
+    },
+    Kind {
+        name: "findings",
+        seeds: |c| &c.findings,
+        change: json,
+        read: findings,
+        most: |len| 24 * len + FLOOR,
+    },
+    Kind {
+        name: "state",
+        seeds: |c| &c.states,
+        change: header,
+        read: findings,
+        most: |len| 24 * len + FLOOR,
+    },
+];
+
+fn json(seed: &Seed, corpus: &Corpus, dice: &mut Dice) -> Vec<u8> {
+    match std::str::from_utf8(&seed.bytes) {
+        Ok(text) => mutate::json(text, &corpus.words, dice),
+        Err(_) => mutate::bytes(&seed.bytes, dice),
+    }
+}
+
+fn header(seed: &Seed, corpus: &Corpus, dice: &mut Dice) -> Vec<u8> {
+    match dice.below(5) {
+        0 => mutate::body(&seed.bytes, dice),
+        _ => mutate::header(&seed.bytes, &corpus.words, dice),
+    }
+}
+
+fn body(seed: &Seed, _: &Corpus, dice: &mut Dice) -> Vec<u8> {
+    mutate::body(&seed.bytes, dice)
+}
+
+fn bytes(seed: &Seed, _: &Corpus, dice: &mut Dice) -> Vec<u8> {
+    match dice.below(3) {
+        0 => seed.bytes.clone(),
+        _ => mutate::bytes(&seed.bytes, dice),
+    }
+}
+
+/// Open the folder, look at it, run a few tokens.
+fn open(_: &mut Corpus, seed: &Seed, _: &[u8]) -> Result<u64> {
+    let looked = Checkpoint::open_config(&seed.folder).and_then(|checkpoint| inspect(&checkpoint).map(drop));
+    let opened = engine::open(&Checkpoint::open(&seed.folder)?, &mut |_, _| {}, &never);
+    // A config that is read and does not fit its weights got past its parser.
+    let Opened { engine, card } = match opened {
+        Err(Error::Checkpoint { .. }) if looked.is_ok() => return Ok(0),
+        opened => opened?,
+    };
+    run(&engine)?;
+    Ok(card.bytes_resident + card.bytes_resident / 10)
+}
+
+fn run(engine: &Engine) -> Result<()> {
+    let vocab = engine.model.spec.vocab as u32;
+    let tokens: Vec<u32> = [3, 5, 1].into_iter().map(|id| id % vocab.max(1)).collect();
+    let ask = Ask { logits: Logits::Last, ..Ask::default() };
+    match engine.pass(&tokens.into(), &sluice_core::model::Schedule::none(), ask, &never) {
+        Err(Error::NotFinite { .. }) | Ok(_) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn tokenizer(_: &mut Corpus, seed: &Seed, _: &[u8]) -> Result<u64> {
+    let Some(tokenizer) = Tokenizer::open(&seed.folder)? else { return Ok(0) };
+    for text in
+        ["", "Once upon a time", "a  b\r\n\u{e9}e\u{301}\u{1F600}<s> </s>[MASK]1998", &"a".repeat(300)]
+    {
+        let ids = tokenizer.encode(text, true)?;
+        tokenizer.decode(&ids);
+    }
+    for id in [0, 1, 7, tokenizer.vocab() as u32, u32::MAX] {
+        tokenizer.piece(id);
+        tokenizer.exact(id);
+    }
+    Ok(0)
+}
+
+fn chat(_: &mut Corpus, seed: &Seed, _: &[u8]) -> Result<u64> {
+    let checkpoint = Checkpoint::open(&seed.folder)?;
+    chat_words(&checkpoint, Some("Be brief."), "Who feeds the otter?", false).map(|_| 0)
+}
+
+fn image(_: &mut Corpus, _: &Seed, bytes: &[u8]) -> Result<u64> {
+    let image = decode_image(Path::new("picture"), bytes)?;
+    // Once as the file has it, once turned or with colours alone.
+    Ok(2 * 4 * u64::from(image.width()) * u64::from(image.height()))
+}
+
+fn plan(corpus: &mut Corpus, _: &Seed, bytes: &[u8]) -> Result<u64> {
+    let text = String::from_utf8_lossy(bytes);
+    let plan = Plan::from_json(&text)?;
+    let _ = (plan.summary(), plan.to_json()?);
+    schedule(corpus, &plan)
+}
+
+/// A plan that is read may still not fit: that is no matter of its parser.
+fn schedule(corpus: &mut Corpus, plan: &Plan) -> Result<u64> {
+    let tokens = [3, 14, 15, 92].as_slice().into();
+    if let Ok(schedule) = corpus.engine.schedule(plan, &tokens, &never) {
+        let ask = Ask { logits: Logits::Last, ..Ask::default() };
+        let _ = corpus.engine.pass(&tokens, &schedule, ask, &never);
+    }
+    Ok(0)
+}
+
+fn router(corpus: &mut Corpus, seed: &Seed, _: &[u8]) -> Result<u64> {
+    TensorFile::open(&seed.path())?;
+    let plan = format!(
+        r#"{{"version":1,"items":[{{"kind":"router","name":"big50_skip50","file":{:?}}}]}}"#,
+        seed.path()
+    );
+    schedule(corpus, &Plan::from_json(&plan)?)
+}
+
+/// Go on from findings and state; what they hold may be anything.
+fn findings(corpus: &mut Corpus, seed: &Seed, _: &[u8]) -> Result<u64> {
+    if seed.name == FINDINGS {
+        // They count where there is nothing to go on from.
+        let _ = std::fs::remove_file(seed.folder.join(STATE));
+    }
+    let asked: Asked = corpus.asked.clone();
+    let (engine, card) = (&mut corpus.engine, Arc::clone(&corpus.card));
+    let ready = Ready::new(asked, engine)?;
+    let mut record = Record::start(ready, engine, &card, (&seed.folder, Existing::Resume), &never)?;
+    for _ in 0..64 {
+        if record.step(engine, &never)? {
+            break;
+        }
+    }
+    // What was written belongs to no other case.
+    for name in [FINDINGS, STATE] {
+        let _ = std::fs::remove_file(seed.folder.join(name));
+    }
+    Ok(0)
+}
