@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use sluice_core::checkpoint::Checkpoint;
 use sluice_core::engine::{self, Inspected, RunSize};
+use sluice_core::figure::printable;
 use sluice_core::model::Spec;
 use sluice_core::site::{Hook, Site};
 use sluice_core::{Error, Result};
@@ -49,13 +50,15 @@ impl Inspect {
         }
         let known = facts.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
         for (name, value) in known {
-            out(&format!("{name:<20}{}\n", value.as_str().map_or_else(|| value.to_string(), str::to_owned)));
+            let value = value.as_str().map_or_else(|| value.to_string(), |text| printable(text, &[]));
+            out(&format!("{name:<20}{value}\n"));
         }
         if checkpoint.has_weights() {
             out("\ntensors\n");
             for (name, info) in checkpoint.tensors() {
                 let unread = inspected.unread.binary_search_by(|unread| unread.as_str().cmp(name)).is_ok();
                 let unread = if unread { "  nothing reads it" } else { "" };
+                let name = printable(name, &[]);
                 out(&format!("{name:<60} {:?} {:?}{unread}\n", info.dtype, info.shape));
             }
         }

@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand. Results go to stdout, progress and errors to stderr; exit code 0 is
 //! done, 1 failed with a one-line cause, 2 usage.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -9,6 +10,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use sluice_core::checkpoint::Checkpoint;
 use sluice_core::engine::{self, Card, Engine, Opened};
 use sluice_core::error::Fault;
+use sluice_core::figure::printable;
 use sluice_core::plan::Plan;
 use sluice_core::{Error, Result};
 
@@ -219,12 +221,18 @@ fn command_meant(folder: &Path) -> Option<String> {
 /// A line for the person, on stderr.
 #[expect(clippy::print_stderr, reason = "stderr is where a command line talks to the person")]
 fn note(text: &str) {
-    eprintln!("sluice: {text}");
+    // Names and texts of a stranger's file are in it: no line of theirs may look like one of ours.
+    eprintln!("sluice: {}", printable(text, &[]));
 }
 
 /// A piece of the result, on stdout. A closed pipe is not an error of ours.
 fn out(text: &str) {
-    use std::io::Write as _;
+    use std::io::{IsTerminal as _, Write as _};
     let mut stdout = std::io::stdout();
+    let text = match stdout.is_terminal() {
+        true => Cow::Owned(printable(text, &['\n', '\t'])),
+        // A file or a program gets the text as it is.
+        false => Cow::Borrowed(text),
+    };
     drop(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()));
 }

@@ -87,3 +87,36 @@ fn what_does_not_fit_is_said_beside_the_tensors() {
     assert!(more["warnings"][0].as_str().unwrap().contains("has blocks 0 to 1, config.json says 3 layers"));
     assert_eq!(more["tensors"].as_array().unwrap().len(), fewer["tensors"].as_array().unwrap().len());
 }
+
+/// A stranger's file writes nothing into the terminal but text, and no line that looks like one of ours.
+#[test]
+fn names_of_a_file_move_no_cursor_and_make_no_line() {
+    let evil = "x\u{1b}[2J\u{7}\nsluice: all is well\u{202E}\u{9b}31m";
+    let folder = tempfile::tempdir().unwrap();
+    let (config, weights) = (golden("llama").join("config.json"), golden("llama").join("model.safetensors"));
+    fs::copy(&config, folder.path().join("config.json")).unwrap();
+    // One more tensor behind the others, of one byte.
+    let bytes = fs::read(weights).unwrap();
+    let len = u64::from_le_bytes(*bytes.first_chunk().unwrap()) as usize;
+    let mut header: Value = serde_json::from_slice(&bytes[8..8 + len]).unwrap();
+    let end = bytes.len() - 8 - len;
+    header[evil] = json!({"dtype": "U8", "shape": [1], "data_offsets": [end, end + 1]});
+    let header = header.to_string().into_bytes();
+    let file = [&(header.len() as u64).to_le_bytes(), header.as_slice(), &bytes[8 + len..], &[0]].concat();
+    fs::write(folder.path().join("model.safetensors"), file).unwrap();
+    let (text, said) = inspect(folder.path(), &[]);
+    for shown in [&text, &said] {
+        assert!(shown.contains("all is well"), "the name is listed: {shown}");
+        let raw = |c: &char| (c.is_control() && *c != '\n') || "\u{202E}\u{9b}".contains(*c);
+        assert_eq!(shown.chars().find(raw), None, "{shown:?}");
+        assert!(!shown.lines().any(|line| line.starts_with("sluice: all is well")), "{shown}");
+    }
+    let mut broken: Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
+    broken["model_type"] = json!(evil);
+    fs::write(folder.path().join("config.json"), broken.to_string()).unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_sluice")).arg("inspect").arg(folder.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), said.lines().count()), (Some(1), 1), "{said}");
+    assert!(!said.trim_end().contains(char::is_control), "{said:?}");
+}

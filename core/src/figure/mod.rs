@@ -20,6 +20,7 @@ use std::sync::Arc;
 pub use bars::{BarSeries, Bars};
 pub use colour::Ground;
 pub use export::Format;
+pub use text::printable;
 
 /// Which figure: what a panel looks it up by and what a widget keeps its own state under. Declared once, beside the code
 /// that makes the figure; lower case with dashes.

@@ -40,6 +40,11 @@ pub fn visible(text: &str) -> String {
     out
 }
 
+/// A text for a terminal: what would move its cursor, colour it or reorder its line becomes visible, but for what is kept.
+pub fn printable(text: &str, keep: &[char]) -> String {
+    text.chars().map(|c| if keep.contains(&c) { c } else { stand_in(c) }).collect()
+}
+
 /// Control pictures for C0 controls and DEL, the replacement character for other things that cannot be shown or that
 /// would reorder the text around them.
 fn stand_in(character: char) -> char {
