@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use super::held::{Held, ranges, summary};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, written};
 use crate::error::{Error, Fault, Result};
 use crate::model::layout::{
     Decl, EachExpert, Layout, Role, Slot, WeightPart, declare, embedding, parameters, unembedding,
@@ -36,6 +38,18 @@ impl Named {
     }
 }
 
+/// What to say of a file's begin and ends of a text that are no tokens: they are left out.
+fn no_tokens(file: &str, settings: &Value) -> Vec<String> {
+    let is_token = |id: &Value| id.is_null() || id.as_u64().is_some_and(|id| u32::try_from(id).is_ok());
+    let fields = ["bos_token_id", "eos_token_id"].into_iter().filter_map(|name| Some((name, settings.get(name)?)));
+    let odd = fields.filter(|(_, value)| match value.as_array() {
+        Some(list) => !list.iter().all(is_token),
+        None => !is_token(value),
+    });
+    odd.map(|(name, value)| format!("{file}: {name} = {} is no token id and left out", written(value)))
+        .collect()
+}
+
 /// Find every tensor that config.json asks for, of the shape that it says.
 pub(super) fn resolve(checkpoint: &Checkpoint) -> Result<Named> {
     let family::Read { mut spec, mut layout, ignored } = family::read(checkpoint.config())?;
@@ -43,12 +57,16 @@ pub(super) fn resolve(checkpoint: &Checkpoint) -> Result<Named> {
     if !ignored.is_empty() {
         warnings.push(ignored_fields(&ignored));
     }
+    warnings.extend(no_tokens("config.json", checkpoint.config()));
     match checkpoint.generation_config() {
         // Where it names ends of a text, they count instead of the config's (transformers' generate).
-        Ok(Some(generation)) if generation.get("eos_token_id").is_some_and(|eos| !eos.is_null()) => {
-            spec.eos = family::ids(&generation["eos_token_id"]);
+        Ok(Some(generation)) => {
+            warnings.extend(no_tokens("generation_config.json", &generation));
+            if let Some(eos) = generation.get("eos_token_id").filter(|eos| !eos.is_null()) {
+                spec.eos = family::ids(eos);
+            }
         }
-        Ok(_) => {}
+        Ok(None) => {}
         Err(error) => warnings.push(format!("{error}; texts end as config.json says")),
     }
     if let Some(error) = unmerged(checkpoint) {

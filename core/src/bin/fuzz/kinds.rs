@@ -17,6 +17,9 @@ const MIB: u64 = 1 << 20;
 /// What everything may take however small the input: a config of 200 bytes describes a model.
 const FLOOR: u64 = 8 * MIB;
 
+/// What the study that goes on may take besides.
+const STUDY: u64 = 16 * MIB;
+
 /// A kind of input.
 pub struct Kind {
     /// Name on the command line and in the report.
@@ -61,14 +64,14 @@ pub const KINDS: &[Kind] = &[
         seeds: |c| &c.findings,
         change: json,
         read: findings,
-        most: |len| 24 * len + FLOOR,
+        most: |len| 24 * len + STUDY,
     },
     Kind {
         name: "state",
         seeds: |c| &c.states,
         change: header,
         read: findings,
-        most: |len| 24 * len + FLOOR,
+        most: |len| 24 * len + STUDY,
     },
 ];
 

@@ -59,7 +59,7 @@ const NUMBERS: [&str; 22] = [
 ];
 
 /// Texts that programs stumble over.
-const TEXTS: [&str; 14] = [
+const TEXTS: [&str; 17] = [
     "",
     " ",
     "a",
@@ -72,6 +72,9 @@ const TEXTS: [&str; 14] = [
     "\u{1F600}\u{200D}",
     "\u{1b}[31m",
     "NaN",
+    "aaaaaaaaaa",
+    " ",
+    "\u{2581}\u{2581}",
     "(a+)+$",
     ".*",
 ];
