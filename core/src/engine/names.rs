@@ -41,7 +41,8 @@ impl Named {
 /// What to say of a file's begin and ends of a text that are no tokens: they are left out.
 fn no_tokens(file: &str, settings: &Value) -> Vec<String> {
     let is_token = |id: &Value| id.is_null() || id.as_u64().is_some_and(|id| u32::try_from(id).is_ok());
-    let fields = ["bos_token_id", "eos_token_id"].into_iter().filter_map(|name| Some((name, settings.get(name)?)));
+    let fields =
+        ["bos_token_id", "eos_token_id"].into_iter().filter_map(|name| Some((name, settings.get(name)?)));
     let odd = fields.filter(|(_, value)| match value.as_array() {
         Some(list) => !list.iter().all(is_token),
         None => !is_token(value),

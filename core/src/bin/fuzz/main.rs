@@ -28,11 +28,13 @@ pub struct Asked {
     kinds: Vec<String>,
     /// The first case.
     first: u64,
+    /// Where the newest input is kept.
+    keep: Option<std::path::PathBuf>,
     /// This is a worker: it does every so manieth case.
     worker: Option<u64>,
 }
 
-const USAGE: &str = "fuzz [--cases N] [--seed S] [--jobs J] [--kinds A,B] [--first N]";
+const USAGE: &str = "fuzz [--cases N] [--seed S] [--jobs J] [--kinds A,B] [--first N] [--keep FILE]";
 
 fn main() -> ExitCode {
     let Some(asked) = read(std::env::args().skip(1)) else {
@@ -54,7 +56,8 @@ fn main() -> ExitCode {
 }
 
 fn read(mut arguments: impl Iterator<Item = String>) -> Option<Asked> {
-    let mut asked = Asked { cases: 20_000, seed: 0, jobs: 2, kinds: Vec::new(), first: 0, worker: None };
+    let mut asked =
+        Asked { cases: 20_000, seed: 0, jobs: 2, kinds: Vec::new(), first: 0, keep: None, worker: None };
     while let Some(flag) = arguments.next() {
         let value = arguments.next()?;
         match flag.as_str() {
@@ -63,6 +66,7 @@ fn read(mut arguments: impl Iterator<Item = String>) -> Option<Asked> {
             "--jobs" => asked.jobs = value.parse().ok().filter(|&jobs| jobs > 0)?,
             "--kinds" => asked.kinds = value.split(',').map(str::to_owned).collect(),
             "--first" => asked.first = value.parse().ok()?,
+            "--keep" => asked.keep = Some(value.into()),
             "--worker" => asked.worker = Some(value.parse().ok()?),
             _ => return None,
         }

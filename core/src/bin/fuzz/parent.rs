@@ -120,6 +120,9 @@ fn start(asked: &Asked, from: u64) -> std::io::Result<Child> {
     if !asked.kinds.is_empty() {
         command.args(["--kinds", &asked.kinds.join(",")]);
     }
+    if let Some(keep) = &asked.keep {
+        command.arg("--keep").arg(keep);
+    }
     // One thread each for what is done in parallel: there are as many workers as cores.
     command.env("RAYON_NUM_THREADS", "1").stdout(Stdio::piped()).stderr(Stdio::null()).spawn()
 }

@@ -43,6 +43,9 @@ fn one(asked: &Asked, case: u64, corpus: &mut Corpus) -> Result<String> {
         bytes: seed.bytes.clone(),
     };
     write(&seed.path(), &input)?;
+    if let Some(keep) = &asked.keep {
+        write(keep, &input)?;
+    }
     let (before, begin) = (counting::begin(), Instant::now());
     let read = catch_unwind(AssertUnwindSafe(|| (kind.read)(corpus, &seed, &input)));
     let (micros, peak) = (begin.elapsed().as_micros(), counting::peak(before));
