@@ -2,10 +2,11 @@
 //! done, 1 failed with a one-line cause, 2 usage.
 
 use std::borrow::Cow;
+use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
-use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use sluice_core::checkpoint::Checkpoint;
 use sluice_core::engine::{self, Card, Engine, Opened};
@@ -181,7 +182,11 @@ pub fn main() -> ExitCode {
         Some(Command::Completions(command)) => command.run(),
         Some(Command::Man(command)) => command.run(),
     };
-    match done {
+    ended(done)
+}
+
+fn ended(done: Result<()>) -> ExitCode {
+    match heard(done) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             note(&format!("{error}; {}", error.next_step()));
@@ -194,11 +199,16 @@ pub fn main() -> ExitCode {
 fn usage(error: &clap::Error) -> ExitCode {
     let first = std::env::args_os().nth(1).map(PathBuf::from);
     // What follows a mistyped subcommand is all unexpected; the name is what is wrong.
-    let misread = matches!(error.kind(), ErrorKind::UnknownArgument | ErrorKind::ArgumentConflict);
+    use clap::error::ErrorKind as Wrong;
+    let misread = matches!(error.kind(), Wrong::UnknownArgument | Wrong::ArgumentConflict);
     let meant = first.as_deref().filter(|_| misread).and_then(command_meant);
     match meant {
         Some(meant) => note(&meant),
-        // A closed pipe is not an error of ours.
+        // Help is a result, on stdout.
+        None if !error.use_stderr() => {
+            said(error.print().and_then(|()| io::stdout().flush()));
+            return ended(Ok(()));
+        }
         None => drop(error.print()),
     }
     ExitCode::from(error.exit_code().try_into().unwrap_or(USAGE))
@@ -218,21 +228,40 @@ fn command_meant(folder: &Path) -> Option<String> {
     Some(format!("\"{name}\" is no subcommand and no folder; did you mean `sluice {near}`?"))
 }
 
-/// A line for the person, on stderr.
-#[expect(clippy::print_stderr, reason = "stderr is where a command line talks to the person")]
+/// A line for the person, on stderr. Where that is full or closed nobody can be told.
 fn note(text: &str) {
     // Names and texts of a stranger's file are in it: no line of theirs may look like one of ours.
-    eprintln!("sluice: {}", printable(text, &[]));
+    drop(writeln!(io::stderr(), "sluice: {}", printable(text, &[])));
 }
 
-/// A piece of the result, on stdout. A closed pipe is not an error of ours.
+/// Why stdout took no more; what is left of the work is done all the same.
+static UNSAID: OnceLock<io::Error> = OnceLock::new();
+
+/// A piece of the result, on stdout.
 fn out(text: &str) {
-    use std::io::{IsTerminal as _, Write as _};
-    let mut stdout = std::io::stdout();
+    let mut stdout = io::stdout();
     let text = match stdout.is_terminal() {
         true => Cow::Owned(printable(text, &['\n', '\t'])),
         // A file or a program gets the text as it is.
         false => Cow::Borrowed(text),
     };
-    drop(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()));
+    said(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()));
+}
+
+/// Keep the first failure of stdout. A closed pipe is none: its reader has enough.
+fn said(done: io::Result<()>) {
+    if let Err(error) = done
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        UNSAID.get_or_init(|| error);
+    }
+}
+
+/// How it ended, and whether stdout took all that was said.
+fn heard(done: Result<()>) -> Result<()> {
+    let unsaid = UNSAID.get().map(|error| {
+        let cause = format!("cannot write to standard output: {error}");
+        Error::asked(cause, "write it to a disk with room, or to another program")
+    });
+    done.and_then(|()| unsaid.map_or(Ok(()), Err))
 }
