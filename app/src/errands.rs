@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use eframe::egui::{Color32, ColorImage, Context};
 use image::RgbImage;
 use sluice_core::figure::{Figure, Format, Ground, csv, export};
+use sluice_core::files::{claim_folder, free};
 use sluice_core::plan::Plan;
 use sluice_core::worker::{Card, Failure, Picture};
 use sluice_core::{Error, Result};
@@ -220,20 +221,18 @@ impl Errands {
         (!taken).then(|| OpenDialog { flag: Arc::clone(&self.dialog), begin: Instant::now() })
     }
 
-    /// Write figures into a folder, in one format or in all.
+    /// Write figures into a folder, in one format or in all. Files that are there stay: new ones get a number.
     pub fn export(&self, figures: Vec<Arc<Figure>>, format: Option<Format>, ground: Ground, folder: PathBuf) {
         self.run(move || {
-            let write = |figure: &Figure| match format {
-                None => export::write_all(figure, ground, &folder).map(|_| ()),
-                Some(format) => {
-                    std::fs::create_dir_all(&folder).map_err(|error| Error::write(&folder, error))?;
-                    export::write(figure, format, ground, &folder.join(export::file_name(figure, format)))
-                }
+            let formats = format.map_or_else(|| Format::ALL.to_vec(), |format| vec![format]);
+            let write = |figure: &Arc<Figure>| -> Result<String> {
+                let paths = export::write_free(figure, &formats, ground, &folder)?;
+                let stem = paths.first().and_then(|path| path.file_stem()).unwrap_or_default();
+                Ok(stem.to_string_lossy().into_owned())
             };
-            let names: Vec<&str> = figures.iter().map(|figure| figure.name.as_str()).collect();
             let kind = format.map_or("png, svg and csv", Format::extension);
-            Some(match figures.iter().try_for_each(|figure| write(figure)) {
-                Ok(()) => {
+            Some(match figures.iter().map(write).collect::<Result<Vec<String>>>() {
+                Ok(names) => {
                     Found::Said(format!("wrote {} as {kind} into {}", names.join(", "), folder.display()))
                 }
                 Err(error) => failed(error),
@@ -246,19 +245,20 @@ impl Errands {
         self.run(move || Some(Found::Copy(csv::records(&figure))));
     }
 
-    /// Write the plan where the person says; on a desktop without file dialogs, into `folder`.
+    /// Write the plan where the person says; on a desktop without file dialogs, into `folder`, where
+    /// a plan that is there stays.
     pub fn save_plan(&self, plan: Plan, folder: PathBuf) {
         let Some(open) = self.open_dialog() else { return };
         self.run(move || {
             let files = rfd::FileDialog::new().set_title("Save the plan").set_file_name("plan.json");
             let path = match files.save_file() {
                 Some(path) => path,
-                None if open.no_person() => folder.join("plan.json"),
+                None if open.no_person() => free(&folder.join("plan.json")),
                 None => return None,
             };
             let write = || {
                 let parent = path.parent().unwrap_or(&folder);
-                std::fs::create_dir_all(parent).map_err(|error| Error::write(parent, error))?;
+                claim_folder(parent)?;
                 plan.write(&path)
             };
             Some(match write() {

@@ -182,11 +182,37 @@ pub enum Error {
         /// The system's reason.
         cause: String,
     },
-    /// Findings that nobody said may be written over.
-    #[error("{} holds findings already", path.display())]
+    /// Findings or a run that nobody said may be written over.
+    #[error("{} holds {what} already", path.display())]
     Exists {
         /// The folder.
         path: PathBuf,
+        /// What it holds.
+        what: &'static str,
+    },
+    /// A file that nobody said may be written over.
+    #[error("{} is there already", path.display())]
+    Taken {
+        /// The file.
+        path: PathBuf,
+    },
+    /// What is never written over, or never written into.
+    #[error("cannot write {}: {cause}", path.display())]
+    Target {
+        /// The target.
+        path: PathBuf,
+        /// What it is.
+        cause: String,
+        /// What to do about it.
+        next_step: String,
+    },
+    /// A folder that another process writes into.
+    #[error("another sluice (process {process}) writes into {}", path.display())]
+    Busy {
+        /// The folder.
+        path: PathBuf,
+        /// The process.
+        process: String,
     },
     /// A failure with a next step of its own, such as one that the worker reported.
     #[error("{cause}")]
@@ -301,8 +327,10 @@ impl Error {
                 "ask for less text or fewer choices at a time, or close other programs".into()
             }
             Self::Write { .. } => "choose a folder you can write to".into(),
-            Self::Exists { .. } => "add --resume to go on with them, or --overwrite to begin anew".into(),
-            Self::Reported { next_step, .. } => next_step.clone(),
+            Self::Exists { .. } => "add --resume to go on, --overwrite to begin anew, or choose another folder".into(),
+            Self::Taken { .. } => "add --overwrite, or choose another folder or name".into(),
+            Self::Target { next_step, .. } | Self::Reported { next_step, .. } => next_step.clone(),
+            Self::Busy { .. } => "wait until it has ended, or choose another folder".into(),
             Self::Chat(_) => {
                 "leave out --chat, or put a chat_template.jinja that fits into the checkpoint's folder".into()
             }

@@ -209,6 +209,7 @@ impl SluiceApp {
     /// Start a method as its panel says; what is missing is said.
     fn run(&mut self, method: &'static Method) {
         self.layout.show(method.id);
+        self.state.number_file(method);
         let asked = match self.state.ask_of(method) {
             Ok(asked) => asked,
             Err(cause) => {

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use sluice_core::evaluate::{Amount, evaluate, page};
-use sluice_core::files::write_atomic;
+use sluice_core::files::{claim_file, claim_folder, write};
 use sluice_core::world::Split;
 use sluice_core::{Error, Result};
 
-use super::{checkpoint, note, out};
+use super::{apart, checkpoint, note, out, there};
 
 #[derive(Clone, Copy, ValueEnum)]
 enum On {
@@ -23,6 +23,9 @@ pub struct Evaluate {
     /// Folder for report-card.md and report-card.json
     #[arg(long)]
     out: PathBuf,
+    /// Write over a report card that is there
+    #[arg(long)]
+    overwrite: bool,
     /// Questions of each sort about pictures
     #[arg(long, default_value_t = Amount::default().questions)]
     questions: u64,
@@ -48,13 +51,19 @@ impl Evaluate {
         let command = format!(
             "sluice evaluate --out DIR --questions {questions} --captions {captions} --sequences {sequences}{chosen}"
         );
+        let there = there(self.overwrite);
+        let [json_path, page_path] = ["report-card.json", "report-card.md"].map(|name| self.out.join(name));
+        // Before any work.
+        claim_folder(&self.out)?;
+        claim_file(&json_path, there)?;
+        claim_file(&page_path, there)?;
         let checkpoint = checkpoint(self.checkpoint.as_deref())?;
+        apart(&self.out, &checkpoint)?;
         let card = evaluate(&checkpoint, amount, command, &mut note)?;
-        std::fs::create_dir_all(&self.out).map_err(|error| Error::write(&self.out, error))?;
         let json = serde_json::to_string_pretty(&card).map_err(|error| Error::Internal(error.to_string()))?;
-        write_atomic(&self.out.join("report-card.json"), (json + "\n").as_bytes())?;
+        write(&json_path, (json + "\n").as_bytes(), there)?;
         let page = page::page(&card);
-        write_atomic(&self.out.join("report-card.md"), page.as_bytes())?;
+        write(&page_path, page.as_bytes(), there)?;
         out(&page);
         Ok(())
     }

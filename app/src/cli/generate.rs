@@ -54,7 +54,7 @@ impl Generate {
             seed: self.input.seed,
         };
         sampler.check()?;
-        let Ready { mut engine, tokens, plan, .. } = self.input.open()?;
+        let Ready { mut engine, tokens, plan, .. } = self.input.open(None)?;
         let stops = Stops::new(&self.stop, engine.tokenizer.as_deref())?;
         let schedule = engine.schedule_ahead(&plan, &tokens, self.max_new_tokens, &never)?;
         let mut decoder = Decoder::new(Arc::clone(&engine.model), schedule, &tokens, self.max_new_tokens)?;

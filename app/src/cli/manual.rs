@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Command, CommandFactory as _};
 use clap_complete::Shell;
-use sluice_core::files::write_atomic;
+use sluice_core::files::{claim_file, claim_folder, write};
 use sluice_core::{Error, Result};
 
-use super::{Cli, out};
+use super::{Cli, out, there};
 
 #[derive(Args)]
 pub struct Completions {
@@ -29,6 +29,9 @@ pub struct Man {
     /// Folder for one page per subcommand; left out = the page of sluice alone, to stdout
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Write over pages that are there
+    #[arg(long, requires = "out")]
+    overwrite: bool,
 }
 
 impl Man {
@@ -40,13 +43,18 @@ impl Man {
             out(&String::from_utf8_lossy(&page(command)?));
             return Ok(());
         };
-        std::fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
-        let mut left = vec![command];
+        claim_folder(folder)?;
+        let (mut left, mut pages) = (vec![command], Vec::new());
         while let Some(command) = left.pop() {
             left.extend(command.get_subcommands().filter(|one| one.get_name() != "help").cloned());
             let name = command.get_display_name().unwrap_or_else(|| command.get_name());
-            let path = folder.join(format!("{name}.1"));
-            write_atomic(&path, &page(command)?)?;
+            pages.push((folder.join(format!("{name}.1")), command));
+        }
+        // All or none.
+        let there = there(self.overwrite);
+        pages.iter().try_for_each(|(path, _)| claim_file(path, there))?;
+        for (path, command) in pages {
+            write(&path, &page(command)?, there)?;
             out(&format!("{}\n", path.display()));
         }
         Ok(())

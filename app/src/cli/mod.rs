@@ -12,6 +12,7 @@ use sluice_core::checkpoint::Checkpoint;
 use sluice_core::engine::{self, Card, Engine, Opened};
 use sluice_core::error::Fault;
 use sluice_core::figure::printable;
+use sluice_core::files::{There, claim_apart};
 use sluice_core::plan::Plan;
 use sluice_core::{Error, Result};
 
@@ -114,8 +115,12 @@ struct Ready {
 }
 
 impl Input {
-    fn open(&self) -> Result<Ready> {
+    /// Open it, unless what is to be written would lie among the checkpoint's files.
+    fn open(&self, out: Option<&Path>) -> Result<Ready> {
         let checkpoint = checkpoint(self.checkpoint.as_deref())?;
+        if let Some(out) = out {
+            apart(out, &checkpoint)?;
+        }
         // Before the weights: what is wrong with them is known at once.
         let prompt = self.prompt.read(&checkpoint)?;
         let prompt = prompt.ok_or_else(|| Error::Input("there is no prompt".into()))?;
@@ -128,6 +133,11 @@ impl Input {
         let prompt = card.provenance(&prompt, &plan).prompt;
         Ok(Ready { engine, tokens, plan, card, prompt })
     }
+}
+
+/// Refuse to write among a checkpoint's files.
+fn apart(out: &Path, checkpoint: &Checkpoint) -> Result<()> {
+    checkpoint.folder().map_or(Ok(()), |folder| claim_apart(out, folder))
 }
 
 /// A checkpoint folder, or the bundled one.
@@ -226,6 +236,11 @@ fn command_meant(folder: &Path) -> Option<String> {
     let method = find(name).map(|method| format!("study {}", method.id));
     let near = method.or_else(|| nearest(name, names).map(str::to_owned))?;
     Some(format!("\"{name}\" is no subcommand and no folder; did you mean `sluice {near}`?"))
+}
+
+/// What a flag says about files that are there.
+fn there(overwrite: bool) -> There {
+    if overwrite { There::Replace } else { There::Keep }
 }
 
 /// A line for the person, on stderr. Where that is full or closed nobody can be told.

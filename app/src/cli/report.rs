@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use clap::Args;
 use crossbeam_channel::{Receiver, bounded};
-use sluice_core::figure::{Figure, Ground, export};
+use sluice_core::figure::{Figure, Format, Ground, export};
+use sluice_core::files::{There, claim_file, claim_folder};
 use sluice_core::method::fcct::{FcctFound, iri_rates};
 use sluice_core::method::{Asked, METHODS, Method, Subject, WARNING, find};
 use sluice_core::plan::Plan;
@@ -16,7 +17,7 @@ use sluice_core::{Error, Result};
 
 use super::nearest::nearest;
 use super::prompt::{PromptArgs, at_most_one};
-use super::{checkpoint, note, out};
+use super::{apart, checkpoint, note, out, there};
 
 /// Length of the continuations.
 const NEW_TOKENS: usize = 48;
@@ -40,6 +41,9 @@ pub struct Report {
     /// Folder for the figures
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Write over figures that are there
+    #[arg(long)]
+    overwrite: bool,
 }
 
 /// Blanks around an id do not matter.
@@ -53,9 +57,14 @@ impl Report {
             find(id).ok_or_else(|| unknown(id))?;
         }
         let plan = self.plan.as_deref().map(Plan::read).transpose()?.unwrap_or_default();
-        let prompt = self.prompt.read(&checkpoint(self.checkpoint.as_deref())?)?;
+        // Before any work: a folder that cannot be written is known at once.
+        claim_folder(&self.out)?;
+        let checkpoint = checkpoint(self.checkpoint.as_deref())?;
+        apart(&self.out, &checkpoint)?;
+        let prompt = self.prompt.read(&checkpoint)?;
         let image = self.prompt.image()?;
-        Page { checkpoint: self.checkpoint.as_deref(), prompt, image, plan, only: &self.only }
+        let there = there(self.overwrite);
+        Page { checkpoint: self.checkpoint.as_deref(), prompt, image, plan, only: &self.only, there }
             .write(&self.out)
     }
 }
@@ -69,10 +78,12 @@ fn unknown(id: &str) -> Error {
     Error::Reported { cause: format!("--only {id}: no method has this id"), next_step: hint }
 }
 
-/// Write every method's figures on the checkpoint's sample prompt, about a picture where one is given, into `folder`.
+/// Write every method's figures on the checkpoint's sample prompt, about a picture where one is given, into a new folder.
 pub fn write(checkpoint: Option<&Path>, image: Option<&Path>, folder: &Path) -> Result<()> {
     let image = image.map(Picture::read).transpose()?;
-    Page { checkpoint, prompt: None, image, plan: Plan::default(), only: &[] }.write(folder)
+    claim_folder(folder)?;
+    let there = There::Keep;
+    Page { checkpoint, prompt: None, image, plan: Plan::default(), only: &[], there }.write(folder)
 }
 
 /// What a report is of.
@@ -84,12 +95,11 @@ struct Page<'a> {
     plan: Plan,
     /// Ids; none = all that the checkpoint can be asked.
     only: &'a [String],
+    there: There,
 }
 
 impl Page<'_> {
     fn write(self, folder: &Path) -> Result<()> {
-        // Before any work: a folder that cannot be written is known at once.
-        std::fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
         let client = Client::new();
         let target = self.checkpoint.map_or(Target::Bundled, |path| Target::Path(path.to_owned()));
         client.worker.send(Request::Open(target));
@@ -130,7 +140,7 @@ impl Page<'_> {
                 (asked.ask, asked.picks) = (sample.ask, (sample.picks)(&tokens));
                 asked.folder = folder.to_owned();
                 match client.figures(&asked, &mut said) {
-                    Ok(figures) => save(&figures, folder)?,
+                    Ok(figures) => save(&figures, folder, self.there)?,
                     // A prompt or a plan that is not the checkpoint's own may not suit one method; the others are asked.
                     Err(Error::Reported { cause, next_step }) => {
                         note(&format!("{}: {cause}", method.id));
@@ -142,7 +152,7 @@ impl Page<'_> {
         }
         if self.only.is_empty() || self.only.iter().any(|id| id == TEXT) {
             let (prompt, plan) = (prompt, self.plan.clone());
-            save(&[client.continuations(prompt, plan)?], folder)?;
+            save(&[client.continuations(prompt, plan)?], folder, self.there)?;
         }
         failed.dedup_by_key(|(id, _)| *id);
         let ids: Vec<&str> = failed.iter().map(|(id, _)| *id).collect();
@@ -159,9 +169,15 @@ impl Page<'_> {
     }
 }
 
-fn save(figures: &[Arc<Figure>], folder: &Path) -> Result<()> {
+fn save(figures: &[Arc<Figure>], folder: &Path, there: There) -> Result<()> {
+    // Of a method's figures all or none.
     for figure in figures {
-        for path in export::write_all(figure, Ground::Light, folder)? {
+        for format in Format::ALL {
+            claim_file(&folder.join(export::file_name(figure, format)), there)?;
+        }
+    }
+    for figure in figures {
+        for path in export::write_all(figure, Ground::Light, folder, there)? {
             out(&format!("{}\n", path.display()));
         }
     }

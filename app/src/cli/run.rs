@@ -7,13 +7,13 @@ use clap::Args;
 use serde_json::json;
 use sluice_core::checkpoint::{SaveDtype, safetensors_with};
 use sluice_core::engine::{RunSize, never};
-use sluice_core::files::write_atomic;
+use sluice_core::files::{claim_file, write};
 use sluice_core::model::{Ask, Logits};
 use sluice_core::site::Site;
 use sluice_core::{Error, Result, metric};
 
 use super::whole::whole;
-use super::{Input, Ready, note, out};
+use super::{Input, Ready, note, out, there};
 
 /// Runs that take more are announced, bytes.
 const TOLD: u64 = 100 << 20;
@@ -28,6 +28,9 @@ pub struct Run {
     /// Write logits and captured sites to this safetensors file, f32
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Write over FILE where it is there
+    #[arg(long, requires = "out")]
+    overwrite: bool,
     /// Next tokens listed
     #[arg(long, value_name = "K", default_value_t = 10, value_parser = whole::<usize>, allow_negative_numbers = true)]
     top: usize,
@@ -38,7 +41,11 @@ pub struct Run {
 
 impl Run {
     pub fn run(&self) -> Result<()> {
-        let Ready { mut engine, tokens, plan, card, prompt } = self.input.open()?;
+        // Before any work.
+        if let Some(path) = &self.out {
+            claim_file(path, there(self.overwrite))?;
+        }
+        let Ready { mut engine, tokens, plan, card, prompt } = self.input.open(self.out.as_deref())?;
         let mut capture = BTreeSet::new();
         for glob in &self.capture {
             capture.extend(Site::select(&engine.model.spec, glob)?);
@@ -78,7 +85,8 @@ impl Run {
                 ("dtype", card.dtype.into()),
             ];
             let about = about.into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
-            write_atomic(path, &safetensors_with(&tensors, SaveDtype::F32, &about)?)?;
+            let bytes = safetensors_with(&tensors, SaveDtype::F32, &about)?;
+            write(path, &bytes, there(self.overwrite))?;
         }
         let log_p = metric::log_softmax(&last);
         let top: Vec<(u32, f32)> = metric::top_k(&log_p, self.top);

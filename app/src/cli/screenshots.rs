@@ -1,6 +1,6 @@
 //! `sluice screenshots`: every panel in both themes, from the real window.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Args;
@@ -11,13 +11,13 @@ use sluice::app::SluiceApp;
 use sluice::command::Command;
 use sluice::panels::{Panel, panels};
 use sluice::state::{ChipColour, Settings, State};
-use sluice_core::files::write_atomic;
+use sluice_core::files::{There, claim_apart, claim_file, claim_folder, write};
 use sluice_core::plan::Lane;
 use sluice_core::plan::edits::Preset;
 use sluice_core::worker::Target;
 use sluice_core::{Error, Result};
 
-use super::{out, window};
+use super::{out, there, window};
 
 /// Frames drawn after everything is there: textures are uploaded and layouts have settled.
 const REST: usize = 6;
@@ -32,6 +32,18 @@ pub struct Screenshots {
     /// Folder for the pictures
     #[arg(long)]
     out: PathBuf,
+    /// Write over pictures that are there
+    #[arg(long)]
+    overwrite: bool,
+}
+
+/// The themes, and what their pictures' names end with.
+const THEMES: [(ThemePreference, &str); 2] =
+    [(ThemePreference::Dark, "dark"), (ThemePreference::Light, "light")];
+
+/// Where a picture goes.
+fn file(folder: &Path, shot: &Shot, suffix: &str) -> PathBuf {
+    folder.join(format!("{}-{suffix}.png", shot.name))
 }
 
 /// An answer that depends on the window.
@@ -84,7 +96,15 @@ fn skips(state: &State) -> Vec<Command> {
 
 impl Screenshots {
     pub fn run(&self) -> Result<()> {
-        std::fs::create_dir_all(&self.out).map_err(|error| Error::write(&self.out, error))?;
+        let there = there(self.overwrite);
+        // Before any work.
+        if let Some(checkpoint) = &self.checkpoint {
+            claim_apart(&self.out, checkpoint)?;
+        }
+        claim_folder(&self.out)?;
+        for (_, suffix) in THEMES {
+            shots().iter().try_for_each(|shot| claim_file(&file(&self.out, shot, suffix), there))?;
+        }
         let target = self.checkpoint.clone().map_or(Target::Bundled, Target::Path);
         let done: Arc<Mutex<Option<Result<()>>>> = Arc::default();
         let (folder, ended) = (self.out.clone(), Arc::clone(&done));
@@ -99,6 +119,7 @@ impl Screenshots {
                 app,
                 shots: shots(),
                 folder,
+                there,
                 ended,
                 at: 0,
                 sent: false,
@@ -126,6 +147,7 @@ struct Tour {
     app: SluiceApp,
     shots: Vec<Shot>,
     folder: PathBuf,
+    there: There,
     ended: Arc<Mutex<Option<Result<()>>>>,
     /// Index of the picture, through both themes.
     at: usize,
@@ -140,10 +162,8 @@ struct Tour {
 
 impl Tour {
     fn advance(&mut self, ctx: &Context) {
-        let (theme, suffix) = match self.at / self.shots.len() {
-            0 => (ThemePreference::Dark, "dark"),
-            1 => (ThemePreference::Light, "light"),
-            _ => return self.end(ctx, Ok(())),
+        let Some(&(theme, suffix)) = THEMES.get(self.at / self.shots.len()) else {
+            return self.end(ctx, Ok(()));
         };
         if let Some((_, failure)) = &self.app.state.results.failure
             && self.app.state.card.is_none()
@@ -180,8 +200,8 @@ impl Tour {
             }
             return;
         };
-        let path = self.folder.join(format!("{}-{suffix}.png", shot.name));
-        match save(&picture, &path) {
+        let path = file(&self.folder, shot, suffix);
+        match save(&picture, &path, self.there) {
             Ok(()) => out(&format!("{}\n", path.display())),
             Err(error) => return self.end(ctx, Err(error)),
         }
@@ -194,7 +214,7 @@ impl Tour {
     }
 }
 
-fn save(picture: &ColorImage, path: &std::path::Path) -> Result<()> {
+fn save(picture: &ColorImage, path: &Path, there: There) -> Result<()> {
     let [width, height] = picture.size;
     let rgb: Vec<u8> =
         picture.as_raw().as_chunks::<4>().0.iter().flat_map(|[r, g, b, _]| [*r, *g, *b]).collect();
@@ -202,7 +222,7 @@ fn save(picture: &ColorImage, path: &std::path::Path) -> Result<()> {
     PngEncoder::new_with_quality(&mut bytes, CompressionType::Best, FilterType::Adaptive)
         .write_image(&rgb, width as u32, height as u32, ExtendedColorType::Rgb8)
         .map_err(|error| Error::write(path, error))?;
-    write_atomic(path, &bytes)
+    write(path, &bytes, there)
 }
 
 impl eframe::App for Tour {

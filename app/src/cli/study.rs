@@ -8,6 +8,7 @@ use serde_json::Value;
 use sluice_core::checkpoint::Checkpoint;
 use sluice_core::engine::{self, Opened, never};
 use sluice_core::figure::{Cell, Plot, Table};
+use sluice_core::files::{Lock, There, claim_file};
 use sluice_core::method::{
     Ask, Asked, Existing, FINDINGS, Findings, METHODS, Method, Picks, Ready, Record, Steps, Subject,
     SubjectKind, find, positions, prepare,
@@ -17,7 +18,7 @@ use sluice_core::spec::{Field, FieldKind};
 use sluice_core::{Error, Result, files};
 
 use super::prompt::{PromptArgs, one_of};
-use super::{checkpoint, note, out};
+use super::{apart, checkpoint, note, out};
 
 /// Rows of a table on stdout; findings.json has all.
 const ROWS: usize = 64;
@@ -172,8 +173,16 @@ impl Study {
         let folder = folder(method, flags, &mut ask)?;
         // Before any work.
         prepare(&folder, existing)?;
+        if let (Existing::Refuse, Some(file)) = (existing, ask.get("file").and_then(Value::as_str)) {
+            claim_file(&folder.join(file), There::Keep)?;
+        }
+        let _lock = Lock::take(&folder)?;
         let path = flags.get_one::<PathBuf>("checkpoint").map(PathBuf::as_path);
         let checkpoint = checkpoint(path)?;
+        apart(&folder, &checkpoint)?;
+        if let Some(file) = ask.get("file").and_then(Value::as_str) {
+            apart(&folder.join(file), &checkpoint)?;
+        }
         let subject = subject(method, flags, &checkpoint)?;
         let Opened { mut engine, card } = engine::open(&checkpoint, &mut |_, _| {}, &never)?;
         for warning in &card.warnings {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use sluice_core::Result;
+use sluice_core::engine::never;
 use sluice_core::train::{self, Diet, Options};
 
 use super::whole::whole;
@@ -42,6 +43,9 @@ pub struct Train {
     /// Go on from the state in the folder
     #[arg(long)]
     resume: bool,
+    /// Begin anew where the folder has a run
+    #[arg(long, conflicts_with = "resume")]
+    overwrite: bool,
     /// Stop after so many minutes; the run can be resumed
     #[arg(long)]
     minutes: Option<f32>,
@@ -60,12 +64,13 @@ impl Train {
             },
             save_every: self.save_every,
             resume: self.resume,
+            overwrite: self.overwrite,
             limit: self
                 .minutes
                 .map(|minutes| Duration::from_secs_f32(60.0 * minutes.clamp(0.0, MOST_MINUTES))),
         };
         let mut said = Instant::now();
-        let report = train::train(&options, &mut |status| {
+        let report = train::train(&options, &never, &mut |status| {
             if said.elapsed() < Duration::from_secs(5) && status.step < status.steps {
                 return;
             }

@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use eframe::egui::ViewportBuilder;
 use sluice::app::{SETTINGS, SluiceApp};
 use sluice::command::Command;
+use sluice_core::files::free;
 use sluice_core::worker::Target;
 use sluice_core::{Error, Result};
 
 use super::{note, report};
 
-/// Where the report goes when there is no display.
+/// Where the report goes when there is no display; with a number where it is there.
 const REPORT: &str = "sluice-report";
 
 /// Open the window on a checkpoint, or on the bundled one, and on a picture.
@@ -39,8 +40,9 @@ pub fn open(checkpoint: Option<&PathBuf>, image: Option<&Path>) -> Result<()> {
     match run(make, true)? {
         None => Ok(()),
         Some(cause) => {
-            note(&format!("no window ({cause}); writing the report into {REPORT}"));
-            report::write(checkpoint.map(PathBuf::as_path), image, Path::new(REPORT))
+            let folder = free(Path::new(REPORT));
+            note(&format!("no window ({cause}); writing the report into {}", folder.display()));
+            report::write(checkpoint.map(PathBuf::as_path), image, &folder)
         }
     }
 }

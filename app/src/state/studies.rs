@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use sluice_core::figure::FigureId;
+use sluice_core::files::free;
 use sluice_core::method::{
     Ask, Asked, Findings, Found, Gesture, Method, Pick, Picks, Place, Subject, SubjectKind,
 };
@@ -13,6 +14,9 @@ use sluice_core::plan::{Item, Plan};
 use sluice_core::spec::FieldKind;
 
 use super::State;
+
+/// The parameter that names the file which a method writes.
+const FILE: &str = "file";
 
 /// A method as the window holds it.
 #[derive(Clone, Debug, Default)]
@@ -115,6 +119,16 @@ impl State {
         asked.picks = study.picks.into_iter().filter(|(_, at)| !at.is_empty()).collect();
         asked.folder = self.beside(method);
         Ok(asked)
+    }
+
+    /// Where a method would write over a file, that stays: the new one gets a number, in the panel too.
+    pub fn number_file(&mut self, method: &'static Method) {
+        let Value::String(name) = self.parameter(method, FILE) else { return };
+        let path = free(&self.beside(method).join(&name));
+        if let Some(free) = path.file_name().filter(|free| !name.is_empty() && **free != *name) {
+            let free = free.to_string_lossy().into_owned();
+            self.studies.get_mut(method.id).ask.insert(FILE.into(), free.into());
+        }
     }
 
     /// A folder for a method's files: in the open checkpoint's, or among the exports where that has none.

@@ -43,6 +43,14 @@ fn open_type_take_out_undo_export() {
     window.export("sublayers", "All three");
     check_ladder(&window);
     assert!(fs::read(window.file("sublayers.png")).unwrap().starts_with(b"\x89PNG"));
+    // What is there stays; one file in the way is enough for a number.
+    fs::write(window.file("sublayers.csv"), "kept").unwrap();
+    fs::remove_file(window.file("sublayers.svg")).unwrap();
+    window.export("sublayers", "All three");
+    assert!(window.state().status.contains("wrote sublayers-2 as"), "{}", window.state().status);
+    assert_eq!(fs::read_to_string(window.file("sublayers.csv")).unwrap(), "kept");
+    let numbered = ["png", "svg", "csv"].map(|end| window.file(&format!("sublayers-2.{end}")).is_file());
+    assert_eq!((numbered, window.file("sublayers.svg").exists()), ([true; 3], false));
 }
 
 /// The exported next-token table holds the numbers on screen.

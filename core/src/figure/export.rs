@@ -1,11 +1,10 @@
 //! Figures to files.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{Figure, Ground, csv, png, svg};
 use crate::error::{Error, Result};
-use crate::files::write_atomic;
+use crate::files::{self, There};
 
 /// Pixels per CSS pixel of exported PNGs, where the picture is small enough.
 pub const PNG_SCALE: f32 = 2.0;
@@ -45,22 +44,46 @@ pub fn bytes(figure: &Figure, format: Format, ground: Ground) -> Result<Vec<u8>>
 }
 
 /// Write one file; a failed write leaves what was there before.
-pub fn write(figure: &Figure, format: Format, ground: Ground, path: &Path) -> Result<()> {
-    write_atomic(path, &bytes(figure, format, ground)?)
+pub fn write(figure: &Figure, format: Format, ground: Ground, path: &Path, there: There) -> Result<()> {
+    files::write(path, &bytes(figure, format, ground)?, there)
 }
 
 /// Write every format into a folder, which is made where it is missing. Returns the paths in the order of
 /// [`Format::ALL`], named by [`Figure::name`].
-pub fn write_all(figure: &Figure, ground: Ground, folder: &Path) -> Result<Vec<PathBuf>> {
-    fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
-    Format::ALL
-        .into_iter()
-        .map(|format| {
+pub fn write_all(figure: &Figure, ground: Ground, folder: &Path, there: There) -> Result<Vec<PathBuf>> {
+    files::claim_folder(folder)?;
+    let paths = Format::ALL.map(|format| folder.join(file_name(figure, format)));
+    // All or none.
+    paths.iter().try_for_each(|path| files::claim_file(path, there))?;
+    for (path, format) in paths.iter().zip(Format::ALL) {
+        write(figure, format, ground, path, there)?;
+    }
+    Ok(paths.into())
+}
+
+/// Write a figure in some formats into a folder, under its name or, where one of its files is there, under one with a number.
+pub fn write_free(
+    figure: &Figure,
+    formats: &[Format],
+    ground: Ground,
+    folder: &Path,
+) -> Result<Vec<PathBuf>> {
+    files::claim_folder(folder)?;
+    for number in 1.. {
+        let own = |&format: &Format| {
             let path = folder.join(file_name(figure, format));
-            write(figure, format, ground, &path)?;
-            Ok(path)
-        })
-        .collect()
+            if number == 1 { path } else { files::numbered(&path, number) }
+        };
+        let paths: Vec<PathBuf> = formats.iter().map(own).collect();
+        if paths.iter().any(|path| path.symlink_metadata().is_ok()) {
+            continue;
+        }
+        for (path, &format) in paths.iter().zip(formats) {
+            write(figure, format, ground, path, There::Keep)?;
+        }
+        return Ok(paths);
+    }
+    Err(Error::write(folder, "no number is left"))
 }
 
 /// Name of a figure's file, such as `routing-map.svg`; never a path.
@@ -70,6 +93,8 @@ pub fn file_name(figure: &Figure, format: Format) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::figure::samples;
 
@@ -79,7 +104,7 @@ mod tests {
     fn all_formats_of_every_sample() -> Outcome {
         let folder = tempfile::tempdir()?;
         for figure in samples::all() {
-            let paths = write_all(&figure, Ground::Light, &folder.path().join("new"))?;
+            let paths = write_all(&figure, Ground::Light, &folder.path().join("new"), There::Replace)?;
             assert_eq!(paths.len(), 3);
             image::open(&paths[0])?;
             assert!(fs::read_to_string(&paths[1])?.ends_with("</svg>\n"));
@@ -101,8 +126,9 @@ mod tests {
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("file");
         fs::write(&file, "kept")?;
-        let error =
-            write_all(&samples::signed(), Ground::Light, &file.join("inside")).err().ok_or("an error")?;
+        let error = write_all(&samples::signed(), Ground::Light, &file.join("inside"), There::Replace)
+            .err()
+            .ok_or("an error")?;
         assert!(error.to_string().contains("inside"), "{error}");
         assert_eq!(fs::read_to_string(&file)?, "kept");
         Ok(())
@@ -113,8 +139,8 @@ mod tests {
     fn look() -> Outcome {
         let folder = std::env::temp_dir().join("sluice-figures");
         for figure in samples::all() {
-            write_all(&figure, Ground::Light, &folder.join("light"))?;
-            write_all(&figure, Ground::Dark, &folder.join("dark"))?;
+            write_all(&figure, Ground::Light, &folder.join("light"), There::Replace)?;
+            write_all(&figure, Ground::Dark, &folder.join("dark"), There::Replace)?;
         }
         Ok(())
     }

@@ -1,17 +1,21 @@
 //! Files: one door for reading, one for writing.
 
 mod hash;
+mod lock;
 mod patience;
 mod read;
+mod swap;
 mod text;
 mod write;
 
 pub use hash::{sha256, sha256_of};
+pub use lock::{LOCK, Lock};
 pub use patience::apart;
 pub use read::{Input, names, read_within, stands};
 pub(crate) use read::{PIECE, Piece};
+pub use swap::{Scratch, Staged, recover};
 pub use text::{is_text, unmarked, utf8};
-pub use write::write_atomic;
+pub use write::{There, claim_apart, claim_file, claim_folder, free, numbered, write, write_atomic};
 
 #[cfg(test)]
 mod tests {

@@ -45,11 +45,9 @@ impl Input {
         begin(move || {
             let file = without_waiting().open(&path)?;
             let metadata = file.metadata()?;
-            match foreign(metadata.file_type()) {
-                Some(what) => {
-                    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("is {what}, not a file")))
-                }
-                None => Ok(Self { file: Arc::new(file), state: State::of(&metadata), at: 0 }),
+            match kind(metadata.file_type()) {
+                FILE => Ok(Self { file: Arc::new(file), state: State::of(&metadata), at: 0 }),
+                what => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("is {what}, not a file"))),
             }
         })?
         .wait()
@@ -217,25 +215,33 @@ fn read_at(file: &File, bytes: &mut [u8], start: u64) -> io::Result<usize> {
     return std::os::windows::fs::FileExt::seek_read(file, bytes, start);
 }
 
-/// What something is that is no file.
-fn foreign(kind: FileType) -> Option<&'static str> {
+const FILE: &str = "a file";
+
+/// What something is.
+pub(super) fn kind(kind: FileType) -> &'static str {
     if kind.is_file() {
-        return None;
+        return FILE;
     }
     if kind.is_dir() {
-        return Some("a folder");
+        return "a folder";
+    }
+    if kind.is_symlink() {
+        return "a link";
     }
     #[cfg(unix)]
     {
         use std::os::unix::fs::FileTypeExt as _;
         if kind.is_fifo() {
-            return Some("a pipe");
+            return "a pipe";
+        }
+        if kind.is_socket() {
+            return "a socket";
         }
         if kind.is_char_device() || kind.is_block_device() {
-            return Some("a device");
+            return "a device";
         }
     }
-    Some("something else")
+    "something else"
 }
 
 #[cfg(test)]

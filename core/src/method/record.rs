@@ -11,7 +11,7 @@ use super::{Findings, Ready, Running, State, Steps};
 use crate::engine::{Cancelled, Card, Engine};
 use crate::error::{Error, Result};
 use crate::figure::{Figure, Format, Ground, export};
-use crate::files::{read_within, write_atomic};
+use crate::files::{There, claim_folder, read_within, write_atomic};
 
 /// Name of the findings in their folder.
 pub const FINDINGS: &str = "findings.json";
@@ -42,8 +42,10 @@ pub struct Record {
     resumed: usize,
     /// Steps at the last record, when that was made, and how long it took.
     last: Option<(Steps, Instant, Duration)>,
-    /// What an earlier study left goes at the first write.
+    /// Whether an earlier study is written over. Its findings stay until there are new ones.
     overwrites: bool,
+    /// Figures that it listed; they go after its findings.
+    stale: Vec<String>,
 }
 
 /// Make a folder that can be written, and look whether it may be. Before any work.
@@ -51,13 +53,10 @@ pub struct Record {
 /// # Errors
 /// [`Error::Write`] where the system refuses, or findings are there and nothing is said about them.
 pub fn prepare(folder: &Path, existing: Existing) -> Result<()> {
-    std::fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
     if existing == Existing::Refuse && (folder.join(FINDINGS).exists() || folder.join(STATE).exists()) {
-        return Err(Error::Exists { path: folder.to_owned() });
+        return Err(Error::Exists { path: folder.to_owned(), what: "findings" });
     }
-    let probe = folder.join(format!(".{}.sluice-probe", std::process::id()));
-    write_atomic(&probe, b"")?;
-    std::fs::remove_file(&probe).map_err(|error| Error::write(&probe, error))
+    claim_folder(folder)
 }
 
 impl Record {
@@ -86,7 +85,15 @@ impl Record {
         let running = ready.start(engine, card, kept, cancelled)?;
         let resumed = running.progress().done;
         let overwrites = existing == Existing::Overwrite;
-        Ok(Self { running, question, folder: folder.to_owned(), resumed, last: None, overwrites })
+        Ok(Self {
+            running,
+            question,
+            folder: folder.to_owned(),
+            resumed,
+            last: None,
+            overwrites,
+            stale: Vec::new(),
+        })
     }
 
     /// Steps that an earlier run had done.
@@ -118,21 +125,22 @@ impl Record {
         Ok(false)
     }
 
-    /// Write what was found so far, and what a later run goes on from; nothing where there is none.
+    /// Write what was found so far, and what a later run goes on from; nothing where there is none. Whether it was written.
     ///
     /// # Errors
     /// [`Error::Write`] where the system refuses; what was there before is kept.
-    pub fn save(&mut self, engine: &Engine) -> Result<()> {
+    pub fn save(&mut self, engine: &Engine) -> Result<bool> {
         let begin = Instant::now();
         let state = self.running.state()?;
         if state.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
-        self.make_room()?;
+        self.find_stale();
         state.write(&self.folder.join(STATE), &self.question)?;
         self.write(&self.running.findings(engine), &|_| Vec::new())?;
+        self.clear(&[])?;
         self.last = Some((self.running.progress(), Instant::now(), begin.elapsed()));
-        Ok(())
+        Ok(true)
     }
 
     /// Findings so far.
@@ -142,26 +150,30 @@ impl Record {
 
     /// Figures, then findings that name them; then there is nothing to go on from.
     fn finish(&mut self, engine: &Engine) -> Result<()> {
-        self.make_room()?;
+        self.find_stale();
         let findings = self.running.findings(engine);
-        for figure in findings.found.figures() {
-            export::write_all(&figure, Ground::Light, &self.folder)?;
-        }
         let files = |figure: &Figure| Format::ALL.map(|format| export::file_name(figure, format)).to_vec();
+        let mut names = Vec::new();
+        for figure in findings.found.figures() {
+            export::write_all(&figure, Ground::Light, &self.folder, There::Replace)?;
+            names.extend(files(&figure));
+        }
         self.write(&findings, &files)?;
-        match std::fs::remove_file(self.folder.join(STATE)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Error::write(self.folder.join(STATE), error))
-            }
-            _ => Ok(()),
+        self.clear(&names)?;
+        remove(self.folder.join(STATE))
+    }
+
+    fn find_stale(&mut self) {
+        if std::mem::take(&mut self.overwrites) {
+            self.stale = listed(&self.folder);
         }
     }
 
-    fn make_room(&mut self) -> Result<()> {
-        if self.overwrites {
-            clear(&self.folder)?;
+    /// Take away the figures of an earlier study, but for names that are written anew.
+    fn clear(&mut self, anew: &[String]) -> Result<()> {
+        for name in self.stale.drain(..).filter(|name| !anew.contains(name)) {
+            remove(self.folder.join(name))?;
         }
-        self.overwrites = false;
         Ok(())
     }
 
@@ -195,21 +207,19 @@ fn read(path: &Path) -> Result<Value> {
     serde_json::from_slice(&bytes).map_err(|error| unusable(path, &error.to_string()))
 }
 
-/// Take away what an earlier study left in a folder: the figures that its findings list, then these.
-fn clear(folder: &Path) -> Result<()> {
-    let remove = |path: PathBuf| match std::fs::remove_file(&path) {
+fn remove(path: PathBuf) -> Result<()> {
+    match std::fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::write(path, error)),
         _ => Ok(()),
-    };
-    // Findings that cannot be read list nothing.
+    }
+}
+
+/// Figures that the findings of a folder list; findings that cannot be read list nothing.
+fn listed(folder: &Path) -> Vec<String> {
     let findings = read(&folder.join(FINDINGS)).unwrap_or_default();
     let figures = findings["figures"].as_array().into_iter().flatten();
     let names = figures.filter_map(|figure| figure["files"].as_array()).flatten().filter_map(Value::as_str);
-    for name in names.filter(|name| is_figure(name)) {
-        remove(folder.join(name))?;
-    }
-    remove(folder.join(STATE))?;
-    remove(folder.join(FINDINGS))
+    names.filter(|name| is_figure(name)).map(str::to_owned).collect()
 }
 
 /// Whether a name is that of a figure's file: findings come from anywhere, and may name what is none of theirs.

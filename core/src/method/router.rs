@@ -23,7 +23,7 @@ use crate::checkpoint::{SaveDtype, safetensors_bytes};
 use crate::engine::{self, Cancelled, Card, Engine, RunSize};
 use crate::error::{Error, Result};
 use crate::figure::{Figure, FigureId, Lines, Plot, Provenance, Series};
-use crate::files::write_atomic;
+use crate::files::{claim_folder, write_atomic};
 use crate::learn::{Fit, Rate};
 use crate::model::{Ask as Asked, Ffn, Input, Logits, Mixture, Pass, Schedule, Work, fused};
 use crate::plan::{Change, Plan, Route, Router, Surrogate};
@@ -395,7 +395,7 @@ impl RouterRun {
             let print = words.fold(0, |hash, word| rng::bits(hash, word, 0)) >> 32;
             format!("{}-{print:08x}.safetensors", self.name)
         });
-        std::fs::create_dir_all(&self.folder).map_err(|error| Error::write(&self.folder, error))?;
+        claim_folder(&self.folder)?;
         write_atomic(&self.folder.join(&file), &bytes)?;
         self.saved = Some(file);
         Ok(())

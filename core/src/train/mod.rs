@@ -8,7 +8,8 @@
 //! | [`batch`] | what a step reads |
 //! | [`loss`] | the batched forward pass under any routing, and its loss |
 //! | [`patches`] | the early per-patch loss of the image tower |
-//! | [`run`] | the loop: stages, schedule, progress, save, resume |
+//! | `output` | the folder of a run: saved as a whole |
+//! | [`run`] | the loop: stages, schedule, progress, resume |
 //!
 //! Everything random comes from the seed and a counter, so the state at a step does not depend on how often the run
 //! was interrupted before it.
@@ -16,6 +17,7 @@
 pub mod batch;
 pub mod config;
 pub mod loss;
+mod output;
 pub mod patches;
 pub mod run;
 pub mod vocabulary;

@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor, Var};
 use serde::Serialize;
-use serde_json::Value;
 
 use super::batch::{self, Diet, Shard, Source};
 use super::config::{config, preprocessor};
 use super::loss::{self, Routing, forward, weighted_surprisal};
+use super::output::{self, Output};
 use super::patches;
 use super::vocabulary;
-use crate::checkpoint::{SaveDtype, TensorFile, Tokenizer, safetensors_bytes, save};
+use crate::checkpoint::{TensorFile, Tokenizer};
+use crate::engine::Cancelled;
 use crate::error::{Error, Result};
-use crate::files::write_atomic;
 use crate::learn::{AdamW, Rate};
 use crate::model::layout::{Decl, Role, declare};
 use crate::model::weights::Matrix;
@@ -49,8 +49,6 @@ const PATCHES_UNTIL: f64 = 0.6;
 const CROWDED_FROM: f64 = 0.5;
 /// A norm that CLIP towers have and LLaVA never reads.
 const UNREAD: &str = "post_layernorm";
-/// The state of a run, in the output folder.
-const STATE: &str = "training-state.safetensors";
 
 /// What to train, and for how long.
 #[derive(Clone, Debug)]
@@ -67,6 +65,8 @@ pub struct Options {
     pub save_every: u64,
     /// Go on from the state in `out`.
     pub resume: bool,
+    /// Begin anew where `out` holds a run.
+    pub overwrite: bool,
     /// Stop after this time; the run can be resumed.
     pub limit: Option<Duration>,
 }
@@ -137,19 +137,30 @@ pub struct Report {
     pub readings: Vec<String>,
 }
 
-/// Train, or go on training. `None` where the time limit came first: the state is saved.
-pub fn train(options: &Options, progress: &mut dyn FnMut(Status)) -> Result<Option<Report>> {
-    std::fs::create_dir_all(&options.out).map_err(|error| Error::write(&options.out, error))?;
-    refuse_foreign(&options.out)?;
+/// Train, or go on training. `None` where the time limit came first, or it was cancelled: the run so far is saved.
+///
+/// # Errors
+/// [`Error::Exists`], [`Error::Busy`], [`Error::Target`] and [`Error::Write`] before any work, where the folder is not to be
+/// written; a state that is not of this run.
+pub fn train(
+    options: &Options,
+    cancelled: Cancelled,
+    progress: &mut dyn FnMut(Status),
+) -> Result<Option<Report>> {
     let begin = Instant::now();
     let world = World::new(options.seed);
     let json = vocabulary::learn(&world)?;
     let tokenizer = Tokenizer::from_json(Path::new("tokenizer.json"), &json)?;
+    let fixed = vec![
+        ("config.json", output::json(&config(options.seed, &sample(&world)))?),
+        ("tokenizer.json", json.into_bytes()),
+        ("preprocessor_config.json", output::json(&preprocessor())?),
+    ];
+    let mut output = Output::open(options, fixed)?;
     let (parts, mut optimiser) = fresh(options.seed)?;
-    let state = options.out.join(STATE);
     let mut seconds = 0.0;
     if options.resume {
-        seconds = restore(&state, options, &mut optimiser)?;
+        seconds = restore(&output.state(), options, &mut optimiser)?;
     }
     let before = seconds;
     let (stage1, stage3) = (model(&parts, |_| true)?, model(&parts, |role| matches!(role, Role::Router(_)))?);
@@ -158,8 +169,8 @@ pub fn train(options: &Options, progress: &mut dyn FnMut(Status)) -> Result<Opti
     let source = Source { world: &world, tokenizer: &tokenizer, seed, diet };
     let first = optimiser.step;
     while optimiser.step < options.steps {
-        if options.limit.is_some_and(|limit| begin.elapsed() >= limit) {
-            write_state(&state, options, &optimiser, seconds)?;
+        if cancelled() || options.limit.is_some_and(|limit| begin.elapsed() >= limit) {
+            save(&mut output, options, &optimiser, seconds)?;
             return Ok(None);
         }
         let step = optimiser.step;
@@ -176,15 +187,14 @@ pub fn train(options: &Options, progress: &mut dyn FnMut(Status)) -> Result<Opti
         let elapsed = begin.elapsed().as_secs_f32();
         seconds = before + elapsed;
         if optimiser.step.is_multiple_of(options.save_every) || optimiser.step == options.steps {
-            write_state(&state, options, &optimiser, seconds)?;
-            write_checkpoint(options, &world, &json, &optimiser)?;
+            save(&mut output, options, &optimiser, seconds)?;
         }
         let per_step = elapsed / (optimiser.step - first) as f32;
         let eta_s = per_step * (options.steps - optimiser.step) as f32;
         progress(Status { step: optimiser.step, steps: options.steps, loss, patches, eta_s });
     }
     let report = report(options, seconds)?;
-    write_json(&options.out.join("training.json"), &report)?;
+    output.report(&report)?;
     Ok(Some(report))
 }
 
@@ -320,14 +330,6 @@ fn side_by_side(
     Ok((grads, sums))
 }
 
-/// A folder that holds somebody else's checkpoint is not written into.
-fn refuse_foreign(folder: &Path) -> Result<()> {
-    let path = folder.join("config.json");
-    let Ok(text) = std::fs::read_to_string(&path) else { return Ok(()) };
-    let ours = serde_json::from_str::<Value>(&text).is_ok_and(|config| config.get("sluice").is_some());
-    if ours { Ok(()) } else { Err(Error::write(path, "the folder holds another checkpoint")) }
-}
-
 /// A prompt whose answer the model knows: somebody's craft is told, the home is asked for.
 fn sample(world: &World) -> String {
     match world.facts.all() {
@@ -385,19 +387,6 @@ fn toss(seed: u64, [step, part]: [u64; 2], layers: usize, rows: usize) -> Vec<Ve
     (0..layers as u64).map(|layer| (0..rows as u64).map(|row| lane(layer, row)).collect()).collect()
 }
 
-/// The checkpoint so far.
-fn write_checkpoint(options: &Options, world: &World, json: &str, optimiser: &AdamW) -> Result<()> {
-    let mut weights = optimiser.weights();
-    weights.retain(|name, _| !patches::is_ours(name));
-    save(&options.out, &config(options.seed, &sample(world)), &weights, SaveDtype::Bf16, Some(json))?;
-    write_json(&options.out.join("preprocessor_config.json"), &preprocessor())
-}
-
-fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    let text = serde_json::to_string_pretty(value).map_err(|error| Error::Internal(error.to_string()))?;
-    write_atomic(path, (text + "\n").as_bytes())
-}
-
 /// Everything that a step depends on, as whole numbers that f32 holds exactly (below 2^24).
 fn identity(options: &Options) -> [u64; 7] {
     let Options { seed, steps, diet, .. } = options;
@@ -405,13 +394,16 @@ fn identity(options: &Options) -> [u64; 7] {
     [*steps, low, middle, high, diet.pictures as u64, diet.facts as u64, diet.stories as u64]
 }
 
-fn write_state(path: &Path, options: &Options, optimiser: &AdamW, seconds: f32) -> Result<()> {
+/// The run so far.
+fn save(output: &mut Output, options: &Options, optimiser: &AdamW, seconds: f32) -> Result<()> {
+    let mut weights = optimiser.weights();
+    weights.retain(|name, _| !patches::is_ours(name));
     let mut state = optimiser.state()?;
     let mut numbers = vec![optimiser.step as f32];
     numbers.extend(identity(options).map(|x| x as f32));
     state.insert("run".into(), Tensor::from_slice(&numbers, numbers.len(), &Device::Cpu)?);
     state.insert("seconds".into(), Tensor::from_slice(&[seconds], 1, &Device::Cpu)?);
-    write_atomic(path, &safetensors_bytes(&state, SaveDtype::F32)?)
+    output.save(&weights, &state)
 }
 
 /// Takes the state back; returns the seconds it took to get there.

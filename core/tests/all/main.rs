@@ -34,3 +34,4 @@ mod tensor_names;
 mod tokenizers;
 mod training;
 mod worker;
+mod writing;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 use sluice_core::checkpoint::{SaveDtype, save};
+use sluice_core::files::Scratch;
 use sluice_core::{Error, Result, model};
 
 use super::{note, out};
@@ -174,11 +175,7 @@ impl Peers {
 
 /// Do something in a folder of its own, which is gone afterwards.
 fn in_scratch<T>(work: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
-    let folder = std::env::temp_dir().join(format!("sluice-bench-{}", std::process::id()));
-    let done = work(&folder);
-    // Made by this run; nothing else is in it.
-    let _ = std::fs::remove_dir_all(&folder);
-    done
+    work(Scratch::new("sluice-bench")?.path())
 }
 
 /// A folder with random weights of a config's shapes, bf16.
