@@ -1,5 +1,5 @@
 //! The command line: one file per subcommand. Results go to stdout, progress and errors to stderr; exit code 0 is
-//! done, 1 failed with a one-line cause, 2 usage.
+//! done, 1 failed with a one-line cause, 2 usage, 128 and a signal's number ended by it.
 
 use std::borrow::Cow;
 use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
@@ -27,6 +27,7 @@ mod prompt;
 mod report;
 mod run;
 mod screenshots;
+mod signals;
 mod study;
 mod tokens;
 mod train;
@@ -198,6 +199,7 @@ pub fn main() -> ExitCode {
 fn ended(done: Result<()>) -> ExitCode {
     match heard(done) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(Error::Cancelled) if signals::came() => ExitCode::from(signals::code()),
         Err(error) => {
             note(&format!("{error}; {}", error.next_step()));
             ExitCode::FAILURE

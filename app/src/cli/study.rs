@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::{Arg, ArgAction, ArgMatches, Args as _, Command, Error as ClapError, FromArgMatches, Subcommand};
 use serde_json::Value;
 use sluice_core::checkpoint::Checkpoint;
-use sluice_core::engine::{self, Opened, never};
+use sluice_core::engine::{self, Engine, Opened};
 use sluice_core::figure::{Cell, Plot, Table};
 use sluice_core::files::{Lock, There, claim_file};
 use sluice_core::method::{
@@ -18,7 +18,7 @@ use sluice_core::spec::{Field, FieldKind};
 use sluice_core::{Error, Result, files};
 
 use super::prompt::{PromptArgs, one_of};
-use super::{apart, checkpoint, note, out};
+use super::{apart, checkpoint, note, out, signals};
 
 /// Rows of a table on stdout; findings.json has all.
 const ROWS: usize = 64;
@@ -176,6 +176,7 @@ impl Study {
         if let (Existing::Refuse, Some(file)) = (existing, ask.get("file").and_then(Value::as_str)) {
             claim_file(&folder.join(file), There::Keep)?;
         }
+        signals::watch()?;
         let _lock = Lock::take(&folder)?;
         let path = flags.get_one::<PathBuf>("checkpoint").map(PathBuf::as_path);
         let checkpoint = checkpoint(path)?;
@@ -184,7 +185,7 @@ impl Study {
             apart(&folder.join(file), &checkpoint)?;
         }
         let subject = subject(method, flags, &checkpoint)?;
-        let Opened { mut engine, card } = engine::open(&checkpoint, &mut |_, _| {}, &never)?;
+        let Opened { mut engine, card } = engine::open(&checkpoint, &mut |_, _| {}, &signals::came)?;
         for warning in &card.warnings {
             note(warning);
         }
@@ -192,13 +193,13 @@ impl Study {
         asked.ask = ask;
         let mut ready = Ready::new(asked, &mut engine)?;
         ready.asked.picks = picks(method, flags, &ready)?;
-        let mut record = Record::start(ready, &mut engine, &card, (&folder, existing), &never)?;
+        let mut record = Record::start(ready, &mut engine, &card, (&folder, existing), &signals::came)?;
         if existing == Existing::Resume && is_done(&folder) {
             note("the folder has whole findings of this question already; --overwrite begins anew");
             return if flags.get_flag("json") { out_written(&folder) } else { Ok(()) };
         }
         let mut said = Instant::now();
-        while !record.step(&mut engine, &never)? {
+        while !step(&mut record, &mut engine)? {
             if said.elapsed().as_secs() >= 2 {
                 said = Instant::now();
                 say(&record);
@@ -212,6 +213,17 @@ impl Study {
         note(&format!("{:.3} s; findings in {}", findings.cost.seconds, folder.display()));
         Ok(())
     }
+}
+
+/// A small piece. Where a signal came what was found is written, and the run ends.
+fn step(record: &mut Record, engine: &mut Engine) -> Result<bool> {
+    let done = if signals::came() { Err(Error::Cancelled) } else { record.step(engine, &signals::came) };
+    if matches!(done, Err(Error::Cancelled)) {
+        let steps = record.running().progress();
+        let saved = if record.save(engine)? { "; --resume goes on" } else { "; nothing was found yet" };
+        note(&format!("interrupted after {} of {} {}{saved}", steps.done, steps.all, steps.unit));
+    }
+    done
 }
 
 /// Findings as they are written, on stdout.

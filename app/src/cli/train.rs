@@ -4,12 +4,11 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
-use sluice_core::Result;
-use sluice_core::engine::never;
 use sluice_core::train::{self, Diet, Options};
+use sluice_core::{Error, Result};
 
 use super::whole::whole;
-use super::{note, out};
+use super::{note, out, signals};
 
 /// A year; what is longer is no limit.
 const MOST_MINUTES: f32 = 525_600.0;
@@ -70,7 +69,8 @@ impl Train {
                 .map(|minutes| Duration::from_secs_f32(60.0 * minutes.clamp(0.0, MOST_MINUTES))),
         };
         let mut said = Instant::now();
-        let report = train::train(&options, &never, &mut |status| {
+        signals::watch()?;
+        let report = train::train(&options, &signals::came, &mut |status| {
             if said.elapsed() < Duration::from_secs(5) && status.step < status.steps {
                 return;
             }
@@ -83,6 +83,10 @@ impl Train {
             Some(report) => {
                 let text = serde_json::to_string_pretty(&report).unwrap_or_default();
                 out(&format!("{text}\n"));
+            }
+            None if signals::came() => {
+                note("interrupted and saved; the same command with --resume goes on");
+                return Err(Error::Cancelled);
             }
             None => note("the time is up; the same command with --resume goes on"),
         }
