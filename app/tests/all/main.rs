@@ -19,3 +19,4 @@ mod studies;
 mod support;
 mod tokenizers;
 mod usage;
+mod writing;
