@@ -32,15 +32,16 @@ impl<'a> RunSize<'a> {
             // The stream, what is read of it, and what is added to it.
             (3 * d_model + attention.max(ffn)) as u64
         });
-        let bytes =
-            4 * rows * widest.max().unwrap_or(0) + KvCache::bytes(spec, tokens) + 4 * spec.vocab as u64;
+        let bytes = product(&[4, rows, widest.max().unwrap_or(0)])
+            .saturating_add(KvCache::bytes(spec, tokens))
+            .saturating_add(product(&[4, spec.vocab as u64]));
         Self { spec, tokens: rows, bytes }
     }
 
     /// The logits of `rows` rows of a kept run, and a copy of them.
     pub fn logits(spec: &'a Spec, rows: usize) -> Self {
         let rows = rows.min(spec.context) as u64;
-        Self { spec, tokens: rows, bytes: 12 * rows * spec.d_model as u64 }.with_all_logits()
+        Self { spec, tokens: rows, bytes: product(&[12, rows, spec.d_model as u64]) }.with_all_logits()
     }
 
     /// Keep the stream at every sublayer boundary, as far as the budget goes.
@@ -56,32 +57,36 @@ impl<'a> RunSize<'a> {
     }
 
     /// Keep the stream so many times.
-    pub(super) fn with_streams(mut self, count: usize) -> Self {
-        self.bytes += 4 * self.tokens * (self.spec.d_model * count) as u64;
-        self
+    pub(super) fn with_streams(self, count: usize) -> Self {
+        let factors = [4, self.tokens, self.spec.d_model as u64, count as u64];
+        self.add(&factors)
     }
 
     /// Logits at every row, with one copy.
-    pub fn with_all_logits(mut self) -> Self {
-        self.bytes += 8 * self.tokens * self.spec.vocab as u64;
-        self
+    pub fn with_all_logits(self) -> Self {
+        let factors = [8, self.tokens, self.spec.vocab as u64];
+        self.add(&factors)
     }
 
     /// A cache of `capacity` positions instead of the prompt's.
-    pub fn with_cache(mut self, capacity: usize) -> Self {
-        self.bytes += KvCache::bytes(self.spec, capacity);
-        self
+    pub fn with_cache(self, capacity: usize) -> Self {
+        let bytes = KvCache::bytes(self.spec, capacity);
+        self.add(&[bytes])
     }
 
     /// Values kept beside, in elements.
-    pub fn with_elements(mut self, elements: u64) -> Self {
-        self.bytes += 4 * elements;
+    pub fn with_elements(self, elements: u64) -> Self {
+        self.add(&[4, elements])
+    }
+
+    fn add(mut self, factors: &[u64]) -> Self {
+        self.bytes = self.bytes.saturating_add(product(factors));
         self
     }
 
     /// Write values to a file when the pass is over: they, their bytes and the file's stand side by side.
     pub fn with_written(mut self, elements: u64) -> Self {
-        self.bytes = self.bytes.max(12 * elements);
+        self.bytes = self.bytes.max(product(&[12, elements]));
         self
     }
 
@@ -99,13 +104,19 @@ impl<'a> RunSize<'a> {
     }
 }
 
+/// A product; [`u64::MAX`] stands for more.
+fn product(factors: &[u64]) -> u64 {
+    factors.iter().fold(1, |all, &factor| all.saturating_mul(factor))
+}
+
 /// Of how many boundaries a run of `tokens` tokens keeps one, so that it fits into the budget; 1 = all are kept.
 pub fn stride(spec: &Spec, tokens: usize) -> usize {
     let budget = budget();
+    let run = RunSize::new(spec, tokens);
     // A piece between two that is computed again is kept as well while it is looked at.
     let bytes = |stride: usize| {
         let again = if stride > 1 { stride } else { 0 };
-        RunSize::new(spec, tokens).keeping(stride).with_streams(again).bytes()
+        run.clone().keeping(stride).with_streams(again).bytes()
     };
     // Whole blocks: what goes on between the sublayers of a block is not in the stream alone.
     let all = 2 * spec.n_layers();

@@ -9,7 +9,7 @@ use super::held::{Held, ranges, summary};
 use crate::checkpoint::{Checkpoint, written};
 use crate::error::{Error, Fault, Result};
 use crate::model::layout::{
-    Decl, EachExpert, Layout, Role, Slot, WeightPart, declare, embedding, parameters, unembedding,
+    Decl, EachExpert, Layout, Role, Slot, WeightPart, count, embedding, parameters, unembedding, walk,
 };
 use crate::model::{Spec, family};
 
@@ -34,7 +34,7 @@ impl Named {
     /// Bytes of the largest tensor that holds many experts: it stands beside what it is taken apart into.
     pub(super) fn widest_stack(&self) -> u64 {
         let stacks = self.tensors.iter().filter(|(_, decl)| decl.shape.len() == 3);
-        stacks.map(|(_, decl)| 4 * decl.len()).max().unwrap_or(0)
+        stacks.map(|(_, decl)| decl.len().saturating_mul(4)).max().unwrap_or(0)
     }
 }
 
@@ -93,16 +93,18 @@ pub(super) fn resolve(checkpoint: &Checkpoint) -> Result<Named> {
             "config.json ties embedding and unembedding, the checkpoint holds two different ones".into(),
         );
     }
-    let mut decls = declare(&spec, &layout);
-    if spec.unembed.tied
-        && let [None, Some(_)] = &tables
-        && let Some(embed) = decls.iter_mut().find(|decl| decl.slot.role == Role::Embed)
-    {
-        // Some writers keep only the unembedding of a tied pair.
-        (embed.name, embed.prefixed) = (unembed.name, unembed.prefixed);
-    }
-    let name = |decl: Decl| Ok((held.find(&decl)?, decl));
-    let tensors: Vec<(String, Decl)> = decls.into_iter().map(name).collect::<Result<_>>()?;
+    // Some writers keep only the unembedding of a tied pair.
+    let of_unembedding = spec.unembed.tied && matches!(tables, [None, Some(_)]);
+    let mut tensors: Vec<(String, Decl)> = Vec::new();
+    // Each is looked up as it is declared: a config that asks for more than the files hold ends here at the first.
+    walk(&spec, &layout, &mut |mut decl| {
+        if of_unembedding && decl.slot.role == Role::Embed {
+            (decl.name, decl.prefixed) = (unembed.name.clone(), unembed.prefixed);
+        }
+        tensors.push((held.find(&decl)?, decl));
+        Ok(())
+    })
+    .map_err(|error| with_counts(error, checkpoint, &spec, &layout))?;
     let names = tensors.iter().map(|(name, _)| name);
     // A tied table that is there twice was compared.
     let used: BTreeSet<&str> = names.chain(tables.iter().flatten()).map(String::as_str).collect();
@@ -122,6 +124,18 @@ pub(super) fn resolve(checkpoint: &Checkpoint) -> Result<Named> {
     let mut unread: Vec<String> = unread.into_iter().map(|(name, _)| name.to_owned()).collect();
     unread.sort();
     Ok(Named { spec, layout, tensors, unread, warnings })
+}
+
+/// A mismatch with what the config asks for and what the files hold, where that is far more.
+fn with_counts(error: Error, checkpoint: &Checkpoint, spec: &Spec, layout: &Layout) -> Error {
+    let (asked, held) = (count(spec, layout).tensors, checkpoint.names().count() as u64);
+    match error {
+        Error::Checkpoint { path, cause, fault: Fault::Mismatch } if asked > held.saturating_mul(2) => {
+            let cause = format!("{cause}; config.json asks for {asked} tensors, the files hold {held}");
+            Error::faulty(path, Fault::Mismatch, cause)
+        }
+        error => error,
+    }
 }
 
 /// The refusal of weights with an adapter between them: without it they are another model, and with it whole weights are

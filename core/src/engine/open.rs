@@ -85,7 +85,7 @@ fn load(
             broken.push(name);
         }
         parts.insert(decl.slot, matrix);
-        done += 4 * decl.len();
+        done += decl.len().saturating_mul(4);
         progress(done, total);
     }
     if let Some(first) = broken.first() {

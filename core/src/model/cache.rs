@@ -38,9 +38,11 @@ impl KvCache {
     pub fn bytes(spec: &Spec, capacity: usize) -> u64 {
         let per = |block: &LayerSpec| {
             let AttnSpec { kv_heads, d_head, .. } = block.attn;
-            sizes(kv_heads, d_head, capacity).iter().sum::<usize>() as u64
+            sizes(kv_heads, d_head, capacity)
+                .iter()
+                .fold(0, |all: u64, &size| all.saturating_add(size as u64))
         };
-        4 * spec.layers.iter().map(per).sum::<u64>()
+        spec.layers.iter().map(per).fold(0, u64::saturating_add).saturating_mul(4)
     }
 
     /// A cache for `capacity` positions that holds the first `rows` of this one.
@@ -78,9 +80,11 @@ impl KvCache {
     }
 }
 
-/// Elements of keys and of values.
+/// Elements of keys and of values; [`usize::MAX`] stands for more.
 fn sizes(heads: usize, d_head: usize, capacity: usize) -> [usize; 2] {
-    [heads * capacity.next_multiple_of(PANEL) * d_head, heads * capacity * d_head.next_multiple_of(PANEL)]
+    let panels = |count: usize| count.div_ceil(PANEL).saturating_mul(PANEL);
+    [[panels(capacity), d_head], [capacity, panels(d_head)]]
+        .map(|[rows, width]| heads.saturating_mul(rows).saturating_mul(width))
 }
 
 impl Layer {

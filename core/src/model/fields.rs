@@ -120,8 +120,8 @@ pub struct Fields<'a> {
 const MAX_COUNT: usize = 1 << 24;
 /// Largest context.
 const MAX_CONTEXT: usize = 1 << 31;
-/// Most blocks.
-pub const MAX_LAYERS: usize = 1 << 12;
+/// Most blocks: each has a spec of its own before any file is looked at.
+pub const MAX_LAYERS: usize = 1 << 14;
 /// Most experts of a block.
 pub const MAX_EXPERTS: usize = 1 << 12;
 /// Most experts of all blocks: each has names and shapes of its own.

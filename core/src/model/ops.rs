@@ -237,7 +237,7 @@ impl RopeSpec {
             RopeScaling::LongRope { short, long, original, attention_factor } => {
                 let divisors = if len > *original { long } else { short };
                 let divide = |(power, divisor): (f32, &f64)| (*divisor as f32 * power).recip();
-                (powers(theta).zip(divisors).map(divide).collect(), *attention_factor)
+                (powers(theta).zip(divisors.iter()).map(divide).collect(), *attention_factor)
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Attention and its positions.
 
+use std::sync::Arc;
+
 use super::NormSpec;
 
 /// Attention of one block.
@@ -106,12 +108,12 @@ pub enum RopeScaling {
         /// Factor on cos and sin.
         attention_factor: f64,
     },
-    /// `longrope` (Phi-3): per-dimension divisors, one set up to `original`, another past it.
+    /// `longrope` (Phi-3): per-dimension divisors, one set up to `original`, another past it. All layers share them.
     LongRope {
         /// Divisors up to `original`.
-        short: Vec<f64>,
+        short: Arc<[f64]>,
         /// Divisors past it.
-        long: Vec<f64>,
+        long: Arc<[f64]>,
         /// Trained context.
         original: usize,
         /// Factor on cos and sin.

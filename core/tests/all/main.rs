@@ -27,6 +27,7 @@ mod refusals;
 mod rooms;
 mod routers;
 mod routes;
+mod sizes;
 mod stories;
 mod studies;
 mod support;

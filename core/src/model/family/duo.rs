@@ -5,6 +5,9 @@ use super::super::fields::Fields;
 use crate::error::Result;
 use crate::spec::*;
 
+/// Most routers: each has a matrix in every block.
+const MAX_ROUTERS: usize = 32;
+
 /// Add them to `spec`.
 pub(super) fn read(fields: &Fields, spec: &mut Spec) -> Result<()> {
     let Some(ours) = fields.object("sluice")? else { return Ok(()) };
@@ -13,7 +16,11 @@ pub(super) fn read(fields: &Fields, spec: &mut Spec) -> Result<()> {
             layer.small = Some(FfnSpec { d_mlp, ..layer.ffn });
         }
     }
-    for name in ours.texts("routers")?.unwrap_or_default() {
+    let names = ours.texts("routers")?.unwrap_or_default();
+    if names.len() > MAX_ROUTERS {
+        return Err(ours.bad("routers", format!("names more than {MAX_ROUTERS}")));
+    }
+    for name in names {
         let known = spec.routers.iter().any(|router| router.name == name);
         match router(name).filter(|_| !known && spec.is_duo()) {
             Some(router) => spec.routers.push(router),

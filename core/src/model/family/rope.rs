@@ -1,5 +1,7 @@
 //! Rotary fields of config.json: 4.x (`rope_theta`, `rope_scaling`) and 5.x (`rope_parameters`) forms.
 
+use std::sync::Arc;
+
 use super::super::fields::Fields;
 use crate::error::{Error, Result};
 use crate::spec::*;
@@ -178,8 +180,8 @@ fn long_rope(rope: &Fields, dims: usize, trained: usize, original: usize) -> Res
         let list = rope.floats(name)?.ok_or_else(|| rope.bad(name, "is required by longrope"))?;
         match (list.as_slice(), dims) {
             // Of two frequencies, which both have the only number.
-            (&[one], 3) => Ok(vec![one; 2]),
-            (list, dims) if dims % 2 == 0 && list.len() == dims / 2 => Ok(list.to_vec()),
+            (&[one], 3) => Ok([one; 2].into()),
+            (list, dims) if dims % 2 == 0 && list.len() == dims / 2 => Ok(Arc::from(list)),
             (list, dims) => {
                 let cause = format!(
                     "must hold {} numbers for {dims} rotated dimensions, holds {}",

@@ -87,9 +87,9 @@ pub struct Decl {
 }
 
 impl Decl {
-    /// Number of parameters.
+    /// Number of parameters; [`u64::MAX`] stands for more.
     pub fn len(&self) -> u64 {
-        self.shape.iter().map(|&n| n as u64).product()
+        self.shape.iter().fold(1, |all, &side| all.saturating_mul(side as u64))
     }
 
     /// Whether the tensor has no elements.

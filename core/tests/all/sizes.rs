@@ -1,0 +1,164 @@
+//! A file must not decide the size of anything: what it asks for is counted, and compared with what there is, first.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use candle_core::{DType, Device, Tensor};
+use serde_json::{Value, json};
+use sluice_core::checkpoint::{Checkpoint, SaveDtype, save};
+use sluice_core::engine::{self, never};
+use sluice_core::model::family;
+use sluice_core::model::layout::{Count, count, declare};
+use sluice_core::model::random_tensors;
+use sluice_core::plan::Plan;
+
+use crate::support::{golden, logits};
+
+/// A config that asks for 134 million tensors in 187 bytes.
+fn many_norms() -> Value {
+    json!({
+        "model_type": "stablelm", "num_attention_heads": 16384, "num_key_value_heads": 16384, "hidden_size": 32768,
+        "num_hidden_layers": 4096, "qk_layernorm": true,
+    })
+}
+
+fn counted(config: &Value) -> Count {
+    let read = family::read(config).unwrap();
+    count(&read.spec, &read.layout)
+}
+
+#[test]
+fn what_is_counted_is_what_is_declared() {
+    let mut cases = 0;
+    for folder in fs::read_dir(golden()).unwrap().map(|entry| entry.unwrap().path()) {
+        let Ok(text) = fs::read_to_string(folder.join("config.json")) else { continue };
+        let read = family::read(&serde_json::from_str(&text).unwrap()).unwrap();
+        let all = declare(&read.spec, &read.layout);
+        let expected =
+            Count { tensors: all.len() as u64, parameters: all.iter().map(|decl| decl.len()).sum() };
+        assert_eq!(count(&read.spec, &read.layout), expected, "{}", folder.display());
+        cases += 1;
+    }
+    assert!(cases > 30, "{cases}");
+}
+
+#[test]
+fn tensors_by_the_million_are_counted_without_naming_one() {
+    let begun = Instant::now();
+    // Two norms a head and 9 other tensors a layer; embedding, unembedding and the last norm with its bias.
+    let all = counted(&many_norms());
+    assert_eq!(all.tensors, 4096 * (2 * 16384 + 11) + 4);
+    let experts =
+        counted(&json!({"model_type": "mixtral", "num_local_experts": 4096, "num_hidden_layers": 32}));
+    assert_eq!(experts.tensors, 32 * (3 * 4096 + 7) + 3);
+    let widest = counted(&json!({
+        "model_type": "llama", "hidden_size": 1 << 24, "num_attention_heads": 1 << 14, "head_dim": 1 << 24,
+        "intermediate_size": 1 << 24, "num_hidden_layers": 1 << 14, "vocab_size": 1 << 24,
+    }));
+    assert_eq!(widest.parameters, u64::MAX, "more than there are numbers for");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn counts_out_of_bounds_are_refused_by_field() {
+    let vision = |field: &str, value: Value| {
+        let mut config: Value =
+            serde_json::from_str(&fs::read_to_string(golden().join("llava/config.json")).unwrap()).unwrap();
+        config["vision_config"][field] = value;
+        config
+    };
+    for value in [json!(1_000_000_000_u64), json!(-1), json!(1_u64 << 63), json!(1e30)] {
+        for (model, field) in [
+            ("llama", "num_hidden_layers"),
+            ("llama", "num_attention_heads"),
+            ("llama", "vocab_size"),
+            ("mixtral", "num_local_experts"),
+            ("gpt2", "n_layer"),
+            ("opt", "vocab_size"),
+        ] {
+            let error = family::read(&json!({"model_type": model, field: value.clone()})).unwrap_err();
+            assert!(error.to_string().contains(field), "{field} = {value}: {error}");
+        }
+        let error = family::read(&vision("num_hidden_layers", value.clone())).unwrap_err();
+        assert!(error.to_string().contains("num_hidden_layers"), "{value}: {error}");
+    }
+    let routers = vec!["big50_small50"; 40];
+    let config = json!({"model_type": "llama", "sluice": {"small_intermediate_size": 4, "routers": routers}});
+    assert!(family::read(&config).unwrap_err().to_string().contains("routers"));
+}
+
+#[test]
+fn a_config_that_asks_for_more_than_the_files_hold_is_told_so() {
+    let tensors = BTreeMap::from([
+        (
+            "model.embed_tokens.weight".to_owned(),
+            Tensor::zeros((50_304, 1), DType::F32, &Device::Cpu).unwrap(),
+        ),
+        ("lm_head.weight".to_owned(), Tensor::zeros((50_304, 1), DType::F32, &Device::Cpu).unwrap()),
+    ]);
+    let folder = tempfile::tempdir().unwrap();
+    save(folder.path(), &many_norms(), &tensors, SaveDtype::F32, None).unwrap();
+    let begun = Instant::now();
+    let checkpoint = Checkpoint::open(folder.path()).unwrap();
+    let error = engine::open(&checkpoint, &mut |_, _| {}, &never).err().unwrap();
+    assert!(error.to_string().contains("shape [50304, 1]"), "{error}");
+    assert!(error.to_string().contains("asks for 134262788 tensors, the files hold 2"), "{error}");
+    assert!(error.next_step().contains("config.json belongs to these weights"), "{}", error.next_step());
+    let inspected = engine::inspect(&checkpoint).unwrap();
+    assert!(inspected.warnings.iter().any(|warning| warning.contains("134262788 tensors")));
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+/// Deep and thin, with every tensor there.
+#[test]
+fn ten_thousand_layers_of_width_one_run() {
+    let config = json!({
+        "model_type": "gpt2", "n_embd": 1, "n_head": 1, "n_layer": 10_000, "n_inner": 1, "n_positions": 8, "vocab_size": 5,
+    });
+    let folder = tempfile::tempdir().unwrap();
+    save(folder.path(), &config, &random_tensors(&config, 1).unwrap(), SaveDtype::Bf16, None).unwrap();
+    let begun = Instant::now();
+    let checkpoint = Checkpoint::open(folder.path()).unwrap();
+    let mut engine = engine::open(&checkpoint, &mut |_, _| {}, &never).unwrap().engine;
+    assert_eq!(logits(&mut engine, &[1, 2, 3], &Plan::default()).len(), 15);
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+    println!("10,000 layers in {:?}", begun.elapsed());
+}
+
+/// Run an ignored test of this file in a process of its own, whose memory is its alone.
+fn alone(test: &str) {
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", &format!("sizes::{test}"), "--ignored", "--nocapture"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// Factors of rotary dimensions belong to all layers: a list a layer would be gigabytes.
+#[test]
+fn lists_of_a_config_are_not_copied_for_each_layer() {
+    alone("factors_child");
+}
+
+#[test]
+#[ignore = "a child of lists_of_a_config_are_not_copied_for_each_layer"]
+fn factors_child() {
+    let factors = vec![1; 1 << 19];
+    let config = json!({
+        "model_type": "phi3", "hidden_size": 1 << 20, "num_attention_heads": 1, "num_key_value_heads": 1,
+        "num_hidden_layers": 16384, "original_max_position_embeddings": 4096,
+        "rope_scaling": {"type": "longrope", "short_factor": factors, "long_factor": factors},
+    });
+    let before = engine::reset_peak();
+    let spec = family::read(&config).unwrap().spec;
+    assert_eq!(spec.n_layers(), 16384);
+    if let Some(added) = before.and_then(engine::peak_since) {
+        assert!(added < 256 << 20, "{} MiB", added >> 20);
+    }
+}
