@@ -246,6 +246,8 @@ pub enum Load {
     Checkpoint,
     /// A run of so many tokens.
     Run(u64),
+    /// Reading a picture as so many rows.
+    Picture(u64),
     /// Something that a study keeps.
     Study(String),
 }
@@ -261,6 +263,7 @@ impl std::fmt::Display for Load {
         match self {
             Self::Checkpoint => f.write_str("this checkpoint"),
             Self::Run(tokens) => write!(f, "a run of {tokens} tokens"),
+            Self::Picture(rows) => write!(f, "reading a picture as {rows} rows"),
             Self::Study(what) => f.write_str(what),
         }
     }
@@ -322,6 +325,9 @@ impl Error {
             Self::Memory { load: Load::Checkpoint, .. } => "close other programs or open a smaller checkpoint".into(),
             Self::Memory { load: Load::Run(_), .. } => {
                 "shorten the prompt, capture fewer sites, or close other programs".into()
+            }
+            Self::Memory { load: Load::Picture(_), .. } => {
+                "leave the picture out, close other programs, or open a checkpoint whose pictures have fewer patches".into()
             }
             Self::Memory { load: Load::Study(_), .. } => {
                 "ask for less text or fewer choices at a time, or close other programs".into()

@@ -131,6 +131,7 @@ fn facts(checkpoint: &Checkpoint, inspected: &Inspected, tokenizer: &str) -> Val
         "bytes_file": checkpoint.bytes_file(),
         "bytes_resident": parameters.saturating_mul(4),
         "bytes_run": RunSize::new(spec, tokens).bytes(),
+        "bytes_picture": spec.vision.as_ref().map(engine::picture_bytes),
         "tokenizer": tokenizer,
     })
 }

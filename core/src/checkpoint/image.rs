@@ -1,12 +1,14 @@
 //! Pictures for models that read images: decoding what may be anything, and the preprocessing that
 //! `preprocessor_config.json` describes (CLIPImageProcessor of transformers, its PIL back end).
 
+use std::borrow::Cow;
 use std::io::Cursor;
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use image::imageops::{self, FilterType};
-use image::{DynamicImage, ImageDecoder as _, ImageReader, Limits, RgbImage};
+use image::metadata::Orientation;
+use image::{ColorType, DynamicImage, ImageDecoder as _, ImageFormat, ImageReader, Limits, RgbImage};
 use serde_json::Value;
 
 use super::json::written;
@@ -16,7 +18,7 @@ use crate::spec::VisionSpec;
 
 /// Longest side of a picture.
 const MAX_SIDE: u32 = 16_384;
-/// Most memory that decoding may take.
+/// Most memory that decoding may take, turning and converting included.
 const MAX_ALLOC: u64 = 256 << 20;
 /// Most pixels of a picture after resizing: what the config asks for is not trusted.
 const MAX_RESIZED: u64 = 1 << 24;
@@ -60,17 +62,23 @@ pub fn decode_image(name: &Path, bytes: &[u8]) -> Result<RgbImage> {
     limits.max_image_width = Some(MAX_SIDE);
     limits.max_image_height = Some(MAX_SIDE);
     limits.max_alloc = Some(MAX_ALLOC);
-    reader.limits(limits.clone());
+    reader.limits(limits);
+    let most = format!("at most {MAX_SIDE} pixels a side and {} MiB", MAX_ALLOC >> 20);
     let large = |error: image::ImageError| match error {
         image::ImageError::Limits(_) => {
-            let most = format!("{MAX_SIDE} pixels a side and {} MiB", MAX_ALLOC >> 20);
-            Error::LargeImage { path: name.into(), cause: format!("is too large to decode (at most {most})") }
+            Error::LargeImage { path: name.into(), cause: format!("is too large to decode ({most})") }
         }
         error => Error::image(name, error.to_string().lines().next().unwrap_or_default()),
     };
+    let is_jpeg = reader.format() == Some(ImageFormat::Jpeg);
     let mut decoder = reader.into_decoder().map_err(large)?;
     let turned = decoder.orientation().map_err(large)?;
-    limits.reserve(decoder.total_bytes()).map_err(large)?;
+    let needs = peak(decoder.dimensions(), decoder.color_type(), turned, is_jpeg);
+    if needs > MAX_ALLOC {
+        let (width, height) = decoder.dimensions();
+        let cause = format!("its {width} x {height} pixels take {} MiB to decode ({most})", needs >> 20);
+        return Err(Error::LargeImage { path: name.into(), cause });
+    }
     let mut image = DynamicImage::from_decoder(decoder).map_err(large)?;
     image.apply_orientation(turned);
     if !image.color().has_alpha() {
@@ -85,6 +93,30 @@ pub fn decode_image(name: &Path, bytes: &[u8]) -> Result<RgbImage> {
         let [red, green, blue, alpha] = clear.get_pixel(x, y).0;
         image::Rgb([red, green, blue].map(|value| on_white(value, alpha)))
     }))
+}
+
+/// The most memory that [`decode_image`] takes at a time, bytes: what is decoded stands beside what it is turned or converted
+/// into.
+fn peak((width, height): (u32, u32), colour: ColorType, turned: Orientation, is_jpeg: bool) -> u64 {
+    let pixels = u64::from(width) * u64::from(height);
+    let decoded = pixels.saturating_mul(u64::from(colour.bytes_per_pixel()));
+    // A progressive JPEG keeps two bytes a sample until its last scan.
+    let scans = if is_jpeg { decoded.saturating_mul(2) } else { 0 };
+    let turns = match turned {
+        Orientation::Rotate90
+        | Orientation::Rotate270
+        | Orientation::Rotate90FlipH
+        | Orientation::Rotate270FlipH => decoded,
+        _ => 0,
+    };
+    let converted = match colour {
+        ColorType::Rgb8 => 0,
+        // On white.
+        ColorType::Rgba8 => pixels.saturating_mul(3),
+        colour if colour.has_alpha() => pixels.saturating_mul(4),
+        _ => pixels.saturating_mul(3),
+    };
+    decoded.saturating_add(scans.max(turns).max(converted))
 }
 
 /// How a picture becomes the tower's input.
@@ -211,8 +243,8 @@ impl Preprocessor {
             return Err(Error::LargeImage { path: "picture".into(), cause });
         }
         let resized = match (to_width, to_height) == (width, height) {
-            true => image.clone(),
-            false => imageops::resize(image, to_width, to_height, self.filter),
+            true => Cow::Borrowed(image),
+            false => Cow::Owned(imageops::resize(image, to_width, to_height, self.filter)),
         };
         if !self.crop && resized.dimensions() != (self.side, self.side) {
             let (width, height) = resized.dimensions();
@@ -238,12 +270,16 @@ mod tests {
         decode_image(Path::new("picture"), bytes).unwrap_err().to_string()
     }
 
-    /// A PNG of a size up to where the picture begins.
+    /// A PNG of a size and of 8-bit RGB up to where the picture begins.
     fn header(width: u32, height: u32) -> Vec<u8> {
+        header_of(width, height, 8, 2)
+    }
+
+    fn header_of(width: u32, height: u32, depth: u8, colour: u8) -> Vec<u8> {
         let mut chunk = b"IHDR".to_vec();
         chunk.extend(width.to_be_bytes());
         chunk.extend(height.to_be_bytes());
-        chunk.extend([8, 2, 0, 0, 0]);
+        chunk.extend([depth, colour, 0, 0, 0]);
         let mut crc = u32::MAX;
         for byte in &chunk {
             crc ^= u32::from(*byte);
@@ -277,7 +313,34 @@ mod tests {
     #[test]
     fn huge_pictures_are_refused_before_they_are_decoded() {
         assert!(fails(&header(20_000, 20_000)).contains("too large"));
-        assert!(fails(&header(16_000, 16_000)).contains("too large"));
+        assert!(fails(&header(16_000, 16_000)).contains("16000 x 16000 pixels take 732 MiB"));
+        // Grey, which becomes RGB; grey with alpha in 16 bits, which becomes RGBA first; alpha, which goes on white.
+        for (side, depth, colour, mib) in [
+            (16_384, 8, 0, 1024),
+            (16_384, 1, 0, 1024),
+            (6_000, 16, 4, 274),
+            (6_400, 8, 6, 273),
+            (5_000, 16, 6, 286),
+        ] {
+            let cause = fails(&header_of(side, side, depth, colour));
+            assert!(cause.contains(&format!("take {mib} MiB")), "{depth} {colour}: {cause}");
+        }
+        // Those within the limit are found to end early.
+        for (side, depth, colour) in
+            [(8_000, 8, 0), (5_700, 16, 4), (6_100, 8, 6), (4_700, 16, 6), (9_400, 8, 2)]
+        {
+            let cause = fails(&header_of(side, side, depth, colour));
+            assert!(!cause.contains("MiB"), "{depth} {colour}: {cause}");
+        }
+    }
+
+    /// A JPEG stands on its side by its EXIF data, and a progressive one keeps all its samples.
+    #[test]
+    fn what_is_turned_counts_twice() {
+        let of = |turned, is_jpeg| peak((8_000, 8_000), ColorType::Rgb8, turned, is_jpeg) >> 20;
+        assert_eq!((of(Orientation::NoTransforms, false), of(Orientation::Rotate180, false)), (183, 183));
+        assert_eq!((of(Orientation::Rotate90, false), of(Orientation::NoTransforms, true)), (366, 549));
+        assert_eq!(peak((u32::MAX, u32::MAX), ColorType::Rgba32F, Orientation::Rotate90, true), u64::MAX);
     }
 
     /// Values that transformers 5.24 gives.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Load, Result};
 use crate::model::KvCache;
-use crate::spec::Spec;
+use crate::spec::{Spec, VisionSpec};
 
 /// Estimate of a run's memory, bytes.
 #[derive(Clone, Debug)]
@@ -102,6 +102,20 @@ impl<'a> RunSize<'a> {
     pub fn check(&self) -> Result<()> {
         check(Load::Run(self.tokens), self.bytes)
     }
+}
+
+/// Estimate of what reading a picture takes, bytes: the rows of the tower's widest sublayer, with scores and pattern of all
+/// heads, or the projector's.
+pub fn picture_bytes(spec: &VisionSpec) -> u64 {
+    let (rows, width, pixels) = (spec.rows() as u64, spec.width as u64, spec.image_size as u64);
+    let (heads, d_mlp, d_model) = (spec.heads as u64, spec.d_mlp as u64, spec.d_model as u64);
+    let sum = |parts: &[u64]| parts.iter().fold(0, |all: u64, &part| all.saturating_add(part));
+    // The stream, what is read of it, and queries, keys and values, whose heads are put side by side.
+    let attention = sum(&[product(&[8, rows, width]), product(&[2, heads, rows, rows])]);
+    let ffn = sum(&[product(&[3, rows, width]), product(&[2, rows, d_mlp])]);
+    let projector = sum(&[product(&[2, rows, width]), product(&[3, rows, d_model])]);
+    let image = product(&[3, 3, pixels, pixels]);
+    sum(&[attention.max(ffn).max(projector), image]).saturating_mul(4).saturating_add(product(&[16, rows]))
 }
 
 /// A product; [`u64::MAX`] stands for more.

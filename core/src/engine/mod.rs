@@ -43,7 +43,9 @@ pub use decode::Decoder;
 pub use expert_use::{BlockUse, EXPERT_SITES, ExpertTally, ExpertUse, block_use, entropy};
 pub use generate::{Continue, Continued, Ending, Stops};
 pub use inspect::{Inspected, inspect};
-pub use memory::{RunSize, available_bytes, budget, keep_freed_blocks, peak_since, reset_peak, set_budget};
+pub use memory::{
+    RunSize, available_bytes, budget, keep_freed_blocks, peak_since, picture_bytes, reset_peak, set_budget,
+};
 pub use open::{Opened, bundled, open};
 pub use prompt::{Prompt, Words};
 pub use reader::Reader;

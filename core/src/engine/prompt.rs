@@ -6,10 +6,10 @@ use candle_core::Tensor;
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-use super::Engine;
+use super::{Engine, memory};
 use crate::checkpoint::{Picture, Preprocessor, Tokenizer};
-use crate::error::{Error, Result};
-use crate::model::{ImageRows, Input, Spec, vision};
+use crate::error::{Error, Load, Result};
+use crate::model::{ImageRows, Input, Spec, VisionSpec, vision};
 
 /// Pictures kept.
 const MOST_PICTURES: usize = 8;
@@ -153,17 +153,22 @@ impl Engine {
     /// [`Error::NoImages`], or a picture that cannot be prepared.
     pub fn look(&self, picture: &RgbImage) -> Result<Arc<ImageRows>> {
         let preprocessor = for_pictures(self.preprocessor.as_ref(), &self.model.spec)?;
+        if let Some(vision) = &self.model.spec.vision {
+            check_picture(&self.model.spec, vision)?;
+        }
         self.see(&preprocessor.pixels(picture)?)
     }
 
     /// An image as the language model reads it. `pixels` `[1, 3, side, side]`, normalised as the checkpoint says.
     ///
     /// # Errors
-    /// [`Error::NoImages`], or pixels of another size than the tower's.
+    /// [`Error::NoImages`], pixels of another size than the tower's, or more rows than the model reads or than there is
+    /// memory for.
     pub fn see(&self, pixels: &Tensor) -> Result<Arc<ImageRows>> {
         let (Some(spec), Some(weights)) = (&self.model.spec.vision, &self.model.weights.vision) else {
             return Err(Error::NoImages(TEXT_ONLY));
         };
+        check_picture(&self.model.spec, spec)?;
         let rows = vision::project(spec, weights, &vision::tower(spec, weights, pixels)?)?;
         Ok(Arc::new(ImageRows { rows, token: spec.image_token }))
     }
@@ -178,6 +183,14 @@ impl Engine {
         let (tokenizer, bos) = (self.tokenizer.as_deref(), self.model.spec.bos);
         Input::with_image(with_room(ids, (tokenizer, bos), token, rows), image)
     }
+}
+
+/// Refuse a picture of more rows than the model reads, or than the tower has memory for.
+fn check_picture(spec: &Spec, vision: &VisionSpec) -> Result<()> {
+    if vision.tokens() > spec.context {
+        return Err(Error::Context { tokens: vision.tokens(), context: spec.context });
+    }
+    memory::check(Load::Picture(vision.rows() as u64), memory::picture_bytes(vision))
 }
 
 /// Ids with room for the `rows` of a picture: in the place of their one image token, else where the text begins.

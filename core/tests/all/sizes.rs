@@ -162,3 +162,49 @@ fn factors_child() {
         assert!(added < 256 << 20, "{} MiB", added >> 20);
     }
 }
+
+/// A LLaVA checkpoint whose patches are single pixels.
+fn fine_patches(side: usize, context: usize) -> (Value, tempfile::TempDir) {
+    let mut config: Value =
+        serde_json::from_str(&fs::read_to_string(golden().join("llava/config.json")).unwrap()).unwrap();
+    config["vision_config"]["image_size"] = side.into();
+    config["vision_config"]["patch_size"] = 1.into();
+    config["text_config"]["max_position_embeddings"] = context.into();
+    let folder = tempfile::tempdir().unwrap();
+    save(folder.path(), &config, &random_tensors(&config, 1).unwrap(), SaveDtype::Bf16, None).unwrap();
+    (config, folder)
+}
+
+#[test]
+fn a_tower_is_estimated_before_it_runs() {
+    alone("tower_child");
+}
+
+#[test]
+#[ignore = "a child of a_tower_is_estimated_before_it_runs"]
+fn tower_child() {
+    let picture = image::RgbImage::from_pixel(8, 8, image::Rgb([7; 3]));
+    // Within memory: what it takes is what was said.
+    let (_, folder) = fine_patches(48, 4096);
+    let engine = crate::support::open(folder.path());
+    let said = engine::picture_bytes(engine.model.spec.vision.as_ref().unwrap());
+    let before = engine::reset_peak();
+    assert_eq!(engine.look(&picture).unwrap().rows.dims()[0], 48 * 48);
+    if let Some(took) = before.and_then(engine::peak_since) {
+        println!("said {} MiB, took {} MiB", said >> 20, took >> 20);
+        assert!(took < said + said / 4 + (8 << 20) && said < 2 * took, "said {said}, took {took}");
+    }
+    // More rows than the model reads, then more than there is memory for.
+    let begun = Instant::now();
+    for (side, context, cause) in [
+        (128, 4096, "16384 tokens are past the context of 4096"),
+        (640, 1 << 20, "reading a picture as 409601 rows needs"),
+    ] {
+        let (_, folder) = fine_patches(side, context);
+        let engine = crate::support::open(folder.path());
+        let error = engine.look(&picture).unwrap_err();
+        assert!(error.to_string().contains(cause), "{error}");
+        assert!(!error.next_step().is_empty());
+    }
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
