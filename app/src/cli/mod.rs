@@ -51,8 +51,8 @@ struct Cli {
     /// Picture to open with it, for a checkpoint that reads images
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
-    /// What a run may take beside the weights; left out = a quarter of the machine's memory. Past it a run keeps less and
-    /// computes again what it did not keep
+    /// What a run aims at beside the weights; left out = a quarter of the memory that it could have. Past it a run keeps
+    /// less and computes again what it did not keep; weights, a pass's widest sublayer and what a study keeps stay as they are
     #[arg(long, value_name = "MIB", global = true, value_parser = mebibytes, allow_negative_numbers = true)]
     memory: Option<u64>,
     #[command(subcommand)]

@@ -1,8 +1,10 @@
 //! What a run will allocate, said before it does.
 
 use std::cmp::Reverse;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::limits;
 use crate::error::{Error, Load, Result};
 use crate::model::KvCache;
 use crate::spec::{Spec, VisionSpec};
@@ -149,7 +151,7 @@ pub fn check(load: impl Into<Load>, bytes: u64) -> Result<()> {
     }
 }
 
-/// Bytes that a run may take; 0 = a quarter of the machine's memory.
+/// Bytes that a run may take; 0 = a quarter of what the process could have.
 static BUDGET: AtomicU64 = AtomicU64::new(0);
 
 /// Let runs take `bytes` each; past that they keep fewer boundaries and compute again what lies between.
@@ -157,21 +159,18 @@ pub fn set_budget(bytes: u64) {
     BUDGET.store(bytes, Ordering::Relaxed);
 }
 
-/// What a run may take, bytes.
+/// What a run may take, bytes: a quarter of what this process could have, unless it was set.
 pub fn budget() -> u64 {
     match BUDGET.load(Ordering::Relaxed) {
-        0 => meminfo("MemTotal:").map_or(u64::MAX, |all| all / 4),
+        0 => limits::memory(Path::new("/")).map_or(u64::MAX, |memory| memory.all / 4),
         set => set,
     }
 }
 
-/// Memory that can be used without swapping; `None` where the system does not say (other than Linux).
+/// Memory that can be used without swapping, and without going past what a control group or the process may have; `None`
+/// where the system does not say (other than Linux).
 pub fn available_bytes() -> Option<u64> {
-    meminfo("MemAvailable:")
-}
-
-fn meminfo(field: &str) -> Option<u64> {
-    kib_of("/proc/meminfo", field)
+    limits::memory(Path::new("/")).map(|memory| memory.free)
 }
 
 /// Forget the most memory that this process has had, and give freed blocks back to the system. Returns what it has now,
@@ -189,15 +188,7 @@ pub fn peak_since(before: u64) -> Option<u64> {
 }
 
 fn status(field: &str) -> Option<u64> {
-    kib_of("/proc/self/status", field)
-}
-
-/// A field of a file of the kernel's, given there in KiB, in bytes.
-fn kib_of(file: &str, field: &str) -> Option<u64> {
-    let text = std::fs::read_to_string(file).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix(field))?;
-    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
-    Some(kib << 10)
+    limits::kib(&std::fs::read_to_string("/proc/self/status").ok()?, field)
 }
 
 fn give_back() {

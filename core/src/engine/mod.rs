@@ -25,6 +25,7 @@ mod expert_use;
 mod generate;
 mod held;
 mod inspect;
+mod limits;
 pub(crate) mod memory;
 mod names;
 mod open;
