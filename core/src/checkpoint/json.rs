@@ -10,20 +10,30 @@ use super::stray::{not_there, stray};
 use crate::error::{Error, Result};
 use crate::files;
 
-/// Largest JSON file read: config, index, tokenizer settings.
-const MAX_JSON: u64 = 64 << 20;
+/// Largest text read: configs, settings, plans.
+pub(crate) const MAX_TEXT: u64 = 16 << 20;
+/// Largest index of shards.
+pub(super) const MAX_INDEX: u64 = 64 << 20;
+/// Bytes of memory that the values of any text may take, and those more for each of its own.
+const MOST_VALUES: u64 = 64 << 20;
+const MOST_VALUES_EACH: u64 = 8;
 /// Key of the object that stands for a number which a [`Value`] cannot hold; its value is the literal.
 const NON_FINITE: &str = "non-finite number";
 /// Literals that Python's json writes and reads beside those of RFC 8259.
 const LITERALS: [(&str, f64); 3] =
     [("NaN", f64::NAN), ("Infinity", f64::INFINITY), ("-Infinity", f64::NEG_INFINITY)];
 
-/// A text file of at most [`MAX_JSON`] bytes.
+/// A text file of at most [`MAX_TEXT`] bytes.
 pub(super) fn read_text(path: &Path) -> Result<String> {
-    let read = files::read_within(path, MAX_JSON);
+    read_text_within(path, MAX_TEXT)
+}
+
+/// A text file of at most `limit` bytes.
+pub(super) fn read_text_within(path: &Path, limit: u64) -> Result<String> {
+    let read = files::read_within(path, limit);
     let (bytes, more) = read.map_err(|error| not_there(path, Error::read(path, &error)))?;
     if more {
-        return Err(Error::checkpoint(path, format!("is over {} MiB", MAX_JSON >> 20)));
+        return Err(Error::checkpoint(path, format!("is over {} MiB", limit >> 20)));
     }
     if let Some(error) = stray(path, &bytes) {
         return Err(error);
@@ -34,21 +44,89 @@ pub(super) fn read_text(path: &Path) -> Result<String> {
 /// A JSON object; `path` is for the error. NaN, infinities, numbers past f64 and lone surrogates are read as Python reads
 /// them, and a byte order mark is skipped; [`non_finite`] tells such numbers.
 pub(super) fn parse_object(path: &Path, text: &str) -> Result<Value> {
-    let text = files::unmarked(text);
-    let plain = serde_json::from_str(text);
-    let value: Value = plain
-        .or_else(|_| serde_json::from_str(&strict(text)))
-        .map_err(|error| Error::checkpoint(path, format!("is not valid JSON: {error}")))?;
+    check_weight(text).map_err(|cause| Error::checkpoint(path, cause))?;
+    let value = parse_value(path, text)?;
     let is_object = value.is_object() && non_finite(&value).is_none();
     if is_object { Ok(value) } else { Err(Error::checkpoint(path, "must hold a JSON object")) }
+}
+
+fn parse_value(path: &Path, text: &str) -> Result<Value> {
+    parse(text, |text| serde_json::from_str(text))
+        .map_err(|error| Error::checkpoint(path, format!("is not valid JSON: {error}")))
+}
+
+/// What `read` makes of a text, as Python reads it: what RFC 8259 refuses is tried again in its grammar.
+pub(super) fn parse<T>(text: &str, read: impl Fn(&str) -> serde_json::Result<T>) -> serde_json::Result<T> {
+    let text = files::unmarked(text);
+    read(text).or_else(|_| read(&strict(text)))
+}
+
+/// Fails where the values of a text would take far more memory than it: a list of a million empty lists is some megabytes
+/// of text, and none of a config. Nothing is built for it.
+pub(crate) fn check_weight(text: &str) -> std::result::Result<(), String> {
+    let allowed = MOST_VALUES.max(MOST_VALUES_EACH.saturating_mul(text.len() as u64));
+    let weight = weight(text);
+    if weight <= allowed {
+        return Ok(());
+    }
+    Err(format!("its values would take {} MiB, for {} MiB of text", weight >> 20, text.len() >> 20))
+}
+
+/// Bytes that a text takes as a [`Value`], roughly and at most.
+fn weight(text: &str) -> u64 {
+    /// A value in a list, whose room is doubled when it is full; one in an object, whose nodes are half empty.
+    const IN_LIST: u64 = 64;
+    const IN_OBJECT: u64 = 120;
+    /// What the first value of a list or object allocates.
+    const LIST: u64 = 144;
+    const OBJECT: u64 = 656;
+    const STRING: u64 = 16;
+    let mut weight = 0_u64;
+    // Whether each of the objects and lists around is an object. Deeper than this nothing is read anyway.
+    let mut around: Vec<bool> = Vec::new();
+    let mut rest = text.as_bytes();
+    let mut opened = None;
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if byte.is_ascii_whitespace() {
+            continue;
+        }
+        // Anything but its end in what was just opened.
+        if let Some(room) = opened.take()
+            && !matches!(byte, b']' | b'}')
+        {
+            weight += room;
+        }
+        match byte {
+            b'{' | b'[' => {
+                opened = Some(if byte == b'{' { OBJECT } else { LIST });
+                if around.len() < 256 {
+                    around.push(byte == b'{');
+                }
+            }
+            b'}' | b']' => drop(around.pop()),
+            b',' => weight += if around.last() == Some(&true) { IN_OBJECT } else { IN_LIST },
+            b'"' => {
+                let mut escaped = false;
+                let end = rest.iter().position(|&byte| {
+                    let ends = byte == b'"' && !escaped;
+                    escaped = byte == b'\\' && !escaped;
+                    ends
+                });
+                let end = end.unwrap_or(rest.len());
+                weight += STRING + end as u64;
+                rest = rest.get(end + 1..).unwrap_or_default();
+            }
+            _ => {}
+        }
+    }
+    weight
 }
 
 /// Entries of the object that a text holds, in its order, each with its value as text; none where it holds no object. A
 /// [`Value`] forgets the order.
 pub(super) fn entries(text: &str) -> Vec<(String, String)> {
-    let text = files::unmarked(text);
-    let entries = serde_json::from_str(text).or_else(|_| serde_json::from_str(&strict(text)));
-    entries.map(|Entries(entries)| entries).unwrap_or_default()
+    parse(text, |text| serde_json::from_str(text)).map(|Entries(entries)| entries).unwrap_or_default()
 }
 
 struct Entries(Vec<(String, String)>);
@@ -197,6 +275,23 @@ mod tests {
         assert_eq!((&value["f"], &value["g"]), (&"Infinity".into(), &0.5.into()));
         assert_eq!(written(&value["b"]), "[1,-Infinity,Infinity]");
         assert_eq!(written(&value["a\\"]), "{\"x\":NaN}");
+    }
+
+    #[test]
+    fn what_would_take_far_more_than_its_text_is_refused() {
+        assert_eq!(weight("{}") + weight("[]") + weight("[ ]") + weight("1"), 0);
+        assert_eq!(weight("[1, 2]"), 144 + 64);
+        assert_eq!(weight("{\"a,[\\\"{\": [{}, 3]}"), 656 + 16 + 6 + 144 + 64);
+        let many = |piece: &str| format!("{{\"a\": [{}0]}}", format!("{piece},").repeat(1 << 20));
+        for piece in ["1", "[1]", "{\"a\":1}", "[[]]", "\"\""] {
+            let error = parse(&many(piece)).unwrap_err().to_string();
+            assert!(error.contains("its values would take"), "{piece}: {error}");
+        }
+        assert!(
+            parse(&format!("{{\"a\": \"{}\"}}", "[".repeat(15 << 20))).is_ok(),
+            "a long text is one value"
+        );
+        assert!(parse(&format!("{{\"a\": [{}0]}}", "1,".repeat(500_000))).is_ok());
     }
 
     #[test]

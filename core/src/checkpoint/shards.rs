@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde_json::Value;
+use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
 
 use super::folder::{Folder, is_plain};
-use super::json::{parse_object, read_text};
+use super::json::{MAX_INDEX, parse, read_text_within};
 use super::stray::not_there;
 use super::tensors::TensorFile;
 use crate::error::{Error, Fault, Result};
@@ -51,32 +52,90 @@ fn missing_beside(name: &str, folder: &Folder) -> Option<String> {
     shards.find(|shard| !folder.has(shard))
 }
 
+/// What is read of an index: the rest is skipped, and nothing is kept twice.
+#[derive(serde::Deserialize)]
+struct Index {
+    #[serde(default)]
+    weight_map: Option<Shards>,
+}
+
+/// Tensors by the file that holds them.
+struct Shards(BTreeMap<String, Vec<Box<str>>>);
+
+impl<'de> Deserialize<'de> for Shards {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        deserializer.deserialize_map(ByShard)
+    }
+}
+
+struct ByShard;
+
+impl<'de> Visitor<'de> for ByShard {
+    type Value = Shards;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a weight_map object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Shards, A::Error> {
+        let mut shards: BTreeMap<String, Vec<Box<str>>> = BTreeMap::new();
+        while let Some(tensor) = map.next_key::<Box<str>>()? {
+            let Name(shard) = map.next_value()?;
+            let Some(shard) = shard else {
+                return Err(de::Error::custom(format!("weight_map: \"{tensor}\" has no file name")));
+            };
+            if let Some(tensors) = shards.get_mut(&shard) {
+                tensors.push(tensor);
+                continue;
+            }
+            if shards.len() == MAX_SHARDS {
+                return Err(de::Error::custom(format!("weight_map: names more than {MAX_SHARDS} files")));
+            }
+            shards.insert(shard, vec![tensor]);
+        }
+        Ok(Shards(shards))
+    }
+}
+
+/// A text; none of what is something else.
+struct Name(Option<String>);
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let value: &RawValue = Deserialize::deserialize(deserializer)?;
+        Ok(Self(serde_json::from_str(value.get()).ok()))
+    }
+}
+
+/// A cause without the place that serde_json puts behind it where it is one of ours.
+fn unlined(cause: &str) -> String {
+    match cause.rsplit_once(" at line ") {
+        Some((ours, _)) if ours.starts_with("weight_map") => ours.to_owned(),
+        _ if cause.contains("expected a weight_map object") => "has no weight_map object".into(),
+        _ => format!("is not valid JSON: {cause}"),
+    }
+}
+
 /// The files named by the index; each must lie in the folder and hold what the index says.
 fn of_index(folder: &Path) -> Result<Vec<TensorFile>> {
     let path = folder.join(INDEX);
-    let index = parse_object(&path, &read_text(&path)?)?;
-    let map = index
-        .get("weight_map")
-        .and_then(Value::as_object)
-        .ok_or_else(|| Error::checkpoint(&path, "has no weight_map object"))?;
-    let mut shards: BTreeMap<&str, Vec<&String>> = BTreeMap::new();
-    for (tensor, shard) in map {
-        let shard = shard
-            .as_str()
-            .ok_or_else(|| Error::checkpoint(&path, format!("weight_map: \"{tensor}\" has no file name")))?;
-        shards.entry(shard).or_default().push(tensor);
-    }
+    let text = read_text_within(&path, MAX_INDEX)?;
+    let index = parse(&text, |text| serde_json::from_str::<Index>(text).map(|index| index.weight_map));
+    let shards = index.map_err(|error| Error::checkpoint(&path, unlined(&error.to_string())))?;
+    // Nothing of it is needed any more.
+    drop(text);
+    let Shards(shards) = shards.ok_or_else(|| Error::checkpoint(&path, "has no weight_map object"))?;
     if shards.is_empty() {
         return Err(Error::checkpoint(&path, "its weight_map is empty"));
     }
     let mut files = Vec::new();
     for (shard, tensors) in shards {
-        if !is_plain(shard) {
+        if !is_plain(&shard) {
             let cause = format!("names \"{shard}\", which is not a file of this folder");
             return Err(Error::checkpoint(&path, cause));
         }
-        let file = open(&folder.join(shard))?;
-        if let Some(tensor) = tensors.into_iter().find(|tensor| !file.tensors().contains_key(*tensor)) {
+        let file = open(&folder.join(&shard))?;
+        if let Some(tensor) = tensors.into_iter().find(|tensor| !file.tensors().contains_key(&**tensor)) {
             let cause = format!("does not hold \"{tensor}\", which the index puts there");
             return Err(Error::checkpoint(file.path(), cause));
         }

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
+use crate::checkpoint::check_weight;
 use crate::error::{Error, Result};
 use crate::files;
 
@@ -95,9 +96,11 @@ impl State {
             return Err(fail(format!("it is over {MOST_BYTES} bytes")));
         }
         let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).map_err(|e| fail(e.to_string()))?;
-        let metadata = header.metadata().clone().unwrap_or_default();
+        let metadata = header.metadata().as_ref();
         let value = |key: &str| -> Result<Value> {
-            let text = metadata.get(key).ok_or_else(|| fail(format!("it has no {key}")))?;
+            let text = metadata.and_then(|metadata| metadata.get(key));
+            let text = text.ok_or_else(|| fail(format!("it has no {key}")))?;
+            check_weight(text).map_err(|cause| fail(format!("{key}: {cause}")))?;
             serde_json::from_str(text).map_err(|error| fail(format!("{key}: {error}")))
         };
         same_question(path, &value(ASKED)?, asked)?;

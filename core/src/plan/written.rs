@@ -41,6 +41,11 @@ pub(super) fn check(written: &Value) -> Result<(), (String, String)> {
     kind.fields.iter().try_for_each(|field| of_its_type(field, written))
 }
 
+/// Whether items of a kind may have a field of this name.
+pub(super) fn is_known(kind: &str, name: &str) -> bool {
+    KINDS.iter().any(|known_kind| known_kind.name == kind && known(known_kind).any(|known| known == name))
+}
+
 /// Names of the fields that an item of a kind may have.
 fn known(kind: &KindInfo) -> impl Iterator<Item = &'static str> {
     let own = kind.fields.iter().filter_map(|field| field.name.split('.').next());

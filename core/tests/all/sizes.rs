@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Tensor};
 use serde_json::{Value, json};
+use sluice_core::Error;
 use sluice_core::checkpoint::{Checkpoint, SaveDtype, save};
 use sluice_core::engine::{self, never};
 use sluice_core::model::family;
@@ -207,4 +208,75 @@ fn tower_child() {
         assert!(!error.next_step().is_empty());
     }
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn texts_cost_a_few_times_their_size() {
+    alone("texts_child");
+}
+
+/// What each of these files adds to the peak, in times of its size.
+#[test]
+#[ignore = "a child of texts_cost_a_few_times_their_size"]
+fn texts_child() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let config = fs::read_to_string(golden().join("llama/config.json")).unwrap();
+    fs::copy(golden().join("llama/model.safetensors"), path("model.safetensors")).unwrap();
+    let with = |more: &str| format!("{{\"more\": [{more}1],{}", config.trim_start().trim_start_matches('{'));
+    let times = |name: &str, most: u64, refused: &str, read: &dyn Fn() -> Result<(), Error>| {
+        let size = fs::metadata(path(name)).unwrap().len();
+        let (before, begun) = (engine::reset_peak(), Instant::now());
+        let outcome = read().map_err(|error| error.to_string());
+        let added = before.and_then(engine::peak_since).unwrap_or(0);
+        println!(
+            "{name} {size}: {} MiB, {:.1} times, {:?}: {outcome:?}",
+            added >> 20,
+            added as f64 / size as f64,
+            begun.elapsed()
+        );
+        match refused {
+            "" => outcome.unwrap(),
+            cause => assert!(outcome.unwrap_err().contains(cause)),
+        }
+        assert!(added <= most * size + (8 << 20), "{name}: {added} for {size}");
+    };
+    let open =
+        || Checkpoint::open(folder.path()).and_then(|checkpoint| engine::inspect(&checkpoint)).map(drop);
+    let numbers = |count: usize| "1,".repeat(count);
+    for (more, refused) in [
+        (with(&numbers(31 << 20)), "is over 16 MiB"),
+        (with(&numbers(7 << 20)), "its values would take"),
+        (with(&"{\"\":[0]},".repeat(1 << 20)), "its values would take"),
+        (with(&"\"twenty characters ..\",".repeat(600 << 10)), ""),
+    ] {
+        fs::write(path("config.json"), more).unwrap();
+        times("config.json", 24, refused, &open);
+    }
+    fs::write(path("config.json"), &config).unwrap();
+    let plan = |values: &str| {
+        format!(
+            "{{\"version\":1,\"items\":[{{\"kind\":\"add\",\"site\":\"blocks.0.hook_resid_post\",\"source\":{{\"values\":[{values}1]}}}}]}}"
+        )
+    };
+    for (more, refused) in [
+        (plan(&numbers(10 << 20)), "more than 16 MiB"),
+        (plan(&numbers(7 << 20)), "its values would take"),
+        (plan(&"0.12345678901,".repeat(1 << 20)), ""),
+    ] {
+        fs::write(path("plan.json"), more).unwrap();
+        times("plan.json", 24, refused, &|| Plan::read(&path("plan.json")).map(drop));
+    }
+    fs::remove_file(path("model.safetensors")).unwrap();
+    let index = |entries: &str| format!("{{\"metadata\": {{}}, \"weight_map\": {{{entries}\"z\": \"a\"}}}}");
+    let many: String = (0..3_000_000).map(|number| format!("\"{number:x}\":\"s\",")).collect();
+    let shards: String = (0..200_000).map(|number| format!("\"{number:x}\":\"{number:x}\",")).collect();
+    for (more, refused) in [
+        (index(&many), "is not there"),
+        (index(&shards), "names more than 100000 files"),
+        (index(&" ".repeat(65 << 20)), "is over 64 MiB"),
+    ] {
+        fs::write(path("model.safetensors.index.json"), more).unwrap();
+        times("model.safetensors.index.json", 12, refused, &open);
+    }
 }
