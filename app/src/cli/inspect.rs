@@ -30,7 +30,10 @@ impl Inspect {
         let checkpoint = headers(self.checkpoint.as_deref())?;
         let mut inspected = engine::inspect(&checkpoint)?;
         let tokenizer = match checkpoint.tokenizer() {
-            Ok(Some(tokenizer)) => tokenizer.kind(),
+            Ok(Some(tokenizer)) => {
+                inspected.warnings.extend(tokenizer.warnings().to_vec());
+                tokenizer.kind()
+            }
             Ok(None) => "none",
             Err(error @ Error::Tokenizer { .. }) => {
                 let until = error.next_step();

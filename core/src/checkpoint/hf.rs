@@ -265,7 +265,7 @@ impl Checkpoint {
             (_, Some(embedded)) => {
                 Tokenizer::from_json(Path::new("tokenizer.json"), embedded.tokenizer).map(Some)
             }
-            (Some(folder), None) => Tokenizer::open(folder),
+            (Some(folder), None) => Tokenizer::of(folder, Some(&self.config)),
             (None, None) => Ok(None),
         }
     }

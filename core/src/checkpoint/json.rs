@@ -14,6 +14,8 @@ use crate::files;
 pub(crate) const MAX_TEXT: u64 = 16 << 20;
 /// Largest index of shards.
 pub(super) const MAX_INDEX: u64 = 64 << 20;
+/// Largest tokenizer.json, vocab.json or merges.txt.
+pub(super) const MAX_TOKENIZER: u64 = 128 << 20;
 /// Bytes of memory that the values of any text may take, and those more for each of its own.
 const MOST_VALUES: u64 = 64 << 20;
 const MOST_VALUES_EACH: u64 = 8;

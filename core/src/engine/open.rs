@@ -43,6 +43,7 @@ pub fn open(
         Err(error @ Error::Tokenizer { .. }) => (None, Some(error)),
         Err(error) => return Err(error),
     };
+    warnings.extend(tokenizer.iter().flat_map(|tokenizer| tokenizer.warnings().to_vec()));
     let model = load(checkpoint, named, &mut warnings, progress, cancelled)?;
     let mut engine = engine(checkpoint, model, tokenizer, &mut warnings);
     if let Some(error) = no_tokenizer {

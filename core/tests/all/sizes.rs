@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Tensor};
 use serde_json::{Value, json};
 use sluice_core::Error;
-use sluice_core::checkpoint::{Checkpoint, SaveDtype, save};
+use sluice_core::checkpoint::{Checkpoint, SaveDtype, Tokenizer, save};
 use sluice_core::engine::{self, never};
 use sluice_core::model::family;
 use sluice_core::model::layout::{Count, count, declare};
@@ -208,6 +209,100 @@ fn tower_child() {
         assert!(!error.next_step().is_empty());
     }
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
+fn tokenizer_json(change: &dyn Fn(&mut Value)) -> String {
+    let mut json = json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": null, "post_processor": null, "decoder": null,
+        "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+                  "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
+                  "vocab": {"a": 0, "b": 1, "aa": 2}, "merges": ["a a"]},
+    });
+    change(&mut json);
+    json.to_string()
+}
+
+fn tokenizer(change: &dyn Fn(&mut Value)) -> Result<Tokenizer, Error> {
+    Tokenizer::from_json(Path::new("tokenizer.json"), &tokenizer_json(change))
+}
+
+fn tens(count: usize) -> Value {
+    let ten = json!({"type": "Replace", "pattern": {"String": "a"}, "content": "aaaaaaaaaa"});
+    json!({"type": "Sequence", "normalizers": vec![ten.clone(); count], "decoders": vec![ten; count]})
+}
+
+#[test]
+fn a_tokenizer_that_makes_too_much_of_a_text_is_refused() {
+    alone("tokenizer_child");
+}
+
+#[test]
+#[ignore = "a child of a_tokenizer_that_makes_too_much_of_a_text_is_refused"]
+fn tokenizer_child() {
+    let (before, begun) = (engine::reset_peak(), Instant::now());
+    for part in ["normalizer", "decoder"] {
+        let error = tokenizer(&|json| json[part] = tens(12)).unwrap_err();
+        assert!(matches!(error, Error::Tokenizer { .. }) && error.to_string().contains(part), "{error}");
+        assert!(error.next_step().contains("token ids"), "{}", error.next_step());
+    }
+    // Within the bound of stages, and past that of the text.
+    let five = tokenizer(&|json| json["normalizer"] = tens(5)).unwrap();
+    assert_eq!(five.encode("b", true).unwrap(), [1]);
+    let error = five.encode("aaaaaa", true).unwrap_err().to_string();
+    assert!(error.contains("makes more than 256 KiB of 6 bytes"), "{error}");
+    // A charsmap that says that it is 4 GiB.
+    let map = json!({"type": "Precompiled", "precompiled_charsmap": "/////wAAAABhAGJjZAA="});
+    assert!(tokenizer(&|json| json["normalizer"] = map.clone()).is_err());
+    let odd = tokenizer(&|json| {
+        json["truncation"] = json!({"max_length": u64::MAX, "stride": u64::MAX, "strategy": "LongestFirst", "direction": "Right"});
+        json["padding"] = json!({"strategy": {"Fixed": 1_u64 << 62}, "direction": "Left", "pad_to_multiple_of": 1_u64 << 62,
+                                 "pad_id": 7, "pad_type_id": 0, "pad_token": "a"});
+        json["model"]["vocab"]["b"] = 4_000_000_000_u32.into();
+    });
+    let odd = odd.unwrap();
+    assert_eq!(odd.encode("aaab", true).unwrap(), [2, 0, 4_000_000_000]);
+    assert_eq!(
+        (odd.decode(&[4_000_000_000]), odd.piece(4_294_967_295).text),
+        ("b".into(), "<id 4294967295>".into())
+    );
+    if let Some(added) = before.and_then(engine::peak_since) {
+        println!("{} MiB in {:?}", added >> 20, begun.elapsed());
+        assert!(added < 64 << 20, "{} MiB", added >> 20);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn merges_that_are_drawn_are_all_done_and_named() {
+    let drawn = tokenizer(&|json| json["model"]["dropout"] = 0.9.into()).unwrap();
+    assert!(drawn.warnings()[0].contains("dropout 0.9"), "{:?}", drawn.warnings());
+    for _ in 0..50 {
+        assert_eq!(drawn.encode("aaaa", true).unwrap(), [2, 2]);
+    }
+    assert!(tokenizer(&|_| ()).unwrap().warnings().is_empty());
+}
+
+/// An expression that tries every way of splitting a text into groups, at every place of it.
+#[test]
+fn a_text_that_is_never_done_is_given_up() {
+    let stuck = tokenizer(&|json| {
+        let pattern = json!({"Regex": "(?:(?:a|aa|aaa|a(?=a))*)*(?<=c)c"});
+        json["pre_tokenizer"] =
+            json!({"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": false});
+    });
+    let stuck = stuck.unwrap();
+    assert_eq!(stuck.encode("b", true).unwrap(), [1]);
+    let begun = Instant::now();
+    let outcome = stuck.encode(&format!("{}b", "a".repeat(20_000)), true);
+    println!("{:?} {:?}", outcome.as_ref().map(Vec::len), begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    if let Err(error) = outcome {
+        assert!(error.to_string().contains("not come to an end"), "{error}");
+        assert!(error.next_step().contains("token ids"));
+        let again = Instant::now();
+        assert!(stuck.encode("b", true).is_err() && again.elapsed() < Duration::from_secs(1));
+    }
 }
 
 #[test]

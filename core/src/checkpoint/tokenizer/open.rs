@@ -5,11 +5,16 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use tokenizers::Tokenizer;
+use tokenizers::decoders::DecoderWrapper;
+use tokenizers::models::bpe::{BPE, Merges, Vocab};
+use tokenizers::normalizers::NormalizerWrapper;
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 
-use super::super::json::{parse_object, read_text};
+use super::super::json::{MAX_TOKENIZER, parse, read_text_within};
+use super::bounds::{Bounds, Past};
 use super::class::{Class, Known, Split};
 use super::settings::Settings;
-use super::{prefix, special};
+use super::{parts as whole, prefix, special};
 use crate::error::{Error, Fault, Result};
 use crate::files;
 
@@ -37,18 +42,15 @@ const NAME: &str = "put the model's tokenizer.json beside them, or name the clas
 ///
 /// # Errors
 /// [`Error::Tokenizer`] where there is one that cannot be read, others where its settings cannot.
-pub(super) fn folder(folder: &Path) -> Result<Option<Built>> {
+pub(super) fn folder(folder: &Path, config: Option<&Value>) -> Result<Option<Built>> {
     let mut settings = Settings::read(folder)?;
-    let config = folder.join("config.json");
-    let config =
-        if files::stands(&config) { Some(parse_object(&config, &read_text(&config)?)?) } else { None };
     let named = settings.class.take();
-    let class = Known::of(named.as_deref(), config.as_ref());
+    let class = Known::of(named.as_deref(), config);
     let path = folder.join("tokenizer.json");
     if files::stands(&path) {
-        let text = read_text(&path).map_err(unreadable)?;
+        let text = read_text_within(&path, MAX_TOKENIZER).map_err(unreadable)?;
         let asks = settings.add_bos.is_some() || settings.add_eos.is_some();
-        let asked = || Known::asked(named.as_deref(), config.as_ref()).filter(|_| asks);
+        let asked = || Known::asked(named.as_deref(), config).filter(|_| asks);
         let class = class.class().or_else(asked);
         return json(&path, &text, &mut settings, class).map(|inner| Some((inner, "tokenizer.json")));
     }
@@ -86,15 +88,15 @@ fn by_class(
         }
         Known::Any => (&Class::GPT2, Split::Gpt2),
     };
-    let parts = parts(vocab, merges).map_err(unreadable)?;
+    let (entries, merges) = parts(vocab, merges).map_err(unreadable)?;
     let guessed = matches!(class, Known::Any);
-    if guessed && parts.0.get("▁").is_some() && parts.0.get("Ġ").is_none() {
+    if guessed && entries.contains_key("▁") && !entries.contains_key("Ġ") {
         let cause = "holds SentencePiece pieces, and no tokenizer_class says how they are read";
         return Err(Error::tokenizer(vocab, cause, CONVERT));
     }
     guarded(vocab, || {
-        let described = describe(&parts, split, settings.prefix_space.unwrap_or(false));
-        let mut inner = Tokenizer::from_bytes(described.to_string())?;
+        Bounds::of(None)?.check_added(&settings.added)?;
+        let mut inner = byte_level(entries, merges, split, settings.prefix_space.unwrap_or(false))?;
         // Where nobody names a class, its special tokens count as far as the vocabulary has them.
         special::assume(settings, known, |content| !guessed || inner.token_to_id(content).is_some());
         special::add(&mut inner, settings)?;
@@ -115,7 +117,7 @@ pub(super) fn json(
 ) -> Result<Tokenizer> {
     let text = files::unmarked(text);
     guarded(path, || {
-        let mut inner = Tokenizer::from_bytes(text)?;
+        let mut inner = whole::build(text, &settings.added)?;
         if let Some(class) = class {
             special::assume(settings, class, |content| inner.token_to_id(content).is_some());
             prefix::set(&mut inner, settings, class)?;
@@ -126,53 +128,57 @@ pub(super) fn json(
     })
 }
 
-/// The vocabulary, and the merges as lines.
-fn parts(vocab: &Path, merges: &Path) -> Result<(Value, Vec<String>)> {
-    let text = read_text(merges)?;
-    let text = files::unmarked(&text);
-    let entries = parse_object(vocab, &read_text(vocab)?)?;
-    let mut lines = Vec::new();
-    for (line, number) in text.lines().zip(1..) {
+/// The refusal of a tokenizer that could make too much of a text.
+pub(super) fn past_bounds(path: &Path, past: &Past) -> Error {
+    Error::tokenizer(
+        path,
+        format!("{NO_TOKENIZER}: {past}"),
+        "get the model's own tokenizer.json, or give token ids",
+    )
+}
+
+/// The vocabulary and the merges.
+fn parts(vocab: &Path, merges: &Path) -> Result<(Vocab, Merges)> {
+    let entries: Vocab = parse(&read_text_within(vocab, MAX_TOKENIZER)?, |text| serde_json::from_str(text))
+        .map_err(|error| match error.to_string() {
+        cause if cause.contains("expected a map") => Error::checkpoint(vocab, "must hold a JSON object"),
+        cause if error.is_data() => Error::checkpoint(vocab, format!("{NO_TOKENIZER}: {cause}")),
+        cause => Error::checkpoint(vocab, format!("is not valid JSON: {cause}")),
+    })?;
+    let text = read_text_within(merges, MAX_TOKENIZER)?;
+    let mut pairs = Vec::new();
+    for (line, number) in files::unmarked(&text).lines().zip(1..) {
         if line.is_empty() || line.starts_with("#version") {
             continue;
         }
         let pair = line.split_once(' ').filter(|(_, right)| !right.contains(' '));
         let known = |(left, right): &(&str, &str)| {
-            [*left, *right, &[*left, *right].concat()].into_iter().all(|entry| entries.get(entry).is_some())
+            [*left, *right, &[*left, *right].concat()].into_iter().all(|entry| entries.contains_key(entry))
         };
-        if !pair.is_some_and(|pair| known(&pair)) {
+        let Some((left, right)) = pair.filter(known) else {
             let cause = format!("line {number} is no merge of two entries of vocab.json");
             return Err(Error::tokenizer(merges, cause, CHECK));
-        }
-        lines.push(line.to_owned());
+        };
+        pairs.push((left.to_owned(), right.to_owned()));
     }
-    Ok((entries, lines))
+    Ok((entries, pairs))
 }
 
-/// A tokenizer.json of a byte-level BPE.
-fn describe((vocab, merges): &(Value, Vec<String>), split: Split, prefix_space: bool) -> Value {
+/// A byte-level BPE.
+fn byte_level(
+    vocab: Vocab,
+    merges: Merges,
+    split: Split,
+    prefix_space: bool,
+) -> tokenizers::Result<Tokenizer> {
     let (normalizer, pre_tokenizer) = split.before(prefix_space);
-    json!({
-        "version": "1.0",
-        "truncation": null,
-        "padding": null,
-        "added_tokens": [],
-        "normalizer": normalizer,
-        "pre_tokenizer": pre_tokenizer,
-        "post_processor": null,
-        "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
-        "model": {
-            "type": "BPE",
-            "dropout": null,
-            "unk_token": null,
-            "continuing_subword_prefix": null,
-            "end_of_word_suffix": null,
-            "fuse_unk": false,
-            "byte_fallback": false,
-            "vocab": vocab,
-            "merges": merges,
-        },
-    })
+    let decoder =
+        json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true});
+    let mut inner = Tokenizer::new(BPE::builder().vocab_and_merges(vocab, merges).build()?);
+    inner.with_normalizer(serde_json::from_value::<Option<NormalizerWrapper>>(normalizer)?)?;
+    inner.with_pre_tokenizer(serde_json::from_value::<Option<PreTokenizerWrapper>>(pre_tokenizer)?);
+    inner.with_decoder(Some(serde_json::from_value::<DecoderWrapper>(decoder)?));
+    Ok(inner)
 }
 
 /// Why a folder has no tokenizer that is read, where it has one in another form.
@@ -231,14 +237,18 @@ fn unreadable(error: Error) -> Error {
     }
 }
 
+const NO_TOKENIZER: &str = "is not a tokenizer that can be read";
 const CHECK: &str = "check that its download is complete";
 
 /// Build a tokenizer from outside data. The library may panic on data it did not expect.
 fn guarded(path: &Path, build: impl FnOnce() -> tokenizers::Result<Tokenizer>) -> Result<Tokenizer> {
-    let cause = "is not a tokenizer that can be read";
+    let cause = NO_TOKENIZER;
     match catch_unwind(AssertUnwindSafe(build)) {
         Ok(Ok(tokenizer)) => Ok(tokenizer),
-        Ok(Err(error)) => Err(Error::tokenizer(path, format!("{cause}: {error}"), CHECK)),
+        Ok(Err(error)) => Err(match error.downcast_ref::<Past>() {
+            Some(past) => past_bounds(path, past),
+            None => Error::tokenizer(path, format!("{cause}: {error}"), CHECK),
+        }),
         Err(_) => Err(Error::tokenizer(path, cause, CHECK)),
     }
 }
