@@ -8,10 +8,10 @@ use candle_core::Tensor;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::run::Options;
 use crate::checkpoint::{SaveDtype, safetensors_bytes};
 use crate::error::{Error, Result};
 use crate::files::{Lock, Staged, claim_folder, names, read_within, recover, write_atomic};
+use crate::method::Existing;
 
 /// What a run goes on from.
 pub const STATE: &str = "training-state.safetensors";
@@ -34,20 +34,20 @@ pub(super) struct Output {
 
 impl Output {
     /// Look whether a run may be written, before any work. `fixed` is what does not change while it goes on.
-    pub(super) fn open(options: &Options, fixed: Vec<(&'static str, Vec<u8>)>) -> Result<Self> {
+    pub(super) fn open(out: &Path, existing: Existing, fixed: Vec<(&'static str, Vec<u8>)>) -> Result<Self> {
         // A link's folder is swapped, not the link. Of a run that was killed while its folder was swapped the place may be empty.
-        let place = std::path::absolute(&options.out).map_err(|error| Error::write(&options.out, error))?;
+        let place = std::path::absolute(out).map_err(|error| Error::write(out, error))?;
         let place = fs::canonicalize(&place).unwrap_or(place);
         recover(&place, &OWN)?;
         let begun = is_run(&place)?;
-        if begun && !options.resume && !options.overwrite {
-            return Err(Error::Exists { path: options.out.clone(), what: "a run" });
+        if begun && existing == Existing::Refuse {
+            return Err(Error::Exists { path: out.to_owned(), what: "a run" });
         }
         claim_folder(&place)?;
         let folder = fs::canonicalize(&place).map_err(|error| Error::write(&place, error))?;
         let lock = Lock::take(&folder)?;
         let own = Self { folder, lock, fixed };
-        if !(options.resume && own.is_of_this_run()) {
+        if !(existing == Existing::Resume && own.is_of_this_run()) {
             own.claim_swap()?;
         }
         Ok(own)

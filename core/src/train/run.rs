@@ -19,6 +19,7 @@ use crate::checkpoint::{TensorFile, Tokenizer};
 use crate::engine::Cancelled;
 use crate::error::{Error, Result};
 use crate::learn::{AdamW, Rate};
+use crate::method::Existing;
 use crate::model::layout::{Decl, Role, declare};
 use crate::model::weights::Matrix;
 use crate::model::{Model, family, initial};
@@ -156,7 +157,12 @@ pub fn train(
         ("tokenizer.json", json.into_bytes()),
         ("preprocessor_config.json", output::json(&preprocessor())?),
     ];
-    let mut output = Output::open(options, fixed)?;
+    let existing = match (options.resume, options.overwrite) {
+        (true, _) => Existing::Resume,
+        (_, true) => Existing::Overwrite,
+        _ => Existing::Refuse,
+    };
+    let mut output = Output::open(&options.out, existing, fixed)?;
     let (parts, mut optimiser) = fresh(options.seed)?;
     let mut seconds = 0.0;
     if options.resume {
