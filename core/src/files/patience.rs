@@ -2,9 +2,9 @@
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
@@ -22,7 +22,20 @@ type Job = Box<dyn FnOnce() + Send>;
 /// Threads that wait for work.
 static IDLE: Mutex<Vec<Sender<Job>>> = Mutex::new(Vec::new());
 /// Work that was given up and has not ended.
-static STUCK: AtomicUsize = AtomicUsize::new(0);
+static STUCK: Mutex<usize> = Mutex::new(0);
+/// Some of it has ended.
+static ENDED: Condvar = Condvar::new();
+
+fn stuck() -> MutexGuard<'static, usize> {
+    STUCK.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Work that was given up has ended.
+fn ended() {
+    let mut stuck = stuck();
+    *stuck = stuck.saturating_sub(1);
+    ENDED.notify_all();
+}
 
 /// Whether a piece of work has ended, and whether anybody waits for it: whichever side comes second knows of the other.
 #[derive(Default)]
@@ -49,14 +62,14 @@ pub(super) fn begin<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<Pending<T>> {
     // What nobody needs any more ends soon, as a rule.
-    let soon = Instant::now() + SOON;
-    while STUCK.load(Ordering::Acquire) >= MOST_STUCK && Instant::now() < soon {
-        thread::sleep(LOOK);
-    }
-    if STUCK.load(Ordering::Acquire) >= MOST_STUCK {
+    let (stuck, _) = ENDED
+        .wait_timeout_while(stuck(), SOON, |stuck| *stuck >= MOST_STUCK)
+        .unwrap_or_else(PoisonError::into_inner);
+    if *stuck >= MOST_STUCK {
         let cause = format!("{MOST_STUCK} earlier reads still wait for a disk that does not answer");
         return Err(io::Error::new(io::ErrorKind::TimedOut, cause));
     }
+    drop(stuck);
     let (done, answer) = bounded(1);
     let ends = Arc::new(Ends::default());
     let theirs = Arc::clone(&ends);
@@ -64,7 +77,7 @@ pub(super) fn begin<T: Send + 'static>(
         // Room for one is there: this never waits, and fails only where nobody listens any more.
         let _ = done.send(work());
         if theirs.second() {
-            STUCK.fetch_sub(1, Ordering::AcqRel);
+            ended();
         }
     });
     hand_over(job)?;
@@ -103,10 +116,10 @@ impl<T> Pending<T> {
 
     /// Wait no longer; the answer if it came at the last moment.
     fn give_up(self) -> Option<io::Result<T>> {
-        STUCK.fetch_add(1, Ordering::AcqRel);
+        *stuck() += 1;
         let came = self.ends.second();
         if came {
-            STUCK.fetch_sub(1, Ordering::AcqRel);
+            ended();
         }
         came.then(|| self.answer.recv().unwrap_or_else(|_| Err(panicked())))
     }
@@ -175,9 +188,7 @@ mod tests {
         assert!(full.is_some_and(|cause| cause.contains("4 earlier reads")));
         // The disk is there again.
         drop(open);
-        while STUCK.load(Ordering::Acquire) > 0 {
-            thread::sleep(Duration::from_millis(1));
-        }
+        drop(ENDED.wait_timeout_while(stuck(), PATIENCE, |stuck| *stuck > 0).unwrap());
         assert_eq!(begin(|| Ok(8)).unwrap().wait().unwrap(), 8);
     }
 }

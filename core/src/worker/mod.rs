@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 mod desk;
 mod jobs;
@@ -28,6 +28,8 @@ pub struct Worker {
     board: Arc<Board>,
     wake: Sender<()>,
     thread: Option<JoinHandle<()>>,
+    /// Disconnected once the thread has ended.
+    lives: Receiver<()>,
 }
 
 /// A request that was not looked at yet.
@@ -63,8 +65,13 @@ impl Worker {
         let (wake, woken) = bounded(1);
         let theirs = Arc::clone(&board);
         let thread = std::thread::Builder::new().name("worker".into());
-        let thread = thread.spawn(move || desk::work(&theirs, &woken)).ok();
-        Self { board, wake, thread }
+        let (held, lives) = bounded(0);
+        let work = move || {
+            desk::work(&theirs, &woken);
+            drop(held);
+        };
+        let thread = thread.spawn(work).ok();
+        Self { board, wake, thread, lives }
     }
 
     /// Put a request into its slot; the newest wins. Never blocks.
@@ -99,12 +106,9 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.board.quit.store(true, Ordering::Release);
         let _ = self.wake.try_send(());
-        let Some(thread) = self.thread.take() else { return };
-        let patience = Instant::now() + FAREWELL;
-        while !thread.is_finished() && Instant::now() < patience {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        if thread.is_finished() {
+        // What it holds goes with it: then there is nobody to hear from any more.
+        let ended = self.lives.recv_timeout(FAREWELL) == Err(RecvTimeoutError::Disconnected);
+        if let Some(thread) = self.thread.take_if(|_| ended) {
             drop(thread.join());
         }
     }
