@@ -335,7 +335,7 @@ fn wrong_inputs_are_answered_with_a_cause_and_a_next_step() {
                 "--out",
                 "o",
                 "--noise",
-                "plan.json",
+                "words.txt",
                 "--seeds",
                 "3",
             ],

@@ -99,6 +99,14 @@ fn a_tokenizer_that_is_no_file_is_said() {
     }
 }
 
+/// For less than a system's clock ticks.
+fn pause(time: Duration) {
+    let begin = Instant::now();
+    while begin.elapsed() < time {
+        std::hint::spin_loop();
+    }
+}
+
 /// What may happen to a file of weights.
 fn happen(case: u64, folder: &Path) {
     let path = folder.join("model.safetensors");
@@ -137,7 +145,7 @@ fn weights_that_change_while_they_are_read_are_an_error() {
                 while !go.load(Ordering::Acquire) {
                     std::hint::spin_loop();
                 }
-                std::thread::sleep(Duration::from_micros(micros));
+                pause(Duration::from_micros(micros));
                 happen(case, &folder);
             });
             go.store(true, Ordering::Release);
@@ -179,7 +187,7 @@ fn weights_that_are_written_to_between_header_and_tensors_are_refused() {
         let checkpoint = Checkpoint::open(folder.path()).unwrap();
         let bytes = fs::read(&path).unwrap();
         // Clocks of file systems are coarse.
-        std::thread::sleep(Duration::from_millis(20));
+        pause(Duration::from_millis(20));
         match cut {
             true => fs::write(&path, bytes.get(..bytes.len() - 9).unwrap()).unwrap(),
             false => fs::write(&path, &bytes).unwrap(),
