@@ -36,7 +36,7 @@ fn ids(folder: &Path, text: &str) -> Vec<u32> {
 fn log_p(folder: &Path, text: &str, plan: &[&str]) -> f64 {
     let count = ids(folder, text).len();
     let whole = format!("{PROMPT}{text}");
-    let run = ["run", "--json", "--prompt", &whole, "--out", "run.safetensors"];
+    let run = ["run", "--json", "--prompt", &whole, "--overwrite", "--out", "run.safetensors"];
     let tokens: Vec<u32> =
         serde_json::from_value(json(&sluice(folder, &[&run[..], plan].concat()))["tokens"].clone()).unwrap();
     let file = TensorFile::open(&folder.join("run.safetensors")).unwrap();

@@ -391,7 +391,11 @@ fn wrong_inputs_are_answered_with_a_cause_and_a_next_step() {
         // Prompts.
         (&["run", llama, "--prompt", "text"], 1, &["no tokenizer", "token ids"]),
         (&["run", "--prompt-file", "missing.txt"], 1, &["missing.txt", "check the path"]),
-        (&["run", "--prompt-file", "latin.txt"], 1, &["latin.txt", "byte 3 is not UTF-8", "UTF-8"]),
+        (
+            &["run", "--prompt-file", "latin.txt"],
+            1,
+            &["latin.txt", "it is no text in UTF-8 from byte 3 on", "UTF-8"],
+        ),
         (&["run", "--prompt", "x", "--chat"], 1, &["no chat template", "leave out --chat"]),
         (&["report", "--chat", "--out", "o"], 2, &["--prompt <TEXT>|--prompt-file <FILE>|"]),
         (&["run", "--prompt", "x", "--image", "missing.png"], 1, &["missing.png", "check the path"]),

@@ -1,18 +1,14 @@
 //! Read-only bytes of a file: on disk, or compiled in. Nothing is mapped: a mapped file that is cut short ends the process.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 
 use crate::error::{Error, Fault, Result};
-use crate::files::{Input, Piece};
-
-/// Pieces that are read while another is worked on.
-const AHEAD: usize = 2;
+use crate::files::Input;
 
 /// Bytes of a file.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Bytes {
     /// On disk.
     File(Input),
@@ -57,32 +53,15 @@ impl Bytes {
         }
     }
 
-    /// Look at `len` bytes from `start` on, in their order, `piece` at a time, the last may be shorter.
-    pub(super) fn each(
-        &self,
-        start: u64,
-        len: usize,
-        piece: usize,
-        mut look: impl FnMut(&[u8]) -> io::Result<()>,
-    ) -> io::Result<()> {
-        let piece = piece.max(1);
-        let file = match self {
-            Self::File(file) => file,
-            Self::Static(bytes) => return slice(bytes, start, len)?.chunks(piece).try_for_each(look),
-        };
-        let mut pieces = (0..len).step_by(piece).map(|at| (start + at as u64, piece.min(len - at)));
-        let mut ahead: VecDeque<(Piece, usize)> = VecDeque::new();
-        let mut spare = Vec::new();
-        loop {
-            while ahead.len() < AHEAD
-                && let Some((at, len)) = pieces.next()
-            {
-                ahead.push_back((file.begin(std::mem::take(&mut spare), at, len)?, len));
+    /// `len` bytes from `start` on, in `room` where they are not in memory; without a bound on the time.
+    pub(super) fn at<'a>(&self, start: u64, len: usize, room: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
+        match self {
+            Self::File(file) => {
+                room.resize(len, 0);
+                file.fill(room, start)?;
+                Ok(room)
             }
-            let Some((first, len)) = ahead.pop_front() else { return Ok(()) };
-            let bytes = first.whole(len)?;
-            look(&bytes)?;
-            spare = bytes;
+            Self::Static(bytes) => slice(bytes, start, len),
         }
     }
 

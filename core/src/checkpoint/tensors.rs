@@ -1,11 +1,14 @@
 //! One safetensors file: its header, checked, and its tensors, widened to f32 in ordinary memory.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 
 use candle_core::{Device, Tensor};
 use half::{bf16, f16};
-use rayon::prelude::*;
 use safetensors::tensor::Metadata;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use strsim::levenshtein;
@@ -13,11 +16,15 @@ use strsim::levenshtein;
 use super::bytes::Bytes;
 use super::stray::stray;
 use crate::error::{Error, Fault, Result};
-use crate::files::PIECE;
+use crate::files::watched;
 
 /// Largest header read. Real ones hold about 100 bytes per tensor; a parsed header costs a few times its size.
 const MAX_HEADER: u64 = 16 << 20;
 
+/// Bytes that are read at a time: they and what they become stay in a core's cache.
+const PIECE: usize = 1 << 18;
+/// Tensors of fewer bytes are read by one core: to hand them out takes longer.
+const SMALL: usize = 1 << 20;
 /// Bytes that tell what else a file may be.
 const FIRST: u64 = 512;
 
@@ -144,15 +151,17 @@ impl TensorFile {
         if (one.dtype, &one.shape) != (two.dtype, &two.shape) {
             return Ok(false);
         }
-        let mut at = other.data + two.range.0 as u64;
-        let mut same = true;
-        let compare = |bytes: &[u8]| {
-            same = same && *other.bytes.read(at, bytes.len())? == *bytes;
-            at += bytes.len() as u64;
-            Ok(())
-        };
-        self.each(one, PIECE, compare)?;
-        Ok(same)
+        let starts = (self.data + one.range.0 as u64, other.data + two.range.0 as u64);
+        for at in (0..one.len()).step_by(PIECE) {
+            let len = PIECE.min(one.len() - at);
+            let part = |file: &Self, start: u64| {
+                file.bytes.read(start + at as u64, len).map_err(|error| broken_off(&file.path, &error))
+            };
+            if part(self, starts.0)? != part(other, starts.1)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Fails where somebody has written to the file since it was opened: what was read of it is of two files then.
@@ -200,49 +209,62 @@ impl TensorFile {
     fn widened<const N: usize>(
         &self,
         info: &TensorInfo,
-        read: impl Fn([u8; N]) -> f32 + Sync,
+        read: impl Fn([u8; N]) -> f32 + Copy + Send + Sync + 'static,
     ) -> Result<(Vec<f32>, bool)> {
-        let mut values = vec![0f32; info.len() / N];
-        let (mut rest, mut finite) = (values.as_mut_slice(), true);
-        self.each(info, PIECE / N * N, |bytes| {
-            let (values, later) = std::mem::take(&mut rest).split_at_mut(bytes.len() / N);
-            finite &= widen(bytes, values, &read);
-            rest = later;
-            Ok(())
-        })?;
-        Ok((values, finite))
+        self.spread(info, (N, 1), move |bytes, values| widen(bytes, values, read))
     }
 
     /// The same in groups of `ROWS` rows.
     fn interleaved<const N: usize, const ROWS: usize>(
         &self,
         info: &TensorInfo,
-        read: impl Fn([u8; N]) -> f32 + Sync,
+        read: impl Fn([u8; N]) -> f32 + Copy + Send + Sync + 'static,
     ) -> Result<(Vec<f32>, bool)> {
         let width: usize = info.shape.iter().skip(1).product();
-        let group = (ROWS * width).max(1);
-        let mut values = vec![0f32; (info.len() / N).next_multiple_of(group)];
-        let (mut rest, mut finite) = (values.as_mut_slice(), true);
-        let groups = (PIECE / (group * N)).max(1);
-        self.each(info, groups * group * N, |bytes| {
-            let end = (bytes.len() / N).next_multiple_of(group);
-            let (values, later) = std::mem::take(&mut rest).split_at_mut(end);
-            finite &= interleave::<N, ROWS>(bytes, width, values, &read);
-            rest = later;
-            Ok(())
-        })?;
-        Ok((values, finite))
+        let turn = move |bytes: &[u8], values: &mut [f32]| interleave::<N, ROWS>(bytes, width, values, read);
+        self.spread(info, (N, ROWS * width), turn)
     }
 
-    /// Look at the bytes of a tensor, piece by piece.
-    fn each(
+    /// A tensor's numbers, of so many bytes and in groups of so many, as `turn` makes f32 of some groups; whether all of them
+    /// are finite. Each core reads its part itself, in pieces that stay in its cache; the last group is filled up with zeros.
+    fn spread(
         &self,
         info: &TensorInfo,
-        piece: usize,
-        look: impl FnMut(&[u8]) -> std::io::Result<()>,
-    ) -> Result<()> {
-        let start = self.data + info.range.0 as u64;
-        self.bytes.each(start, info.len(), piece, look).map_err(|error| broken_off(&self.path, &error))
+        (number, group): (usize, usize),
+        turn: impl Fn(&[u8], &mut [f32]) -> bool + Copy + Send + Sync + 'static,
+    ) -> Result<(Vec<f32>, bool)> {
+        let (bytes, start, len) = (self.bytes.clone(), self.data + info.range.0 as u64, info.len());
+        let group = group.max(1);
+        let work = move |done: &AtomicU64| {
+            let mut values = vec![0f32; (len / number).next_multiple_of(group)];
+            let piece = (PIECE / (group * number)).max(1) * group;
+            let some = |first: usize, values: &mut [f32]| -> io::Result<bool> {
+                let (mut room, mut finite) = (Vec::new(), true);
+                for (place, values) in values.chunks_mut(piece).enumerate() {
+                    let from = (first + place * piece) * number;
+                    let here = (values.len() * number).min(len - from);
+                    finite &= turn(bytes.at(start + from as u64, here, &mut room)?, values);
+                    done.fetch_add(here as u64, Ordering::Relaxed);
+                }
+                Ok(finite)
+            };
+            let cores = if len < SMALL { 1 } else { thread::available_parallelism().map_or(1, NonZero::get) };
+            let part = (values.len() / group).div_ceil(cores).max(1) * group;
+            if values.len() <= part {
+                return some(0, &mut values).map(|finite| (values, finite));
+            }
+            let finite = thread::scope(|scope| {
+                let some = &some;
+                let parts = values.chunks_mut(part).enumerate();
+                let threads: Vec<_> =
+                    parts.map(|(place, values)| scope.spawn(move || some(place * part, values))).collect();
+                let dead = |_| Err(io::Error::other("a thread that reads died"));
+                let ended = threads.into_iter().map(|thread| thread.join().unwrap_or_else(dead));
+                ended.collect::<io::Result<Vec<bool>>>()
+            })?;
+            Ok((values, finite.into_iter().all(|finite| finite)))
+        };
+        watched(work).map_err(|error| broken_off(&self.path, &error))
     }
 
     /// A tensor that a person names, not config.json: a wrong name is answered with those that there are.
@@ -304,31 +326,23 @@ fn parse_header(head: &[u8]) -> std::result::Result<Metadata, String> {
 }
 
 /// The failure to read a file that was open already.
-fn broken_off(path: &Path, error: &std::io::Error) -> Error {
+fn broken_off(path: &Path, error: &io::Error) -> Error {
     match error.kind() {
-        std::io::ErrorKind::UnexpectedEof => {
+        io::ErrorKind::UnexpectedEof => {
             Error::faulty(path, Fault::Changed, "was cut short while it was read")
         }
         _ => Error::read(path, error),
     }
 }
 
-/// Numbers of `N` bytes each to f32, on all cores. Whether all are finite.
-fn widen<const N: usize>(bytes: &[u8], values: &mut [f32], read: &(impl Fn([u8; N]) -> f32 + Sync)) -> bool {
-    /// Elements per piece of work: large enough to hide the hand-over, small enough for the cache.
-    const PIECE: usize = 1 << 16;
-    values
-        .par_chunks_mut(PIECE)
-        .zip(bytes.par_chunks(PIECE * N))
-        .map(|(values, bytes)| {
-            let mut finite = true;
-            for (value, bytes) in values.iter_mut().zip(bytes.as_chunks::<N>().0) {
-                *value = read(*bytes);
-                finite &= value.is_finite();
-            }
-            finite
-        })
-        .reduce(|| true, |a, b| a & b)
+/// Numbers of `N` bytes each to f32. Whether all are finite.
+fn widen<const N: usize>(bytes: &[u8], values: &mut [f32], read: impl Fn([u8; N]) -> f32) -> bool {
+    let mut finite = true;
+    for (value, bytes) in values.iter_mut().zip(bytes.as_chunks::<N>().0) {
+        *value = read(*bytes);
+        finite &= value.is_finite();
+    }
+    finite
 }
 
 /// The same of rows of `width` numbers, `ROWS` of them side by side.
@@ -336,32 +350,28 @@ fn interleave<const N: usize, const ROWS: usize>(
     bytes: &[u8],
     width: usize,
     values: &mut [f32],
-    read: &(impl Fn([u8; N]) -> f32 + Sync),
+    read: impl Fn([u8; N]) -> f32,
 ) -> bool {
     /// Columns that are turned at a time, in the nearest cache.
     const COLUMNS: usize = 16;
     let group = (ROWS * width).max(1);
-    values
-        .par_chunks_mut(group)
-        .zip(bytes.par_chunks(group * N))
-        .map(|(values, bytes)| {
-            let mut finite = true;
-            let mut tile = [[0f32; COLUMNS]; ROWS];
-            for (block, values) in values.chunks_mut(ROWS * COLUMNS).enumerate() {
-                for (tile, row) in tile.iter_mut().zip(bytes.chunks(width * N)) {
-                    let row = row.as_chunks::<N>().0.get(block * COLUMNS..).unwrap_or_default();
-                    for (slot, bytes) in tile.iter_mut().zip(row) {
-                        *slot = read(*bytes);
-                        finite &= slot.is_finite();
-                    }
-                }
-                for (column, side) in values.as_chunks_mut::<ROWS>().0.iter_mut().enumerate() {
-                    for (value, tile) in side.iter_mut().zip(&tile) {
-                        *value = tile.get(column).copied().unwrap_or(0.0);
-                    }
+    let mut finite = true;
+    for (values, bytes) in values.chunks_mut(group).zip(bytes.chunks(group * N)) {
+        let mut tile = [[0f32; COLUMNS]; ROWS];
+        for (block, values) in values.chunks_mut(ROWS * COLUMNS).enumerate() {
+            for (tile, row) in tile.iter_mut().zip(bytes.chunks(width * N)) {
+                let row = row.as_chunks::<N>().0.get(block * COLUMNS..).unwrap_or_default();
+                for (slot, bytes) in tile.iter_mut().zip(row) {
+                    *slot = read(*bytes);
+                    finite &= slot.is_finite();
                 }
             }
-            finite
-        })
-        .reduce(|| true, |a, b| a & b)
+            for (column, side) in values.as_chunks_mut::<ROWS>().0.iter_mut().enumerate() {
+                for (value, tile) in side.iter_mut().zip(&tile) {
+                    *value = tile.get(column).copied().unwrap_or(0.0);
+                }
+            }
+        }
+    }
+    finite
 }

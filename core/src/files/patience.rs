@@ -1,7 +1,7 @@
 //! Work that may never end, such as reading from a network disk that is gone, done by threads that nobody joins.
 
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -94,7 +94,7 @@ impl<T> Pending<T> {
     }
 
     fn within(self, patience: Duration) -> io::Result<T> {
-        let cause = format!("the disk has not answered for {} s", patience.as_secs());
+        let cause = format!("the disk has not answered for {} s", PATIENCE.as_secs());
         match self.answer.recv_timeout(patience) {
             Err(RecvTimeoutError::Timeout) => {
                 self.give_up().unwrap_or_else(|| Err(io::Error::new(io::ErrorKind::TimedOut, cause)))
@@ -127,6 +127,28 @@ impl<T> Pending<T> {
 
 fn panicked() -> io::Error {
     io::Error::other("it ended in a panic")
+}
+
+/// Work on a thread that nobody joins, waited for as long as the bytes that it counts become more.
+///
+/// # Errors
+/// What the work fails with, and [`io::ErrorKind::TimedOut`] where they do not.
+pub(crate) fn watched<T: Send + 'static>(
+    work: impl FnOnce(&AtomicU64) -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let bytes = Arc::new(AtomicU64::new(0));
+    let theirs = Arc::clone(&bytes);
+    let pending = begin(move || work(&theirs))?;
+    let mut seen = 0;
+    loop {
+        match pending.answer.recv_timeout(PATIENCE) {
+            Err(RecvTimeoutError::Timeout) if bytes.load(Ordering::Relaxed) > seen => {
+                seen = bytes.load(Ordering::Relaxed);
+            }
+            Err(RecvTimeoutError::Timeout) => return pending.within(Duration::ZERO),
+            answer => return answer.unwrap_or_else(|_| Err(panicked())),
+        }
+    }
 }
 
 /// Work on a thread that nobody joins, waited for until `given_up` says that nobody needs it any more: then there is none.

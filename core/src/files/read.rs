@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::patience::{Pending, begin};
+use super::patience::begin;
 
 /// Bytes of a piece.
 pub(crate) const PIECE: usize = 4 << 20;
@@ -31,9 +31,6 @@ impl State {
         Self { len: metadata.len(), modified: metadata.modified().ok() }
     }
 }
-
-/// A piece that is being read.
-pub(crate) struct Piece(Pending<Vec<u8>>);
 
 impl Input {
     /// Open a file.
@@ -77,7 +74,7 @@ impl Input {
     /// # Errors
     /// What the system says.
     pub fn next(&mut self, len: usize) -> io::Result<Vec<u8>> {
-        let bytes = self.begin(Vec::new(), self.at, len)?.0.wait()?;
+        let bytes = self.upto(self.at, len)?;
         self.at += bytes.len() as u64;
         Ok(bytes)
     }
@@ -87,7 +84,8 @@ impl Input {
     /// # Errors
     /// What the system says, and [`io::ErrorKind::UnexpectedEof`] where it has fewer by now.
     pub fn read(&self, start: u64, len: usize) -> io::Result<Vec<u8>> {
-        self.begin(Vec::new(), start, len)?.whole(len)
+        let bytes = self.upto(start, len)?;
+        if bytes.len() < len { Err(cut_short()) } else { Ok(bytes) }
     }
 
     /// So many bytes from each of some places on, one piece of work.
@@ -111,34 +109,26 @@ impl Input {
         .wait()
     }
 
-    /// Begin to read `len` bytes from `start` on, in place of what `bytes` holds.
+    /// Read into `bytes` from `start` on, without a bound on the time: for work that is waited for in bounds itself.
     ///
     /// # Errors
-    /// Where nothing more is begun: too many reads are stuck.
-    pub(crate) fn begin(&self, mut bytes: Vec<u8>, start: u64, len: usize) -> io::Result<Piece> {
+    /// As [`Input::read`].
+    pub(crate) fn fill(&self, bytes: &mut [u8], start: u64) -> io::Result<()> {
+        if fill(&self.file, bytes, start)? < bytes.len() { Err(cut_short()) } else { Ok(()) }
+    }
+
+    /// At most `len` bytes from `start` on.
+    fn upto(&self, start: u64, len: usize) -> io::Result<Vec<u8>> {
         let file = Arc::clone(&self.file);
-        let work = move || {
-            bytes.try_reserve_exact(len.saturating_sub(bytes.len()))?;
+        begin(move || {
+            let mut bytes = Vec::new();
+            bytes.try_reserve_exact(len)?;
             bytes.resize(len, 0);
             let read = fill(&file, &mut bytes, start)?;
             bytes.truncate(read);
             Ok(bytes)
-        };
-        begin(work).map(Piece)
-    }
-}
-
-impl Piece {
-    /// The piece, which must have `len` bytes.
-    ///
-    /// # Errors
-    /// As [`Input::read`].
-    pub(crate) fn whole(self, len: usize) -> io::Result<Vec<u8>> {
-        let bytes = self.0.wait()?;
-        match bytes.len() == len {
-            true => Ok(bytes),
-            false => Err(cut_short()),
-        }
+        })?
+        .wait()
     }
 }
 
