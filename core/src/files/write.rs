@@ -53,7 +53,7 @@ pub fn write(path: &Path, bytes: &[u8], there: There) -> Result<()> {
 /// Look before the work whether a file can be written; leftovers in its folder go.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn claim_file(path: &Path, there: There) -> Result<()> {
     look(path, there)?;
     let folder = parent(path);
