@@ -1,6 +1,7 @@
 //! Work that may never end, such as reading from a network disk that is gone, done by threads that nobody joins.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -50,7 +51,7 @@ impl Ends {
 
 /// Work that was begun.
 pub(super) struct Pending<T> {
-    answer: Receiver<io::Result<T>>,
+    answer: Receiver<thread::Result<io::Result<T>>>,
     ends: Arc<Ends>,
 }
 
@@ -75,7 +76,7 @@ pub(super) fn begin<T: Send + 'static>(
     let theirs = Arc::clone(&ends);
     let job: Job = Box::new(move || {
         // Room for one is there: this never waits, and fails only where nobody listens any more.
-        let _ = done.send(work());
+        let _ = done.send(catch_unwind(AssertUnwindSafe(work)));
         if theirs.second() {
             ended();
         }
@@ -99,7 +100,7 @@ impl<T> Pending<T> {
             Err(RecvTimeoutError::Timeout) => {
                 self.give_up().unwrap_or_else(|| Err(io::Error::new(io::ErrorKind::TimedOut, cause)))
             }
-            answer => answer.unwrap_or_else(|_| Err(panicked())),
+            answer => came(answer),
         }
     }
 
@@ -109,7 +110,7 @@ impl<T> Pending<T> {
             match self.answer.recv_timeout(LOOK) {
                 Err(RecvTimeoutError::Timeout) if given_up() => return self.give_up().transpose(),
                 Err(RecvTimeoutError::Timeout) => {}
-                answer => return answer.unwrap_or_else(|_| Err(panicked())).map(Some),
+                answer => return came(answer).map(Some),
             }
         }
     }
@@ -117,16 +118,21 @@ impl<T> Pending<T> {
     /// Wait no longer; the answer if it came at the last moment.
     fn give_up(self) -> Option<io::Result<T>> {
         *stuck() += 1;
-        let came = self.ends.second();
-        if came {
+        let last = self.ends.second();
+        if last {
             ended();
         }
-        came.then(|| self.answer.recv().unwrap_or_else(|_| Err(panicked())))
+        last.then(|| came(self.answer.recv()))
     }
 }
 
-fn panicked() -> io::Error {
-    io::Error::other("it ended in a panic")
+/// An answer that came. A panic of the work goes on in who waits for it.
+fn came<T, E: Into<RecvTimeoutError>>(answer: Result<thread::Result<io::Result<T>>, E>) -> io::Result<T> {
+    match answer {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(panic)) => resume_unwind(panic),
+        Err(error) => Err(io::Error::other(error.into())),
+    }
 }
 
 /// Work on a thread that nobody joins, waited for as long as the bytes that it counts become more.
@@ -146,7 +152,7 @@ pub(crate) fn watched<T: Send + 'static>(
                 seen = bytes.load(Ordering::Relaxed);
             }
             Err(RecvTimeoutError::Timeout) => return pending.within(Duration::ZERO),
-            answer => return answer.unwrap_or_else(|_| Err(panicked())),
+            answer => return came(answer),
         }
     }
 }
@@ -169,7 +175,6 @@ fn hand_over(mut job: Job) -> io::Result<()> {
         let Some(thread) = idle else { break };
         match thread.send(job) {
             Ok(()) => return Ok(()),
-            // It ended in a panic of the work before.
             Err(error) => job = error.0,
         }
     }
@@ -199,6 +204,10 @@ mod tests {
         assert_eq!(refused.err().map(|error| error.kind()), Some(io::ErrorKind::NotFound));
         let (open, gate) = bounded::<()>(0);
         assert_eq!(apart(|| 9, &|| false).unwrap(), Some(9));
+        let panic = catch_unwind(|| {
+            apart(|| panic!("as it was said"), &|| false).map(|done: Option<()>| done.is_some())
+        });
+        assert_eq!(panic.err().and_then(|panic| panic.downcast_ref().copied()), Some("as it was said"));
         let theirs = gate.clone();
         assert!(apart(move || theirs.recv(), &|| true).unwrap().is_none(), "nobody needs it any more");
         for _ in 1..MOST_STUCK {

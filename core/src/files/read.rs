@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use super::patience::begin;
 
 /// Bytes of a piece.
-pub(crate) const PIECE: usize = 4 << 20;
+pub(super) const PIECE: usize = 4 << 20;
 
 /// A regular file that is open for reading.
 #[derive(Clone, Debug)]
