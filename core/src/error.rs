@@ -4,8 +4,10 @@ use std::io;
 use std::path::PathBuf;
 
 mod fault;
+mod near;
 
 pub use fault::Fault;
+pub(crate) use near::near;
 
 /// Result with Sluice's [`enum@Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;

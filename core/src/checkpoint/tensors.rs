@@ -11,11 +11,10 @@ use candle_core::{Device, Tensor};
 use half::{bf16, f16};
 use safetensors::tensor::Metadata;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
-use strsim::levenshtein;
 
 use super::bytes::Bytes;
 use super::stray::stray;
-use crate::error::{Error, Fault, Result};
+use crate::error::{Error, Fault, Result, near};
 use crate::files::watched;
 
 /// Largest header read. Real ones hold about 100 bytes per tensor; a parsed header costs a few times its size.
@@ -276,11 +275,8 @@ impl TensorFile {
         const LISTED: usize = 5;
         let place = self.path.display();
         let Some(info) = self.tensors.get(name) else {
-            let near = self.tensors.keys().map(|known| (levenshtein(known, name), known)).min();
-            let meant = match near.filter(|(distance, _)| *distance <= 1 + name.chars().count() / 4) {
-                Some((_, known)) => format!(": did you mean \"{known}\""),
-                None => String::new(),
-            };
+            let near = near(name, self.tensors.keys().map(String::as_str));
+            let meant = near.map_or_else(String::new, |near| format!(": did you mean \"{near}\""));
             let known: Vec<String> =
                 self.tensors.keys().take(LISTED).map(|known| format!("\"{known}\"")).collect();
             let more = if self.tensors.len() > LISTED { ", …" } else { "" };

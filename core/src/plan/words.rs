@@ -1,7 +1,7 @@
 //! Values and failures of reading, in the words of plan files.
 
+use crate::error::near;
 use serde_json::Value;
-use strsim::levenshtein;
 
 /// Letters of a value that a message shows.
 const SHOWN: usize = 40;
@@ -85,8 +85,7 @@ pub(super) fn said(value: &Value) -> String {
 
 /// The name that a misspelt one may stand for, as a question.
 pub(super) fn meant<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
-    let near = known.map(|known| (levenshtein(known, name), known)).min()?;
-    (near.0 <= 1 + name.chars().count() / 4).then(|| format!("did you mean {}", near.1))
+    near(name, known).map(|near| format!("did you mean {near}"))
 }
 
 #[cfg(test)]
