@@ -13,17 +13,8 @@ use sluice_core::plan::Plan;
 use sluice_core::rng;
 use sluice_core::worker::{Event, Request, Target};
 
-use crate::support::golden;
+use crate::support::{copy_of, golden};
 use crate::worker::Client;
-
-fn copy_of(case: &str) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    for entry in fs::read_dir(golden().join(case)).unwrap() {
-        let path = entry.unwrap().path();
-        fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
-    }
-    folder
-}
 
 fn open(folder: &Path) -> Result<Opened> {
     engine::open(&Checkpoint::open(folder)?, &mut |_, _| {}, &never)
@@ -131,13 +122,9 @@ fn weights_that_change_while_they_are_read_are_an_error() {
     let client = Client::new();
     let expected = open(&golden().join("gpt2")).unwrap().card.fingerprint;
     for case in 0..100 {
-        let place = tempfile::tempdir().unwrap();
+        let (place, copy) = (tempfile::tempdir().unwrap(), copy_of("gpt2"));
         let folder = place.path().join("model");
-        fs::create_dir(&folder).unwrap();
-        for entry in fs::read_dir(golden().join("gpt2")).unwrap() {
-            let path = entry.unwrap().path();
-            fs::copy(&path, folder.join(path.file_name().unwrap())).unwrap();
-        }
+        fs::rename(copy.path(), &folder).unwrap();
         let micros = rng::bits(15, 0, case) % 6_000;
         let go = AtomicBool::new(false);
         let result: Result<String, String> = std::thread::scope(|scope| {

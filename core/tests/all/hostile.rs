@@ -8,15 +8,7 @@ use sluice_core::Error;
 use sluice_core::checkpoint::{Checkpoint, TensorFile};
 use sluice_core::engine::{self, never};
 
-use crate::support::{golden, open};
-
-fn copy_of(case: &str) -> tempfile::TempDir {
-    let copy = tempfile::tempdir().unwrap();
-    for name in ["config.json", "model.safetensors"] {
-        fs::copy(golden().join(case).join(name), copy.path().join(name)).unwrap();
-    }
-    copy
-}
+use crate::support::{copy_of, golden, open};
 
 fn try_open(folder: &Path) -> Result<engine::Opened, Error> {
     engine::open(&Checkpoint::open(folder)?, &mut |_, _| {}, &never)

@@ -47,14 +47,18 @@ pub fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|x| x.to_bits()).collect()
 }
 
+/// A copy of a committed checkpoint.
+pub fn copy_of(case: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        std::fs::copy(golden().join(case).join(name), folder.path().join(name)).unwrap();
+    }
+    folder
+}
+
 /// A committed checkpoint with NaN in a tensor's first row.
 pub fn poisoned(family: &str, tensor: &str) -> tempfile::TempDir {
-    let source = golden().join(family);
-    let folder = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(&source).unwrap() {
-        let path = entry.unwrap().path();
-        std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
-    }
+    let folder = copy_of(family);
     let path = folder.path().join("model.safetensors");
     let mut tensors = candle_core::safetensors::load(&path, &candle_core::Device::Cpu).unwrap();
     let value = tensors.get(tensor).unwrap_or_else(|| panic!("{tensor}: {:?}", tensors.keys()));

@@ -12,7 +12,7 @@ use sluice_core::checkpoint::{Checkpoint, Picture, Tokenizer};
 use sluice_core::engine::{self, Prompt, Words, never};
 use tempfile::TempDir;
 
-use crate::support::{data, golden};
+use crate::support::{copy_of, data, golden};
 
 /// Python's way to spell a token by its name.
 fn by_name(content: &str) -> Value {
@@ -171,7 +171,7 @@ fn settings_that_are_no_object_are_refused_by_name() {
             if name == "added_tokens.json" && text.contains("bos_token\": 3") {
                 continue;
             }
-            let copy = copy_of("llama", &[(name, text)]);
+            let copy = copy_with("llama", &[(name, text)]);
             let error = try_open(copy.path()).err().unwrap_or_else(|| panic!("{name} opened: {text}"));
             assert!(error.to_string().contains(name), "{error}");
             assert!(!matches!(error, Error::Tokenizer { .. }) && !error.next_step().is_empty());
@@ -188,7 +188,7 @@ fn settings_that_are_no_object_are_refused_by_name() {
         ("added_tokens.json", r#"{"<a>": -1}"#),
         ("added_tokens.json", r#"{"<a>": "7"}"#),
     ] {
-        let error = try_open(copy_of("llama", &[(name, text)]).path()).err().unwrap();
+        let error = try_open(copy_with("llama", &[(name, text)]).path()).err().unwrap();
         assert!(error.to_string().contains(name), "{error}");
     }
 }
@@ -327,11 +327,8 @@ fn true_texts_of_tokens() {
 }
 
 /// A small checkpoint with other files.
-fn copy_of(case: &str, files: &[(&str, &str)]) -> TempDir {
-    let copy = tempfile::tempdir().unwrap();
-    for name in ["config.json", "model.safetensors"] {
-        fs::copy(golden().join(case).join(name), copy.path().join(name)).unwrap();
-    }
+fn copy_with(case: &str, files: &[(&str, &str)]) -> TempDir {
+    let copy = copy_of(case);
     for (name, text) in files {
         fs::write(copy.path().join(name), text).unwrap();
     }
@@ -407,7 +404,7 @@ fn a_tokenizer_in_another_form_is_told_with_what_it_is() {
             "save_pretrained",
         ),
     ] {
-        let mut opened = try_open(copy_of("llama", files).path()).unwrap();
+        let mut opened = try_open(copy_with("llama", files).path()).unwrap();
         assert!(opened.engine.tokenizer.is_none());
         let warning = opened.card.warnings.iter().find(|warning| warning.contains(said));
         let warning = warning.unwrap_or_else(|| panic!("{said}: {:?}", opened.card.warnings));
@@ -416,7 +413,7 @@ fn a_tokenizer_in_another_form_is_told_with_what_it_is() {
         assert!(error.to_string().contains(said) && error.next_step().contains(next), "{error}");
         assert!(opened.engine.input(&Words::Tokens(vec![1, 2]).into()).is_ok());
     }
-    let opened = try_open(copy_of("llama", &[("tokenizer_config.json", "{}")]).path()).unwrap();
+    let opened = try_open(copy_with("llama", &[("tokenizer_config.json", "{}")]).path()).unwrap();
     assert!(opened.card.warnings.is_empty(), "{:?}", opened.card.warnings);
 }
 
@@ -440,7 +437,7 @@ fn a_picture_stands_behind_what_the_tokenizer_puts_in_front() {
             "pre_tokenizer": {"type": "WhitespaceSplit"}, "post_processor": post,
             "model": {"type": "WordLevel", "vocab": {"</s>": 2, "<image>": 3, "[UNK]": 5, "<s>": 7, "hello": 11}, "unk_token": "[UNK]"},
         });
-        let copy = copy_of("llava", &[("tokenizer.json", &tokenizer.to_string())]);
+        let copy = copy_with("llava", &[("tokenizer.json", &tokenizer.to_string())]);
         let path = copy.path().join("config.json");
         let mut config: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
         config["text_config"]["bos_token_id"] = bos;
