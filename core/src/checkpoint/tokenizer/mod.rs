@@ -84,7 +84,8 @@ impl Tokenizer {
     /// beside it cannot be read, since text would silently become other ids.
     pub fn open(folder: &Path) -> Result<Option<Self>> {
         let config = folder.join("config.json");
-        let config = if config.is_file() { Some(parse_object(&config, &read_text(&config)?)?) } else { None };
+        let config =
+            if files::stands(&config) { Some(parse_object(&config, &read_text(&config)?)?) } else { None };
         Self::of(folder, config.as_ref())
     }
 
