@@ -16,6 +16,7 @@ mod shards;
 mod stray;
 mod tensors;
 mod tokenizer;
+mod widen;
 
 pub use chat::{ChatTemplate, Content, Message, Part};
 pub use hf::{Checkpoint, Embedded};

@@ -5,15 +5,17 @@ use std::io;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
+use std::sync::{Mutex, PoisonError};
+use std::thread::{self, available_parallelism};
 
 use candle_core::{Device, Tensor};
-use half::{bf16, f16};
+use half::f16;
 use safetensors::tensor::Metadata;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
 use super::bytes::Bytes;
 use super::stray::stray;
+use super::widen::{bf16, interleave, widen};
 use crate::error::{Error, Fault, Result, near};
 use crate::files::watched;
 
@@ -183,7 +185,7 @@ impl TensorFile {
         let (values, finite) = match info.dtype {
             Dtype::F32 => self.widened::<4>(info, f32::from_le_bytes),
             Dtype::F16 => self.widened::<2>(info, |b| f16::from_le_bytes(b).to_f32()),
-            Dtype::BF16 => self.widened::<2>(info, |b| bf16::from_le_bytes(b).to_f32()),
+            Dtype::BF16 => self.widened::<2>(info, bf16),
             _ => self.widened::<8>(info, |b| f64::from_le_bytes(b) as f32),
         }?;
         Ok((Tensor::from_vec(values, info.shape.as_slice(), &Device::Cpu)?, finite))
@@ -199,7 +201,7 @@ impl TensorFile {
         match info.dtype {
             Dtype::F32 => self.interleaved::<4, ROWS>(info, f32::from_le_bytes),
             Dtype::F16 => self.interleaved::<2, ROWS>(info, |b| f16::from_le_bytes(b).to_f32()),
-            Dtype::BF16 => self.interleaved::<2, ROWS>(info, |b| bf16::from_le_bytes(b).to_f32()),
+            Dtype::BF16 => self.interleaved::<2, ROWS>(info, bf16),
             _ => self.interleaved::<8, ROWS>(info, |b| f64::from_le_bytes(b) as f32),
         }
     }
@@ -225,7 +227,7 @@ impl TensorFile {
     }
 
     /// A tensor's numbers, of so many bytes and in groups of so many, as `turn` makes f32 of some groups; whether all of them
-    /// are finite. Each core reads its part itself, in pieces that stay in its cache; the last group is filled up with zeros.
+    /// are finite. Every core takes the next piece, which stays in its cache; the last group is filled up with zeros.
     fn spread(
         &self,
         info: &TensorInfo,
@@ -237,29 +239,24 @@ impl TensorFile {
         let work = move |done: &AtomicU64| {
             let mut values = vec![0f32; (len / number).next_multiple_of(group)];
             let piece = (PIECE / (group * number)).max(1) * group;
-            let some = |first: usize, values: &mut [f32]| -> io::Result<bool> {
+            let pieces = Mutex::new(values.chunks_mut(piece).enumerate());
+            let some = || -> io::Result<bool> {
                 let (mut room, mut finite) = (Vec::new(), true);
-                for (place, values) in values.chunks_mut(piece).enumerate() {
-                    let from = (first + place * piece) * number;
+                let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
+                while let Some((place, values)) = next() {
+                    let from = place * piece * number;
                     let here = (values.len() * number).min(len - from);
                     finite &= turn(bytes.at(start + from as u64, here, &mut room)?, values);
                     done.fetch_add(here as u64, Ordering::Relaxed);
                 }
                 Ok(finite)
             };
-            let cores = if len < SMALL { 1 } else { thread::available_parallelism().map_or(1, NonZero::get) };
-            let part = (values.len() / group).div_ceil(cores).max(1) * group;
-            if values.len() <= part {
-                return some(0, &mut values).map(|finite| (values, finite));
-            }
+            let others = if len < SMALL { 0 } else { available_parallelism().map_or(1, NonZero::get) - 1 };
             let finite = thread::scope(|scope| {
-                let some = &some;
-                let parts = values.chunks_mut(part).enumerate();
-                let threads: Vec<_> =
-                    parts.map(|(place, values)| scope.spawn(move || some(place * part, values))).collect();
+                let others: Vec<_> = (0..others).map(|_| scope.spawn(some)).collect();
                 let dead = |_| Err(io::Error::other("a thread that reads died"));
-                let ended = threads.into_iter().map(|thread| thread.join().unwrap_or_else(dead));
-                ended.collect::<io::Result<Vec<bool>>>()
+                let ended = others.into_iter().map(|thread| thread.join().unwrap_or_else(dead));
+                [some()].into_iter().chain(ended).collect::<io::Result<Vec<bool>>>()
             })?;
             Ok((values, finite.into_iter().all(|finite| finite)))
         };
@@ -329,45 +326,4 @@ fn broken_off(path: &Path, error: &io::Error) -> Error {
         }
         _ => Error::read(path, error),
     }
-}
-
-/// Numbers of `N` bytes each to f32. Whether all are finite.
-fn widen<const N: usize>(bytes: &[u8], values: &mut [f32], read: impl Fn([u8; N]) -> f32) -> bool {
-    let mut finite = true;
-    for (value, bytes) in values.iter_mut().zip(bytes.as_chunks::<N>().0) {
-        *value = read(*bytes);
-        finite &= value.is_finite();
-    }
-    finite
-}
-
-/// The same of rows of `width` numbers, `ROWS` of them side by side.
-fn interleave<const N: usize, const ROWS: usize>(
-    bytes: &[u8],
-    width: usize,
-    values: &mut [f32],
-    read: impl Fn([u8; N]) -> f32,
-) -> bool {
-    /// Columns that are turned at a time, in the nearest cache.
-    const COLUMNS: usize = 16;
-    let group = (ROWS * width).max(1);
-    let mut finite = true;
-    for (values, bytes) in values.chunks_mut(group).zip(bytes.chunks(group * N)) {
-        let mut tile = [[0f32; COLUMNS]; ROWS];
-        for (block, values) in values.chunks_mut(ROWS * COLUMNS).enumerate() {
-            for (tile, row) in tile.iter_mut().zip(bytes.chunks(width * N)) {
-                let row = row.as_chunks::<N>().0.get(block * COLUMNS..).unwrap_or_default();
-                for (slot, bytes) in tile.iter_mut().zip(row) {
-                    *slot = read(*bytes);
-                    finite &= slot.is_finite();
-                }
-            }
-            for (column, side) in values.as_chunks_mut::<ROWS>().0.iter_mut().enumerate() {
-                for (value, tile) in side.iter_mut().zip(&tile) {
-                    *value = tile.get(column).copied().unwrap_or(0.0);
-                }
-            }
-        }
-    }
-    finite
 }
