@@ -8,7 +8,7 @@ use std::path::Path;
 use candle_core::{Device, Tensor};
 use image::imageops::{self, FilterType};
 use image::metadata::Orientation;
-use image::{ColorType, DynamicImage, ImageDecoder as _, ImageFormat, ImageReader, Limits, RgbImage};
+use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 use serde_json::Value;
 
 use super::json::written;
@@ -46,6 +46,38 @@ fn over(name: &Path) -> Error {
 /// Decode a PNG or JPEG, upright as its EXIF data says; `name` is for messages. What is transparent stands on white, as in
 /// transformers 5.
 pub fn decode_image(name: &Path, bytes: &[u8]) -> Result<RgbImage> {
+    let (decoder, turned, needs) = decoder(name, bytes)?;
+    if needs > MAX_ALLOC {
+        let (width, height) = decoder.dimensions();
+        let cause = format!("its {width} x {height} pixels take {} MiB to decode ({})", needs >> 20, most());
+        return Err(Error::LargeImage { path: name.into(), cause });
+    }
+    let mut image = DynamicImage::from_decoder(decoder).map_err(|error| undecoded(name, &error))?;
+    image.apply_orientation(turned);
+    if !image.color().has_alpha() {
+        return Ok(image.into_rgb8());
+    }
+    let clear = image.into_rgba8();
+    let on_white = |value: u8, alpha: u8| {
+        let (value, alpha) = (u32::from(value), u32::from(alpha));
+        ((value * alpha + 255 * (255 - alpha) + 127) / 255) as u8
+    };
+    Ok(RgbImage::from_fn(clear.width(), clear.height(), |x, y| {
+        let [red, green, blue, alpha] = clear.get_pixel(x, y).0;
+        image::Rgb([red, green, blue].map(|value| on_white(value, alpha)))
+    }))
+}
+
+/// Estimate of what [`decode_image`] takes beside the file's bytes, bytes.
+///
+/// # Errors
+/// As [`decode_image`], of what the file's head tells.
+pub fn decoding_bytes(name: &Path, bytes: &[u8]) -> Result<u64> {
+    decoder(name, bytes).map(|(_, _, needs)| needs)
+}
+
+/// What decodes a picture, how it is turned, and what that takes.
+fn decoder<'a>(name: &Path, bytes: &'a [u8]) -> Result<(impl ImageDecoder + 'a, Orientation, u64)> {
     if bytes.is_empty() {
         return Err(Error::image(name, "the file is empty"));
     }
@@ -63,36 +95,25 @@ pub fn decode_image(name: &Path, bytes: &[u8]) -> Result<RgbImage> {
     limits.max_image_height = Some(MAX_SIDE);
     limits.max_alloc = Some(MAX_ALLOC);
     reader.limits(limits);
-    let most = format!("at most {MAX_SIDE} pixels a side and {} MiB", MAX_ALLOC >> 20);
-    let large = |error: image::ImageError| match error {
+    let is_jpeg = reader.format() == Some(ImageFormat::Jpeg);
+    let mut decoder = reader.into_decoder().map_err(|error| undecoded(name, &error))?;
+    let turned = decoder.orientation().map_err(|error| undecoded(name, &error))?;
+    let needs = peak(decoder.dimensions(), decoder.color_type(), turned, is_jpeg);
+    Ok((decoder, turned, needs))
+}
+
+/// The bounds, in words.
+fn most() -> String {
+    format!("at most {MAX_SIDE} pixels a side and {} MiB", MAX_ALLOC >> 20)
+}
+
+fn undecoded(name: &Path, error: &image::ImageError) -> Error {
+    match error {
         image::ImageError::Limits(_) => {
-            Error::LargeImage { path: name.into(), cause: format!("is too large to decode ({most})") }
+            Error::LargeImage { path: name.into(), cause: format!("is too large to decode ({})", most()) }
         }
         error => Error::image(name, error.to_string().lines().next().unwrap_or_default()),
-    };
-    let is_jpeg = reader.format() == Some(ImageFormat::Jpeg);
-    let mut decoder = reader.into_decoder().map_err(large)?;
-    let turned = decoder.orientation().map_err(large)?;
-    let needs = peak(decoder.dimensions(), decoder.color_type(), turned, is_jpeg);
-    if needs > MAX_ALLOC {
-        let (width, height) = decoder.dimensions();
-        let cause = format!("its {width} x {height} pixels take {} MiB to decode ({most})", needs >> 20);
-        return Err(Error::LargeImage { path: name.into(), cause });
     }
-    let mut image = DynamicImage::from_decoder(decoder).map_err(large)?;
-    image.apply_orientation(turned);
-    if !image.color().has_alpha() {
-        return Ok(image.into_rgb8());
-    }
-    let clear = image.into_rgba8();
-    let on_white = |value: u8, alpha: u8| {
-        let (value, alpha) = (u32::from(value), u32::from(alpha));
-        ((value * alpha + 255 * (255 - alpha) + 127) / 255) as u8
-    };
-    Ok(RgbImage::from_fn(clear.width(), clear.height(), |x, y| {
-        let [red, green, blue, alpha] = clear.get_pixel(x, y).0;
-        image::Rgb([red, green, blue].map(|value| on_white(value, alpha)))
-    }))
 }
 
 /// The most memory that [`decode_image`] takes at a time, bytes: what is decoded stands beside what it is turned or converted

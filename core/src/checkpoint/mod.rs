@@ -20,7 +20,7 @@ mod widen;
 
 pub use chat::{ChatTemplate, Content, Message, Part};
 pub use hf::{Checkpoint, Embedded};
-pub use image::{Preprocessor, decode_image, read_image};
+pub use image::{Preprocessor, decode_image, decoding_bytes, read_image};
 pub(crate) use json::{MAX_TEXT, check_weight};
 pub use json::{non_finite, written};
 pub use picture::Picture;

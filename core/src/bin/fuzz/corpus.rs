@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use sluice_core::checkpoint::Checkpoint;
+use sluice_core::checkpoint::{Checkpoint, read_image};
 use sluice_core::engine::{self, Card, Engine, Words, never};
 use sluice_core::method::{Asked, Existing, FINDINGS, Ready, Record, STATE, Subject, find, prepare};
 use sluice_core::plan::{KINDS, Plan};
@@ -137,13 +137,17 @@ impl Corpus {
         let opened = engine::open(&Checkpoint::open(&llama)?, &mut |_, _| {}, &never)?;
         let (mut engine, card) = (opened.engine, Arc::new(opened.card));
         let mut images = Vec::new();
-        for entry in names(&golden.join("pictures"))?
-            .iter()
-            .filter(|name| name.ends_with(".png") || name.ends_with(".jpg"))
-        {
+        for entry in names(&golden.join("pictures"))?.iter().filter(|name| name.ends_with(".png")) {
             let folder = root.join("images");
             write(&folder, entry, &read(&golden.join("pictures").join(entry))?)?;
             images.push(seed(&folder, entry)?);
+            let (mut jpeg, name) = (io::Cursor::new(Vec::new()), format!("{entry}.jpg"));
+            let picture = read_image(&folder.join(entry))?;
+            picture
+                .write_to(&mut jpeg, image::ImageFormat::Jpeg)
+                .map_err(|error| Error::Internal(error.to_string()))?;
+            write(&folder, &name, jpeg.get_ref())?;
+            images.push(seed(&folder, &name)?);
         }
         let mut plans = Vec::new();
         for (number, change) in KINDS.iter().flat_map(|kind| (kind.examples)()).enumerate() {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use sluice_core::checkpoint::{Checkpoint, TensorFile, Tokenizer, decode_image};
+use sluice_core::checkpoint::{Checkpoint, TensorFile, Tokenizer, decode_image, decoding_bytes};
 use sluice_core::engine::{self, Engine, Opened, chat_words, inspect, never};
 use sluice_core::error::{Error, Result};
 use sluice_core::method::{Asked, Existing, FINDINGS, Ready, Record, STATE};
@@ -31,47 +31,95 @@ pub struct Kind {
     /// Read one, which lies where the seed's file does. `Ok` = it got past its parser, and may take so many bytes as the
     /// program says beforehand.
     pub read: fn(&mut Corpus, &Seed, &[u8]) -> Result<u64>,
-    /// Bytes that reading an input of so many may take beside that.
-    pub most: fn(u64) -> u64,
+    /// Bytes that reading an input may take beside that.
+    pub most: fn(&[u8]) -> u64,
 }
 
 /// Every kind.
 pub const KINDS: &[Kind] = &[
-    Kind { name: "config", seeds: |c| &c.configs, change: json, read: open, most: |len| 24 * len + FLOOR },
+    Kind {
+        name: "config",
+        seeds: |c| &c.configs,
+        change: json,
+        read: open,
+        most: |input| times(24, input) + FLOOR,
+    },
     Kind {
         name: "tokenizer",
         seeds: |c| &c.tokenizers,
         change: json,
         read: tokenizer,
-        most: |len| 16 * len + 64 * MIB,
+        most: |input| times(16, input) + 64 * MIB,
     },
-    Kind { name: "header", seeds: |c| &c.weights, change: header, read: open, most: |len| 24 * len + FLOOR },
-    Kind { name: "body", seeds: |c| &c.weights, change: body, read: open, most: |len| 24 * len + FLOOR },
-    Kind { name: "index", seeds: |c| &c.indices, change: json, read: open, most: |len| 6 * len + FLOOR },
-    Kind { name: "settings", seeds: |c| &c.settings, change: json, read: open, most: |len| 24 * len + FLOOR },
-    Kind { name: "chat", seeds: |c| &c.chats, change: json, read: chat, most: |len| 24 * len + 16 * MIB },
-    Kind { name: "image", seeds: |c| &c.images, change: bytes, read: image, most: |_| 32 * MIB },
-    Kind { name: "plan", seeds: |c| &c.plans, change: json, read: plan, most: |len| 24 * len + FLOOR },
+    Kind {
+        name: "header",
+        seeds: |c| &c.weights,
+        change: header,
+        read: open,
+        most: |input| times(24, input) + FLOOR,
+    },
+    Kind {
+        name: "body",
+        seeds: |c| &c.weights,
+        change: body,
+        read: open,
+        most: |input| times(24, input) + FLOOR,
+    },
+    Kind {
+        name: "index",
+        seeds: |c| &c.indices,
+        change: json,
+        read: open,
+        most: |input| times(6, input) + FLOOR,
+    },
+    Kind {
+        name: "settings",
+        seeds: |c| &c.settings,
+        change: json,
+        read: open,
+        most: |input| times(24, input) + FLOOR,
+    },
+    Kind {
+        name: "chat",
+        seeds: |c| &c.chats,
+        change: json,
+        read: chat,
+        most: |input| times(24, input) + 16 * MIB,
+    },
+    Kind {
+        name: "image",
+        seeds: |c| &c.images,
+        change: picture,
+        read: image,
+        most: |input| decoding(input) + 32 * MIB,
+    },
+    Kind {
+        name: "plan",
+        seeds: |c| &c.plans,
+        change: json,
+        read: plan,
+        most: |input| times(24, input) + FLOOR,
+    },
     Kind {
         name: "router",
         seeds: |c| &c.routers,
         change: header,
         read: router,
-        most: |len| 24 * len + FLOOR,
+        most: |input| times(24, input) + FLOOR,
     },
     Kind {
         name: "findings",
         seeds: |c| &c.findings,
         change: json,
         read: findings,
-        most: |len| 24 * len + STUDY,
+        most: |input| times(24, input) + STUDY,
     },
     Kind {
         name: "state",
         seeds: |c| &c.states,
         change: header,
         read: findings,
-        most: |len| 24 * len + STUDY,
+        most: |input| times(24, input) + STUDY,
     },
 ];
 
@@ -93,11 +141,23 @@ fn body(seed: &Seed, _: &Corpus, dice: &mut Dice) -> Vec<u8> {
     mutate::body(&seed.bytes, dice)
 }
 
-fn bytes(seed: &Seed, _: &Corpus, dice: &mut Dice) -> Vec<u8> {
-    match dice.below(3) {
+fn picture(seed: &Seed, _: &Corpus, dice: &mut Dice) -> Vec<u8> {
+    match dice.below(8) {
         0 => seed.bytes.clone(),
-        _ => mutate::bytes(&seed.bytes, dice),
+        1 | 2 => mutate::bytes(&seed.bytes, dice),
+        _ => mutate::png(&seed.bytes, dice),
     }
+}
+
+/// So many times an input's bytes.
+fn times(factor: u64, input: &[u8]) -> u64 {
+    factor * input.len() as u64
+}
+
+/// What a picture takes, as the program says: also where it turns out to be broken halfway. What it says is over its limit is
+/// not decoded.
+fn decoding(input: &[u8]) -> u64 {
+    decoding_bytes(Path::new("picture"), input).ok().filter(|&needs| needs <= 256 * MIB).unwrap_or(0)
 }
 
 /// Open the folder, look at it, run a few tokens.
@@ -144,9 +204,7 @@ fn chat(_: &mut Corpus, seed: &Seed, _: &[u8]) -> Result<u64> {
 }
 
 fn image(_: &mut Corpus, _: &Seed, bytes: &[u8]) -> Result<u64> {
-    let image = decode_image(Path::new("picture"), bytes)?;
-    // Once as the file has it, once turned or with colours alone.
-    Ok(2 * 4 * u64::from(image.width()) * u64::from(image.height()))
+    decode_image(Path::new("picture"), bytes).map(|_| 0)
 }
 
 fn plan(corpus: &mut Corpus, _: &Seed, bytes: &[u8]) -> Result<u64> {

@@ -269,3 +269,45 @@ pub fn body(file: &[u8], dice: &mut Dice) -> Vec<u8> {
     file.extend(bytes(&data, dice));
     file
 }
+
+/// A PNG with other bytes in its chunks, whose sums are right again: what is behind them is reached. Anything else as bytes.
+pub fn png(file: &[u8], dice: &mut Dice) -> Vec<u8> {
+    /// Where the width stands, and behind it the height, depth and colours.
+    const SIZE: std::ops::Range<usize> = 16..24;
+    const MAGIC: usize = 8;
+    if !file.starts_with(b"\x89PNG") {
+        return bytes(file, dice);
+    }
+    let mut file = file.to_vec();
+    for _ in 0..=dice.below(3) {
+        let place = if dice.once_in(2) { SIZE.start + dice.below(13) } else { dice.below(file.len()) };
+        let other = dice.below(256) as u8;
+        if let Some(byte) = file.get_mut(place) {
+            *byte = if dice.once_in(2) { *byte ^ (1 << (other % 8)) } else { other };
+        }
+    }
+    // Sides of many thousands take long, and most are refused by their size.
+    if let Some(size) = file.get_mut(SIZE).filter(|_| !dice.once_in(30)) {
+        for (_, byte) in size.iter_mut().enumerate().filter(|(place, _)| place % 4 < 2) {
+            *byte = 0;
+        }
+    }
+    let mut at = MAGIC;
+    while let Some(length) = file.get(at..).and_then(|rest| rest.first_chunk()) {
+        let end = at.saturating_add(8).saturating_add(u32::from_be_bytes(*length) as usize);
+        let Some(sum) = file.get(at + 4..end).map(crc) else { break };
+        if let Some(place) = file.get_mut(end..end + 4) {
+            place.copy_from_slice(&sum.to_be_bytes());
+        }
+        at = end + 4;
+    }
+    file
+}
+
+/// The sum behind a chunk of a PNG (its specification, section 5.3).
+fn crc(chunk: &[u8]) -> u32 {
+    let byte = |crc: u32, byte: &u8| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg()))
+    };
+    !chunk.iter().fold(u32::MAX, byte)
+}

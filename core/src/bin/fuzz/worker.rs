@@ -55,7 +55,7 @@ fn one(asked: &Asked, case: u64, corpus: &mut Corpus) -> Result<String> {
         Ok(Err(Error::Internal(_))) | Err(_) => ("panic", 0),
         Ok(Err(_)) => ("refused", 0),
     };
-    let most = (kind.most)(input.len() as u64) + estimated;
+    let most = (kind.most)(&input) + estimated;
     seed.restore().map_err(|error| Error::write(seed.path(), error))?;
     Ok(format!("{what} {micros} {peak} {most}"))
 }
