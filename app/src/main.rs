@@ -6,5 +6,6 @@ mod cli;
 
 fn main() -> std::process::ExitCode {
     sluice_core::engine::keep_freed_blocks();
+    sluice_core::files::allow_many();
     cli::main()
 }

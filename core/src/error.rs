@@ -287,6 +287,9 @@ impl Error {
             Self::Read { kind: io::ErrorKind::TimedOut, .. } => {
                 "check whether the disk or the network it is on answers, then try again".into()
             }
+            Self::Read { kind: io::ErrorKind::ResourceBusy, .. } => {
+                "allow programs to open more files (ulimit -n), or join the checkpoint's shards".into()
+            }
             Self::Read { .. } => "check the path".into(),
             Self::Checkpoint { fault, .. } => fault.next_step().into(),
             Self::Tokenizer { next_step, .. } => next_step.clone(),
@@ -334,7 +337,7 @@ impl Error {
             Self::Memory { load: Load::Study(_), .. } => {
                 "ask for less text or fewer choices at a time, or close other programs".into()
             }
-            Self::Write { .. } => "choose a folder you can write to".into(),
+            Self::Write { .. } => "choose a folder that you can write to and that has room".into(),
             Self::Exists { .. } => "add --resume to go on, --overwrite to begin anew, or choose another folder".into(),
             Self::Taken { .. } => "add --overwrite, or choose another folder or name".into(),
             Self::Target { next_step, .. } | Self::Reported { next_step, .. } => next_step.clone(),
@@ -357,7 +360,10 @@ impl Error {
 
     /// A [`Error::Read`] from what the system said.
     pub fn read(path: impl Into<PathBuf>, error: &io::Error) -> Self {
-        Self::Read { path: path.into(), kind: error.kind(), cause: error.to_string() }
+        // The standard library has no kind of its own for too many open files.
+        let many = error.raw_os_error() == Some(libc::EMFILE);
+        let kind = if many { io::ErrorKind::ResourceBusy } else { error.kind() };
+        Self::Read { path: path.into(), kind, cause: error.to_string() }
     }
 
     /// A [`Error::Read`] of something that is not there.

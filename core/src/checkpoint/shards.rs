@@ -1,6 +1,6 @@
 //! Which safetensors files a checkpoint's weights are in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
@@ -14,8 +14,8 @@ use crate::error::{Error, Fault, Result};
 
 const ONE_FILE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
-/// Most shards that a file's name may promise.
-const MAX_SHARDS: usize = 100_000;
+/// Most files that weights may be in: ten times as many as anybody publishes. Each is kept open.
+const MAX_SHARDS: usize = 10_000;
 
 /// The one file, the index's shards, or every one in the folder; none where it has none.
 pub(super) fn weight_files(folder: &Folder) -> Result<Vec<TensorFile>> {
@@ -28,7 +28,12 @@ pub(super) fn weight_files(folder: &Folder) -> Result<Vec<TensorFile>> {
     // What belongs to something else; a folder that has nothing beside it is refused as that.
     let other = |name: &str| name.starts_with("adapter_model") || name.starts_with("consolidated.");
     let names: Vec<&str> = folder.ending(".safetensors").filter(|name| !other(name)).collect();
-    if let Some(missing) = names.iter().find_map(|name| missing_beside(name, folder)) {
+    if names.len() > MAX_SHARDS {
+        let cause = format!("holds {} safetensors files; at most {MAX_SHARDS} are opened", names.len());
+        return Err(Error::checkpoint(&folder.path, cause));
+    }
+    let series: BTreeSet<Series> = names.iter().filter_map(|name| Series::of(name)).collect();
+    if let Some(missing) = series.iter().find_map(|series| series.missing(folder)) {
         let cause = format!("holds other shards and not {missing}");
         return Err(Error::faulty(&folder.path, Fault::Incomplete, cause));
     }
@@ -40,16 +45,32 @@ fn open(path: &Path) -> Result<TensorFile> {
     TensorFile::open(path).map_err(|error| not_there(path, error))
 }
 
-/// The first shard that is missing beside `model-00001-of-00003.safetensors`, without an index.
-fn missing_beside(name: &str, folder: &Folder) -> Option<String> {
-    let (front, count) = name.strip_suffix(".safetensors")?.rsplit_once("-of-")?;
-    let (front, number) = front.rsplit_once('-')?;
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    let all: usize =
-        count.parse().ok().filter(|&all| all <= MAX_SHARDS && digits(count) && digits(number))?;
-    let width = number.len();
-    let mut shards = (1..=all).map(|number| format!("{front}-{number:0width$}-of-{count}.safetensors"));
-    shards.find(|shard| !folder.has(shard))
+/// Files named like `model-00001-of-00003.safetensors`, which say how many there are.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Series<'a> {
+    front: &'a str,
+    /// Digits of a file's number.
+    width: usize,
+    /// As the names have it.
+    count: &'a str,
+}
+
+impl<'a> Series<'a> {
+    /// The one that a name belongs to.
+    fn of(name: &'a str) -> Option<Self> {
+        let (front, count) = name.strip_suffix(".safetensors")?.rsplit_once("-of-")?;
+        let (front, number) = front.rsplit_once('-')?;
+        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        (digits(count) && digits(number)).then_some(Self { front, width: number.len(), count })
+    }
+
+    /// The first that a folder has not; none where the count is out of bounds.
+    fn missing(&self, folder: &Folder) -> Option<String> {
+        let Self { front, width, count } = self;
+        let all: usize = count.parse().ok().filter(|&all| all <= MAX_SHARDS)?;
+        let mut names = (1..=all).map(|number| format!("{front}-{number:0width$}-of-{count}.safetensors"));
+        names.find(|name| !folder.has(name))
+    }
 }
 
 /// What is read of an index: the rest is skipped, and nothing is kept twice.

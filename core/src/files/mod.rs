@@ -12,7 +12,7 @@ pub use hash::{sha256, sha256_of};
 pub use lock::{LOCK, Lock};
 pub use patience::apart;
 pub(crate) use patience::watched;
-pub use read::{Input, names, read_within, stands};
+pub use read::{Input, allow_many, names, read_within, stands};
 pub use swap::{Scratch, Staged, recover};
 pub use text::{is_text, unmarked, utf8};
 pub use write::{There, claim_apart, claim_file, claim_folder, free, numbered, write, write_atomic};

@@ -132,6 +132,23 @@ impl Input {
     }
 }
 
+/// Let the process have as many files open as the system allows it: a checkpoint in shards keeps each of them open, and many
+/// systems begin with 256 or 1,024.
+pub fn allow_many() {
+    /// More than any checkpoint has.
+    const MANY: u64 = 1 << 16;
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+        let wanted = maximum.unwrap_or(MANY).min(MANY);
+        if current.is_some_and(|current| current < wanted) {
+            // Where it is refused, what was allowed stays.
+            let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum });
+        }
+    }
+}
+
 /// The first `limit` bytes of a file, and whether it has more.
 ///
 /// # Errors
