@@ -8,6 +8,8 @@ use egui_tiles::{
 use crate::command::Command;
 use crate::panels;
 use crate::state::{PanelId, State};
+use crate::theme;
+use crate::widgets::area;
 
 /// Where the panels are.
 pub struct Layout {
@@ -69,8 +71,10 @@ struct Panes<'a> {
 impl Behavior<PanelId> for Panes<'_> {
     fn pane_ui(&mut self, ui: &mut Ui, _id: TileId, id: &mut PanelId) -> UiResponse {
         let (state, commands) = (&mut *self.state, &mut *self.commands);
-        crate::theme::pane(ui).show(ui, |ui| {
+        theme::pane(ui).show(ui, |ui| {
             ui.set_min_size(ui.available_size());
+            ui.spacing_mut().item_spacing.y = theme::UNIT / 2.0;
+            area::keep(ui, area::PANE, ui.max_rect());
             if let Some(panel) = panels::find(id) {
                 panel.ui(ui, state, commands);
             }
@@ -99,7 +103,7 @@ impl Behavior<PanelId> for Panes<'_> {
     }
 
     fn tab_bar_height(&self, _style: &Style) -> f32 {
-        crate::theme::ROW + 4.0
+        theme::ROW + 4.0
     }
 
     fn tab_title_for_tile(&mut self, tiles: &Tiles<PanelId>, id: TileId) -> WidgetText {

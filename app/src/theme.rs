@@ -1,8 +1,8 @@
 //! All colours and sizes of the window. Figures take theirs from `sluice_core::figure::colour`.
 
 use eframe::egui::{
-    Color32, Context, CornerRadius, FontDefinitions, FontFamily, FontId, Frame, Margin, Stroke, TextStyle,
-    Theme, Ui, Visuals, vec2,
+    Button, Color32, Context, CornerRadius, FontDefinitions, FontFamily, FontId, Frame, Margin, RichText,
+    Stroke, TextStyle, Theme, Ui, Visuals, vec2,
 };
 use sluice_core::figure::Ground;
 use sluice_core::figure::colour::Rgb;
@@ -11,10 +11,22 @@ use sluice_core::figure::colour::Rgb;
 pub const UNIT: f32 = 4.0;
 /// Height of a row of controls.
 pub const ROW: f32 = 24.0;
-/// Width of the side panels.
-pub const SIDE: f32 = 300.0;
-/// Tallest map cell in points.
-pub const CELL: f32 = 40.0;
+/// Width of the methods at the left.
+pub const LEFT: f32 = 200.0;
+/// Width of answer, inspector and plan at the right.
+pub const RIGHT: f32 = 312.0;
+/// Height of a panel's head.
+pub const HEAD: f32 = 32.0;
+/// Height of a row of parameters.
+pub const PARAMETERS: f32 = 28.0;
+/// Height of the row over a figure: its scale and its buttons.
+pub const LEGEND: f32 = 28.0;
+/// Largest cell of a map, width and height.
+pub const CELL: [f32; 2] = [120.0, 80.0];
+/// Size of a panel's title.
+pub const TITLE: f32 = 17.0;
+/// Size of the answer.
+pub const ANSWER: f32 = 18.0;
 
 struct Tokens {
     ground: Color32,
@@ -24,6 +36,14 @@ struct Tokens {
     text: Color32,
     quiet: Color32,
     accent: Color32,
+    /// Text on the accent.
+    on_accent: Color32,
+    /// Edge of fields.
+    edge: Color32,
+    /// Ground of what is selected.
+    soft: Color32,
+    /// Outline of what is as in the model.
+    cell: Color32,
 }
 
 #[expect(clippy::disallowed_methods, reason = "the tokens of the window")]
@@ -39,6 +59,10 @@ const DARK: Tokens = Tokens {
     text: hex(0xD7DEE8),
     quiet: hex(0x8A95A5),
     accent: hex(0x6AA9FF),
+    on_accent: hex(0x0E1116),
+    edge: hex(0x586577),
+    soft: hex(0x223349),
+    cell: hex(0x364250),
 };
 
 const LIGHT: Tokens = Tokens {
@@ -48,7 +72,11 @@ const LIGHT: Tokens = Tokens {
     line: hex(0xD5DBE3),
     text: hex(0x1B222C),
     quiet: hex(0x5B6675),
-    accent: hex(0x1F6FEB),
+    accent: hex(0x1B5FD0),
+    on_accent: hex(0xFFFFFF),
+    edge: hex(0x7A8695),
+    soft: hex(0xDCE8FC),
+    cell: hex(0xBFC8D4),
 };
 
 /// Install both themes and the fonts.
@@ -67,7 +95,7 @@ pub fn install(ctx: &Context) {
             style.visuals = visuals;
             style.spacing.item_spacing = vec2(2.0 * UNIT, UNIT);
             style.spacing.interact_size.y = ROW;
-            style.text_styles.insert(TextStyle::Small, FontId::proportional(11.0));
+            style.text_styles.insert(TextStyle::Small, FontId::proportional(12.5));
             style.text_styles.insert(TextStyle::Body, FontId::proportional(13.5));
             style.text_styles.insert(TextStyle::Button, FontId::proportional(13.5));
             style.text_styles.insert(TextStyle::Monospace, FontId::monospace(12.5));
@@ -81,7 +109,7 @@ fn visuals(mut visuals: Visuals, tokens: &Tokens) -> Visuals {
     visuals.extreme_bg_color = tokens.ground;
     visuals.faint_bg_color = tokens.raised;
     visuals.hyperlink_color = tokens.accent;
-    visuals.selection.bg_fill = tokens.accent.gamma_multiply(0.35);
+    visuals.selection.bg_fill = tokens.soft;
     visuals.selection.stroke = Stroke::new(1.0, tokens.text);
     visuals.weak_text_color = Some(tokens.quiet);
     let widgets = &mut visuals.widgets;
@@ -108,10 +136,35 @@ pub fn ground(ctx: &Context) -> Ground {
 
 /// The accent of the current theme.
 pub fn accent(ctx: &Context) -> Color32 {
+    tokens(ctx).accent
+}
+
+fn tokens(ctx: &Context) -> &'static Tokens {
     match ctx.theme() {
-        Theme::Dark => DARK.accent,
-        Theme::Light => LIGHT.accent,
+        Theme::Dark => &DARK,
+        Theme::Light => &LIGHT,
     }
+}
+
+/// Edge of fields, marks and what lies over.
+pub fn edge(ctx: &Context) -> Color32 {
+    tokens(ctx).edge
+}
+
+/// Ground of what is selected.
+pub fn soft(ctx: &Context) -> Color32 {
+    tokens(ctx).soft
+}
+
+/// Outline of what is as in the model.
+pub fn cell(ctx: &Context) -> Color32 {
+    tokens(ctx).cell
+}
+
+/// The one filled button of a panel: what most people want next.
+pub fn filled<'a>(ctx: &Context, text: &str) -> Button<'a> {
+    let Tokens { accent, on_accent, .. } = tokens(ctx);
+    Button::new(RichText::new(text).color(*on_accent)).fill(*accent)
 }
 
 /// A figure's colour.
@@ -122,17 +175,17 @@ pub fn colour([r, g, b]: Rgb) -> Color32 {
 
 /// Font of labels around and inside figures.
 pub fn small_mono() -> FontId {
-    FontId::monospace(10.5)
+    FontId::monospace(11.5)
 }
 
 /// Bars above and below.
 pub fn bar(ui: &Ui) -> Frame {
-    Frame::new().fill(ui.visuals().panel_fill).inner_margin(Margin::symmetric(10, 6))
+    Frame::new().fill(ui.visuals().panel_fill).inner_margin(Margin::symmetric(12, 3))
 }
 
 /// Panels at the sides.
 pub fn side(ui: &Ui) -> Frame {
-    Frame::new().fill(ui.visuals().panel_fill).inner_margin(Margin::symmetric(10, 8))
+    Frame::new().fill(ui.visuals().panel_fill).inner_margin(Margin::symmetric(12, 8))
 }
 
 /// Around the docked panels.
@@ -142,7 +195,7 @@ pub fn centre(ui: &Ui) -> Frame {
 
 /// Inside a docked panel.
 pub fn pane(ui: &Ui) -> Frame {
-    Frame::new().fill(ui.visuals().extreme_bg_color).inner_margin(Margin::symmetric(12, 8))
+    Frame::new().fill(ui.visuals().extreme_bg_color).inner_margin(Margin::symmetric(16, 8))
 }
 
 /// At most `most` characters.

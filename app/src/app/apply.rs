@@ -51,6 +51,7 @@ impl SluiceApp {
                 self.state.palette = if self.state.palette.is_some() { None } else { Some(String::new()) };
             }
             Command::EditPrompt => {
+                self.state.editing = true;
                 ctx.memory_mut(|memory| memory.request_focus(eframe::egui::Id::unique(PROMPT)));
             }
             Command::Run(method) => self.run(method),

@@ -120,19 +120,20 @@ impl SluiceApp {
             .show(ui, |ui| panels::status::ui(ui, state, &mut commands));
         if state.card.is_some() {
             // In a small window the sides leave the centre its room.
-            let widest = (0.24 * ui.available_width()).clamp(160.0, 480.0);
-            let side = |panel: Panel| panel.default_size(theme::SIDE.min(widest)).max_size(widest);
-            side(Panel::left("plan")).frame(theme::side(ui)).show(ui, |ui| {
-                ScrollArea::vertical().show(ui, |ui| {
-                    panels::navigation::ui(ui, state, &mut commands);
-                    ui.separator();
-                    panels::plan::ui(ui, state, &mut commands);
-                });
+            let all = ui.available_width();
+            let side = |panel: Panel, size: f32, share: f32| {
+                let widest = (share * all).clamp(140.0, 480.0);
+                panel.default_size(size.min(widest)).max_size(widest)
+            };
+            side(Panel::left("methods"), theme::LEFT, 0.16).frame(theme::side(ui)).show(ui, |ui| {
+                ScrollArea::vertical().show(ui, |ui| panels::navigation::ui(ui, state, &mut commands));
             });
-            side(Panel::right("inspector")).frame(theme::side(ui)).show(ui, |ui| {
+            side(Panel::right("inspector"), theme::RIGHT, 0.24).frame(theme::side(ui)).show(ui, |ui| {
                 ScrollArea::vertical().show(ui, |ui| {
                     panels::next::ui(ui, state, &mut commands);
                     panels::neuron::ui(ui, state, &mut commands);
+                    ui.separator();
+                    panels::plan::ui(ui, state, &mut commands);
                 });
             });
         }

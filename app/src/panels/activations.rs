@@ -9,8 +9,10 @@ use sluice_core::worker::{View, ViewData};
 use super::Panel;
 use crate::command::Command;
 use crate::state::{PanelInfo, State};
+use crate::theme;
+use crate::widgets::head::Head;
 use crate::widgets::pickers::{layer_picker, side_picker};
-use crate::widgets::{Cell, figure, states};
+use crate::widgets::{Cell, figure, head, states};
 
 /// Numbers of rows on offer; none = every neuron.
 const ROWS: [(Option<usize>, &str); 4] =
@@ -43,7 +45,7 @@ impl Panel for Activations {
             name: "Activations",
             hint: "FFN neurons along the prompt",
             group: Group::Look,
-            open: true,
+            open: false,
         }
     }
 
@@ -77,37 +79,42 @@ fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
         .and_then(|card| card.spec.layers.get(state.choices.layer))
         .is_some_and(|layer| layer.ffn.gated);
     let mut choice: Choice = state.choices.of();
-    ui.horizontal_wrapped(|ui| {
-        let choices = &mut state.choices;
-        layer_picker(ui, "Layer", &mut choices.layer, layers);
-        let label = ui.label("Site");
-        let combo = ComboBox::from_id_salt("ffn-site").selected_text(choice.hook.name()).show_ui(ui, |ui| {
-            for site in FfnSite::ALL.iter().filter(|site| gated || site.is_ungated()) {
-                ui.selectable_value(&mut choice.hook, *site, site.name());
-            }
-        });
-        combo.response.labelled_by(label.id);
-        side_picker(ui, &mut choices.side);
-        ui.checkbox(&mut choice.sort, "largest first");
-        let label = ui.label("Show");
-        let chosen = ROWS.iter().find(|(rows, _)| *rows == choice.rows).map_or("", |(_, name)| name);
-        let combo = ComboBox::from_id_salt("rows").selected_text(chosen).show_ui(ui, |ui| {
-            for (rows, name) in ROWS {
-                ui.selectable_value(&mut choice.rows, rows, name);
-            }
-        });
-        combo.response.labelled_by(label.id);
-        if ui
-            .button("Threshold this FFN")
-            .on_hover_text("adds a threshold to the plan, set by its slider")
-            .clicked()
-        {
+    let view = Activations.view(state);
+    let figure = view.as_ref().and_then(|view| state.figure(view));
+    let choices = &mut state.choices;
+    head::head(ui, Head::of(&ACTIVATIONS, figure.as_ref()), |ui| {
+        let add = ui.add(theme::filled(ui.ctx(), "Threshold this FFN"));
+        if add.on_hover_text("adds a threshold to the plan, set by its slider").clicked() {
             let threshold = Threshold { layer: Some(choices.layer), value: 0.1, positions: Positions::All };
             commands.push(Command::Add(Box::new(Change::Threshold(threshold).into())));
         }
     });
-    state.choices.set(choice);
-    let view = Activations.view(state);
+    head::parameters(ui, "activations", 5, |ui, index| match index {
+        0 => layer_picker(ui, "Layer", &mut choices.layer, layers),
+        1 => {
+            let label = ui.label("Site");
+            let shown = choice.hook.name();
+            let combo = ComboBox::from_id_salt("ffn-site").selected_text(shown).show_ui(ui, |ui| {
+                for site in FfnSite::ALL.iter().filter(|site| gated || site.is_ungated()) {
+                    ui.selectable_value(&mut choice.hook, *site, site.name());
+                }
+            });
+            combo.response.labelled_by(label.id);
+        }
+        2 => side_picker(ui, &mut choices.side),
+        3 => drop(ui.checkbox(&mut choice.sort, "largest first")),
+        _ => {
+            let label = ui.label("Show");
+            let chosen = ROWS.iter().find(|(rows, _)| *rows == choice.rows).map_or("", |(_, name)| name);
+            let combo = ComboBox::from_id_salt("rows").selected_text(chosen).show_ui(ui, |ui| {
+                for (rows, name) in ROWS {
+                    ui.selectable_value(&mut choice.rows, rows, name);
+                }
+            });
+            combo.response.labelled_by(label.id);
+        }
+    });
+    choices.set(choice);
     if view.is_none() {
         return states::empty(
             ui,
@@ -124,7 +131,7 @@ fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     let position = state.choices.position.unwrap_or(state.results.tokens.len().saturating_sub(1));
     let selected = selected.map(|row| Cell { row, col: position });
     let exact = view.as_ref().is_some_and(|view| state.is_exact(view));
-    if let Some(cell) = figure::show(ui, &found.figure, selected, commands).clicked.filter(|_| exact)
+    if let Some(cell) = figure::show(ui, &found.figure, selected, "", commands).clicked.filter(|_| exact)
         && let Some(&neuron) = found.neurons.get(cell.row)
     {
         commands.push(Command::Inspect(Some((layer, neuron as usize))));

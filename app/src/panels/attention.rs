@@ -5,13 +5,15 @@ use sluice_core::method::view::{ATTENTION, AttentionAsk};
 use sluice_core::method::{Group, Method};
 use sluice_core::plan::{Ablate, AblateTo, Change, Positions, Target};
 use sluice_core::site::{Hook, Site};
-use sluice_core::worker::{View, ViewData};
+use sluice_core::worker::View;
 
 use super::Panel;
 use crate::command::Command;
 use crate::state::{PanelInfo, State};
+use crate::theme;
+use crate::widgets::head::Head;
 use crate::widgets::pickers::{layer_picker, side_picker};
-use crate::widgets::{figure, states};
+use crate::widgets::{figure, head, states};
 
 /// Which head is shown.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,7 +32,7 @@ impl Panel for Attention {
             name: "Attention",
             hint: "patterns of a layer",
             group: Group::Look,
-            open: true,
+            open: false,
         }
     }
 
@@ -60,34 +62,42 @@ fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     let layers = state.layers();
     let spec = state.card.as_ref().map(|card| std::sync::Arc::clone(&card.spec));
     let Choice { head: mut chosen } = state.choices.of();
+    let view = Attention.view(state);
+    let figure = view.and_then(|view| state.figure(&view));
     let choices = &mut state.choices;
     let heads =
         spec.as_ref().and_then(|spec| spec.layers.get(choices.layer)).map_or(1, |layer| layer.attn.heads);
-    ui.horizontal_wrapped(|ui| {
-        layer_picker(ui, "Layer", &mut choices.layer, layers);
-        let mut mean = chosen.is_none();
-        ui.checkbox(&mut mean, "mean over heads");
-        let mut head = chosen.unwrap_or(0).min(heads.saturating_sub(1));
-        if !mean {
+    head::head(ui, Head::of(&ATTENTION, figure.as_ref()), |ui| {
+        let Some(head) = chosen else { return };
+        let zero = ui.add(theme::filled(ui.ctx(), "Set head to zero"));
+        if zero.on_hover_text("adds an ablation of hook_z to the plan").clicked() {
+            let target = Target::unit(Site::block(choices.layer, Hook::Z), head);
+            let ablate = Ablate { target, to: AblateTo::Zero, positions: Positions::All };
+            commands.push(Command::Add(Box::new(Change::Ablate(ablate).into())));
+        }
+    });
+    head::parameters(ui, "attention", 4, |ui, index| match index {
+        0 => layer_picker(ui, "Layer", &mut choices.layer, layers),
+        1 => {
+            let mut mean = chosen.is_none();
+            ui.checkbox(&mut mean, "mean over heads");
+            let head = chosen.unwrap_or(0).min(heads.saturating_sub(1));
+            chosen = (!mean).then_some(head);
+        }
+        2 => {
+            let mut head = chosen.unwrap_or(0);
             let label = ui.label("Head");
-            ui.add(DragValue::new(&mut head).range(0..=heads.saturating_sub(1)).speed(0.05))
-                .labelled_by(label.id);
-            if ui.button("Set head to zero").on_hover_text("adds an ablation of hook_z to the plan").clicked()
-            {
-                let target = Target::unit(Site::block(choices.layer, Hook::Z), head);
-                let ablate = Ablate { target, to: AblateTo::Zero, positions: Positions::All };
-                commands.push(Command::Add(Box::new(Change::Ablate(ablate).into())));
+            let last = heads.saturating_sub(1);
+            let picker = DragValue::new(&mut head).range(0..=last).speed(0.05);
+            if ui.add_enabled(chosen.is_some(), picker).labelled_by(label.id).changed() {
+                chosen = Some(head);
             }
         }
-        chosen = (!mean).then_some(head);
-        side_picker(ui, &mut choices.side);
+        _ => side_picker(ui, &mut choices.side),
     });
-    state.choices.set(Choice { head: chosen });
-    let view = Attention.view(state);
-    let Some(figure) = view.and_then(|view| state.data(&view).map(ViewData::figure)) else {
-        return states::pending(ui, state, "Attention");
-    };
-    if let Some(cell) = figure::show(ui, figure, None, commands).clicked {
+    choices.set(Choice { head: chosen });
+    let Some(figure) = figure else { return states::pending(ui, state, "Attention") };
+    if let Some(cell) = figure::show(ui, &figure, None, "", commands).clicked {
         commands.push(Command::Select(Some(cell.row)));
     }
 }

@@ -9,8 +9,9 @@ use sluice_core::worker::{View, ViewData};
 use super::Panel;
 use crate::command::Command;
 use crate::state::{PanelInfo, State};
-use crate::widgets::pickers::{position_picker, side_picker};
-use crate::widgets::{figure, states};
+use crate::widgets::head::Head;
+use crate::widgets::pickers::side_picker;
+use crate::widgets::{figure, head, states};
 use sluice_core::plan::edits::{ExpertChange, expert_rule};
 
 /// What is shown of a block, and what a click does.
@@ -36,7 +37,7 @@ impl Panel for Experts {
             name: "Experts",
             hint: "whom tokens go through, in models with experts",
             group: Group::Change,
-            open: true,
+            open: false,
         }
     }
 
@@ -49,6 +50,10 @@ impl Panel for Experts {
 
     fn shows(&self) -> Option<&'static Method> {
         Some(&EXPERTS_VIEW)
+    }
+
+    fn unavailable(&self, state: &State) -> Option<&'static str> {
+        EXPERTS_VIEW.unavailable(&state.card.as_ref()?.spec)
     }
 
     fn pose(&self, state: &State) -> Vec<Command> {
@@ -80,35 +85,23 @@ fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     if !blocks.contains(&choice.layer) {
         choice.layer = first;
     }
-    ui.horizontal_wrapped(|ui| {
-        let label = ui.label("Layer");
-        let mut index = blocks.iter().position(|&layer| layer == choice.layer).unwrap_or(0);
-        let shown = blocks.clone();
-        let picker = DragValue::new(&mut index).range(0..=blocks.len().saturating_sub(1)).speed(0.05);
-        let picker = picker.custom_formatter(move |index, _| {
-            shown.get(index as usize).map_or_else(String::new, usize::to_string)
-        });
-        let typed = blocks.clone();
-        let picker = picker.custom_parser(move |text| {
-            let layer: usize = text.trim().parse().ok()?;
-            typed.iter().position(|&known| known == layer).map(|index| index as f64)
-        });
-        ui.add(picker).labelled_by(label.id);
-        choice.layer = blocks.get(index).copied().unwrap_or(first);
-        for &show in ExpertShow::ALL {
+    let view = Experts.view(state);
+    let figure = view.as_ref().and_then(|view| state.figure(view));
+    head::head(ui, Head::of(&EXPERTS_VIEW, figure.as_ref()), |ui| {
+        for &show in ExpertShow::ALL.iter().rev() {
             ui.selectable_value(&mut choice.show, show, show.phrase());
         }
-        ui.separator();
-        side_picker(ui, &mut state.choices.side);
     });
-    ui.horizontal_wrapped(|ui| controls(ui, state, &mut choice, commands));
+    head::parameters(ui, "experts", 4, |ui, index| match index {
+        0 => layer(ui, &blocks, &mut choice),
+        1 => side_picker(ui, &mut state.choices.side),
+        2 => clicks(ui, &mut choice),
+        _ => per_token(ui, state, choice.layer, commands),
+    });
     state.choices.set(choice);
-    ui.horizontal_wrapped(|ui| outcome(ui, state));
-    let view = Experts.view(state);
-    let Some(figure) = view.as_ref().and_then(|view| state.data(view).map(ViewData::figure)) else {
-        return states::pending(ui, state, "Experts");
-    };
-    let Some(cell) = figure::show(ui, figure, None, commands).clicked else { return };
+    let Some(figure) = figure else { return states::pending(ui, state, "Experts") };
+    let outcome = outcome(state);
+    let Some(cell) = figure::show(ui, &figure, None, &outcome, commands).clicked else { return };
     match choice.show {
         ExpertShow::Blocks => {
             let layer = blocks.get(cell.row).copied().unwrap_or(first);
@@ -125,17 +118,37 @@ fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     }
 }
 
-fn controls(ui: &mut Ui, state: &State, choice: &mut Choice, commands: &mut Vec<Command>) {
-    let layer = choice.layer;
-    let experts = state.card.as_ref().and_then(|card| card.spec.layers.get(layer)?.experts);
-    let Some(experts) = experts else { return };
-    ui.label("A click on an expert");
+/// A block among those that have experts.
+fn layer(ui: &mut Ui, blocks: &[usize], choice: &mut Choice) {
+    let label = ui.label("Layer");
+    let mut index = blocks.iter().position(|&layer| layer == choice.layer).unwrap_or(0);
+    let shown = blocks.to_vec();
+    let picker = DragValue::new(&mut index).range(0..=blocks.len().saturating_sub(1)).speed(0.05);
+    let picker = picker.custom_formatter(move |index, _| {
+        shown.get(index as usize).map_or_else(String::new, usize::to_string)
+    });
+    let typed = blocks.to_vec();
+    let picker = picker.custom_parser(move |text| {
+        let layer: usize = text.trim().parse().ok()?;
+        typed.iter().position(|&known| known == layer).map(|index| index as f64)
+    });
+    ui.add(picker).labelled_by(label.id);
+    choice.layer = blocks.get(index).copied().unwrap_or(choice.layer);
+}
+
+/// What a click on an expert does.
+fn clicks(ui: &mut Ui, choice: &mut Choice) {
+    ui.label("A click");
     for change in ExpertChange::ALL {
         ui.selectable_value(&mut choice.change, change, change.name());
     }
     ui.checkbox(&mut choice.everywhere, "for every token")
         .on_hover_text("else for the token that is clicked");
-    ui.separator();
+}
+
+fn per_token(ui: &mut Ui, state: &State, layer: usize, commands: &mut Vec<Command>) {
+    let experts = state.card.as_ref().and_then(|card| card.spec.layers.get(layer)?.experts);
+    let Some(experts) = experts else { return };
     let label = ui.label("Experts a token");
     let rule = expert_rule(state.history.plan(), layer, &Positions::All);
     let now = rule.and_then(|rule| rule.k).unwrap_or(experts.top_k);
@@ -144,21 +157,17 @@ fn controls(ui: &mut Ui, state: &State, choice: &mut Choice, commands: &mut Vec<
     if picker.changed() && k != now {
         commands.push(Command::ExpertsPerToken(layer, (k != experts.top_k).then_some(k)));
     }
-    if now != experts.top_k && ui.add(Button::new("As trained").small()).clicked() {
+    if ui.add_enabled(now != experts.top_k, Button::new("As trained").small()).clicked() {
         commands.push(Command::ExpertsPerToken(layer, None));
     }
 }
 
-/// What follows a token, without and with the plan.
-fn outcome(ui: &mut Ui, state: &mut State) {
-    let mut position = state.choices.position;
-    position_picker(ui, state, "After", "the last token", &mut position);
-    state.choices.position = position;
-    if let Some(ViewData::Next(next)) = state.data(&state.next_view()) {
-        let top = |side: fn(&NextRow) -> f32| {
-            let best = next.rows.iter().max_by(|a, b| side(a).total_cmp(&side(b)));
-            best.map_or_else(String::new, |row| format!("{} {:.1} %", row.token.text, 100.0 * side(row)))
-        };
-        ui.label(format!("{} → {}, KL {:.4} nats", top(|row| row.base), top(|row| row.plan), next.kl));
-    }
+/// What follows the token of the table at the right, without and with the plan.
+fn outcome(state: &State) -> String {
+    let Some(ViewData::Next(next)) = state.data(&state.next_view()) else { return String::new() };
+    let top = |side: fn(&NextRow) -> f32| {
+        let best = next.rows.iter().max_by(|a, b| side(a).total_cmp(&side(b)));
+        best.map_or_else(String::new, |row| format!("{} {:.1} %", row.token.text, 100.0 * side(row)))
+    };
+    format!("{} → {}, KL {:.4} nats", top(|row| row.base), top(|row| row.plan), next.kl)
 }

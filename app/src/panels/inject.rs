@@ -1,7 +1,7 @@
 //! Inject: add a vector of one layer, position or run to another and watch the answer. Builds one item of the plan, which
 //! the controls then change live.
 
-use eframe::egui::{Align2, ComboBox, Grid, RichText, Slider, TextEdit, Ui};
+use eframe::egui::{Align2, ComboBox, Slider, TextEdit, Ui};
 use sluice_core::method::Group;
 use sluice_core::plan::{Add, Change, Item, Positions, Source};
 use sluice_core::site::{Hook, Site};
@@ -10,8 +10,10 @@ use sluice_core::worker::{ViewData, Words};
 use super::Panel;
 use crate::command::Command;
 use crate::state::{Choices, PanelInfo, State};
+use crate::theme;
+use crate::widgets::head::{self, Head};
 use crate::widgets::pickers::{answer_box, layer_picker, position_picker};
-use crate::widgets::states;
+use crate::widgets::{figure, states};
 
 /// Sites on offer.
 const HOOKS: [Hook; 3] = [Hook::ResidPost, Hook::AttnOut, Hook::MlpOut];
@@ -65,7 +67,7 @@ impl Panel for Inject {
             name: "Inject",
             hint: "add a vector and watch the answer",
             group: Group::Change,
-            open: true,
+            open: false,
         }
     }
 
@@ -94,6 +96,14 @@ impl Panel for Inject {
     }
 }
 
+/// What it says of itself.
+const HEAD: Head<'static> = Head {
+    title: "What does a vector do to the answer?",
+    line: "Takes a vector from a site of this run or of another prompt's and adds it where you say, live.",
+    source: None,
+    notes: &[],
+};
+
 /// Draw the controls and the answer.
 fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     let layers = state.layers();
@@ -105,62 +115,70 @@ fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
         (injection.scale, injection.keep_norm) = (add.scale, add.keep_norm);
     }
     let before = injection.clone();
-    ui.strong("Take a vector from");
-    ui.horizontal_wrapped(|ui| {
-        site_picker(ui, "Source site", &mut injection.from_hook);
-        layer_picker(ui, "Source layer", &mut injection.from_layer, layers);
-        if injection.from_prompt.is_empty() {
-            position_picker(ui, state, "Source position", "last", &mut injection.from_position);
-        } else {
-            injection.from_position = None;
-            ui.weak("at its last position");
-        }
-        let label = ui.label("of another prompt");
-        ui.add(
-            TextEdit::singleline(&mut injection.from_prompt)
-                .align(Align2::LEFT_CENTER)
-                .desired_width(220.0)
-                .hint_text("this prompt"),
-        )
-        .labelled_by(label.id);
-    });
-    ui.strong("and add it to");
-    ui.horizontal_wrapped(|ui| {
-        site_picker(ui, "Target site", &mut injection.to_hook);
-        layer_picker(ui, "Target layer", &mut injection.to_layer, layers);
-        position_picker(ui, state, "Target position", "last and later", &mut injection.to_position);
-    });
-    ui.horizontal_wrapped(|ui| {
-        ui.add(Slider::new(&mut injection.scale, -4.0..=4.0).text("scale"));
-        ui.checkbox(&mut injection.keep_norm, "keep the norm");
-        answer_box(ui, state, commands);
-    });
-    match (item_of(state, &injection), known) {
+    let wanted = item_of(state, &injection);
+    head::head(ui, HEAD, |ui| match (&wanted, known) {
         (Some(item), None) => {
-            if ui
-                .button("Add injection")
-                .on_hover_text("adds it to the plan; the controls then change it live")
-                .clicked()
-            {
-                commands.push(Command::Add(Box::new(item)));
+            let add = ui.add(theme::filled(ui.ctx(), "Add injection"));
+            if add.on_hover_text("adds it to the plan; the controls then change it live").clicked() {
+                commands.push(Command::Add(Box::new(item.clone())));
             }
         }
-        (Some(item), Some(index)) => {
-            if injection != before
-                && let Some(old) = state.history.plan().items.get(index)
-            {
-                let item = Item { on: old.on, strength: old.strength, ..item };
-                commands.push(Command::Edit(index, Box::new(item)));
-            }
+        (Some(_), Some(index)) => {
             if ui.button("Remove injection").clicked() {
                 commands.push(Command::Remove(index));
             }
         }
+        (None, _) => {}
+    });
+    head::parameters(ui, "inject-from", 4, |ui, index| match index {
+        0 => {
+            ui.strong("Take a vector from");
+            site_picker(ui, "Source site", &mut injection.from_hook);
+        }
+        1 => layer_picker(ui, "Source layer", &mut injection.from_layer, layers),
+        2 if injection.from_prompt.is_empty() => {
+            position_picker(ui, state, "Source position", "last", &mut injection.from_position);
+        }
+        2 => {
+            injection.from_position = None;
+            ui.weak("at its last position");
+        }
+        _ => {
+            let label = ui.label("of another prompt");
+            ui.add(
+                TextEdit::singleline(&mut injection.from_prompt)
+                    .align(Align2::LEFT_CENTER)
+                    .desired_width(180.0)
+                    .hint_text("this prompt"),
+            )
+            .labelled_by(label.id);
+        }
+    });
+    head::parameters(ui, "inject-to", 3, |ui, index| match index {
+        0 => {
+            ui.strong("and add it to");
+            site_picker(ui, "Target site", &mut injection.to_hook);
+        }
+        1 => layer_picker(ui, "Target layer", &mut injection.to_layer, layers),
+        _ => position_picker(ui, state, "Target position", "last and later", &mut injection.to_position),
+    });
+    head::parameters(ui, "inject-how", 3, |ui, index| match index {
+        0 => drop(ui.add(Slider::new(&mut injection.scale, -4.0..=4.0).text("scale"))),
+        1 => drop(ui.checkbox(&mut injection.keep_norm, "keep the norm")),
+        _ => answer_box(ui, state, commands),
+    });
+    match (item_of(state, &injection), known) {
+        (Some(item), Some(index)) if injection != before => {
+            if let Some(old) = state.history.plan().items.get(index) {
+                let item = Item { on: old.on, strength: old.strength, ..item };
+                commands.push(Command::Edit(index, Box::new(item)));
+            }
+        }
         (None, _) => drop(ui.weak("the other prompt must be token ids, separated by commas")),
+        _ => {}
     }
     state.choices.set(injection);
-    ui.separator();
-    answer(ui, state);
+    answer(ui, state, commands);
 }
 
 /// Index of the plan's item that adds the same vector at the same place, at whatever scale.
@@ -205,8 +223,8 @@ fn item_of(state: &State, injection: &Choice) -> Option<Item> {
     Some(Change::Add(add).into())
 }
 
-/// The followed token's probability without and with the plan.
-fn answer(ui: &mut Ui, state: &State) {
+/// The followed token's probability without and with the plan, and what else follows.
+fn answer(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
     let Some(ViewData::Next(next)) = state.data(&state.next_view()) else {
         return states::pending(ui, state, "Answer");
     };
@@ -214,19 +232,12 @@ fn answer(ui: &mut Ui, state: &State) {
     let change = f64::from(row.plan).ln() - f64::from(row.base).ln();
     let token = state.results.tokens.get(next.position).map_or("", |token| token.text.as_str());
     let locked = if state.choices.position.is_some() { ", where the table is locked" } else { "" };
-    let after = format!("{token} (position {}{locked})", next.position);
-    let mono = |text: String| RichText::new(text).monospace();
-    Grid::new("answer").num_columns(2).spacing([16.0, 4.0]).show(ui, |ui| {
-        for (name, text) in [
-            ("after", after.clone()),
-            ("P of", row.token.text.clone()),
-            ("unmodified", format!("{:>8.3} %", 100.0 * row.base)),
-            ("under the plan", format!("{:>8.3} %", 100.0 * row.plan)),
-            ("Δ ln p", format!("{change:>+8.3} nats")),
-        ] {
-            ui.weak(name);
-            ui.label(mono(text));
-            ui.end_row();
-        }
-    });
+    let fact = format!(
+        "after {token} (position {}{locked}): P of {} {:.3} → {:.3} %, Δ ln p {change:+.3} nats",
+        next.position,
+        row.token.text,
+        100.0 * row.base,
+        100.0 * row.plan
+    );
+    figure::show(ui, &next.figure, None, &fact, commands);
 }

@@ -17,11 +17,12 @@ use super::Panel;
 use crate::command::Command;
 use crate::state::{PanelInfo, State};
 use crate::theme;
+use crate::widgets::head::{self, Head};
 use crate::widgets::pickers::answer_box;
 use crate::widgets::{figure, states};
 
 /// Height of the answers in points, and of the rates at least.
-const ANSWERS: f32 = 160.0;
+const ANSWERS: f32 = 112.0;
 const LEAST: f32 = 160.0;
 
 /// The rates of the injection on screen.
@@ -73,7 +74,7 @@ impl Panel for IriPanel {
             name: "IRI",
             hint: "inject what the layers of the highest recovery rates wrote",
             group: Group::Change,
-            open: true,
+            open: false,
         }
     }
 
@@ -101,13 +102,32 @@ impl Panel for IriPanel {
     }
 }
 
+/// What it says of itself.
+const HEAD: Head<'static> = Head {
+    title: "Can the answer be repaired from inside?",
+    line: "Each target layer adds what the source layers before it wrote at the last token of the unmodified run, so before \
+           any injection (our reading), and keeps its norm; generated tokens too.",
+    source: None,
+    notes: &[],
+};
+
 /// Draw the controls, the rates and the answers.
 fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
-    ui.weak(
-        "each target layer adds what the source layers before it wrote at the last token of the unmodified run, so before any \
-         injection (our reading), and keeps its norm; generated tokens too",
-    );
-    let Some((mut iri, held)) = shown(state) else {
+    let shown = shown(state);
+    let figure = layers(state);
+    let notes = figure.as_ref().map_or(&[][..], |figure| &figure.notes);
+    head::head(ui, Head { source: Some(FCCT.source), notes, ..HEAD }, |ui| match &shown {
+        Some((iri, held)) => {
+            let item = held.and_then(|index| state.history.plan().items.get(index));
+            switch(ui, state, iri, held.zip(item), commands);
+        }
+        None => {
+            if ui.add(theme::filled(ui.ctx(), "Open FCCT")).clicked() {
+                commands.push(Command::Show(FCCT.id));
+            }
+        }
+    });
+    let Some((mut iri, held)) = shown else {
         let (what, next_step) = match state.studies.findings(FCCT.id) {
             Some(findings) if findings.done => (
                 "The recovery rates are not defined",
@@ -118,18 +138,11 @@ fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
             }
             _ => ("No recovery rates yet", "run FCCT: the last token's rates rank the layers"),
         };
-        states::empty(ui, what, next_step);
-        ui.vertical_centered(|ui| {
-            if ui.button("Open FCCT").clicked() {
-                commands.push(Command::Show(FCCT.id));
-            }
-        });
-        return;
+        return states::empty(ui, what, next_step);
     };
     let before = iri.clone();
     let item = held.and_then(|index| state.history.plan().items.get(index)).cloned();
-    switch(ui, state, &iri, held.zip(item.as_ref()), commands);
-    controls(ui, &mut iri, state.layers());
+    controls(ui, state, &mut iri, commands);
     if iri != before {
         state.choices.set(Choice(iri.clone()));
         if let (Some(index), Some(item)) = (held, item) {
@@ -137,98 +150,93 @@ fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
             commands.push(Command::Edit(index, Box::new(changed)));
         }
     }
-    ui.separator();
-    if let Some(figure) = layers(state) {
-        figure::title(ui, &figure, commands);
+    if let Some(figure) = figure {
         // What is left below them is for the answers.
         let height = (ui.available_height() - ANSWERS).max(LEAST);
+        let fact = match state.studies.findings(FCCT.id).and_then(|findings| state.earlier(findings)) {
+            Some(what @ ("prompt" | "plan")) => format!("the newest rates are of an earlier {what}"),
+            _ => String::new(),
+        };
         ui.scope(|ui| {
             ui.set_max_height(height);
-            figure::plot(ui, &figure, None);
+            figure::show(ui, &figure, None, &fact, commands);
         });
     }
-    ui.separator();
-    ui.horizontal_wrapped(|ui| {
-        ui.strong("Answer before and after");
-        answer_box(ui, state, commands);
-    });
     match IriPanel.view(state).and_then(|view| state.data(&view)) {
         Some(ViewData::AnswerPair(pair)) => answers(ui, pair, commands),
         _ => states::pending(ui, state, "Answers"),
     }
 }
 
-/// In the plan or not, on or off, and of which rates.
+/// In the plan or not, on or off, and of which rates; from the right end inwards.
 fn switch(ui: &mut Ui, state: &State, iri: &Iri, held: Option<(usize, &Item)>, commands: &mut Vec<Command>) {
-    ui.horizontal_wrapped(|ui| {
-        match held {
-            None => {
-                let add = ui.button("Add IRI");
-                if add.on_hover_text("adds it to the plan; the controls then change it live").clicked() {
-                    commands.push(Command::Add(Box::new(Change::Iri(iri.clone()).into())));
-                }
-            }
-            Some((index, item)) => {
-                let mut on = item.on;
-                if ui.add(Checkbox::new(&mut on, "IRI on")).changed() {
-                    commands.push(Command::Edit(index, Box::new(Item { on, ..item.clone() })));
-                }
-                if ui.button("Remove IRI").clicked() {
-                    commands.push(Command::Remove(index));
-                }
-                let newer = newest(state).filter(|newest| {
-                    newest.attn.recovery != iri.attn.recovery || newest.ffn.recovery != iri.ffn.recovery
-                });
-                if let Some(newer) = newer
-                    && ui.button("Take the newest rates").clicked()
-                {
-                    let mut changed = iri.clone();
-                    changed.attn.recovery = newer.attn.recovery;
-                    changed.ffn.recovery = newer.ffn.recovery;
-                    let item = Item { change: Change::Iri(changed), ..item.clone() };
-                    commands.push(Command::Edit(index, Box::new(item)));
-                }
-            }
+    let Some((index, item)) = held else {
+        let add = ui.add(theme::filled(ui.ctx(), "Add IRI"));
+        if add.on_hover_text("adds it to the plan; the controls then change it live").clicked() {
+            commands.push(Command::Add(Box::new(Change::Iri(iri.clone()).into())));
         }
-        if let Some(findings) = state.studies.findings(FCCT.id)
-            && let Some(what @ ("prompt" | "plan")) = state.earlier(findings)
-        {
-            ui.colored_label(theme::warning(ui.ctx()), format!("the newest rates are of an earlier {what}"));
-        }
+        return;
+    };
+    if ui.button("Remove IRI").clicked() {
+        commands.push(Command::Remove(index));
+    }
+    let mut on = item.on;
+    if ui.add(Checkbox::new(&mut on, "IRI on")).changed() {
+        commands.push(Command::Edit(index, Box::new(Item { on, ..item.clone() })));
+    }
+    let newer = newest(state).filter(|newest| {
+        newest.attn.recovery != iri.attn.recovery || newest.ffn.recovery != iri.ffn.recovery
     });
+    if let Some(newer) = newer
+        && ui.button("Take the newest rates").clicked()
+    {
+        let mut changed = iri.clone();
+        changed.attn.recovery = newer.attn.recovery;
+        changed.ffn.recovery = newer.ffn.recovery;
+        let item = Item { change: Change::Iri(changed), ..item.clone() };
+        commands.push(Command::Edit(index, Box::new(item)));
+    }
 }
 
-fn controls(ui: &mut Ui, iri: &mut Iri, layers: usize) {
+fn controls(ui: &mut Ui, state: &mut State, iri: &mut Iri, commands: &mut Vec<Command>) {
+    let layers = state.layers();
     let count = |ui: &mut Ui, name: &str, hint: &str, value: usize| {
         let label = ui.label(name).on_hover_text(hint);
         let mut count = value.min(layers);
         let edit = ui.add(DragValue::new(&mut count).range(0..=layers).speed(0.05));
         edit.labelled_by(label.id).changed().then_some(count)
     };
-    ui.horizontal_wrapped(|ui| {
-        let sources = "layers of the highest rates that are injected from; at first 3 of 32, as a share";
-        if let Some(k1) = count(ui, "k1 sources", sources, iri.attn.k1()) {
-            (iri.attn.sources, iri.ffn.sources) = (Some(k1), Some(k1));
+    head::parameters(ui, "iri", 7, |ui, index| match index {
+        0 => {
+            let sources = "layers of the highest rates that are injected from; at first 3 of 32, as a share";
+            if let Some(k1) = count(ui, "k1 sources", sources, iri.attn.k1()) {
+                (iri.attn.sources, iri.ffn.sources) = (Some(k1), Some(k1));
+            }
         }
-        let targets = "layers of the highest rates that are injected into; at first 10 of 32, as a share";
-        if let Some(k2) = count(ui, "k2 targets", targets, iri.attn.k2()) {
-            (iri.attn.targets, iri.ffn.targets) = (Some(k2), Some(k2));
+        1 => {
+            let targets = "layers of the highest rates that are injected into; at first 10 of 32, as a share";
+            if let Some(k2) = count(ui, "k2 targets", targets, iri.attn.k2()) {
+                (iri.attn.targets, iri.ffn.targets) = (Some(k2), Some(k2));
+            }
         }
-        ui.add(Slider::new(&mut iri.attn.lambda, 0.0..=2.0).text("λ attention"));
-        ui.add(Slider::new(&mut iri.ffn.lambda, 0.0..=2.0).text("λ FFN"));
-    });
-    ui.horizontal_wrapped(|ui| {
-        ui.label("Generated tokens get the vector of").on_hover_text("our readings: the paper is silent");
-        let vectors = [
-            (InjectedVector::Prompt, "the prompt's last token"),
-            (InjectedVector::Current, "the token itself"),
-        ];
-        for (vector, name) in vectors {
-            ui.radio_value(&mut iri.vector, vector, name);
+        2 => drop(ui.add(Slider::new(&mut iri.attn.lambda, 0.0..=2.0).text("λ attention"))),
+        3 => drop(ui.add(Slider::new(&mut iri.ffn.lambda, 0.0..=2.0).text("λ FFN"))),
+        4 => answer_box(ui, state, commands),
+        5 => {
+            ui.label("Generated tokens get the vector of").on_hover_text("our readings: the paper is silent");
+            let vectors = [
+                (InjectedVector::Prompt, "the prompt's last token"),
+                (InjectedVector::Current, "the token itself"),
+            ];
+            for (vector, name) in vectors {
+                ui.radio_value(&mut iri.vector, vector, name);
+            }
         }
-        ui.checkbox(&mut iri.all, "Rates of 0 and below too").on_hover_text(
-            "the paper's rule ranks by rate alone; left out, such layers are neither sources nor targets",
-        );
+        _ => {
+            ui.checkbox(&mut iri.all, "Rates of 0 and below too").on_hover_text(
+                "the paper's rule ranks by rate alone; left out, such layers are neither sources nor targets",
+            );
+        }
     });
 }
 

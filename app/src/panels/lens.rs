@@ -3,13 +3,14 @@
 use eframe::egui::Ui;
 use sluice_core::method::view::{LENS, LensAsk};
 use sluice_core::method::{Group, Method};
-use sluice_core::worker::{View, ViewData};
+use sluice_core::worker::View;
 
 use super::Panel;
 use crate::command::Command;
 use crate::state::{PanelInfo, State};
+use crate::widgets::head::Head;
 use crate::widgets::pickers::side_picker;
-use crate::widgets::{figure, states};
+use crate::widgets::{figure, head, states};
 
 /// The panel.
 pub struct Lens;
@@ -40,12 +41,12 @@ impl Panel for Lens {
 
 /// Draw the lens.
 fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
-    ui.horizontal(|ui| side_picker(ui, &mut state.choices.side));
     let view = Lens.view(state);
-    let Some(figure) = view.and_then(|view| state.data(&view).map(ViewData::figure)) else {
-        return states::pending(ui, state, "Logit lens");
-    };
-    if let Some(cell) = figure::show(ui, figure, None, commands).clicked {
+    let figure = view.and_then(|view| state.figure(&view));
+    head::head(ui, Head::of(&LENS, figure.as_ref()), |_| {});
+    head::parameters(ui, "lens", 1, |ui, _| side_picker(ui, &mut state.choices.side));
+    let Some(figure) = figure else { return states::pending(ui, state, "Logit lens") };
+    if let Some(cell) = figure::show(ui, &figure, None, "", commands).clicked {
         commands.push(Command::Select(Some(cell.col)));
     }
 }

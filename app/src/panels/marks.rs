@@ -53,7 +53,8 @@ pub fn controls(ui: &mut Ui, state: &mut State, method: &'static Method, command
         return;
     }
     let patches = state.image_positions();
-    ui.horizontal_wrapped(|ui| {
+    ui.horizontal(|ui| {
+        ui.set_height(theme::PARAMETERS);
         ui.weak(match (patches.is_empty(), picks.len()) {
             (true, 1) => "click tokens above to mark what is",
             (false, 1) => "click tokens above, or draw over patches, to mark what is",
@@ -71,16 +72,25 @@ pub fn controls(ui: &mut Ui, state: &mut State, method: &'static Method, command
         if ui.button("Clear marks").clicked() {
             study.picks.clear();
         }
+        whole(ui, state, method, &patches, commands);
     });
-    let Some(pick) = brush(state, method).filter(|pick| pick.gesture == Gesture::Each) else { return };
-    if patches.is_empty() {
-        return;
-    }
+}
+
+/// Marks every patch, for what is marked one by one.
+fn whole(
+    ui: &mut Ui,
+    state: &State,
+    method: &'static Method,
+    patches: &[usize],
+    commands: &mut Vec<Command>,
+) {
+    let pick = brush(state, method).filter(|pick| pick.gesture == Gesture::Each && !patches.is_empty());
+    let Some(pick) = pick else { return };
     let marked = state.studies.get(method.id).and_then(|study| study.picks.get(pick.name));
     let whole = marked.is_some_and(|marked| patches.iter().all(|at| marked.contains(at)));
     let button = ui.add(Button::new("Whole image").selected(whole));
     if button.on_hover_text("mark every patch, or take the marks away").clicked() {
-        commands.push(Command::Mark(method, pick, patches, Some(!whole)));
+        commands.push(Command::Mark(method, pick, patches.to_vec(), Some(!whole)));
     }
 }
 

@@ -90,11 +90,11 @@ pub fn panels() -> &'static [Box<dyn Panel>] {
     static PANELS: OnceLock<Vec<Box<dyn Panel>>> = OnceLock::new();
     PANELS.get_or_init(|| {
         let own: [Box<dyn Panel>; 9] = [
+            Box::new(lens::Lens),
+            Box::new(attention::Attention),
+            Box::new(activations::Activations),
             Box::new(routing::Routing),
             Box::new(pruning::Pruning),
-            Box::new(activations::Activations),
-            Box::new(attention::Attention),
-            Box::new(lens::Lens),
             Box::new(experts::Experts),
             Box::new(inject::Inject),
             Box::new(iri::IriPanel),
@@ -103,7 +103,10 @@ pub fn panels() -> &'static [Box<dyn Panel>] {
         let shown: Vec<&Method> = own.iter().filter_map(|panel| panel.shows()).chain(BESIDE).collect();
         let others = METHODS.iter().filter(|method| !shown.contains(method));
         let others = others.map(|&method| Box::new(study::Study(method)) as Box<dyn Panel>);
-        own.into_iter().chain(others).collect()
+        let mut all: Vec<_> = own.into_iter().chain(others).collect();
+        // Keys are counted as the list at the left shows them.
+        all.sort_by_key(|panel| panel.info().group);
+        all
     })
 }
 

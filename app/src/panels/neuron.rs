@@ -1,6 +1,6 @@
 //! Inspector of the clicked neuron: its values along the prompt, and the vocabulary its output promotes and suppresses.
 
-use eframe::egui::{RichText, Ui};
+use eframe::egui::{RichText, Ui, vec2};
 use sluice_core::method::view::NeuronAsk;
 use sluice_core::plan::{Ablate, AblateTo, Change, Positions, Target};
 use sluice_core::site::{Hook, Site};
@@ -10,6 +10,9 @@ use crate::command::Command;
 use crate::state::State;
 use crate::widgets::figure;
 
+/// Height of its values along the prompt, title and legend included.
+const CURVE: f32 = 220.0;
+
 /// Draw it, where a neuron is chosen.
 pub fn ui(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
     let Some((layer, neuron)) = state.choices.neuron else { return };
@@ -18,7 +21,6 @@ pub fn ui(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
         ui.weak("computing the neuron …");
         return;
     };
-    figure::head(ui, &found.figure, commands);
     ui.horizontal(|ui| {
         if ui.small_button("Set to zero").clicked() {
             let target = Target::unit(Site::block(layer, Hook::MlpPost), neuron);
@@ -29,7 +31,7 @@ pub fn ui(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
             commands.push(Command::Inspect(None));
         }
     });
-    figure::plot(ui, &found.figure, None);
+    ui.allocate_ui(vec2(ui.available_width(), CURVE), |ui| drop(figure::small(ui, &found.figure, commands)));
     ui.columns(2, |columns| {
         for (ui, (name, tokens)) in
             columns.iter_mut().zip([("promotes", &found.promoted), ("suppresses", &found.suppressed)])

@@ -1,8 +1,7 @@
 //! The image well: what the tower sees of the prompt's picture, with its patches, and where pictures come from.
 
 use eframe::egui::{
-    Align2, Button, Color32, Label, Rect, RichText, Role, Sense, Stroke, StrokeKind, Ui, WidgetInfo, pos2,
-    vec2,
+    Color32, Label, Rect, RichText, Role, Sense, Stroke, StrokeKind, Ui, WidgetInfo, pos2, vec2,
 };
 use sluice_core::method::view::StripAsk;
 use sluice_core::worker::{Patch, ViewData};
@@ -16,12 +15,12 @@ use crate::state::State;
 use crate::theme;
 use crate::widgets::{Cell, picture};
 
-/// Side of the picture in points: prompt box, tools and strip beside it are as tall.
-const SIDE: f32 = 146.0;
+/// Side of the picture in points: the prompt's row and the tools beside it are as tall.
+const SIDE: f32 = 104.0;
 
 /// The picture. `hovered` becomes the position of the patch under the pointer.
 pub fn well(ui: &mut Ui, state: &State, commands: &mut Vec<Command>, hovered: &mut Option<usize>) {
-    let Some(shown) = &state.image else { return empty(ui) };
+    let Some(shown) = &state.image else { return };
     let tokens = &state.results.tokens;
     let cell_of = |position: usize| match tokens.get(position)?.patch? {
         Patch::At { row, col } => Some(Cell { row, col }),
@@ -61,19 +60,6 @@ pub fn well(ui: &mut Ui, state: &State, commands: &mut Vec<Command>, hovered: &m
     }
 }
 
-/// The well while there is no picture.
-fn empty(ui: &mut Ui) {
-    let (rect, response) = ui.allocate_exact_size(vec2(SIDE, SIDE), Sense::hover());
-    let stroke = ui.visuals().widgets.noninteractive.bg_stroke;
-    ui.painter().rect_stroke(rect, 0.0, stroke, StrokeKind::Inside);
-    let quiet = ui.visuals().weak_text_color();
-    for (line, text) in ["no image", "drop or paste one"].into_iter().enumerate() {
-        let at = rect.center() + vec2(0.0, 16.0 * (line as f32 - 0.5));
-        ui.painter().text(at, Align2::CENTER_CENTER, text, theme::small_mono(), quiet);
-    }
-    response.widget_info(|| WidgetInfo::labeled(Role::Image, true, "no image"));
-}
-
 /// Open, remove, and the samples.
 pub fn tools(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
     ui.horizontal(|ui| {
@@ -82,9 +68,7 @@ pub fn tools(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
         {
             commands.push(Command::Ask(Dialog::Picture));
         }
-        let remove = ui.add_enabled(state.image.is_some(), Button::new("Remove"));
-        remove.widget_info(|| WidgetInfo::labeled(Role::Button, state.image.is_some(), "Remove image"));
-        if remove.clicked() {
+        if state.image.is_some() && ui.button("Remove image").clicked() {
             commands.push(Command::RemovePicture);
         }
         for (index, (sample, thumb)) in SAMPLES.iter().zip(&state.gallery).enumerate() {

@@ -1,6 +1,9 @@
-//! Prompt box, with the image well beside it for checkpoints that read images, and the token strip below.
+//! The prompt: its tokens are the chips, which a pencil turns into a text box; beside them what colours them, and a picture
+//! for checkpoints that read images.
 
-use eframe::egui::{ComboBox, Id, ScrollArea, TextEdit, Ui};
+use eframe::egui::{
+    Align, ComboBox, Id, Key, KeyboardShortcut, Layout, Modifiers, RichText, ScrollArea, TextEdit, Ui, vec2,
+};
 use sluice_core::method::view::StripAsk;
 use sluice_core::worker::ViewData;
 
@@ -8,26 +11,27 @@ use super::{picture, strip};
 use crate::command::Command;
 use crate::state::{ChipColour, State};
 use crate::widgets::figure;
+use crate::widgets::icon::{self, Icon};
 
 /// Id of the prompt box.
 pub const PROMPT: &str = "prompt-box";
 
-/// Height of the prompt box in points; more scrolls.
-const PROMPT_HEIGHT: f32 = 38.0;
+/// Height of the row in points.
+const ROW: f32 = 40.0;
+/// Height of the prompt box; more scrolls.
+const BOX: f32 = 34.0;
 
-/// Draw the box and the strip.
+/// Draw the row, and the picture where there is one.
 pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     let mut hovered = None;
-    if state.patches().is_none() {
-        words(ui, state, commands);
-        tokens(ui, state, commands, &mut hovered);
+    if state.image.is_none() {
+        row(ui, state, commands, &mut hovered);
     } else {
         ui.horizontal_top(|ui| {
             picture::well(ui, state, commands, &mut hovered);
             ui.vertical(|ui| {
-                words(ui, state, commands);
+                row(ui, state, commands, &mut hovered);
                 picture::tools(ui, state, commands);
-                tokens(ui, state, commands, &mut hovered);
             });
         });
     }
@@ -38,39 +42,67 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     }
 }
 
-fn tokens(ui: &mut Ui, state: &State, commands: &mut Vec<Command>, hovered: &mut Option<usize>) {
-    if state.results.tokens.is_empty() {
-        ui.weak("type a prompt: its tokens appear here");
-    } else {
-        strip::ui(ui, state, commands, hovered);
+fn row(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>, hovered: &mut Option<usize>) {
+    let size = vec2(ui.available_width(), ROW);
+    ui.allocate_ui_with_layout(size, Layout::right_to_left(Align::Center), |ui| {
+        ui.set_min_size(size);
+        colours(ui, state, commands);
+        if let Some(card) = &state.card {
+            let count = format!("{} / {}", state.results.tokens.len(), card.spec.context);
+            ui.label(RichText::new(count).monospace().weak())
+                .on_hover_text("tokens of the prompt, and the context");
+        }
+        if state.patches().is_some() && state.image.is_none() {
+            ui.menu_button("Add image", |ui| picture::tools(ui, state, commands));
+        }
+        let editing = state.editing || state.results.tokens.is_empty();
+        if icon::button(ui, Icon::Edit, "Edit prompt", true, editing).clicked() {
+            commands.push(Command::EditPrompt);
+        }
+        let words = Layout::left_to_right(Align::Center);
+        ui.with_layout(words, |ui| match editing {
+            true => words_box(ui, state),
+            false => strip::ui(ui, state, commands, hovered),
+        });
+    });
+}
+
+/// The prompt as text. Enter, Escape and a click elsewhere end it; Shift and Enter begin a line.
+fn words_box(ui: &mut Ui, state: &mut State) {
+    let name = if state.ids_only() { "Prompt, token ids" } else { "Prompt" };
+    let label = ui.label(RichText::new(name).weak());
+    let width = ui.available_width() - 4.0;
+    // A long prompt scrolls: the panels below keep their room.
+    let area = ScrollArea::vertical().id_salt("prompt").max_height(BOX).max_width(width);
+    let done = area.show(ui, |ui| {
+        let line = KeyboardShortcut::new(Modifiers::SHIFT, Key::Enter);
+        let edit = TextEdit::multiline(&mut state.prompt).id(Id::unique(PROMPT)).desired_rows(1);
+        let edit = edit.return_key(line).hint_text("type a prompt: its tokens appear here");
+        let edit = ui.add(edit.desired_width(width)).labelled_by(label.id);
+        let entered =
+            edit.has_focus() && ui.input(|input| input.key_pressed(Key::Enter) && !input.modifiers.shift);
+        if entered {
+            edit.surrender_focus();
+        }
+        edit.lost_focus() || entered
+    });
+    if done.inner {
+        state.editing = false;
     }
 }
 
-/// The prompt box and what colours the tokens.
-fn words(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
-    let ids_only = state.ids_only();
-    ui.horizontal_top(|ui| {
-        let label = ui.label(if ids_only { "Prompt, token ids" } else { "Prompt" });
-        let colours = ui.available_width() - 214.0;
-        // A long prompt scrolls: the panels below keep their room.
-        let area = ScrollArea::vertical().id_salt("prompt").max_height(PROMPT_HEIGHT).max_width(colours);
-        let area = area.min_scrolled_height(PROMPT_HEIGHT);
-        area.show(ui, |ui| {
-            let edit = TextEdit::multiline(&mut state.prompt).id(Id::unique(PROMPT)).desired_rows(2);
-            ui.add(edit.desired_width(colours)).labelled_by(label.id);
-        });
-        let label =
-            ui.label("Colour").on_hover_text("from dark blue at 0 to yellow at the largest of the prompt");
-        let chosen = state.choices.colour.name();
-        let combo =
-            ComboBox::from_id_salt("chip-colour").width(90.0).selected_text(chosen).show_ui(ui, |ui| {
-                for colour in ChipColour::ALL {
-                    ui.selectable_value(&mut state.choices.colour, colour, colour.name());
-                }
-            });
-        combo.response.labelled_by(label.id).on_hover_text("what colours the tokens");
-        if let Some(ViewData::Strip(strip)) = state.data(&StripAsk {}.into()) {
-            figure::menu(ui, &strip.figure, commands);
+/// What colours the tokens, with its scale and the numbers as a file.
+fn colours(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
+    if let Some(ViewData::Strip(strip)) = state.data(&StripAsk {}.into()) {
+        figure::menu(ui, &strip.figure, commands);
+    }
+    strip::scale(ui, state);
+    let chosen = state.choices.colour.name();
+    let combo = ComboBox::from_id_salt("chip-colour").width(90.0).selected_text(chosen).show_ui(ui, |ui| {
+        for colour in ChipColour::ALL {
+            ui.selectable_value(&mut state.choices.colour, colour, colour.name());
         }
     });
+    let label = ui.label(RichText::new("Colour").weak());
+    combo.response.labelled_by(label.id).on_hover_text("what colours the tokens");
 }

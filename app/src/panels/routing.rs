@@ -1,16 +1,20 @@
 //! Routing map: paint tokens into lanes, layer by layer, or let a learned router choose.
 
-use eframe::egui::{ComboBox, DragValue, Ui};
+use eframe::egui::containers::menu::{MenuButton, MenuConfig};
+use eframe::egui::{ComboBox, DragValue, PopupCloseBehavior, Ui};
+use sluice_core::method::oracle::ORACLE;
 use sluice_core::method::router::{ROUTER, RouterFound};
 use sluice_core::method::view::{ROUTING_MAP, RoutingAsk};
 use sluice_core::method::{Group, Method};
 use sluice_core::plan::{Change, Lane, Router};
-use sluice_core::worker::{View, ViewData};
+use sluice_core::worker::View;
 
 use super::Panel;
-use crate::command::Command;
+use crate::command::{Command, run_label};
 use crate::state::{PanelInfo, State};
-use crate::widgets::{figure, states};
+use crate::theme;
+use crate::widgets::head::Head;
+use crate::widgets::{figure, head, states};
 use sluice_core::plan::edits::Preset;
 
 /// What a touch of the brush paints.
@@ -92,61 +96,76 @@ impl Panel for Routing {
 /// Draw the map and its brush.
 fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     let mut choice: Choice = state.choices.of();
-    ui.horizontal_wrapped(|ui| {
-        ui.label("Brush");
-        // No small FFN stands beside experts.
-        let experts = state.card.as_ref().is_some_and(|card| card.spec.has_experts());
-        if experts && choice.lane == Lane::Small {
-            choice.lane = Lane::SkipFfn;
+    // No small FFN stands beside experts.
+    let experts = state.card.as_ref().is_some_and(|card| card.spec.has_experts());
+    if experts && choice.lane == Lane::Small {
+        choice.lane = Lane::SkipFfn;
+    }
+    let figure = state.figure(&RoutingAsk {}.into());
+    head::head(ui, Head::of(&ROUTING_MAP, figure.as_ref()), |ui| {
+        let label = run_label(&ORACLE).replacen("Run", "Open", 1);
+        if ui.add(theme::filled(ui.ctx(), "Find best routes")).on_hover_text(label).clicked() {
+            commands.push(Command::Show(ORACLE.id));
         }
-        for lane in Lane::ALL.into_iter().filter(|lane| !experts || *lane != Lane::Small) {
-            ui.selectable_value(&mut choice.lane, lane, lane.name());
+    });
+    let layers = state.layers();
+    head::parameters(ui, "routing", 4, |ui, index| match index {
+        0 => {
+            ui.label("Brush");
+            for lane in Lane::ALL.into_iter().filter(|lane| !experts || *lane != Lane::Small) {
+                ui.selectable_value(&mut choice.lane, lane, lane.name());
+            }
         }
-        let label = ui.label("paints");
-        let brush = &mut choice.brush;
-        let combo =
-            ComboBox::from_id_salt("brush").width(60.0).selected_text(brush.name()).show_ui(ui, |ui| {
+        1 => {
+            let label = ui.label("paints");
+            let brush = &mut choice.brush;
+            let combo = ComboBox::from_id_salt("brush").width(60.0).selected_text(brush.name());
+            let combo = combo.show_ui(ui, |ui| {
                 for shape in Brush::ALL {
                     ui.selectable_value(brush, shape, shape.name());
                 }
             });
-        combo.response.labelled_by(label.id);
-        ui.separator();
-        ui.label("Fill");
-        if experts {
-            if ui.button(Preset::AllBig.name()).clicked() {
-                commands.push(Command::Fill(Preset::AllBig));
-            }
-            return;
+            combo.response.labelled_by(label.id);
         }
-        for preset in Preset::ALL {
-            if ui.button(preset.name()).clicked() {
-                commands.push(Command::Fill(preset));
-            }
-        }
-        let layers = state.layers();
-        let big = &mut choice.big;
-        *big = (*big).min(layers);
-        for preset in [Preset::Exactly(*big), Preset::Ramp(*big)] {
-            if ui.button(preset.name()).on_hover_text(hint(preset)).clicked() {
-                commands.push(Command::Fill(preset));
-            }
-        }
-        ui.add(DragValue::new(big).range(0..=layers).suffix(" big"));
-        let random = Preset::Chance(choice.chance);
-        if ui.button(random.name()).on_hover_text(hint(random)).clicked() {
-            commands.push(Command::Fill(random));
-        }
-        ui.add(DragValue::new(&mut choice.chance).range(0..=100).suffix(" % big"));
+        2 => fill(ui, &mut choice, experts, layers, commands),
+        _ => router(ui, state, commands),
     });
     state.choices.set(choice);
-    ui.horizontal_wrapped(|ui| router(ui, state, commands));
     painted(ui, state, commands);
+}
+
+/// Presets of the whole map.
+fn fill(ui: &mut Ui, choice: &mut Choice, experts: bool, layers: usize, commands: &mut Vec<Command>) {
+    let config = MenuConfig::new().close_behavior(PopupCloseBehavior::CloseOnClickOutside);
+    MenuButton::new("Fill").config(config).ui(ui, |ui| {
+        let mut offer = |ui: &mut Ui, preset: Preset| {
+            if ui.button(preset.name()).on_hover_text(hint(preset)).clicked() {
+                commands.push(Command::Fill(preset));
+                ui.close();
+            }
+        };
+        if experts {
+            return offer(ui, Preset::AllBig);
+        }
+        for preset in Preset::ALL {
+            offer(ui, preset);
+        }
+        ui.separator();
+        let big = &mut choice.big;
+        *big = (*big).min(layers);
+        ui.add(DragValue::new(big).range(0..=layers).suffix(" big layers"));
+        for preset in [Preset::Exactly(*big), Preset::Ramp(*big)] {
+            offer(ui, preset);
+        }
+        ui.separator();
+        ui.add(DragValue::new(&mut choice.chance).range(0..=100).suffix(" % big cells"));
+        offer(ui, Preset::Chance(choice.chance));
+    });
 }
 
 /// Choose a learned router for the plan; what else chooses routes.
 fn router(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
-    let label = ui.label("Learned router");
+    let label = ui.label("Router");
     let now = state.history.plan().items.iter().find_map(|item| match &item.change {
         Change::Router(router) if item.on => Some(router.clone()),
         _ => None,
@@ -186,18 +205,20 @@ fn hint(preset: Preset) -> &'static str {
             "the budget falls along the prompt from one and a half times as many to half as many"
         }
         Preset::Chance(_) => "each cell big with this chance, drawn with a seed; the others small",
-        _ => "so many big layers for every token, drawn with a seed; the others small",
+        Preset::Exactly(_) => "so many big layers for every token, drawn with a seed; the others small",
+        _ => "the whole map at once",
     }
 }
 
 fn painted(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
-    let Some(figure) = state.data(&RoutingAsk {}.into()).map(ViewData::figure) else {
+    let Some(figure) = state.figure(&RoutingAsk {}.into()) else {
         return states::pending(ui, state, "Routing map");
     };
+    let work = figure.notes.iter().find(|note| note.starts_with("FFN FLOPs")).cloned().unwrap_or_default();
     let (choice, tokens): (Choice, _) = (state.choices.of(), state.results.tokens.len());
     // While the map of a new prompt is on its way, strokes would meet the columns of the old one.
     let current = figure.shape().1 == tokens + 1;
-    for cell in figure::show(ui, figure, None, commands).stroke.into_iter().filter(|_| current) {
+    for cell in figure::show(ui, &figure, None, &work, commands).stroke.into_iter().filter(|_| current) {
         let (rows, cols) = match choice.brush {
             Brush::Cell => (cell.row..cell.row + 1, cell.col..cell.col + 1),
             Brush::Layer => (cell.row..cell.row + 1, 0..tokens + 1),

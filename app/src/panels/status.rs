@@ -1,13 +1,19 @@
 //! The bar at the bottom: jobs, cost of the last change, exports, where the numbers come from.
 
-use eframe::egui::{Align, Layout, ProgressBar, RichText, Spinner, Ui};
+use eframe::egui::{Align, Label, Layout, ProgressBar, RichText, Spinner, Ui};
+use sluice_core::worker::Failure;
 
 use crate::command::Command;
 use crate::state::State;
+use crate::theme;
 
 /// Draw it in one row.
 pub fn ui(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
     ui.horizontal(|ui| {
+        ui.set_height(theme::ROW);
+        if let Some((_, failure)) = &state.results.failure {
+            return message(ui, failure, commands);
+        }
         let mut jobs: Vec<_> = state.results.progress.iter().collect();
         jobs.sort_by_key(|(slot, _)| **slot);
         for (slot, progress) in jobs {
@@ -36,6 +42,25 @@ pub fn ui(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
                     format!("{} · {} · Sluice {}", card.fingerprint, card.dtype, env!("CARGO_PKG_VERSION"));
                 ui.label(RichText::new(line).weak().monospace().small());
             }
+        });
+    });
+}
+
+/// A failure in the line's place: its cause, what to do, and the button that puts it away. Nothing else moves.
+fn message(ui: &mut Ui, failure: &Failure, commands: &mut Vec<Command>) {
+    ui.painter().rect_filled(ui.max_rect(), 3.0, theme::soft(ui.ctx()));
+    ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+        if ui.small_button("Close message").clicked() {
+            commands.push(Command::Dismiss);
+        }
+        ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
+            let cause = RichText::new(&failure.cause).color(theme::warning(ui.ctx()));
+            let whole = format!("{}\n{}", failure.cause, failure.next_step);
+            ui.scope(|ui| {
+                ui.set_max_width(0.6 * ui.available_width());
+                ui.add(Label::new(cause).truncate()).on_hover_text(&whole);
+            });
+            ui.add(Label::new(&failure.next_step).truncate()).on_hover_text(&whole);
         });
     });
 }

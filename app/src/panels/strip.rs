@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use eframe::egui::{
-    Color32, FontId, Id, Rect, Response, RichText, Role, ScrollArea, Sense, Stroke, StrokeKind, Ui, Vec2,
-    WidgetInfo, pos2, vec2,
+    Align, Color32, FontId, Id, Layout, Rect, Response, RichText, Role, ScrollArea, Sense, Stroke,
+    StrokeKind, Ui, Vec2, WidgetInfo, pos2, vec2,
 };
 use sluice_core::figure::{Ground, Scale, colour};
 use sluice_core::method::oracle::{ORACLE, OracleFound};
@@ -18,13 +18,15 @@ use super::{marking, marks};
 use crate::command::Command;
 use crate::state::{ChipColour, State};
 use crate::theme;
-use crate::widgets::picture;
+use crate::widgets::{legend, picture};
 
 /// Rows of the strip on screen; more scroll.
-const ROWS: f32 = 3.0;
+const ROWS: f32 = 2.0;
 /// Space between chips, and between a chip's edge and its text.
 const GAP: f32 = 3.0;
 const INSET: f32 = 5.0;
+/// Height of the bar under a token.
+const BAR: f32 = 3.0;
 /// Patches that have a chip each unless folded.
 const FEW: usize = 64;
 
@@ -73,7 +75,10 @@ pub fn ui(ui: &mut Ui, state: &State, commands: &mut Vec<Command>, hovered: &mut
         marking: marking(state),
     };
     let area = ScrollArea::vertical().id_salt("strip").max_height(ROWS * (height + GAP));
-    ui.scope(|ui| {
+    ui.vertical(|ui| {
+        if rows.len() == 1 {
+            ui.add_space(((ui.available_height() - height) / 2.0).max(0.0));
+        }
         ui.spacing_mut().item_spacing = vec2(GAP, GAP);
         area.show_rows(ui, height, rows.len(), |ui, shown| {
             for row in rows.get(shown).unwrap_or_default() {
@@ -86,6 +91,25 @@ pub fn ui(ui: &mut Ui, state: &State, commands: &mut Vec<Command>, hovered: &mut
         });
     });
 }
+
+/// The scale of the chips' colours, from the right end inwards.
+pub fn scale(ui: &mut Ui, state: &State) {
+    let strip = match state.data(&StripAsk {}.into()) {
+        Some(ViewData::Strip(strip)) => Some(strip),
+        _ => None,
+    };
+    let colours = Colours::new(state, strip);
+    if !colours.values.is_empty() && ui.available_width() > LEGEND {
+        ui.allocate_ui_with_layout(vec2(150.0, theme::ROW), Layout::left_to_right(Align::Center), |ui| {
+            ui.spacing_mut().item_spacing.x = theme::UNIT;
+            legend::ramp(ui, &colours.scale, 64.0);
+            ui.label(RichText::new("nats").small().weak());
+        });
+    }
+}
+
+/// Room that is left for a scale only where the row has more than this.
+const LEGEND: f32 = 700.0;
 
 impl Chips<'_> {
     fn draw(&self, ui: &mut Ui, piece: &Piece, commands: &mut Vec<Command>, hovered: &mut Option<usize>) {
@@ -172,8 +196,13 @@ impl Chips<'_> {
 
     fn text(&self, ui: &Ui, rect: Rect, text: &str, colours: Option<(Color32, Color32)>) {
         let visuals = ui.visuals();
-        let (fill, ink) = colours.unwrap_or((visuals.faint_bg_color, visuals.text_color()));
-        ui.painter().rect_filled(rect, 3.0, fill);
+        let (ground, ink) = (visuals.faint_bg_color, visuals.text_color());
+        ui.painter().rect_filled(rect, 3.0, ground);
+        // Its value is a bar under it: the text stays legible whatever the colour.
+        if let Some((fill, _)) = colours {
+            let bar = Rect::from_min_max(pos2(rect.left(), rect.bottom() - BAR), rect.right_bottom());
+            ui.painter().rect_filled(bar, 1.0, fill);
+        }
         let galley = ui.painter().layout_no_wrap(text.to_owned(), font(), ink);
         ui.painter().galley(rect.center() - galley.size() / 2.0, galley, ink);
     }

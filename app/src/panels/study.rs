@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use eframe::egui::{Align, Button, Layout, RichText, ScrollArea, Ui};
+use eframe::egui::{Align, Button, ComboBox, Label, Layout, RichText, ScrollArea, Ui, vec2};
 use sluice_core::figure::{Figure, FigureId};
 use sluice_core::method::{Fact, Findings, Method};
 use sluice_core::worker::Slot;
@@ -12,10 +12,14 @@ use super::{Panel, marks};
 use crate::command::{Command, run_label};
 use crate::state::{PanelInfo, State};
 use crate::theme;
-use crate::widgets::{Cell, figure, parameters, states};
+use crate::widgets::head::Head;
+use crate::widgets::{Cell, figure, head, parameters, states};
 
-/// Facts on one line; the others unfold.
+/// Facts on the line; the others unfold.
 const FACTS: usize = 4;
+
+/// Names of figures that stand beside each other; more are a list.
+const SIDE_BY_SIDE: usize = 3;
 
 /// A method's panel.
 pub struct Study(pub &'static Method);
@@ -49,58 +53,109 @@ impl Panel for Study {
 
     fn ui(&self, ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
         let method = self.0;
-        ui.horizontal(|ui| {
-            ui.strong(method.title);
-            let source = method.source;
-            let arxiv =
-                if source.arxiv.is_empty() { String::new() } else { format!(", arXiv {}", source.arxiv) };
-            let about = format!("{}\n{}{arxiv}, {}", method.line, source.paper, source.section);
-            ui.weak("about").on_hover_text(about);
+        let findings = state.studies.findings(method.id).cloned();
+        let figures = findings.as_ref().map_or_else(Vec::new, |findings| findings.found.figures());
+        let shown = shown(state, method, &figures);
+        let notes = notes(&figures, shown.as_ref());
+        let unavailable = self.unavailable(state);
+        head::head(ui, Head { notes: &notes, ..Head::of(method, None) }, |ui| {
+            if unavailable.is_none() {
+                run(ui, state, method, commands);
+                switch(ui, state, method, &figures, shown.as_ref());
+            }
         });
-        if let Some(cause) = self.unavailable(state) {
+        if let Some(cause) = unavailable {
             return states::empty(ui, cause, "open a checkpoint that has what this method needs");
         }
         marks::controls(ui, state, method, commands);
-        ui.horizontal_wrapped(|ui| {
-            parameters::controls(ui, state, method, commands);
-            run(ui, state, method, commands);
-        });
-        let Some(findings) = state.studies.findings(method.id).cloned() else {
-            return nothing(ui, state, method);
-        };
+        parameters::controls(ui, state, method, commands);
+        let Some(findings) = findings else { return nothing(ui, state, method, commands) };
         let earlier = state.earlier(&findings);
-        if let Some(what) = earlier {
-            let text = format!("of an earlier {what}: {} again", run_label(method).to_lowercase());
-            ui.colored_label(theme::warning(ui.ctx()), text);
+        said(ui, state, method, &findings, earlier, commands);
+        if let Some(figure) = &shown {
+            pictures(ui, (method, &findings, figure), &figures, earlier.is_none(), commands);
         }
-        let failure = state.results.failure.as_ref();
-        if let Some((Slot::Study, failure)) = failure.filter(|_| state.studies.running.is_none()) {
-            let text = format!("{}; {}", failure.cause, failure.next_step);
-            ui.colored_label(theme::warning(ui.ctx()), text);
-        }
-        facts(ui, &findings.facts());
-        offers(ui, method, &findings, earlier.is_none(), commands);
-        figures(ui, state, method, &findings, earlier.is_none(), commands);
     }
 }
 
+/// The filled button; while the method runs, the one that stops it stands in its place.
 fn run(ui: &mut Ui, state: &State, method: &'static Method, commands: &mut Vec<Command>) {
-    let ready = state.ask_of(method);
-    let button = ui.add_enabled(ready.is_ok(), Button::new(run_label(method)));
-    let cause = ready.err().unwrap_or_default();
-    if button.on_disabled_hover_text(cause).clicked() {
-        commands.push(Command::Run(method));
-    }
+    let label = run_label(method);
     if state.studies.running == Some(method.id) {
-        let label = run_label(method).replacen("Run", "Cancel", 1);
-        if ui.button(label).clicked() {
+        let stop = label.replacen("Run", "Stop", 1);
+        if ui.add(Button::new(stop)).clicked() {
             commands.push(Command::Cancel(Slot::Study));
         }
+        return;
+    }
+    let ready = state.ask_of(method);
+    let button = ui.add_enabled(ready.is_ok(), theme::filled(ui.ctx(), &label));
+    if button.on_disabled_hover_text(ready.err().unwrap_or_default()).clicked() {
+        commands.push(Command::Run(method));
+    }
+}
+
+/// The notes of what is on screen, each once.
+fn notes(figures: &[Arc<Figure>], shown: Option<&Arc<Figure>>) -> Vec<String> {
+    if !beside(figures) {
+        return shown.map_or_else(Vec::new, |figure| figure.notes.clone());
+    }
+    let mut notes: Vec<String> = Vec::new();
+    for note in figures.iter().flat_map(|figure| &figure.notes) {
+        if !notes.contains(note) {
+            notes.push(note.clone());
+        }
+    }
+    notes
+}
+
+/// The figure on screen: the chosen one, else the first.
+fn shown(state: &State, method: &'static Method, figures: &[Arc<Figure>]) -> Option<Arc<Figure>> {
+    let chosen = state.studies.get(method.id).and_then(|study| study.shown);
+    chosen.and_then(|(id, nth)| id.among(nth, figures)).or(figures.first()).cloned()
+}
+
+/// Which of several figures is on screen; those that stand side by side need no choice.
+fn switch(
+    ui: &mut Ui,
+    state: &mut State,
+    method: &'static Method,
+    figures: &[Arc<Figure>],
+    shown: Option<&Arc<Figure>>,
+) {
+    if figures.len() < 2 || beside(figures) {
+        return;
+    }
+    let mut chosen = None;
+    let mut offer = |ui: &mut Ui, at: usize, figure: &Arc<Figure>| {
+        let now = shown.is_some_and(|shown| Arc::ptr_eq(shown, figure));
+        if ui.selectable_label(now, &figure.short).clicked() {
+            let before = figures.iter().take(at).filter(|before| before.id == figure.id).count();
+            chosen = Some((figure.id, before));
+        }
+    };
+    if figures.len() <= SIDE_BY_SIDE {
+        // From the right end inwards.
+        for (at, figure) in figures.iter().enumerate().rev() {
+            offer(ui, at, figure);
+        }
+    } else {
+        let name = shown.map_or("", |shown| &shown.short);
+        let combo = ComboBox::from_id_salt("figure").selected_text(name).show_ui(ui, |ui| {
+            for (at, figure) in figures.iter().enumerate() {
+                offer(ui, at, figure);
+            }
+        });
+        let label = ui.label(RichText::new("Figure").weak());
+        combo.response.labelled_by(label.id);
+    }
+    if chosen.is_some() {
+        state.studies.get_mut(method.id).shown = chosen;
     }
 }
 
 /// Nothing was found yet: why, or what to do.
-fn nothing(ui: &mut Ui, state: &State, method: &'static Method) {
+fn nothing(ui: &mut Ui, state: &State, method: &'static Method, commands: &mut Vec<Command>) {
     if let Some((Slot::Study, failure)) = &state.results.failure {
         return states::empty(ui, &failure.cause, &failure.next_step);
     }
@@ -109,27 +164,66 @@ fn nothing(ui: &mut Ui, state: &State, method: &'static Method) {
     }
     let next_step = state.ask_of(method).err().unwrap_or_else(|| format!("press {}", run_label(method)));
     states::empty(ui, method.line, &next_step);
+    ui.add_space(2.0 * theme::UNIT);
+    ui.vertical_centered(|ui| {
+        let example = Button::new("Run the example");
+        if ui.add(example).on_hover_text("marks and asks what shows something here").clicked() {
+            commands.push(Command::RunSample(method));
+        }
+    });
 }
 
-/// The first facts in a row, all of them on demand.
-fn facts(ui: &mut Ui, facts: &[Fact]) {
+/// One row of what the findings say: what they are of where that is not what is asked now, or a failure, else the first
+/// facts; all facts, and what can be taken over, at its right end.
+fn said(
+    ui: &mut Ui,
+    state: &State,
+    method: &'static Method,
+    findings: &Findings,
+    earlier: Option<&'static str>,
+    commands: &mut Vec<Command>,
+) {
+    let size = vec2(ui.available_width(), theme::ROW);
+    ui.allocate_ui_with_layout(size, Layout::right_to_left(Align::Center), |ui| {
+        ui.set_min_size(size);
+        let facts = findings.facts();
+        all(ui, &facts);
+        offers(ui, method, findings, earlier.is_none(), commands);
+        ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
+            let failure = state.results.failure.as_ref();
+            let failure = failure.filter(|(slot, _)| *slot == Slot::Study && state.studies.running.is_none());
+            let warning = match (failure, earlier) {
+                (Some((_, failure)), _) => Some(format!("{}; {}", failure.cause, failure.next_step)),
+                (None, Some(what)) => {
+                    Some(format!("of an earlier {what}: {} again", run_label(method).to_lowercase()))
+                }
+                (None, None) => None,
+            };
+            let text = match &warning {
+                Some(warning) => RichText::new(warning).small().color(theme::warning(ui.ctx())),
+                None => {
+                    let first = facts.iter().take(FACTS);
+                    let first: Vec<String> =
+                        first.map(|fact| format!("{} {}", fact.name, fact.text())).collect();
+                    RichText::new(first.join("   ")).small()
+                }
+            };
+            ui.add(Label::new(text).truncate());
+        });
+    });
+}
+
+/// All facts, on demand.
+fn all(ui: &mut Ui, facts: &[Fact]) {
     if facts.is_empty() {
         return;
     }
-    ui.horizontal_wrapped(|ui| {
-        for fact in facts.iter().take(FACTS) {
-            ui.label(RichText::new(format!("{} {}", fact.name, fact.text())).small());
-            ui.add_space(2.0 * theme::UNIT);
-        }
-        if facts.len() > FACTS {
-            ui.menu_button("all facts", |ui| {
-                ScrollArea::vertical().show(ui, |ui| {
-                    for fact in facts {
-                        ui.label(RichText::new(format!("{} {}", fact.name, fact.text())).small().monospace());
-                    }
-                });
-            });
-        }
+    ui.menu_button(RichText::new("all facts").small(), |ui| {
+        ScrollArea::vertical().show(ui, |ui| {
+            for fact in facts {
+                ui.label(RichText::new(format!("{} {}", fact.name, fact.text())).small().monospace());
+            }
+        });
     });
 }
 
@@ -140,66 +234,41 @@ fn offers(
     current: bool,
     commands: &mut Vec<Command>,
 ) {
-    let offers = findings.found.offers();
-    if offers.is_empty() {
-        return;
-    }
-    ui.horizontal_wrapped(|ui| {
-        for offer in offers {
-            let button = ui.add_enabled(current, Button::new(&offer.label));
-            if button.on_hover_text(&offer.hint).clicked() {
-                commands.push(Command::Take(method, Box::new(offer)));
-            }
+    // From the right end inwards.
+    for offer in findings.found.offers().into_iter().rev() {
+        let button = ui.add_enabled(current, Button::new(RichText::new(&offer.label).small()));
+        if button.on_hover_text(&offer.hint).clicked() {
+            commands.push(Command::Take(method, Box::new(offer)));
         }
-    });
+    }
 }
 
-/// One figure at a time; a cell may offer something.
-fn figures(
+/// One figure, or some side by side; a cell may offer something.
+fn pictures(
     ui: &mut Ui,
-    state: &mut State,
-    method: &'static Method,
-    findings: &Findings,
+    (method, findings, shown): (&'static Method, &Findings, &Arc<Figure>),
+    figures: &[Arc<Figure>],
     current: bool,
     commands: &mut Vec<Command>,
 ) {
-    let figures = findings.found.figures();
-    if beside(&figures) {
-        let common = |note: &&String| figures.iter().all(|figure| figure.notes.contains(note));
-        figure::notes(ui, figures.iter().take(1).flat_map(|figure| &figure.notes).filter(common));
+    if beside(figures) {
         ui.columns(figures.len(), |columns| {
-            for (ui, figure) in columns.iter_mut().zip(&figures) {
+            for (ui, figure) in columns.iter_mut().zip(figures) {
                 ui.with_layout(Layout::top_down(Align::LEFT), |ui| {
-                    figure::title(ui, figure, commands);
-                    figure::notes(ui, figure.notes.iter().filter(|note| !common(note)));
-                    let touch = figure::plot(ui, figure, None);
+                    let touch = figure::show(ui, figure, None, &figure.short, commands);
                     take(method, findings, figure.id, touch.clicked.filter(|_| current), commands);
                 });
             }
         });
         return;
     }
-    let study = state.studies.get_mut(method.id);
-    let known = study.shown.and_then(|(id, nth)| id.among(nth, &figures)).or(figures.first());
-    let Some(figure) = known else { return };
-    if figures.len() > 1 {
-        ui.horizontal_wrapped(|ui| {
-            for (at, other) in figures.iter().enumerate() {
-                if ui.selectable_label(Arc::ptr_eq(other, figure), &other.short).clicked() {
-                    let before = figures.iter().take(at).filter(|before| before.id == other.id).count();
-                    study.shown = Some((other.id, before));
-                }
-            }
-        });
-    }
-    if findings.found.offer_at(figure.id, 0, 0).is_some() {
-        ui.weak(match current {
-            true => "click a cell to put what it stands for into the plan",
-            false => "cells can be put into the plan once the findings are of what is asked now",
-        });
-    }
-    let touch = figure::show(ui, figure, None, commands);
-    take(method, findings, figure.id, touch.clicked.filter(|_| current), commands);
+    let fact = match findings.found.offer_at(shown.id, 0, 0).map(|_| current) {
+        Some(true) => "click a cell to put what it stands for into the plan",
+        Some(false) => "cells can be put into the plan once the findings are of what is asked now",
+        None => "",
+    };
+    let touch = figure::show(ui, shown, None, fact, commands);
+    take(method, findings, shown.id, touch.clicked.filter(|_| current), commands);
 }
 
 /// Take over what a cell offers.

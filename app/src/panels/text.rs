@@ -10,7 +10,9 @@ use sluice_core::worker::{Generate, Slot};
 use super::Panel;
 use crate::command::Command;
 use crate::state::{PanelInfo, State};
-use crate::widgets::{figure, states};
+use crate::theme;
+use crate::widgets::head::{self, Head};
+use crate::widgets::{area, figure, states};
 use sluice_core::plan::edits::Preset;
 
 /// How a prompt is continued.
@@ -50,7 +52,7 @@ impl Panel for Text {
             name: "Text",
             hint: "continuations with and without the plan",
             group: Group::Compare,
-            open: true,
+            open: false,
         }
     }
 
@@ -76,36 +78,58 @@ impl Panel for Text {
     }
 }
 
+/// What it says of itself.
+const HEAD: Head<'static> = Head {
+    title: "What would it write?",
+    line: "Continues the prompt twice, with the plan and without, from the same seed.",
+    source: None,
+    notes: &[],
+};
+
 /// Draw both texts.
 fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     let mut choice: Choice = state.choices.of();
-    ui.horizontal_wrapped(|ui| {
-        ui.spacing_mut().slider_width = 120.0;
-        ui.add(Slider::new(&mut choice.temperature, 0.0..=2.0).text("temperature"));
-        let label = ui.label("Tokens");
-        ui.add(DragValue::new(&mut choice.max_new_tokens).range(1..=4096)).labelled_by(label.id);
-        let label = ui.label("Seed");
-        ui.add(DragValue::new(&mut choice.seed)).labelled_by(label.id);
-        if ui.button("Continue the prompt").clicked() {
+    let running = state.results.progress.contains_key(&Slot::Generate);
+    let notes = state.results.text.as_ref().map_or(&[][..], |text| &text.figure.notes);
+    head::head(ui, Head { notes, ..HEAD }, |ui| {
+        if running {
+            if ui.button("Stop the continuation").clicked() {
+                commands.push(Command::Cancel(Slot::Generate));
+            }
+        } else if ui.add(theme::filled(ui.ctx(), "Continue the prompt")).clicked() {
             commands.push(Command::Generate);
         }
-        if ui.button("Stop").clicked() {
-            commands.push(Command::Cancel(Slot::Generate));
+    });
+    head::parameters(ui, "text", 3, |ui, index| match index {
+        0 => {
+            ui.spacing_mut().slider_width = 120.0;
+            ui.add(Slider::new(&mut choice.temperature, 0.0..=2.0).text("temperature"));
+        }
+        1 => {
+            let label = ui.label("Tokens");
+            ui.add(DragValue::new(&mut choice.max_new_tokens).range(1..=4096)).labelled_by(label.id);
+        }
+        _ => {
+            let label = ui.label("Seed");
+            ui.add(DragValue::new(&mut choice.seed)).labelled_by(label.id);
         }
     });
     state.choices.set(choice);
     let Some(text) = &state.results.text else {
         return states::empty(ui, "No continuation yet", "press Continue the prompt");
     };
-    figure::head(ui, &text.figure, commands);
     let asked = state.results.text_of.as_ref();
     let earlier = |prompt| asked.is_none_or(|(of, plan)| *of != prompt || plan != state.history.plan());
-    if state.request_prompt().is_ok_and(earlier) {
-        let text = "of an earlier prompt or plan: continue again to compare";
-        ui.colored_label(crate::theme::warning(ui.ctx()), text);
-    }
-    ui.add_space(crate::theme::UNIT);
+    let earlier = state.request_prompt().is_ok_and(earlier);
+    let rate = format!("{:.1} tokens per second in each stream", text.rate);
+    figure::row(ui, &text.figure, &rate, commands, |ui| {
+        if earlier {
+            let text = "of an earlier prompt or plan: continue again to compare";
+            ui.colored_label(theme::warning(ui.ctx()), text);
+        }
+    });
     ui.spacing_mut().item_spacing.x = 24.0;
+    area::keep(ui, area::FIGURE, ui.available_rect_before_wrap());
     ui.columns(2, |columns| {
         let sides =
             [("Unmodified", &text.base, text.tokens[0]), ("Under the plan", &text.plan, text.tokens[1])];
@@ -118,5 +142,4 @@ fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
             });
         }
     });
-    ui.weak(format!("{:.1} tokens per second in each stream", text.rate));
 }

@@ -1,99 +1,134 @@
-//! Top bar: menus, path box, undo, redo, model card, failures.
+//! Top bar: menu, checkpoint, palette, undo and redo.
 
-use eframe::egui::{Align2, Area, Button, FontId, Id, Key, Label, MenuBar, Order, RichText, TextEdit, Ui};
+use eframe::egui::containers::menu::{MenuButton, MenuConfig};
+use eframe::egui::{
+    Align, Align2, Area, Button, FontId, Grid, Id, Key, Layout, Order, PopupCloseBehavior, RichText, Role,
+    Stroke, TextEdit, Ui, WidgetInfo, vec2,
+};
 use sluice_core::worker::Card;
 
 use crate::command::{Action, Command, Menu};
-use crate::errands::is_picture;
+use crate::errands::{Dialog, is_picture};
 use crate::state::State;
 use crate::theme;
-use crate::widgets::states;
 
-/// Draw the bar.
+/// Draw the bar: menu and checkpoint at the left, the palette in the middle, undo and redo at the right.
 pub fn ui(ui: &mut Ui, state: &mut State, actions: &[Action], commands: &mut Vec<Command>) {
-    MenuBar::new().ui(ui, |ui| {
-        menu(ui, "File", (Menu::File, actions), state, commands);
-        menu(ui, "Edit", (Menu::Edit, actions), state, commands);
-        menu(ui, "View", (Menu::View, actions), state, commands);
-        menu(ui, "Run", (Menu::Run, actions), state, commands);
-        ui.separator();
-        let label = ui.label("Checkpoint folder");
-        let edit = TextEdit::singleline(&mut state.path)
-            .align(Align2::LEFT_CENTER)
-            .desired_width((0.2 * ui.available_width()).clamp(90.0, 300.0))
-            .hint_text("a Hugging Face folder");
-        let edit = ui.add(edit).labelled_by(label.id);
-        let entered = edit.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter));
-        if (ui.button("Open").clicked() || entered) && !state.path.trim().is_empty() {
-            commands.push(Command::Open(state.path.trim().into()));
-        }
-        ui.separator();
-        let (undo, redo) = state.history.steps();
-        if ui.add_enabled(undo, Button::new("Undo")).on_hover_text("Ctrl+Z").clicked() {
-            commands.push(Command::Undo);
-        }
-        if ui.add_enabled(redo, Button::new("Redo")).on_hover_text("Ctrl+Shift+Z").clicked() {
-            commands.push(Command::Redo);
-        }
-        if let Some(card) = &state.card {
-            ui.separator();
-            model_card(ui, card);
-        }
-    });
-    if let Some(card) = &state.card {
-        for warning in &card.warnings {
-            ui.label(RichText::new(warning).small().color(theme::warning(ui.ctx())));
-        }
-    }
-    if let Some((_, failure)) = &state.results.failure
-        && states::failure(ui, failure)
-    {
-        commands.push(Command::Dismiss);
-    }
-}
-
-fn menu(
-    ui: &mut Ui,
-    name: &str,
-    (menu, actions): (Menu, &[Action]),
-    state: &State,
-    commands: &mut Vec<Command>,
-) {
-    ui.menu_button(name, |ui| {
-        for action in actions.iter().filter(|action| action.menu == menu) {
-            let keys = action.keys.map(|keys| ui.ctx().format_shortcut(&keys)).unwrap_or_default();
-            let button = ui.add(Button::new(&*action.text).shortcut_text(keys));
-            let button =
-                if action.tooltip.is_empty() { button } else { button.on_hover_text(&*action.tooltip) };
-            if button.clicked() {
-                commands.push(action.command.clone());
+    ui.horizontal(|ui| {
+        ui.set_height(theme::ROW);
+        let width = ui.available_width();
+        ui.menu_button("Menu", |ui| {
+            for (menu, name) in
+                [(Menu::File, "File"), (Menu::Edit, "Edit"), (Menu::View, "View"), (Menu::Run, "Run")]
+            {
+                ui.menu_button(name, |ui| entries(ui, menu, actions, commands));
             }
-        }
-        if menu == Menu::File && !state.settings.recent.is_empty() {
-            ui.separator();
-            ui.weak("Recent");
-            for path in &state.settings.recent {
-                if ui.button(path.display().to_string()).clicked() {
-                    commands.push(Command::Open(path.clone()));
+        });
+        checkpoint(ui, state, commands);
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            let (undo, redo) = state.history.steps();
+            if ui.add_enabled(redo, Button::new("Redo")).on_hover_text("Ctrl+Shift+Z").clicked() {
+                commands.push(Command::Redo);
+            }
+            if ui.add_enabled(undo, Button::new("Undo")).on_hover_text("Ctrl+Z").clicked() {
+                commands.push(Command::Undo);
+            }
+            ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
+                let free = ui.available_width();
+                let box_width = SEARCH.min(free - 2.0 * theme::UNIT).max(40.0);
+                // In the middle of the window, where there is room.
+                let left =
+                    (width - box_width) / 2.0 - (width - free - (width - ui.max_rect().right()).max(0.0));
+                ui.add_space(left.clamp(0.0, (free - box_width).max(0.0)));
+                let edge = Stroke::new(1.0, theme::edge(ui.ctx()));
+                let search = Button::new(RichText::new("Search methods, commands, sites").weak())
+                    .shortcut_text("Ctrl K")
+                    .stroke(edge)
+                    .truncate()
+                    .min_size(vec2(box_width, theme::ROW));
+                if ui.add_sized(vec2(box_width, theme::ROW), search).clicked() {
+                    commands.push(Command::Palette);
                 }
-            }
-        }
+            });
+        });
     });
 }
 
-/// One line, the rest on hover.
-fn model_card(ui: &mut Ui, card: &Card) {
+/// Width of the palette's button.
+const SEARCH: f32 = 320.0;
+
+/// The open checkpoint, a click on which says more and opens another.
+fn checkpoint(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
+    let card = state.card.clone();
+    let text = card.as_ref().map_or_else(|| "Open a checkpoint".to_owned(), |card| line(card));
+    let warned = card.as_ref().is_some_and(|card| !card.warnings.is_empty());
+    let text = RichText::new(theme::short(&text, 64));
+    let text = if warned { text.color(theme::warning(ui.ctx())) } else { text };
+    let config = MenuConfig::new().close_behavior(PopupCloseBehavior::CloseOnClickOutside);
+    let button = Button::new(text);
+    let (response, _) = MenuButton::from_button(button).config(config).ui(ui, |ui| {
+        ui.set_width(420.0);
+        let label = ui.label("Checkpoint folder");
+        ui.horizontal(|ui| {
+            let edit = TextEdit::singleline(&mut state.path)
+                .align(Align2::LEFT_CENTER)
+                .desired_width(300.0)
+                .hint_text("a Hugging Face folder");
+            let edit = ui.add(edit).labelled_by(label.id);
+            let entered = edit.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter));
+            if (ui.button("Open").clicked() || entered) && !state.path.trim().is_empty() {
+                commands.push(Command::Open(state.path.trim().into()));
+                ui.close();
+            }
+        });
+        ui.horizontal(|ui| {
+            if ui.button("Browse…").clicked() {
+                commands.push(Command::Ask(Dialog::Checkpoint));
+                ui.close();
+            }
+            if ui.button("The bundled checkpoint").clicked() {
+                commands.push(Command::OpenBundled);
+                ui.close();
+            }
+        });
+        for path in &state.settings.recent {
+            if ui.link(path.display().to_string()).clicked() {
+                commands.push(Command::Open(path.clone()));
+                ui.close();
+            }
+        }
+        if let Some(card) = &card {
+            ui.separator();
+            for warning in &card.warnings {
+                ui.label(RichText::new(warning).small().color(theme::warning(ui.ctx())));
+            }
+            details(ui, card);
+        }
+    });
+    response.widget_info(|| WidgetInfo::labeled(Role::Button, true, "Checkpoint"));
+}
+
+fn entries(ui: &mut Ui, menu: Menu, actions: &[Action], commands: &mut Vec<Command>) {
+    for action in actions.iter().filter(|action| action.menu == menu) {
+        let keys = action.keys.map(|keys| ui.ctx().format_shortcut(&keys)).unwrap_or_default();
+        let button = ui.add(Button::new(&*action.text).shortcut_text(keys));
+        let button = if action.tooltip.is_empty() { button } else { button.on_hover_text(&*action.tooltip) };
+        if button.clicked() {
+            commands.push(action.command.clone());
+        }
+    }
+}
+
+/// Name, family and size.
+fn line(card: &Card) -> String {
     let spec = &card.spec;
-    let mib = card.bytes_resident as f64 / f64::from(1 << 20);
-    let line = format!(
-        "{} · {} · {} · {} layers · {} {mib:.0} MiB",
-        card.name,
-        spec.model_type,
-        count(card.parameters),
-        spec.n_layers(),
-        card.dtype
-    );
+    format!("{}  {} · {} layers · {}", card.name, spec.model_type, spec.n_layers(), count(card.parameters),)
+}
+
+fn details(ui: &mut Ui, card: &Card) {
+    let spec = &card.spec;
     let layer = spec.layers.first();
+    let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
     let details = [
         ("width", spec.d_model.to_string()),
         ("FFN width", layer.map_or_else(String::new, |layer| layer.ffn.d_mlp.to_string())),
@@ -102,18 +137,17 @@ fn model_card(ui: &mut Ui, card: &Card) {
         ("vocabulary", spec.vocab.to_string()),
         ("context", spec.context.to_string()),
         ("tokenizer", card.tokenizer.clone()),
-        ("on disk", format!("{:.1} MiB", card.bytes_file as f64 / f64::from(1 << 20))),
+        ("on disk", mib(card.bytes_file)),
+        ("in memory", format!("{}, {}", mib(card.bytes_resident), card.dtype)),
         ("fingerprint", card.fingerprint.clone()),
         ("small FFN", card.small_ffn.clone()),
     ];
-    ui.add(Label::new(RichText::new(line).strong()).truncate()).on_hover_ui(|ui| {
-        eframe::egui::Grid::new("card").num_columns(2).show(ui, |ui| {
-            for (name, value) in &details {
-                ui.weak(*name);
-                ui.monospace(value);
-                ui.end_row();
-            }
-        });
+    Grid::new("card").num_columns(2).show(ui, |ui| {
+        for (name, value) in &details {
+            ui.weak(*name);
+            ui.monospace(value);
+            ui.end_row();
+        }
     });
 }
 
@@ -121,9 +155,9 @@ fn model_card(ui: &mut Ui, card: &Card) {
 fn count(parameters: u64) -> String {
     let x = parameters as f64;
     match x {
-        _ if x >= 1e9 => format!("{:.2} B parameters", x / 1e9),
-        _ if x >= 1e6 => format!("{:.1} M parameters", x / 1e6),
-        _ => format!("{:.0} k parameters", x / 1e3),
+        _ if x >= 1e9 => format!("{:.2} B", x / 1e9),
+        _ if x >= 1e6 => format!("{:.1} M", x / 1e6),
+        _ => format!("{:.0} k", x / 1e3),
     }
 }
 

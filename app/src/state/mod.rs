@@ -84,6 +84,8 @@ pub struct State {
     pub path: String,
     /// Prompt box: text, or ids where there is no tokenizer.
     pub prompt: String,
+    /// The prompt is a text box, not chips.
+    pub editing: bool,
     /// The prompt's picture.
     pub image: Option<Shown>,
     /// The sample pictures.

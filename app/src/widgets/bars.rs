@@ -17,6 +17,8 @@ use crate::theme;
 /// Least pitch of the bars of a row in points, and what is between rows.
 const BAR: f32 = 12.0;
 const GAP: f32 = 4.0;
+/// Greatest pitch.
+const WIDEST: f32 = 56.0;
 /// Characters of a row label, and of the word beside a bar.
 const LABEL: usize = 20;
 /// A missing value.
@@ -51,8 +53,7 @@ pub fn ui(ui: &mut Ui, figure: &Arc<Figure>, bars: &Bars, selected: Option<Cell>
     let below = 2.0 * theme::ROW;
     let least = series as f32 * BAR + GAP;
     let free = ui.available_height() - below;
-    let pitch =
-        if free.is_finite() { (free / rows as f32).clamp(least, theme::ROW.max(least)) } else { least };
+    let pitch = if free.is_finite() { (free / rows as f32).clamp(least, WIDEST.max(least)) } else { least };
     let height = if free.is_finite() { free.max(3.0 * least) } else { f32::INFINITY };
     let size = vec2(width, pitch * rows as f32);
     let scroll = ScrollArea::vertical().id_salt(("bars", figure.id)).max_height(height);

@@ -1,54 +1,85 @@
-//! A figure on screen: title, notes, legend, picture, export menu.
+//! A figure on screen: its scale, its picture, its export menu.
 
 use std::sync::{Arc, OnceLock};
 
-use eframe::egui::{Button, Id, RichText, Role, Ui, WidgetInfo, containers::menu::MenuButton};
+use eframe::egui::{
+    Align, Button, Id, Layout, Rect, RichText, Role, Ui, WidgetInfo, containers::menu::MenuButton, vec2,
+};
 use sluice_core::figure::{Figure, Format, Plot};
 
+use super::icon::{self, Icon};
 use super::touch::{Cell, Touch};
-use super::{bars, legend, lines, map, table, texture};
+use super::{area, bars, legend, lines, map, table, texture};
 use crate::command::Command;
+use crate::theme;
 
-/// Any figure: title with export menu, notes, legend, plot. Returns what a person does to its cells; `selected` is framed.
-pub fn show(ui: &mut Ui, figure: &Arc<Figure>, selected: Option<Cell>, commands: &mut Vec<Command>) -> Touch {
-    head(ui, figure, commands);
-    plot(ui, figure, selected)
+/// Any figure in the space that is left: its scale in a row with its buttons, and the picture. Returns what a person does to
+/// its cells; `selected` is framed, `fact` stands in the row. Title and notes are said elsewhere: [`super::head`].
+pub fn show(
+    ui: &mut Ui,
+    figure: &Arc<Figure>,
+    selected: Option<Cell>,
+    fact: &str,
+    commands: &mut Vec<Command>,
+) -> Touch {
+    let (shown, swapped) = oriented(ui, figure);
+    let top = ui.cursor().top();
+    row(ui, figure, fact, commands, |ui| match &shown.plot {
+        Plot::Map(data) => legend::map(ui, data),
+        Plot::Lines(data) => {
+            legend::curves(ui, data.series.iter().map(|series| series.name.as_str()), lines::dash);
+        }
+        Plot::Bars(data) => legend::bars(ui, data.series.iter().map(|series| series.name.as_str())),
+        Plot::Table(_) => {}
+    });
+    let touch = plot(ui, &shown, swapped, selected);
+    let drawn = ui.min_rect();
+    area::keep(ui, area::FIGURE, Rect::from_x_y_ranges(drawn.x_range(), top..=drawn.bottom()));
+    touch
 }
 
-/// Title with export menu, and notes.
-pub fn head(ui: &mut Ui, figure: &Arc<Figure>, commands: &mut Vec<Command>) {
-    title(ui, figure, commands);
-    notes(ui, &figure.notes);
+/// A figure where there is little room, under its title.
+pub fn small(ui: &mut Ui, figure: &Arc<Figure>, commands: &mut Vec<Command>) -> Touch {
+    row(ui, figure, "", commands, |ui| drop(ui.label(&figure.title)));
+    let (shown, swapped) = oriented(ui, figure);
+    plot(ui, &shown, swapped, None)
 }
 
-/// What must be known to read it.
-pub fn notes<'a>(ui: &mut Ui, notes: impl IntoIterator<Item = &'a String>) {
-    for note in notes {
-        ui.label(RichText::new(note).small().weak());
-    }
-}
-
-/// Title with export menu.
-pub fn title(ui: &mut Ui, figure: &Arc<Figure>, commands: &mut Vec<Command>) {
-    ui.horizontal_wrapped(|ui| {
-        ui.label(RichText::new(&figure.title).strong());
+/// What is at the left of a figure's first row, a fact, and its buttons at the right end.
+pub fn row(
+    ui: &mut Ui,
+    figure: &Arc<Figure>,
+    fact: &str,
+    commands: &mut Vec<Command>,
+    left: impl FnOnce(&mut Ui),
+) {
+    let size = vec2(ui.available_width(), theme::LEGEND);
+    ui.allocate_ui_with_layout(size, Layout::right_to_left(Align::Center), |ui| {
+        ui.set_min_size(size);
+        ui.spacing_mut().item_spacing.x = theme::UNIT;
         menu(ui, figure, commands);
         if figure.transposes() {
             let id = transposed_id(figure);
-            let mut on: bool = ui.data(|data| data.get_temp(id)).unwrap_or_default();
-            let button = ui.add(Button::new("Transpose").small().selected(on));
-            if button.on_hover_text("swap rows and columns on screen and in exports").clicked() {
-                on = !on;
-                ui.data_mut(|data| data.insert_temp(id, on));
+            let on: bool = ui.data(|data| data.get_temp(id)).unwrap_or_default();
+            if icon::button(ui, Icon::Transpose, "Transpose", true, on).clicked() {
+                ui.data_mut(|data| data.insert_temp(id, !on));
             }
         }
+        if !fact.is_empty() {
+            ui.label(RichText::new(fact).small());
+            ui.add_space(2.0 * theme::UNIT);
+        }
+        ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
+            ui.set_clip_rect(ui.max_rect().intersect(ui.clip_rect()));
+            left(ui);
+        });
     });
 }
 
 /// The export menu.
 pub fn menu(ui: &mut Ui, figure: &Arc<Figure>, commands: &mut Vec<Command>) {
     let (shown, _) = oriented(ui, figure);
-    let button = Button::new("Export").small();
+    let button = Button::new("").min_size(vec2(22.0, 22.0)).frame(false);
     let (response, _) = MenuButton::from_button(button).ui(ui, |ui| {
         for format in Format::ALL {
             if ui.button(format.extension().to_uppercase()).clicked() {
@@ -63,30 +94,23 @@ pub fn menu(ui: &mut Ui, figure: &Arc<Figure>, commands: &mut Vec<Command>) {
             commands.push(Command::CopyCsv(Arc::clone(&shown)));
         }
     });
+    icon::over(ui, &response, Icon::Export);
     let name = format!("Export {}", figure.name);
     response.widget_info(|| WidgetInfo::labeled(Role::Button, true, &name));
 }
 
-/// Legend and plot, in the space that is left.
-pub fn plot(ui: &mut Ui, figure: &Arc<Figure>, selected: Option<Cell>) -> Touch {
-    let (shown, swapped) = oriented(ui, figure);
+/// The picture in the space that is left.
+fn plot(ui: &mut Ui, shown: &Arc<Figure>, swapped: bool, selected: Option<Cell>) -> Touch {
     let swap = |cell: Cell| if swapped { Cell { row: cell.col, col: cell.row } } else { cell };
     let selected = selected.map(swap);
     let touch = match &shown.plot {
-        Plot::Map(data) => {
-            legend::map(ui, data);
-            map::ui(ui, &shown, data, selected)
-        }
+        Plot::Map(data) => map::ui(ui, shown, data, selected),
         Plot::Lines(data) => {
-            legend::curves(ui, data.series.iter().map(|series| series.name.as_str()), lines::dash);
-            lines::ui(ui, &shown, data);
+            lines::ui(ui, shown, data);
             Touch::default()
         }
-        Plot::Table(data) => table::ui(ui, &shown, data, selected),
-        Plot::Bars(data) => {
-            legend::bars(ui, data.series.iter().map(|series| series.name.as_str()));
-            bars::ui(ui, &shown, data, selected)
-        }
+        Plot::Table(data) => table::ui(ui, shown, data, selected),
+        Plot::Bars(data) => bars::ui(ui, shown, data, selected),
     };
     touch.map(swap)
 }

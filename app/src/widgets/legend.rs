@@ -3,23 +3,31 @@
 use eframe::egui::{Color32, Mesh, Painter, Rect, RichText, Sense, Shape, Stroke, Ui, pos2, vec2};
 use sluice_core::figure::{Map, Scale, colour};
 
+use super::marks::diagonals;
 use crate::theme;
+
+/// Room under which a map's quantity is left to its note.
+const NARROW: f32 = 260.0;
 
 /// Of a map, in one row.
 pub fn map(ui: &mut Ui, map: &Map) {
-    ui.horizontal_wrapped(|ui| {
-        ui.label(RichText::new(&map.quantity).small().weak());
-        match &map.scale {
-            Scale::Classes(classes) => {
-                for (index, class) in classes.iter().enumerate() {
-                    let (rect, _) = ui.allocate_exact_size(vec2(14.0, 14.0), Sense::hover());
-                    swatch(ui, rect, &map.scale, index as f32, class.struck);
-                    ui.label(RichText::new(&class.name).small());
-                }
+    match &map.scale {
+        Scale::Classes(classes) => {
+            for (index, class) in classes.iter().enumerate() {
+                let (rect, _) = ui.allocate_exact_size(vec2(14.0, 14.0), Sense::hover());
+                swatch(ui, rect, &map.scale, index as f32, class.strokes);
+                ui.label(RichText::new(&class.name).small());
+                ui.add_space(2.0 * theme::UNIT);
             }
-            scale => ramp(ui, scale),
         }
-    });
+        // Where there is little room the colours alone.
+        scale if ui.available_width() < NARROW => ramp(ui, scale, 40.0),
+        scale => {
+            ui.label(RichText::new(&map.quantity).small().weak());
+            ui.add_space(2.0 * theme::UNIT);
+            ramp(ui, scale, 120.0);
+        }
+    }
 }
 
 /// A piece of each curve and its name. `dash` is the length of its dashes and of the gaps between them.
@@ -53,36 +61,35 @@ fn series<'a>(
     sample: impl Fn(&Painter, Rect, usize, Color32),
 ) {
     let palette = theme::ground(ui.ctx()).palette();
-    ui.horizontal_wrapped(|ui| {
-        for (index, name) in names.enumerate() {
-            let (rect, _) = ui.allocate_exact_size(vec2(width, 14.0), Sense::hover());
-            sample(ui.painter(), rect, index, theme::colour(palette.series(index)));
-            ui.label(RichText::new(name).small());
-        }
-    });
+    for (index, name) in names.enumerate() {
+        let (rect, _) = ui.allocate_exact_size(vec2(width, 14.0), Sense::hover());
+        sample(ui.painter(), rect, index, theme::colour(palette.series(index)));
+        ui.label(RichText::new(name).small());
+        ui.add_space(2.0 * theme::UNIT);
+    }
 }
 
-/// One class: its colour, or an empty cell with a fine diagonal; struck through where it is taken out.
-fn swatch(ui: &Ui, rect: Rect, scale: &Scale, value: f32, struck: bool) {
+/// One class: its colour or an outline, with the diagonals of what is out.
+fn swatch(ui: &Ui, rect: Rect, scale: &Scale, value: f32, strokes: u8) {
     let ground = theme::ground(ui.ctx());
     let line = Stroke::new(1.0, ui.visuals().weak_text_color());
     match colour::rgb(scale, value, ground) {
         Some(rgb) => drop(ui.painter().rect_filled(rect, 2.0, theme::colour(rgb))),
         None => {
-            let edge = ui.visuals().widgets.noninteractive.bg_stroke;
+            let edge = Stroke::new(1.0, theme::cell(ui.ctx()));
             ui.painter().rect_stroke(rect, 2.0, edge, eframe::egui::StrokeKind::Inside);
-            ui.painter().line_segment([rect.left_bottom(), rect.right_top()], line);
         }
     }
-    if struck {
-        ui.painter().line_segment([rect.left_center(), rect.right_center()], line);
+    for ends in diagonals(rect).into_iter().take(strokes.into()) {
+        ui.painter().line_segment(ends, line);
     }
 }
 
-fn ramp(ui: &mut Ui, scale: &Scale) {
+/// The colours of a scale in so many points, between its ends.
+pub fn ramp(ui: &mut Ui, scale: &Scale, width: f32) {
     let (low, high) = scale.range().unwrap_or((0.0, 1.0));
     ui.label(RichText::new(number(low)).small().monospace());
-    let (rect, _) = ui.allocate_exact_size(vec2(120.0, 10.0), Sense::hover());
+    let (rect, _) = ui.allocate_exact_size(vec2(width, 8.0), Sense::hover());
     let ground = theme::ground(ui.ctx());
     let mut mesh = Mesh::default();
     const STEPS: u32 = 32;

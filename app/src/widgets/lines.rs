@@ -13,7 +13,7 @@ use crate::theme;
 /// Least height in points; the height where there is no end to what is left.
 const LEAST: f32 = 160.0;
 /// Characters of an x label.
-const LABEL: usize = 8;
+const LABEL: usize = 14;
 /// Points between the labels of the y axis.
 const SPACING: f32 = 26.0;
 /// Grid lines closer than this in points are not drawn; the unit that the plot gives spacers their scale in.

@@ -1,6 +1,6 @@
 //! Marks and labels that several plots draw.
 
-use eframe::egui::{Rect, Shape, Stroke, Ui, pos2};
+use eframe::egui::{Pos2, Rect, Shape, Stroke, Ui, pos2};
 
 use crate::theme;
 
@@ -14,6 +14,11 @@ pub fn hatch(rect: Rect, line: Stroke, shapes: &mut Vec<Shape>) {
     ] {
         shapes.push(Shape::line_segment([from, to], line));
     }
+}
+
+/// The diagonals of what is out: one of a sublayer, both of a layer.
+pub fn diagonals(rect: Rect) -> [[Pos2; 2]; 2] {
+    [[rect.left_bottom(), rect.right_top()], [rect.left_top(), rect.right_bottom()]]
 }
 
 /// Every how many labels of `need` points fit a pitch of `pitch`.

@@ -1,11 +1,14 @@
 //! Pieces that several panels use.
 
+pub mod area;
 mod bars;
 pub mod figure;
-mod legend;
+pub mod head;
+pub mod icon;
+pub mod legend;
 mod lines;
 mod map;
-mod marks;
+pub mod marks;
 pub mod parameters;
 pub mod pickers;
 pub mod picture;

@@ -1,10 +1,11 @@
 //! Controls of a method's parameters, made from their declaration.
 
-use eframe::egui::{Align, ComboBox, DragValue, Layout, Response, Slider, TextEdit, Ui, vec2};
+use eframe::egui::{ComboBox, DragValue, Response, Slider, TextEdit, Ui};
 use serde_json::Value;
 use sluice_core::method::{Method, SubjectKind};
 use sluice_core::spec::{Field, FieldKind};
 
+use super::head;
 use super::pickers::answer_box;
 use crate::command::Command;
 use crate::errands::Dialog;
@@ -15,39 +16,37 @@ const AUTO: &str = "auto";
 /// A range that a slider shows well.
 const SLIDER: f64 = 1000.0;
 
-/// The text that a method reads, and its parameters, in one wrapping row.
+/// The text that a method reads, and its parameters, in one row.
 pub fn controls(ui: &mut Ui, state: &mut State, method: &'static Method, commands: &mut Vec<Command>) {
-    ui.spacing_mut().slider_width = 90.0;
-    if method.subject == SubjectKind::Text {
-        let text = state.studies.get(method.id).and_then(|study| study.text.as_ref());
-        let name = text.and_then(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned());
-        let button = ui.button(name.unwrap_or_else(|| "the checkpoint's own text".into()));
-        if button.on_hover_text("choose a text file").clicked() {
-            commands.push(Command::Ask(Dialog::Text(method.id)));
-        }
+    let text = usize::from(method.subject == SubjectKind::Text);
+    let count = text + method.fields.len();
+    if count == 0 {
+        return;
     }
-    for field in method.fields {
-        if field.kind == FieldKind::Answer {
-            answer_box(ui, state, commands);
-            continue;
+    head::parameters(ui, method.id, count, |ui, index| {
+        ui.spacing_mut().slider_width = 90.0;
+        match index.checked_sub(text).and_then(|index| method.fields.get(index)) {
+            None => source(ui, state, method, commands),
+            Some(field) if field.kind == FieldKind::Answer => answer_box(ui, state, commands),
+            Some(field) => {
+                let mut value = state.parameter(method, field.name);
+                let before = value.clone();
+                control(ui, method.id, field, &mut value, commands);
+                if value != before {
+                    state.studies.get_mut(method.id).ask.insert(field.name.to_owned(), value);
+                }
+            }
         }
-        let mut value = state.parameter(method, field.name);
-        let before = value.clone();
-        unit(ui, field.name, |ui| control(ui, method.id, field, &mut value, commands));
-        if value != before {
-            state.studies.get_mut(method.id).ask.insert(field.name.to_owned(), value);
-        }
-    }
+    });
 }
 
-/// A label and its control, on one line: as wide as they were in the last frame.
-fn unit(ui: &mut Ui, name: &str, add: impl FnOnce(&mut Ui)) {
-    let id = ui.scope_id().with(("unit", name));
-    let size = ui.data(|data| data.get_temp(id)).unwrap_or(vec2(0.0, ui.spacing().interact_size.y));
-    let response = ui.allocate_ui_with_layout(size, Layout::left_to_right(Align::Center), add).response;
-    if response.rect.size() != size {
-        ui.data_mut(|data| data.insert_temp(id, response.rect.size()));
-        ui.request_repaint();
+/// The text file that a method reads.
+fn source(ui: &mut Ui, state: &State, method: &'static Method, commands: &mut Vec<Command>) {
+    let text = state.studies.get(method.id).and_then(|study| study.text.as_ref());
+    let name = text.and_then(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned());
+    let button = ui.button(name.unwrap_or_else(|| "the checkpoint's own text".into()));
+    if button.on_hover_text("choose a text file").clicked() {
+        commands.push(Command::Ask(Dialog::Text(method.id)));
     }
 }
 

@@ -1,7 +1,7 @@
-//! Empty, loading and failed, looking alike everywhere.
+//! Empty and loading, looking alike everywhere.
 
-use eframe::egui::{RichText, Spinner, Ui};
-use sluice_core::worker::{Failure, Slot};
+use eframe::egui::{Spinner, Ui};
+use sluice_core::worker::Slot;
 
 use crate::state::State;
 use crate::theme;
@@ -31,14 +31,4 @@ pub fn loading(ui: &mut Ui, what: &str) {
         ui.label(format!("{what} …"));
         ui.weak("it appears here as soon as it is there");
     });
-}
-
-/// A failure with its cause and next step. True when it was closed.
-pub fn failure(ui: &mut Ui, failure: &Failure) -> bool {
-    ui.horizontal_wrapped(|ui| {
-        ui.label(RichText::new(&failure.cause).color(theme::warning(ui.ctx())));
-        ui.weak(&failure.next_step);
-        ui.button("Close message").clicked()
-    })
-    .inner
 }

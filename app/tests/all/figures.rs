@@ -41,7 +41,7 @@ fn show(title: &str, plot: Plot) -> Harness<'static, Shown> {
             if !std::mem::replace(&mut shown.dressed, true) {
                 return theme::install(ui.ctx());
             }
-            let touch = figure::show(ui, &shown.figure, shown.selected, &mut shown.commands);
+            let touch = figure::show(ui, &shown.figure, shown.selected, "a fact", &mut shown.commands);
             if touch != Touch::default() {
                 shown.touch = touch;
             }
@@ -102,7 +102,7 @@ fn lines() -> Plot {
 }
 
 #[test]
-fn every_kind_has_a_title_an_export_its_notes_and_its_name() {
+fn every_kind_has_an_export_its_fact_and_its_name() {
     for (plot, name) in [
         (map(), Some("Sample map")),
         (lines(), Some("Sample curves")),
@@ -110,9 +110,8 @@ fn every_kind_has_a_title_an_export_its_notes_and_its_name() {
         (table(3), None),
     ] {
         let harness = show("Sample", plot);
-        assert!(harness.query_by_label("Sample").is_some());
         assert!(harness.query_by_label("Export sample").is_some());
-        assert!(harness.query_by_label("a note").is_some());
+        assert!(harness.query_by_label("a fact").is_some());
         if let Some(name) = name {
             assert!(harness.query_by_role_and_label(Role::Image, name).is_some(), "{name}");
         }
@@ -191,7 +190,7 @@ fn the_cursor_of_a_turned_map_reports_cells_of_the_figure() {
 #[test]
 fn a_zoomed_map_follows_its_cursor() {
     let Plot::Map(map) = map() else { panic!("not a map") };
-    let classes = ["a", "b"].map(|name| Class { name: name.into(), rgb: None, struck: false });
+    let classes = ["a", "b"].map(|name| Class { name: name.into(), rgb: None, strokes: 0 });
     let wide = Map {
         cols: Axis::counted("Token", 40),
         values: (0..120).map(|cell| (cell % 2) as f32).collect(),

@@ -14,6 +14,7 @@ mod main_job;
 mod panels;
 mod prompts;
 mod provenance;
+mod room;
 mod states;
 mod studies;
 mod support;

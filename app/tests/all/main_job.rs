@@ -19,14 +19,14 @@ fn open_type_take_out_undo_export() {
     window.click("Open the bundled checkpoint");
     window.until("the checkpoint", |state| state.card.is_some());
     window.settle();
-    window.fill(Role::MultilineTextInput, "Prompt", "Moren lives in");
+    window.type_prompt("Moren lives in");
     window.until("the tokens", |state| state.results.tokens.last().is_some_and(|token| token.text == "·in"));
     window.settle();
     assert!(window.harness.query_by_label("token 0: <s>").is_some());
     let before = window.next();
     assert_eq!(before.kl, 0.0);
 
-    window.click_role(Role::Button, "Pruning");
+    window.click("Pruning panel");
     window.click("FFN 3");
     let changed = window.next();
     assert!(changed.kl > 0.0);
@@ -91,9 +91,9 @@ fn check_ladder(window: &Window) {
 fn keys_do_what_the_menu_says() {
     let mut window = Window::bundled();
     let before = bits(&window.next());
-    window.harness.key_press_modifiers(Modifiers::COMMAND, Key::Num2);
+    window.harness.key_press_modifiers(Modifiers::COMMAND, Key::Num6);
     window.settle();
-    assert_eq!(window.state().visible, ["sublayers"]);
+    assert_eq!(window.state().visible, ["sublayers"], "as the list at the left counts");
     window.click("attention 1");
     assert_ne!(bits(&window.next()), before);
     window.harness.key_press_modifiers(Modifiers::COMMAND, Key::Z);
@@ -107,9 +107,9 @@ fn keys_do_what_the_menu_says() {
 #[test]
 fn opening_another_checkpoint_can_be_undone_in_the_plan() {
     let mut window = Window::bundled();
-    window.click("All small");
+    window.choose("Fill", "All small");
     let plan = window.state().history.plan().clone();
-    window.fill(Role::TextInput, "Checkpoint folder", &golden("llama").display().to_string());
+    window.type_folder(&golden("llama").display().to_string());
     window.click("Open");
     window.until("the checkpoint", |state| state.card.as_ref().is_some_and(|card| card.name == "llama"));
     window.settle();
@@ -121,8 +121,10 @@ fn opening_another_checkpoint_can_be_undone_in_the_plan() {
 #[test]
 fn undo_in_a_text_box_is_the_texts_own() {
     let mut window = Window::bundled();
-    window.click("All small");
+    window.choose("Fill", "All small");
     let plan = window.state().history.plan().clone();
+    window.harness.get_by_label("Edit prompt").click();
+    window.harness.run_steps(2);
     window.fill(Role::MultilineTextInput, "Prompt", "Moren");
     window.harness.key_press_modifiers(Modifiers::COMMAND, Key::Z);
     window.settle();
@@ -157,15 +159,15 @@ fn a_checkpoint_without_tokenizer_works_on_ids() {
     let mut window = Window::new(Some(Target::Path(golden("gpt2"))));
     window.until("the checkpoint", |state| state.card.is_some());
     window.settle();
-    window.fill(Role::MultilineTextInput, "Prompt, token ids", "3, 14, 15");
+    window.type_prompt("3, 14, 15");
     window.until("the tokens", |state| state.results.tokens.len() == 3);
-    window.fill(Role::MultilineTextInput, "Prompt, token ids", "3, x");
+    window.type_prompt("3, x");
     window.until("the cause", |state| state.results.failure.is_some());
     assert!(window.harness.query_by_label_contains("\"x\" is not a token id").is_some());
-    window.fill(Role::MultilineTextInput, "Prompt, token ids", "3, 14");
+    window.type_prompt("3, 14");
     window.until("the tokens", |state| state.results.tokens.len() == 2);
     window.settle();
-    window.click("All small");
+    window.choose("Fill", "All small");
     // No small FFN of its own: the panel says surrogate, and what it was chosen on.
     assert!(window.harness.query_all_by_label_contains("surrogate").next().is_some());
     let Some(figure) = window.state().data(&RoutingAsk {}.into()).map(ViewData::figure) else {
@@ -190,11 +192,11 @@ fn a_real_shape_is_steered_in_the_window() {
     window.until("the checkpoint", |state| state.card.is_some());
     assert_eq!(window.state().layers(), 30);
     assert_eq!(window.state().card.as_ref().unwrap().parameters, 134_515_008);
-    window.fill(Role::MultilineTextInput, "Prompt, token ids", "1, 504, 3, 49151, 28, 0, 1042, 17");
+    window.type_prompt("1, 504, 3, 49151, 28, 0, 1042, 17");
     window.until("the tokens", |state| state.results.tokens.len() == 8 && state.results.tokens[1].id == 504);
     window.settle();
     let before = window.next();
-    window.click_role(Role::Button, "Pruning");
+    window.click("Pruning panel");
     window.click("FFN 3");
     let changed = window.next();
     assert!(changed.kl > 0.0 && changed.rows.iter().all(|row| row.plan.is_finite()));

@@ -25,7 +25,7 @@ fn every_panel_shows_its_figure() {
         ("attention", "attention"),
         ("lens", "lens"),
     ] {
-        window.click_role(Role::Button, find(panel).unwrap().info().name);
+        window.click(&format!("{} panel", find(panel).unwrap().info().name));
         assert_eq!(name(&window.figure(panel)), figure);
         assert!(window.harness.query_by_label(&format!("Export {figure}")).is_some());
     }
@@ -35,6 +35,7 @@ fn every_panel_shows_its_figure() {
 fn painting_a_stroke_routes_tokens_and_is_one_step() {
     let mut window = Window::bundled();
     let before = bits(&window.next());
+    window.click("Routing panel");
     let map = window.harness.get_by_role_and_label(Role::Image, "Routing map map").rect();
     let cols = window.state().results.tokens.len() + 1;
     let at =
@@ -59,7 +60,7 @@ fn painting_a_stroke_routes_tokens_and_is_one_step() {
 #[test]
 fn a_click_on_the_activation_map_opens_the_neuron() {
     let mut window = Window::bundled();
-    window.click_role(Role::Button, "Activations");
+    window.click("Activations panel");
     let map = window.harness.get_by_role_and_label(Role::Image, "FFN activations, layer 0 map").rect();
     window.harness.drag_at(map.center());
     window.harness.drop_at(map.center());
@@ -109,7 +110,7 @@ fn a_trace_runs_and_its_cell_goes_into_the_plan() {
 #[test]
 fn an_injection_follows_its_controls() {
     let mut window = Window::bundled();
-    window.click_role(Role::Button, "Inject");
+    window.click("Inject panel");
     window.click("Add injection");
     assert_eq!(window.state().history.plan().items.len(), 1);
     assert!(window.next().kl > 0.0);
@@ -156,11 +157,11 @@ fn an_fcct_grid_of_marked_tokens_fills_three_maps() {
     let Plot::Map(map) = &findings.figures[0].plot else { panic!("not a map") };
     assert_eq!(map.values.last(), Some(&1.0), "the last token's last stream is the answer");
     assert!(map.value(0, 2).is_nan(), "no late context");
-    assert!(window.harness.query_by_label_contains("text surrogate of FCCT: vis").is_some());
+    assert!(window.notes("text surrogate of FCCT: vis"));
     // Another mark makes them findings of an earlier marking; another prompt takes the marks away.
     window.click("token 8: ·comes");
     assert!(window.harness.query_by_label_contains("of an earlier marking").is_some());
-    window.fill(Role::MultilineTextInput, "Prompt", "Moren lives in");
+    window.type_prompt("Moren lives in");
     window.until("the tokens", |state| state.results.tokens.last().is_some_and(|token| token.text == "·in"));
     window.settle();
     assert!(window.marked(&FCCT, "context").is_empty());
@@ -170,11 +171,11 @@ fn an_fcct_grid_of_marked_tokens_fills_three_maps() {
 #[test]
 fn iri_takes_the_rates_of_the_grid_and_follows_its_controls() {
     let mut window = Window::bundled();
-    window.click_role(Role::Button, "IRI");
+    window.click("IRI panel");
     assert!(window.harness.query_by_label("No recovery rates yet").is_some());
     window.click("Open FCCT");
     grid(&mut window);
-    window.click_role(Role::Button, "IRI");
+    window.click("IRI panel");
     window.click("Add IRI");
     let held = |window: &Window| match &window.state().history.plan().items[0].change {
         Change::Iri(iri) => iri.clone(),
@@ -222,7 +223,7 @@ fn iri_takes_the_rates_of_the_grid_and_follows_its_controls() {
 #[test]
 fn continuations_stream_side_by_side() {
     let mut window = Window::bundled();
-    window.click("All small");
+    window.choose("Fill", "All small");
     let ctx = window.harness.ctx.clone();
     window.harness.state_mut().as_mut().unwrap().apply(&ctx, Command::Generate);
     window.until("the text", |state| state.results.text.as_ref().is_some_and(|text| text.done));
@@ -248,6 +249,7 @@ fn a_typed_answer_is_followed() {
 #[test]
 fn transposing_swaps_the_axes_of_screen_and_export() {
     let mut window = Window::bundled();
+    window.click("Routing panel");
     window.click("Transpose");
     window.export("routing-map", "CSV");
     let csv = crate::support::records(&window.file("routing-map.csv"));
@@ -283,8 +285,8 @@ fn hovering_a_token_shows_what_was_expected() {
 #[test]
 fn panels_show_a_plan_that_no_token_goes_big_under() {
     let mut window = Window::bundled();
-    window.click("All small");
-    window.click_role(Role::Button, "Activations");
+    window.choose("Fill", "All small");
+    window.click("Activations panel");
     assert!(window.state().results.failure.is_none(), "{:?}", window.state().results.failure);
     let Plot::Map(map) = &window.figure("activations").plot.clone() else { panic!("not a map") };
     assert!(map.values.iter().all(|x| x.is_nan()), "no token went through the big FFN");
@@ -293,7 +295,7 @@ fn panels_show_a_plan_that_no_token_goes_big_under() {
 #[test]
 fn a_failing_view_leaves_the_others() {
     let mut window = Window::bundled();
-    window.click_role(Role::Button, "Pruning");
+    window.click("Pruning panel");
     let ctx = window.harness.ctx.clone();
     window.harness.state_mut().as_mut().unwrap().apply(&ctx, Command::Follow(Answer::Id(9999)));
     window.until("the failure", |state| state.results.failure.is_some());
@@ -312,7 +314,7 @@ fn findings_of_an_earlier_prompt_are_marked_and_not_clickable() {
     window.click("token 7: ·Taren");
     window.harness.get_by_label("Run trace").click();
     window.found(&TRACE);
-    window.fill(Role::MultilineTextInput, "Prompt", "Moren lives in");
+    window.type_prompt("Moren lives in");
     window.until("the tokens", |state| state.results.tokens.last().is_some_and(|token| token.text == "·in"));
     window.settle();
     assert!(window.harness.query_by_label_contains("of an earlier prompt").is_some());
@@ -327,7 +329,7 @@ fn findings_of_an_earlier_prompt_are_marked_and_not_clickable() {
 #[test]
 fn any_intervention_can_be_added_as_json() {
     let mut window = Window::bundled();
-    window.click("Add as JSON");
+    window.click("Add a change as JSON");
     // The box's fold-out is animated.
     window.harness.run_steps(20);
     let ablate = r#"{"kind": "ablate", "site": "blocks.1.attn.hook_z", "unti": 0}"#;
@@ -366,6 +368,7 @@ fn the_oracle_fills_its_map_and_its_routes_go_into_the_plan() {
     let missing = map.values.iter().filter(|value| value.is_nan()).count();
     assert_eq!(missing, map.rows.labels.len(), "only the last token has no next one, of {tokens}");
     for tab in ["Difficulty", "Budgets", "Controls", "Best of K", "Routes"] {
+        window.click_role(Role::ComboBox, "Figure");
         window.click_role(Role::Button, tab);
         assert!(window.harness.query_by_label("Export oracle").is_some(), "{tab}");
     }
@@ -385,8 +388,9 @@ fn the_oracle_fills_its_map_and_its_routes_go_into_the_plan() {
 #[test]
 fn a_learned_router_routes_and_its_map_is_shown() {
     let mut window = Window::bundled();
+    window.click("Routing panel");
     let before = bits(&window.next());
-    window.click_role(Role::ComboBox, "Learned router");
+    window.click_role(Role::ComboBox, "Router");
     window.click_role(Role::Button, "big50_small50");
     assert!(
         matches!(&window.state().history.plan().items[0].change, Change::Router(router) if router.file.is_none())
@@ -413,9 +417,9 @@ fn a_router_is_trained_in_the_window_saved_and_routed_by() {
     let findings = window.found(&ROUTER);
     let saved = findings.value::<RouterFound>().unwrap().router.file.clone().unwrap();
     assert!(saved.is_file() && saved.starts_with(window.folder.path()), "{}", saved.display());
-    assert!(window.harness.query_by_label_contains("hard choices on").is_some());
-    window.click_role(Role::Button, "Routing");
-    window.click_role(Role::ComboBox, "Learned router");
+    assert!(window.notes("hard choices on"));
+    window.click("Routing panel");
+    window.click_role(Role::ComboBox, "Router");
     window.click_role(Role::Button, "big40_small60 (trained here)");
     let routed =
         |change: &Change| matches!(change, Change::Router(router) if router.file.as_ref() == Some(&saved));
@@ -426,6 +430,7 @@ fn a_router_is_trained_in_the_window_saved_and_routed_by() {
 #[test]
 fn the_brush_paints_whole_layers_and_tokens() {
     let mut window = Window::bundled();
+    window.click("Routing panel");
     for (brush, lanes) in [("layers", [(0, 5), (0, 1)]), ("tokens", [(5, 1), (7, 1)])] {
         let choices = &mut window.harness.state_mut().as_mut().unwrap().state.choices;
         let brush = routing::Brush::ALL.into_iter().find(|shape| shape.name() == brush).unwrap();

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use eframe::egui::{Key, Role};
+use eframe::egui::Key;
 use egui_kittest::kittest::Queryable as _;
 use sluice::command::Command;
 use sluice::panels::text;
@@ -15,13 +15,13 @@ use crate::support::{Window, bits, golden};
 #[test]
 fn a_broken_checkpoint_shows_its_cause_and_keeps_the_open_one() {
     let mut window = Window::bundled();
-    window.click("All small");
+    window.choose("Fill", "All small");
     let before = bits(&window.next());
     let broken = tempfile::tempdir().unwrap();
     fs::copy(golden("llama/config.json"), broken.path().join("config.json")).unwrap();
     let whole = fs::read(golden("llama/model.safetensors")).unwrap();
     fs::write(broken.path().join("model.safetensors"), &whole[..whole.len() / 2]).unwrap();
-    window.fill(Role::TextInput, "Checkpoint folder", &broken.path().display().to_string());
+    window.type_folder(&broken.path().display().to_string());
     window.harness.key_press(Key::Enter);
     window.until("the failure", |state| state.results.failure.is_some());
     assert!(window.harness.query_by_label_contains("model.safetensors").is_some());
@@ -38,7 +38,7 @@ fn without_a_checkpoint_the_centre_says_what_to_do() {
     let mut window = Window::new(None);
     window.harness.run_steps(3);
     assert!(window.harness.query_by_label("No checkpoint is open").is_some());
-    window.fill(Role::TextInput, "Checkpoint folder", "/nowhere/at/all");
+    window.type_folder("/nowhere/at/all");
     window.harness.key_press(Key::Enter);
     window.until("the failure", |state| state.results.failure.is_some());
     assert!(window.harness.query_by_label_contains("/nowhere/at/all").is_some());
@@ -47,14 +47,14 @@ fn without_a_checkpoint_the_centre_says_what_to_do() {
 #[test]
 fn a_long_job_is_cancelled() {
     let mut window = Window::bundled();
-    window.click_role(Role::Button, "Text");
+    window.click("Text panel");
     // More than the context holds: it would run to its end.
     let choices = &mut window.harness.state_mut().as_mut().unwrap().state.choices;
     choices.set(text::Choice { max_new_tokens: 4000, ..choices.of() });
     window.click("Trace panel");
     window.click("token 2: ·call");
     let long = "Once upon a time there was a fisher named Taren. ".repeat(8);
-    window.fill(Role::MultilineTextInput, "Prompt", long.trim());
+    window.type_prompt(long.trim());
     window.until("the long prompt", |state| state.results.tokens.len() > 80);
     window.settle();
     window.click("token 2: ·upon");
@@ -63,7 +63,7 @@ fn a_long_job_is_cancelled() {
         state.studies.findings(TRACE.id).is_some_and(|found| !found.done)
             && state.results.progress.contains_key(&Slot::Study)
     });
-    window.harness.get_by_label("Cancel trace").click();
+    window.harness.get_by_label("Stop trace").click();
     window.until("the end", |state| !state.results.progress.contains_key(&Slot::Study));
     window.harness.run_steps(20);
     assert!(!window.state().studies.findings(TRACE.id).unwrap().done, "what was found stays, and is partial");
@@ -74,10 +74,10 @@ fn a_prompt_past_the_context_is_refused_and_can_be_mended() {
     let mut window = Window::bundled();
     let context = window.state().card.as_ref().unwrap().spec.context;
     let long = "Once upon a time. ".repeat(context);
-    window.fill(Role::MultilineTextInput, "Prompt", &long);
+    window.type_prompt(&long);
     window.until("the failure", |state| state.results.failure.is_some());
     assert!(window.harness.query_all_by_label_contains(&format!("context of {context}")).next().is_some());
-    window.fill(Role::MultilineTextInput, "Prompt", "Once upon");
+    window.type_prompt("Once upon");
     window.until("the tokens", |state| state.results.tokens.len() == 3);
     window.settle();
     assert!(window.state().results.failure.is_none());
@@ -113,7 +113,7 @@ fn an_export_folder_that_cannot_be_written_is_named() {
     window.harness.get_by_label("CSV").click();
     window.until("the failure", |state| state.results.failure.is_some());
     assert!(window.harness.query_by_label_contains("inside").is_some());
-    assert!(window.harness.query_by_label_contains("choose a folder you can write to").is_some());
+    assert!(window.harness.query_by_label_contains("choose a folder that you can write to").is_some());
     assert_eq!(fs::read_to_string(&file).unwrap(), "kept");
 }
 

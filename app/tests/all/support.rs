@@ -113,6 +113,46 @@ impl Window {
         self.harness.run_steps(2);
     }
 
+    /// Write another prompt.
+    pub fn type_prompt(&mut self, text: &str) {
+        if !self.state().editing {
+            self.harness.get_by_label("Edit prompt").click();
+            self.harness.run_steps(2);
+        }
+        let label = if self.state().ids_only() { "Prompt, token ids" } else { "Prompt" };
+        self.fill(Role::MultilineTextInput, label, text);
+        self.harness.key_press(Key::Escape);
+        self.harness.run_steps(2);
+    }
+
+    /// Write a folder into the box of the checkpoint's menu.
+    pub fn type_folder(&mut self, path: &str) {
+        self.harness.get_by_label("Checkpoint").click();
+        self.harness.run_steps(3);
+        self.fill(Role::TextInput, "Checkpoint folder", path);
+    }
+
+    /// Open a menu, in the routing panel where it is not on screen, and choose an entry.
+    pub fn choose(&mut self, menu: &str, entry: &str) {
+        if self.harness.query_by_label(menu).is_none() {
+            self.click("Routing panel");
+        }
+        self.harness.get_by_label(menu).click();
+        self.harness.run_steps(3);
+        self.harness.get_by_label(entry).click();
+        self.settle();
+    }
+
+    /// Whether the note behind the (i) of the panel on screen says this.
+    pub fn notes(&mut self, text: &str) -> bool {
+        self.harness.get_by_label_contains("About: ").click();
+        self.harness.run_steps(3);
+        let said = self.harness.query_by_label_contains(text).is_some();
+        self.harness.key_press(Key::Escape);
+        self.harness.run_steps(3);
+        said
+    }
+
     /// The first figure of a panel.
     pub fn figure(&self, panel: &'static str) -> Arc<Figure> {
         let figures = sluice::panels::find(panel).unwrap().figures(self.state());

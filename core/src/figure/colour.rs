@@ -9,14 +9,10 @@ pub type Rgb = [u8; 3];
 pub mod fill {
     use super::Rgb;
 
-    /// Whole, as the model has it.
-    pub const AMBER: Rgb = [0xE0, 0xA0, 0x30];
     /// Small in its place.
     pub const TEAL: Rgb = [0x2F, 0xA3, 0x9A];
     /// Left out, others stay.
     pub const GREY: Rgb = [0x8A, 0x95, 0xA5];
-    /// There.
-    pub const BLUE: Rgb = [0x6A, 0xA9, 0xFF];
 }
 
 /// What a figure is drawn on.
@@ -48,7 +44,7 @@ pub struct Palette {
     pub accent: Rgb,
     /// Stripes over missing cells.
     pub hatch: Rgb,
-    /// Anchors of the signed scale from its lower end to its upper end; the middle is 0.
+    /// Anchors of the signed scale from its lower end to its upper end; the middle is 0, and differs from the ground.
     diverging: [Rgb; 5],
     /// Curves, in order.
     series: [Rgb; 7],
@@ -66,7 +62,7 @@ const DARK: Palette = Palette {
     diverging: [
         [0xA6, 0xD2, 0xFF],
         [0x2E, 0x74, 0xC4],
-        [0x0E, 0x11, 0x16],
+        [0x23, 0x2A, 0x34],
         [0xBE, 0x66, 0x12],
         [0xFF, 0xC8, 0x8A],
     ],
@@ -93,7 +89,7 @@ const LIGHT: Palette = Palette {
     diverging: [
         [0x08, 0x3F, 0x8C],
         [0x6B, 0xA9, 0xE0],
-        [0xFF, 0xFF, 0xFF],
+        [0xE3, 0xE7, 0xEC],
         [0xF3, 0x9B, 0x4E],
         [0x9C, 0x40, 0x00],
     ],
@@ -129,6 +125,9 @@ const CIVIDIS: [Rgb; 16] = [
     [254, 232, 56],
 ];
 
+/// Where magnitudes begin on cividis: below, they would be lost on the dark ground.
+const LOWEST: f32 = 0.15;
+
 impl Ground {
     /// The colours of this ground.
     pub const fn palette(self) -> &'static Palette {
@@ -154,7 +153,9 @@ pub fn rgb(scale: &Scale, value: f32, ground: Ground) -> Option<Rgb> {
     }
     let palette = ground.palette();
     match scale {
-        Scale::Sequential { min, max } => Some(along(&CIVIDIS, fraction(value, *min, *max))),
+        Scale::Sequential { min, max } => {
+            Some(along(&CIVIDIS, LOWEST + (1.0 - LOWEST) * fraction(value, *min, *max)))
+        }
         Scale::Diverging { max_abs } => Some(along(&palette.diverging, fraction(value, -max_abs, *max_abs))),
         Scale::Attention => Some(along(&[palette.diverging[2], palette.accent], fraction(value, 0.0, 1.0))),
         Scale::Classes(_) => scale.class(value)?.rgb,
@@ -258,8 +259,9 @@ mod tests {
     fn ends_of_each_scale() {
         let sequential = Scale::Sequential { min: -1.0, max: 3.0 };
         for ground in BOTH {
-            assert_eq!(rgb(&sequential, -1.0, ground), Some([0, 34, 78]));
-            assert_eq!(rgb(&sequential, f32::NEG_INFINITY, ground), Some([0, 34, 78]));
+            let lowest = Some(along(&CIVIDIS, LOWEST));
+            assert_eq!(rgb(&sequential, -1.0, ground), lowest);
+            assert_eq!(rgb(&sequential, f32::NEG_INFINITY, ground), lowest);
             assert_eq!(rgb(&sequential, f32::INFINITY, ground), Some([254, 232, 56]));
             assert_eq!(rgb(&sequential, f32::NAN, ground), None);
             let diverging = Scale::Diverging { max_abs: 2.0 };
@@ -268,8 +270,14 @@ mod tests {
             let [r, _, b] = rgb(&diverging, 1.0, ground).unwrap_or_default();
             assert!(r > b, "positive is orange");
         }
-        assert_eq!(rgb(&Scale::Diverging { max_abs: 2.0 }, 0.0, Ground::Light), Some([255; 3]));
-        assert_eq!(rgb(&Scale::Diverging { max_abs: 2.0 }, 0.0, Ground::Dark), Some(DARK.ground));
+        for ground in BOTH {
+            let [zero, least] = [Scale::Diverging { max_abs: 2.0 }, Scale::Sequential { min: 0.0, max: 1.0 }]
+                .map(|scale| rgb(&scale, 0.0, ground).map(luminance).unwrap_or_default());
+            let (bare, panel) = (luminance(ground.palette().ground), luminance(ground.palette().panel));
+            for value in [zero, least] {
+                assert!((value - bare).abs() > 0.01 && (value - panel).abs() > 0.01, "{ground:?}: {value}");
+            }
+        }
         assert_eq!(rgb(&Scale::Attention, 1.0, Ground::Light), Some(LIGHT.accent));
     }
 
@@ -281,7 +289,7 @@ mod tests {
         assert_eq!(steps.len(), 201);
         assert!(steps.windows(2).all(|pair| pair[0] <= pair[1] + 0.003));
         // Entry 128 of the published table.
-        let middle = rgb(&scale, 128.0 / 255.0, Ground::Light).unwrap_or_default();
+        let middle = along(&CIVIDIS, 128.0 / 255.0);
         assert!(middle.iter().zip([125_u8, 124, 120]).all(|(a, b)| a.abs_diff(b) <= 2), "{middle:?}");
     }
 
@@ -293,13 +301,13 @@ mod tests {
             }
         }
         let wide = Scale::Sequential { min: f32::MIN, max: f32::MAX };
-        assert_eq!(rgb(&wide, 0.0, Ground::Light), Some(along(&CIVIDIS, 0.5)));
+        assert_eq!(rgb(&wide, 0.0, Ground::Light), Some(along(&CIVIDIS, LOWEST + (1.0 - LOWEST) * 0.5)));
     }
 
     #[test]
     fn only_indices_are_classes() {
         let scale = samples::routes();
-        assert_eq!(rgb(&scale, 0.0, Ground::Light), Some(fill::AMBER));
+        assert_eq!(rgb(&scale, 1.0, Ground::Light), Some(fill::TEAL));
         for value in [-1.0, 0.5, 99.0, f32::INFINITY] {
             assert!(rgb(&scale, value, Ground::Light).is_none() && scale.misses(value));
         }

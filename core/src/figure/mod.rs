@@ -152,10 +152,10 @@ pub enum Scale {
 pub struct Class {
     /// Name in the legend.
     pub name: String,
-    /// sRGB; `None` = an empty cell with a fine diagonal (nothing flows).
+    /// sRGB; `None` = an outline: as the model has it, or out.
     pub rgb: Option<[u8; 3]>,
-    /// Struck through: taken out, never told by colour alone.
-    pub struck: bool,
+    /// Diagonals across it, never told by colour alone: one = a sublayer is out, two = a layer is.
+    pub strokes: u8,
 }
 
 /// Curves over a shared x axis.

@@ -51,13 +51,13 @@ fn map(
 
 /// The classes of a routing map.
 pub fn routes() -> Scale {
-    let class = |name: &str, rgb, struck| Class { name: name.into(), rgb, struck };
+    let class = |name: &str, rgb, strokes| Class { name: name.into(), rgb, strokes };
     Scale::classes([
-        class("big", Some(fill::AMBER), false),
-        class("small", Some(fill::TEAL), false),
-        class("skip ffn", None, false),
-        class("skip layer", None, true),
-        class("taken out", Some(fill::GREY), true),
+        class("big", None, 0),
+        class("small", Some(fill::TEAL), 0),
+        class("skip ffn", None, 1),
+        class("skip layer", None, 2),
+        class("taken out", Some(fill::GREY), 1),
     ])
 }
 
@@ -78,7 +78,7 @@ pub fn all() -> Vec<Figure> {
     ]
 }
 
-/// Classes: coloured, empty, struck, missing.
+/// Classes: coloured, outlined, stroked, missing.
 pub fn routing() -> Figure {
     let map = map(
         Axis::counted("Layer", 12),

@@ -45,14 +45,15 @@ pub fn ui(ui: &mut Ui, figure: &Arc<Figure>, map: &Map, selected: Option<Cell>) 
         return Touch::default();
     }
     let font = TextStyle::Small.resolve(ui.style());
-    let left = widest(ui, &map.rows.labels, ROW_LABEL) + 3.0 * theme::UNIT;
+    // The name of the rows stands upright beside their labels.
+    let left = widest(ui, &map.rows.labels, ROW_LABEL) + theme::ROW;
     let label = widest(ui, &map.cols.labels, COL_LABEL);
     let free = ui.available_size() - vec2(left + theme::UNIT, 0.0);
-    let most = if map.text.is_some() { 2.0 * theme::CELL } else { 1.5 * theme::CELL };
-    let width = (free.x / cols as f32).min(most);
-    let upright = width < label + theme::UNIT;
-    let below = theme::ROW + if upright { label + theme::UNIT } else { theme::ROW };
-    let height = ((free.y - below).max(96.0) / rows as f32).min(theme::CELL);
+    let [widest, highest] = theme::CELL;
+    let width = (free.x / cols as f32).min(widest);
+    let turned = width < label + theme::UNIT;
+    let below = theme::ROW + if turned { label + theme::UNIT } else { theme::ROW };
+    let height = ((free.y - below).max(96.0) / rows as f32).min(highest);
     let size = vec2((width * cols as f32).max(8.0), (height * rows as f32).max(8.0));
     let (outer, _) = ui.allocate_exact_size(size + vec2(left, below), Sense::hover());
     let cells = Rect::from_min_size(outer.min + vec2(left, 0.0), size);
@@ -115,24 +116,23 @@ pub fn ui(ui: &mut Ui, figure: &Arc<Figure>, map: &Map, selected: Option<Cell>) 
     ui.painter().rect_stroke(cells, 0.0, edge, StrokeKind::Outside);
     canvas.marks(ui, cells);
     canvas.row_labels(ui, cells);
-    canvas.col_labels(ui, cells, upright);
+    canvas.col_labels(ui, cells, turned);
     if let Some(cell) = selected {
         canvas.outline(ui, cells, cell, accent);
     }
-    let hint = if width < CROWDED {
-        "   (Ctrl+wheel zooms, the middle button pans, double click resets)"
-    } else {
-        ""
-    };
-    let mut line = format!("{} →   {} ↓{hint}", map.cols.name, map.rows.name);
+    let hint =
+        if width < CROWDED { " (Ctrl+wheel zooms, the middle button pans, double click resets)" } else { "" };
+    let mut line = format!("{}{hint}", map.cols.name.to_lowercase());
     let mut name = format!("{} map", figure.title);
     if let Some(cursor) = cursor {
         canvas.cursor(ui, cells, cursor.cell);
         line = canvas.describe(cursor.cell).join(", ");
         name = format!("{name}, {line}");
     }
-    let line_at = pos2(cells.left(), outer.bottom() - theme::ROW / 2.0);
-    ui.painter().text(line_at, Align2::LEFT_CENTER, line, font, canvas.quiet);
+    let line_at = pos2(cells.center().x, outer.bottom() - theme::ROW / 2.0);
+    ui.painter().text(line_at, Align2::CENTER_CENTER, line, font.clone(), canvas.quiet);
+    let rows_at = pos2(outer.left() + theme::ROW / 4.0, cells.center().y);
+    paint::upright(ui, rows_at, &map.rows.name.to_lowercase(), font, canvas.quiet);
     response.widget_info(|| WidgetInfo::labeled(Role::Image, true, &name));
     let touch = canvas.touch(ui, cells, &response, Id::unique(("stroke", figure.id)));
     match cursor.filter(|cursor| cursor.chosen) {

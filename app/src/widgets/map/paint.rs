@@ -3,14 +3,22 @@
 use std::sync::Arc;
 
 use eframe::egui::epaint::TextShape;
-use eframe::egui::{Align2, Pos2, Rect, Shape, Stroke, StrokeKind, Ui, pos2, vec2};
+use eframe::egui::{Align2, Color32, FontId, Pos2, Rect, Shape, Stroke, StrokeKind, Ui, pos2, vec2};
 use sluice_core::figure::{Scale, colour};
 
 use super::{COL_LABEL, Canvas, ROW_LABEL};
 use crate::theme;
-use crate::widgets::marks::{hatch, thinning};
+use crate::widgets::marks::{diagonals, hatch, thinning};
 use crate::widgets::texture::has_marks;
 use crate::widgets::touch::Cell;
+
+/// A text turned by a quarter to the left, its middle at a place.
+pub fn upright(ui: &Ui, middle: Pos2, text: &str, font: FontId, ink: Color32) {
+    let galley = ui.painter().layout_no_wrap(text.to_owned(), font, ink);
+    let shape = TextShape::new(Pos2::ZERO, Arc::clone(&galley), ink);
+    let place = middle + vec2(-galley.size().y / 2.0, galley.size().x / 2.0);
+    ui.painter().add(TextShape { pos: place, ..shape }.with_angle(-std::f32::consts::FRAC_PI_2));
+}
 
 impl Canvas<'_> {
     /// Diagonals, strikes, hatches and texts of the cells, where they are few enough to be told apart.
@@ -21,22 +29,25 @@ impl Canvas<'_> {
         let painter = ui.painter().with_clip_rect(clip);
         let ground = theme::ground(ui.ctx());
         let line = Stroke::new(1.0, self.quiet.gamma_multiply(0.6));
-        let grid = Stroke::new(1.0, ui.visuals().panel_fill);
+        let grid = Stroke::new(3.0, ui.visuals().extreme_bg_color);
+        let outline = Stroke::new(1.0, theme::cell(ui.ctx()));
         let room = if self.cell.y < 11.0 { 0 } else { ((self.cell.x - 4.0) / 6.6) as usize };
         let classes = matches!(self.map.scale, Scale::Classes(_));
         let mut shapes = Vec::new();
         for row in self.rows.clone() {
             for col in self.cols.clone() {
                 let (rect, value) = (self.rect(row, col), self.map.value(row, col));
-                if classes && self.cell.min_elem() > 6.0 {
-                    shapes.push(Shape::rect_stroke(rect, 0.0, grid, StrokeKind::Middle));
-                }
                 let class = self.map.scale.class(value);
-                if class.is_some_and(|class| class.rgb.is_none()) {
-                    shapes.push(Shape::line_segment([rect.left_bottom(), rect.right_top()], line));
+                if classes && self.cell.min_elem() > 6.0 {
+                    // A lane of ground around each cell, and an outline where nothing fills it.
+                    shapes.push(Shape::rect_stroke(rect, 0.0, grid, StrokeKind::Middle));
+                    if class.is_some_and(|class| class.rgb.is_none()) {
+                        shapes.push(Shape::rect_stroke(rect.shrink(1.5), 0.0, outline, StrokeKind::Inside));
+                    }
                 }
-                if class.is_some_and(|class| class.struck) {
-                    shapes.push(Shape::line_segment([rect.left_center(), rect.right_center()], line));
+                let strokes = class.map_or(0, |class| class.strokes);
+                for ends in diagonals(rect).into_iter().take(strokes.into()) {
+                    shapes.push(Shape::line_segment(ends, line));
                 }
                 if self.map.scale.misses(value) {
                     hatch(rect, line, &mut shapes);
@@ -65,20 +76,19 @@ impl Canvas<'_> {
     }
 
     /// Under the columns, upright where a column is narrower than its label.
-    pub fn col_labels(&self, ui: &Ui, cells: Rect, upright: bool) {
-        let every = if upright { thinning(self.cell.x, 13.0) } else { 1 };
+    pub fn col_labels(&self, ui: &Ui, cells: Rect, turned: bool) {
+        let every = if turned { thinning(self.cell.x, 13.0) } else { 1 };
         for col in self.cols.clone().step_by(every) {
             let at = pos2(self.rect(0, col).center().x, cells.bottom() + theme::UNIT);
             let Some(label) = self.map.cols.labels.get(col).filter(|_| cells.x_range().contains(at.x)) else {
                 continue;
             };
             let text = theme::short(label, COL_LABEL);
-            if upright {
-                let galley = ui.painter().layout_no_wrap(text, self.font.clone(), self.quiet);
-                let shape = TextShape::new(Pos2::ZERO, Arc::clone(&galley), self.quiet);
-                // Turned by a quarter to the left, its end under the column.
-                let place = at + vec2(-galley.size().y / 2.0, galley.size().x);
-                ui.painter().add(TextShape { pos: place, ..shape }.with_angle(-std::f32::consts::FRAC_PI_2));
+            if turned {
+                // Its end under the column.
+                let room =
+                    ui.fonts_mut(|fonts| fonts.glyph_width(&self.font, '0')) * text.chars().count() as f32;
+                upright(ui, at + vec2(0.0, room / 2.0), &text, self.font.clone(), self.quiet);
             } else {
                 ui.painter().text(at, Align2::CENTER_TOP, text, self.font.clone(), self.quiet);
             }

@@ -113,13 +113,12 @@ fn swatch(canvas: &mut Canvas, class: &Class, x: f64, y: f64, context: &Context)
     let square = [x, y, SWATCH, SWATCH];
     canvas.rect(square, &hex(class.rgb.unwrap_or(palette.panel)), None);
     if class.rgb.is_none() {
-        canvas.stroke(&segment((x, y + SWATCH), (x + SWATCH, y)), palette.quiet, 0.8, "");
         canvas.frame(square, palette.line);
     }
-    if class.struck {
-        let colour = class.rgb.map_or(palette.text, crate::figure::colour::ink);
-        let middle = y + SWATCH / 2.0;
-        canvas.stroke(&segment((x + 1.5, middle), (x + SWATCH - 1.5, middle)), colour, 1.6, "");
+    let colour = class.rgb.map_or(palette.text, crate::figure::colour::ink);
+    let ends = [((x, y + SWATCH), (x + SWATCH, y)), ((x, y), (x + SWATCH, y + SWATCH))];
+    for (from, to) in ends.into_iter().take(class.strokes.into()) {
+        canvas.stroke(&segment(from, to), colour, 1.0, "");
     }
 }
 

@@ -191,30 +191,25 @@ fn runs(cols: usize, holds: impl Fn(usize) -> bool) -> Vec<(usize, usize)> {
     runs
 }
 
-/// Diagonals of empty cells and strikes of struck ones, each kind one path.
+/// Diagonals of what is out, one path on light cells and one on dark ones.
 fn marks(canvas: &mut Canvas, map: &Map, grid: &Grid, context: &Context) {
     let (rows, cols) = map.shape();
     let (w, h) = (grid.w - gap(grid), grid.h - gap(grid));
     if w.min(h) < MARKED_FROM {
         return;
     }
-    let (mut diagonals, mut strikes, mut dark_strikes) = (String::new(), String::new(), String::new());
+    let (mut strokes, mut on_dark) = (String::new(), String::new());
     for (row, col) in (0..rows).flat_map(|row| (0..cols).map(move |col| (row, col))) {
         let Some(class) = map.scale.class(map.value(row, col)) else { continue };
         let (x, y) = (grid.x(col), grid.y(row));
-        if class.rgb.is_none() {
-            diagonals.push_str(&segment((x, y + h), (x + w, y)));
-        }
-        if class.struck {
-            let light = class.rgb.map_or(context.palette.text, ink) == [255; 3];
-            let strikes = if light || class.rgb.is_none() { &mut strikes } else { &mut dark_strikes };
-            let middle = y + (h / 2.0).floor() + 0.5;
-            strikes.push_str(&segment((x + w * 0.12, middle), (x + w * 0.88, middle)));
+        let dark = class.rgb.is_some_and(|rgb| ink(rgb) == [255; 3]);
+        let path = if dark { &mut on_dark } else { &mut strokes };
+        let ends = [((x, y + h), (x + w, y)), ((x, y), (x + w, y + h))];
+        for (from, to) in ends.into_iter().take(class.strokes.into()) {
+            path.push_str(&segment(from, to));
         }
     }
-    let thickness = (h / 10.0).clamp(0.8, 2.0);
-    let bare = context.palette;
-    canvas.stroke(&diagonals, bare.quiet, 0.7, " class=\"empty\"");
-    canvas.stroke(&strikes, bare.text, thickness, " class=\"struck\"");
-    canvas.stroke(&dark_strikes, ink([255; 3]), thickness, " class=\"struck\"");
+    let thickness = (h / 24.0).clamp(0.7, 1.4);
+    canvas.stroke(&strokes, context.palette.text, thickness, " class=\"out\"");
+    canvas.stroke(&on_dark, [255; 3], thickness, " class=\"out\"");
 }

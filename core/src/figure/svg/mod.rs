@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn classes_are_told_apart_without_colour() {
         let svg = to_svg(&samples::routing(), Ground::Light);
-        assert!(svg.contains("class=\"empty\"") && svg.contains("class=\"struck\""));
+        assert!(svg.contains("class=\"out\""));
         assert!(svg.contains(": skip layer</title>"));
     }
 

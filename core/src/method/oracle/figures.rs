@@ -69,7 +69,7 @@ impl OracleRun {
             },
             cols: self.columns(),
             values: values.collect(),
-            scale: Scale::Classes(lane_classes()),
+            scale: Scale::Classes(lane_classes(self.surrogate)),
             quantity: "lane of the route that foresees the next token best".into(),
             text: None,
         };

@@ -164,6 +164,8 @@ pub struct OracleRun {
     best: Vec<(f32, usize)>,
     shown: Arc<[Token]>,
     small: String,
+    /// The checkpoint has no small FFNs of its own.
+    surrogate: bool,
     provenance: Provenance,
     /// What earlier runs cost.
     before: Work,
@@ -228,6 +230,7 @@ impl OracleRun {
         let mut run = Self {
             best: vec![(f32::INFINITY, 0); scored.len()],
             small: engine::small_label(engine, &plan.surrogate()),
+            surrogate: !engine.model.spec.is_duo(),
             shown: engine.tokens(&tokens),
             before: kept.work,
             search,

@@ -10,7 +10,6 @@ use super::run::start;
 use super::runs::Runs;
 use crate::engine::{Cancelled, Engine};
 use crate::error::Result;
-use crate::figure::colour::fill;
 use crate::figure::{Axis, Class, Figure, FigureId, Map, Plot, Scale};
 use crate::method::{Fact, Group, Method, Params as _, Source, SubjectKind, as_it_is, params};
 use crate::plan::{Change, Part, Plan, Sublayer};
@@ -77,14 +76,12 @@ impl ViewKind for LadderAsk {
             .into_iter()
             .flat_map(|part| (0..layers).map(move |layer| Sublayer { layer, part }))
             .map(|sublayer| f32::from(u8::from(out.contains(&sublayer))));
-        let class = |name: &str, rgb, struck| Class { name: name.into(), rgb, struck };
+        let class = |name: &str, strokes| Class { name: name.into(), rgb: None, strokes };
         let map = Map {
             rows: Axis { name: "Sublayer".into(), labels: ["attention".to_owned(), "FFN".to_owned()].into() },
             cols: Axis { name: "Layer".into(), labels: numbers(layers) },
             values: values.collect(),
-            scale: Scale::Classes(
-                [class("in", Some(fill::BLUE), false), class("taken out", None, true)].into(),
-            ),
+            scale: Scale::Classes([class("in", 0), class("taken out", 1)].into()),
             quantity: "sublayer".into(),
             text: None,
         };

@@ -108,7 +108,7 @@ impl ViewKind for RoutingAsk {
             numbers(layers),
             labels.into(),
             values.collect(),
-            Scale::Classes(lane_classes()),
+            Scale::Classes(lane_classes(!engine.model.spec.is_duo())),
             "lane of the token",
         );
         let mut notes = vec![
@@ -160,19 +160,23 @@ fn flops(engine: &Engine, lanes: &[Vec<Lane>], plan: &Plan) -> f64 {
     cost / full
 }
 
-/// The lanes as classes, in the order of [`Lane::ALL`].
-pub(crate) fn lane_classes() -> Arc<[Class]> {
+/// The lanes as classes, in the order of [`Lane::ALL`]; a small FFN that the checkpoint has not says what it is.
+pub(crate) fn lane_classes(surrogate: bool) -> Arc<[Class]> {
+    let name = |lane: &Lane| match lane {
+        Lane::Small if surrogate => format!("{}, surrogate", lane.name()),
+        lane => lane.name().into(),
+    };
     Lane::ALL
         .iter()
         .map(|lane| Class {
-            name: lane.name().into(),
-            rgb: match lane {
-                Lane::Big => Some(fill::AMBER),
-                Lane::Small => Some(fill::TEAL),
-                Lane::SkipFfn => Some(fill::GREY),
-                Lane::SkipLayer => None,
+            name: name(lane),
+            // The model as it is has no colour.
+            rgb: (*lane == Lane::Small).then_some(fill::TEAL),
+            strokes: match lane {
+                Lane::Big | Lane::Small => 0,
+                Lane::SkipFfn => 1,
+                Lane::SkipLayer => 2,
             },
-            struck: false,
         })
         .collect()
 }

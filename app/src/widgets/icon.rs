@@ -1,0 +1,103 @@
+//! Buttons with a drawn sign, quiet until something points at them.
+
+use eframe::egui::{Pos2, Rect, Response, Role, Sense, Stroke, Ui, Vec2, WidgetInfo, pos2, vec2};
+
+use crate::theme;
+
+/// A sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Icon {
+    /// What must be known.
+    About,
+    /// Rows and columns swapped.
+    Transpose,
+    /// Out of the program.
+    Export,
+    /// Away with it.
+    Remove,
+    /// One place up.
+    Raise,
+    /// Write here.
+    Edit,
+}
+
+/// Side of a button in points.
+const SIDE: f32 = 22.0;
+
+/// A button; `name` is what a screen reader says and what is shown on hover.
+pub fn button(ui: &mut Ui, icon: Icon, name: &str, enabled: bool, selected: bool) -> Response {
+    let sense = if enabled { Sense::click() } else { Sense::hover() };
+    let (rect, response) = ui.allocate_exact_size(Vec2::splat(SIDE), sense);
+    let visuals = ui.visuals();
+    let pointed = enabled && (response.hovered() || response.has_focus());
+    let ink = match (enabled, pointed || selected) {
+        (false, _) => visuals.widgets.noninteractive.bg_stroke.color,
+        (true, true) => visuals.text_color(),
+        (true, false) => visuals.weak_text_color(),
+    };
+    if selected {
+        ui.painter().rect_filled(rect, 3.0, theme::soft(ui.ctx()));
+    }
+    if response.has_focus() {
+        let ring = Stroke::new(2.0, theme::accent(ui.ctx()));
+        ui.painter().rect_stroke(rect, 3.0, ring, eframe::egui::StrokeKind::Inside);
+    }
+    paint(ui, rect, icon, ink);
+    let name = name.to_owned();
+    response.widget_info(|| WidgetInfo::selected(Role::Button, enabled, selected, &name));
+    response.on_hover_text(name)
+}
+
+/// The sign of a button that something else made.
+pub fn over(ui: &Ui, response: &Response, icon: Icon) {
+    let visuals = ui.visuals();
+    let pointed = response.hovered() || response.has_focus();
+    let ink = if pointed { visuals.text_color() } else { visuals.weak_text_color() };
+    paint(ui, response.rect, icon, ink);
+}
+
+fn paint(ui: &Ui, rect: Rect, icon: Icon, ink: eframe::egui::Color32) {
+    let (painter, stroke, c) = (ui.painter(), Stroke::new(1.2, ink), rect.center());
+    let at = |x: f32, y: f32| pos2(c.x + x, c.y + y);
+    let line = |from: Pos2, to: Pos2| {
+        painter.line_segment([from, to], stroke);
+    };
+    match icon {
+        Icon::About => {
+            painter.circle_stroke(c, 6.0, stroke);
+            line(at(0.0, -0.5), at(0.0, 3.2));
+            painter.circle_filled(at(0.0, -2.8), 0.9, ink);
+        }
+        Icon::Transpose => {
+            for (y, x) in [(-2.6, 5.0), (2.6, -5.0)] {
+                let back = vec2(-x * 0.5, 0.0);
+                line(at(-x, y), at(x, y));
+                line(at(x, y), at(x, y) + back + vec2(0.0, -2.4));
+                line(at(x, y), at(x, y) + back + vec2(0.0, 2.4));
+            }
+        }
+        Icon::Export => {
+            line(at(0.0, -6.0), at(0.0, 2.5));
+            line(at(0.0, -6.0), at(-2.8, -3.0));
+            line(at(0.0, -6.0), at(2.8, -3.0));
+            for (from, to) in
+                [((-4.5, 0.5), (-4.5, 5.5)), ((-4.5, 5.5), (4.5, 5.5)), ((4.5, 5.5), (4.5, 0.5))]
+            {
+                line(at(from.0, from.1), at(to.0, to.1));
+            }
+        }
+        Icon::Remove => {
+            line(at(-3.5, -3.5), at(3.5, 3.5));
+            line(at(-3.5, 3.5), at(3.5, -3.5));
+        }
+        Icon::Raise => {
+            line(at(-3.5, 1.8), at(0.0, -1.8));
+            line(at(0.0, -1.8), at(3.5, 1.8));
+        }
+        Icon::Edit => {
+            line(at(-4.5, 4.5), at(3.0, -3.0));
+            line(at(-4.5, 4.5), at(-1.8, 3.8));
+            line(at(2.0, -4.0), at(4.0, -2.0));
+        }
+    }
+}
