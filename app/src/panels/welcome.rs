@@ -17,7 +17,7 @@ pub fn ui(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
     ui.add_space(ui.available_height() * 0.25);
     ui.vertical_centered(|ui| {
         ui.label(RichText::new("No checkpoint is open").heading());
-        ui.weak("drop a Hugging Face folder here, type its path above, or");
+        ui.weak("drop a Hugging Face folder here, type its path under Open a checkpoint, or");
         ui.add_space(2.0 * theme::UNIT);
         if ui.button("Open checkpoint folder…").clicked() {
             commands.push(Command::Ask(Dialog::Checkpoint));
