@@ -28,6 +28,10 @@ pub enum Command {
     OpenPicture(PathBuf),
     /// Take a picture from the clipboard.
     PastePicture(Arc<ColorImage>),
+    /// Show an example, by index: its prompt or picture, then its method.
+    Example(usize),
+    /// Show the examples on the first screen, or hide them.
+    Examples(bool),
     /// Take a sample picture with its prompt, by index.
     Sample(usize),
     /// The prompt is about no picture any longer.
@@ -177,6 +181,7 @@ pub fn actions(panels: &[PanelInfo], methods: impl Iterator<Item = &'static Meth
         action(Menu::Edit, "Edit prompt", "", ctrl(Key::L), Command::EditPrompt),
         action(Menu::Edit, "Remove image", "the prompt is then text alone", None, Command::RemovePicture),
         action(Menu::Edit, "Choose sample text…", "the text that surrogate small FFNs are chosen on", None, Command::Ask(Dialog::Sample)),
+        action(Menu::View, "Show examples", "questions with an answer in one click, over the lens", None, Command::Examples(true)),
         action(Menu::View, "Reset layout", "every panel back where it was at first", None, Command::ResetLayout),
         action(Menu::View, "Dark theme", "", None, Command::Theme(ThemePreference::Dark)),
         action(Menu::View, "Light theme", "", None, Command::Theme(ThemePreference::Light)),

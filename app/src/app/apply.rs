@@ -31,6 +31,13 @@ impl SluiceApp {
             Command::Ask(dialog) => self.errands.ask(dialog),
             Command::OpenPicture(path) => self.read_picture(PictureSource::File(path)),
             Command::PastePicture(image) => self.read_picture(PictureSource::Pasted(image)),
+            Command::Example(index) => self.show_example(index),
+            Command::Examples(shown) => {
+                self.state.settings.examples_hidden = !shown;
+                if shown {
+                    self.layout.show(panels::lens::ID);
+                }
+            }
             Command::Sample(index) => self.read_picture(PictureSource::Sample(index)),
             Command::RemovePicture => {
                 self.reading = None;

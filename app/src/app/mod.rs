@@ -16,6 +16,7 @@ use crate::state::{Settings, State};
 use crate::theme;
 
 mod apply;
+mod example;
 mod picture;
 mod take;
 
@@ -52,6 +53,8 @@ pub struct SluiceApp {
     reading: Option<u64>,
     /// A picture that waits for the checkpoint that is being opened.
     waiting: Option<PictureSource>,
+    /// An example whose method starts once its prompt is there.
+    example: Option<usize>,
 }
 
 impl SluiceApp {
@@ -79,6 +82,7 @@ impl SluiceApp {
             opening: None,
             reading: None,
             waiting: None,
+            example: None,
         };
         if let Some(target) = target {
             app.open(target);
@@ -95,6 +99,7 @@ impl SluiceApp {
             self.fetch(ctx, found);
         }
         self.ask(ctx);
+        self.go_on(ctx);
     }
 
     /// Whether everything asked is there: no scene, job or typing under way.

@@ -5,12 +5,15 @@ use sluice_core::method::view::{LENS, LensAsk};
 use sluice_core::method::{Group, Method};
 use sluice_core::worker::View;
 
-use super::Panel;
+use super::{Panel, examples};
 use crate::command::Command;
 use crate::state::{PanelInfo, State};
 use crate::widgets::head::Head;
 use crate::widgets::pickers::side_picker;
 use crate::widgets::{figure, head, states};
+
+/// Its id.
+pub const ID: &str = "lens";
 
 /// The panel.
 pub struct Lens;
@@ -18,7 +21,7 @@ pub struct Lens;
 impl Panel for Lens {
     fn info(&self) -> PanelInfo {
         PanelInfo {
-            id: "lens",
+            id: ID,
             name: "Lens",
             hint: "what each layer would predict",
             group: Group::Look,
@@ -43,6 +46,7 @@ impl Panel for Lens {
 fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     let view = Lens.view(state);
     let figure = view.and_then(|view| state.figure(&view));
+    examples::ui(ui, state, commands);
     head::head(ui, Head::of(&LENS, figure.as_ref()), |_| {});
     head::parameters(ui, "lens", 1, |ui, _| side_picker(ui, &mut state.choices.side));
     let Some(figure) = figure else { return states::pending(ui, state, "Logit lens") };

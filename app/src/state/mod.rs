@@ -56,11 +56,13 @@ pub struct Settings {
     pub recent: Vec<PathBuf>,
     /// Folder that exports go to.
     pub export_folder: PathBuf,
+    /// The examples of the first screen were put away.
+    pub examples_hidden: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { recent: Vec::new(), export_folder: "sluice-figures".into() }
+        Self { recent: Vec::new(), export_folder: "sluice-figures".into(), examples_hidden: false }
     }
 }
 

@@ -6,6 +6,7 @@
 mod answers;
 mod cli;
 mod continuations;
+mod examples;
 mod experts;
 mod figures;
 mod images;
