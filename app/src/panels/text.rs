@@ -129,6 +129,8 @@ fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
         }
     });
     ui.spacing_mut().item_spacing.x = 24.0;
+    let context = state.card.as_ref().map_or(usize::MAX, |card| card.spec.context);
+    let prompt = state.results.tokens.len();
     area::keep(ui, area::FIGURE, ui.available_rect_before_wrap());
     ui.columns(2, |columns| {
         let sides =
@@ -137,7 +139,9 @@ fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
             // Columns justify their text: fine for prose, not for tokens.
             ui.with_layout(Layout::top_down(Align::LEFT), |ui| {
                 ui.strong(name);
-                ui.weak(format!("{tokens} tokens"));
+                let full = prompt + tokens >= context;
+                let why = if full { format!(": the context of {context} is full") } else { String::new() };
+                ui.weak(format!("{tokens} tokens{why}"));
                 ui.label(text);
             });
         }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use eframe::egui::Key;
+use eframe::egui::{Key, Role};
 use egui_kittest::kittest::Queryable as _;
 use sluice::command::Command;
 use sluice::panels::text;
@@ -67,6 +67,21 @@ fn a_long_job_is_cancelled() {
     window.until("the end", |state| !state.results.progress.contains_key(&Slot::Study));
     window.harness.run_steps(20);
     assert!(!window.state().studies.findings(TRACE.id).unwrap().done, "what was found stays, and is partial");
+}
+
+#[test]
+fn a_text_that_fills_the_context_says_so() {
+    let mut window = Window::bundled();
+    window.click("Text panel");
+    let choices = &mut window.harness.state_mut().as_mut().unwrap().state.choices;
+    choices.set(text::Choice { max_new_tokens: 4000, ..choices.of() });
+    window.harness.run_steps(2);
+    window.click_role(Role::Button, "Continue the prompt");
+    window.until("the whole text", |state| state.results.text.as_ref().is_some_and(|text| text.done));
+    window.settle();
+    let context = window.state().card.as_ref().unwrap().spec.context;
+    let said = format!("the context of {context} is full");
+    assert!(window.harness.query_all_by_label_contains(&said).next().is_some());
 }
 
 #[test]
