@@ -1,7 +1,7 @@
 //! Inject: add a vector of one layer, position or run to another and watch the answer. Builds one item of the plan, which
 //! the controls then change live.
 
-use eframe::egui::{Align2, ComboBox, Slider, TextEdit, Ui};
+use eframe::egui::{Align2, ComboBox, TextEdit, Ui};
 use sluice_core::method::Group;
 use sluice_core::plan::{Add, Change, Item, Positions, Source};
 use sluice_core::site::{Hook, Site};
@@ -12,7 +12,7 @@ use crate::command::Command;
 use crate::state::{Choices, PanelInfo, State};
 use crate::theme;
 use crate::widgets::head::{self, Head};
-use crate::widgets::pickers::{answer_box, layer_picker, position_picker};
+use crate::widgets::pickers::{answer_box, layer_picker, position_picker, slider};
 use crate::widgets::{figure, states};
 
 /// Sites on offer.
@@ -163,7 +163,7 @@ fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
         _ => position_picker(ui, state, "Target position", "last and later", &mut injection.to_position),
     });
     head::parameters(ui, "inject-how", 3, |ui, index| match index {
-        0 => drop(ui.add(Slider::new(&mut injection.scale, -4.0..=4.0).text("scale"))),
+        0 => slider(ui, "scale", &mut injection.scale, -4.0..=4.0),
         1 => drop(ui.checkbox(&mut injection.keep_norm, "keep the norm")),
         _ => answer_box(ui, state, commands),
     });

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use eframe::egui::{
-    Align, Align2, Checkbox, DragValue, Layout, Rect, Role, Sense, Slider, Ui, WidgetInfo, pos2, vec2,
+    Align, Align2, Checkbox, DragValue, Layout, Rect, Role, Sense, Ui, WidgetInfo, pos2, vec2,
 };
 use sluice_core::figure::Figure;
 use sluice_core::method::fcct::{FCCT, FcctFound, iri_rates};
@@ -18,7 +18,7 @@ use crate::command::Command;
 use crate::state::{PanelInfo, State};
 use crate::theme;
 use crate::widgets::head::{self, Head};
-use crate::widgets::pickers::answer_box;
+use crate::widgets::pickers::{answer_box, slider};
 use crate::widgets::{figure, states};
 
 /// Height of the answers in points, and of the rates at least.
@@ -219,8 +219,8 @@ fn controls(ui: &mut Ui, state: &mut State, iri: &mut Iri, commands: &mut Vec<Co
                 (iri.attn.targets, iri.ffn.targets) = (Some(k2), Some(k2));
             }
         }
-        2 => drop(ui.add(Slider::new(&mut iri.attn.lambda, 0.0..=2.0).text("λ attention"))),
-        3 => drop(ui.add(Slider::new(&mut iri.ffn.lambda, 0.0..=2.0).text("λ FFN"))),
+        2 => slider(ui, "λ attention", &mut iri.attn.lambda, 0.0..=2.0),
+        3 => slider(ui, "λ FFN", &mut iri.ffn.lambda, 0.0..=2.0),
         4 => answer_box(ui, state, commands),
         5 => {
             ui.label("Generated tokens get the vector of").on_hover_text("our readings: the paper is silent");

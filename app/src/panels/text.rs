@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use eframe::egui::{Align, DragValue, Layout, Slider, Ui};
+use eframe::egui::{Align, DragValue, Layout, Ui};
 use sluice_core::figure::Figure;
 use sluice_core::method::Group;
 use sluice_core::worker::{Generate, Slot};
@@ -12,6 +12,7 @@ use crate::command::Command;
 use crate::state::{PanelInfo, State};
 use crate::theme;
 use crate::widgets::head::{self, Head};
+use crate::widgets::pickers::slider;
 use crate::widgets::{area, figure, states};
 use sluice_core::plan::edits::Preset;
 
@@ -102,8 +103,7 @@ fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     });
     head::parameters(ui, "text", 3, |ui, index| match index {
         0 => {
-            ui.spacing_mut().slider_width = 120.0;
-            ui.add(Slider::new(&mut choice.temperature, 0.0..=2.0).text("temperature"));
+            slider(ui, "temperature", &mut choice.temperature, 0.0..=2.0);
         }
         1 => {
             let label = ui.label("Tokens");

@@ -1,6 +1,8 @@
 //! Controls of what several panels let choose: run, layer, position, the token to follow.
 
-use eframe::egui::{Align2, ComboBox, DragValue, TextEdit, Ui};
+use std::ops::RangeInclusive;
+
+use eframe::egui::{Align2, ComboBox, DragValue, Slider, TextEdit, Ui};
 use sluice_core::method::view::Side;
 use sluice_core::worker::{Answer, ViewData};
 
@@ -11,6 +13,13 @@ use crate::state::State;
 pub fn side_picker(ui: &mut Ui, side: &mut Side) {
     ui.selectable_value(side, Side::Base, "unmodified");
     ui.selectable_value(side, Side::Plan, "under the plan");
+}
+
+/// Choose a number by a slider, its name before it.
+pub fn slider(ui: &mut Ui, name: &str, value: &mut f32, range: RangeInclusive<f32>) {
+    let label = ui.label(name);
+    ui.spacing_mut().slider_width = 90.0;
+    ui.add(Slider::new(value, range)).labelled_by(label.id);
 }
 
 /// Choose a layer.
