@@ -46,12 +46,7 @@ fn over(name: &Path) -> Error {
 /// Decode a PNG or JPEG, upright as its EXIF data says; `name` is for messages. What is transparent stands on white, as in
 /// transformers 5.
 pub fn decode_image(name: &Path, bytes: &[u8]) -> Result<RgbImage> {
-    let (decoder, turned, needs) = decoder(name, bytes)?;
-    if needs > MAX_ALLOC {
-        let (width, height) = decoder.dimensions();
-        let cause = format!("its {width} x {height} pixels take {} MiB to decode ({})", needs >> 20, most());
-        return Err(Error::LargeImage { path: name.into(), cause });
-    }
+    let (decoder, turned, _) = decoder(name, bytes)?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(|error| undecoded(name, &error))?;
     image.apply_orientation(turned);
     if !image.color().has_alpha() {
@@ -99,6 +94,11 @@ fn decoder<'a>(name: &Path, bytes: &'a [u8]) -> Result<(impl ImageDecoder + 'a, 
     let mut decoder = reader.into_decoder().map_err(|error| undecoded(name, &error))?;
     let turned = decoder.orientation().map_err(|error| undecoded(name, &error))?;
     let needs = peak(decoder.dimensions(), decoder.color_type(), turned, is_jpeg);
+    if needs > MAX_ALLOC {
+        let (width, height) = decoder.dimensions();
+        let cause = format!("its {width} x {height} pixels take {} MiB to decode ({})", needs >> 20, most());
+        return Err(Error::LargeImage { path: name.into(), cause });
+    }
     Ok((decoder, turned, needs))
 }
 

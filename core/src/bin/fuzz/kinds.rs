@@ -37,13 +37,7 @@ pub struct Kind {
 
 /// Every kind.
 pub const KINDS: &[Kind] = &[
-    Kind {
-        name: "config",
-        seeds: |c| &c.configs,
-        change: json,
-        read: open,
-        most: |input| times(24, input) + FLOOR,
-    },
+    Kind { name: "config", seeds: |c| &c.configs, change: json, read: open, most: text },
     Kind {
         name: "tokenizer",
         seeds: |c| &c.tokenizers,
@@ -51,20 +45,8 @@ pub const KINDS: &[Kind] = &[
         read: tokenizer,
         most: |input| times(16, input) + 64 * MIB,
     },
-    Kind {
-        name: "header",
-        seeds: |c| &c.weights,
-        change: header,
-        read: open,
-        most: |input| times(24, input) + FLOOR,
-    },
-    Kind {
-        name: "body",
-        seeds: |c| &c.weights,
-        change: body,
-        read: open,
-        most: |input| times(24, input) + FLOOR,
-    },
+    Kind { name: "header", seeds: |c| &c.weights, change: header, read: open, most: text },
+    Kind { name: "body", seeds: |c| &c.weights, change: body, read: open, most: text },
     Kind {
         name: "index",
         seeds: |c| &c.indices,
@@ -72,13 +54,7 @@ pub const KINDS: &[Kind] = &[
         read: open,
         most: |input| times(6, input) + FLOOR,
     },
-    Kind {
-        name: "settings",
-        seeds: |c| &c.settings,
-        change: json,
-        read: open,
-        most: |input| times(24, input) + FLOOR,
-    },
+    Kind { name: "settings", seeds: |c| &c.settings, change: json, read: open, most: text },
     Kind {
         name: "chat",
         seeds: |c| &c.chats,
@@ -93,34 +69,10 @@ pub const KINDS: &[Kind] = &[
         read: image,
         most: |input| decoding(input) + 32 * MIB,
     },
-    Kind {
-        name: "plan",
-        seeds: |c| &c.plans,
-        change: json,
-        read: plan,
-        most: |input| times(24, input) + FLOOR,
-    },
-    Kind {
-        name: "router",
-        seeds: |c| &c.routers,
-        change: header,
-        read: router,
-        most: |input| times(24, input) + FLOOR,
-    },
-    Kind {
-        name: "findings",
-        seeds: |c| &c.findings,
-        change: json,
-        read: findings,
-        most: |input| times(24, input) + STUDY,
-    },
-    Kind {
-        name: "state",
-        seeds: |c| &c.states,
-        change: header,
-        read: findings,
-        most: |input| times(24, input) + STUDY,
-    },
+    Kind { name: "plan", seeds: |c| &c.plans, change: json, read: plan, most: text },
+    Kind { name: "router", seeds: |c| &c.routers, change: header, read: router, most: text },
+    Kind { name: "findings", seeds: |c| &c.findings, change: json, read: findings, most: study },
+    Kind { name: "state", seeds: |c| &c.states, change: header, read: findings, most: study },
 ];
 
 fn json(seed: &Seed, corpus: &Corpus, dice: &mut Dice) -> Vec<u8> {
@@ -149,15 +101,25 @@ fn picture(seed: &Seed, _: &Corpus, dice: &mut Dice) -> Vec<u8> {
     }
 }
 
+/// What a text file may take, and what it describes.
+fn text(input: &[u8]) -> u64 {
+    times(24, input) + FLOOR
+}
+
+/// The same of what a study goes on from.
+fn study(input: &[u8]) -> u64 {
+    times(24, input) + STUDY
+}
+
 /// So many times an input's bytes.
 fn times(factor: u64, input: &[u8]) -> u64 {
     factor * input.len() as u64
 }
 
-/// What a picture takes, as the program says: also where it turns out to be broken halfway. What it says is over its limit is
-/// not decoded.
+/// What a picture takes, as the program says: also where it turns out to be broken halfway. What is refused by its head is not
+/// decoded.
 fn decoding(input: &[u8]) -> u64 {
-    decoding_bytes(Path::new("picture"), input).ok().filter(|&needs| needs <= 256 * MIB).unwrap_or(0)
+    decoding_bytes(Path::new("picture"), input).unwrap_or(0)
 }
 
 /// Open the folder, look at it, run a few tokens.

@@ -288,8 +288,8 @@ pub fn png(file: &[u8], dice: &mut Dice) -> Vec<u8> {
     }
     // Sides of many thousands take long, and most are refused by their size.
     if let Some(size) = file.get_mut(SIZE).filter(|_| !dice.once_in(30)) {
-        for (_, byte) in size.iter_mut().enumerate().filter(|(place, _)| place % 4 < 2) {
-            *byte = 0;
+        for [high, next, ..] in size.as_chunks_mut::<4>().0 {
+            (*high, *next) = (0, 0);
         }
     }
     let mut at = MAGIC;
