@@ -8,8 +8,19 @@ pub struct Sample {
     pub prompt: &'static str,
     /// The PNG file.
     pub png: &'static [u8],
-    /// Patches of the object that the prompt asks about, row and column, at six patches a side; none where there is none.
-    pub object: &'static [[usize; 2]],
+    /// Where the object that the prompt asks about is, where there is one: left, top, right and bottom, as shares of the sides.
+    pub object: Option<[f32; 4]>,
+}
+
+impl Sample {
+    /// Whether the middle of a patch lies on the object, `side` patches to a side.
+    pub fn is_on_object(&self, row: usize, col: usize, side: usize) -> bool {
+        let middle = |index: usize| (index as f32 + 0.5) / side.max(1) as f32;
+        let (x, y) = (middle(col), middle(row));
+        self.object.is_some_and(|[left, top, right, bottom]| {
+            (left..=right).contains(&x) && (top..=bottom).contains(&y)
+        })
+    }
 }
 
 /// In the order shown: pictures of the test split of the world that the bundled checkpoint was trained on.
@@ -18,19 +29,19 @@ pub const SAMPLES: &[Sample] = &[
         name: "present",
         prompt: "Is there a red square?",
         png: include_bytes!("../../assets/images/present.png"),
-        object: &[[4, 4], [4, 5], [5, 4], [5, 5]],
+        object: Some([0.66, 0.66, 1.0, 1.0]),
     },
     Sample {
         name: "described",
         prompt: "Describe the picture.",
         png: include_bytes!("../../assets/images/described.png"),
-        object: &[],
+        object: None,
     },
     // What nearly always stands beside it is there, it is not.
     Sample {
         name: "missing half",
         prompt: "Is there a yellow square?",
         png: include_bytes!("../../assets/images/missing-half.png"),
-        object: &[],
+        object: None,
     },
 ];

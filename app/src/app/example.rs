@@ -19,10 +19,11 @@ impl SluiceApp {
         match example.picture {
             Some(picture) => self.read_picture(PictureSource::Sample(picture)),
             None => {
-                if self.state.image.is_some() {
-                    self.state.replace_picture(Asked::default());
+                // One step of the history, where anything changes.
+                let words = card.sample_prompt.to_string();
+                if self.state.image.is_some() || self.state.prompt != words {
+                    self.state.replace_picture(Asked { image: None, words: Some(words) });
                 }
-                self.state.prompt = card.sample_prompt.to_string();
             }
         }
         self.layout.show(example.method.id);
@@ -40,8 +41,9 @@ impl SluiceApp {
             return self.apply(ctx, Command::RunSample(example.method));
         };
         let tokens = self.state.results.tokens.iter().enumerate();
+        let side = self.state.patches().unwrap_or_default();
         let holds =
-            |patch| matches!(patch, Some(Patch::At { row, col }) if sample.object.contains(&[row, col]));
+            |patch| matches!(patch, Some(Patch::At { row, col }) if sample.is_on_object(row, col, side));
         let object: Vec<usize> = tokens.filter(|(_, token)| holds(token.patch)).map(|(at, _)| at).collect();
         let Some(pick) = example.method.picks.first().filter(|_| !object.is_empty()) else { return };
         let study = self.state.studies.get_mut(example.method.id);

@@ -34,6 +34,7 @@ impl SluiceApp {
                 }
                 self.state.card = Some(card);
                 self.asked = None;
+                self.example = None;
                 // Asked of the checkpoint before.
                 self.worker.cancel(Slot::Study);
                 self.worker.cancel(Slot::Generate);

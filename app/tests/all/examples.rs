@@ -41,6 +41,14 @@ fn every_example_answers_with_one_click() {
     click(&mut window, 1);
     assert!(window.state().image.is_none() && window.state().results.tokens.len() == words);
     window.found(&TRACE);
+    // A prompt that was typed comes back by undo.
+    window.type_prompt("Moren lives in");
+    window.settle();
+    click(&mut window, 1);
+    assert_ne!(window.state().prompt, "Moren lives in");
+    window.found(&TRACE);
+    window.click("Undo");
+    assert_eq!(window.state().prompt, "Moren lives in");
 }
 
 #[test]
