@@ -3,8 +3,7 @@
 use eframe::egui::{
     Color32, Label, Rect, RichText, Role, Sense, Stroke, StrokeKind, Ui, WidgetInfo, pos2, vec2,
 };
-use sluice_core::method::view::StripAsk;
-use sluice_core::worker::{Patch, ViewData};
+use sluice_core::worker::Patch;
 
 use super::marks::{self, brush};
 use super::{marking, strip};
@@ -42,10 +41,7 @@ pub fn well(ui: &mut Ui, state: &State, commands: &mut Vec<Command>, hovered: &m
     };
     if let Some(position) = touch.hovered.and_then(position_of) {
         *hovered = Some(position);
-        let strip = match state.data(&StripAsk {}.into()) {
-            Some(ViewData::Strip(strip)) if strip.kl.len() == tokens.len() => Some(strip),
-            _ => None,
-        };
+        let strip = strip::values(state);
         if let Some(token) = tokens.get(position).filter(|_| !touch.response.dragged()) {
             let response = touch.response.clone();
             response.on_hover_ui(|ui| strip::expected(ui, token, position, strip));

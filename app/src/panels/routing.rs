@@ -1,16 +1,15 @@
 //! Routing map: paint tokens into lanes, layer by layer, or let a learned router choose.
 
-use eframe::egui::containers::menu::{MenuButton, MenuConfig};
-use eframe::egui::{ComboBox, DragValue, PopupCloseBehavior, Ui};
+use eframe::egui::{Button, ComboBox, DragValue, Ui};
 use sluice_core::method::oracle::ORACLE;
 use sluice_core::method::router::{ROUTER, RouterFound};
 use sluice_core::method::view::{ROUTING_MAP, RoutingAsk};
 use sluice_core::method::{Group, Method};
 use sluice_core::plan::{Change, Lane, Router};
-use sluice_core::worker::View;
+use sluice_core::worker::{View, ViewData};
 
 use super::Panel;
-use crate::command::{Command, run_label};
+use crate::command::Command;
 use crate::state::{PanelInfo, State};
 use crate::theme;
 use crate::widgets::head::Head;
@@ -103,8 +102,7 @@ fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     }
     let figure = state.figure(&RoutingAsk {}.into());
     head::head(ui, Head::of(&ROUTING_MAP, figure.as_ref()), |ui| {
-        let label = run_label(&ORACLE).replacen("Run", "Open", 1);
-        if ui.add(theme::filled(ui.ctx(), "Find best routes")).on_hover_text(label).clicked() {
+        if ui.add(theme::filled(ui.ctx(), "Find best routes")).on_hover_text(ORACLE.title).clicked() {
             commands.push(Command::Show(ORACLE.id));
         }
     });
@@ -136,8 +134,7 @@ fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
 
 /// Presets of the whole map.
 fn fill(ui: &mut Ui, choice: &mut Choice, experts: bool, layers: usize, commands: &mut Vec<Command>) {
-    let config = MenuConfig::new().close_behavior(PopupCloseBehavior::CloseOnClickOutside);
-    MenuButton::new("Fill").config(config).ui(ui, |ui| {
+    head::menu(Button::new("Fill")).ui(ui, |ui| {
         let mut offer = |ui: &mut Ui, preset: Preset| {
             if ui.button(preset.name()).on_hover_text(hint(preset)).clicked() {
                 commands.push(Command::Fill(preset));
@@ -211,14 +208,15 @@ fn hint(preset: Preset) -> &'static str {
 }
 
 fn painted(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
-    let Some(figure) = state.figure(&RoutingAsk {}.into()) else {
+    let Some(ViewData::Routing(found)) = state.data(&RoutingAsk {}.into()) else {
         return states::pending(ui, state, "Routing map");
     };
-    let work = figure.notes.iter().find(|note| note.starts_with("FFN FLOPs")).cloned().unwrap_or_default();
+    let figure = &found.figure;
+    let work = format!("FFN work {:.1} %", 100.0 * found.ffn_flops);
     let (choice, tokens): (Choice, _) = (state.choices.of(), state.results.tokens.len());
     // While the map of a new prompt is on its way, strokes would meet the columns of the old one.
     let current = figure.shape().1 == tokens + 1;
-    for cell in figure::show(ui, &figure, None, &work, commands).stroke.into_iter().filter(|_| current) {
+    for cell in figure::show(ui, figure, None, &work, commands).stroke.into_iter().filter(|_| current) {
         let (rows, cols) = match choice.brush {
             Brush::Cell => (cell.row..cell.row + 1, cell.col..cell.col + 1),
             Brush::Layer => (cell.row..cell.row + 1, 0..tokens + 1),

@@ -11,9 +11,6 @@ use crate::theme;
 pub fn ui(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
     ui.horizontal(|ui| {
         ui.set_height(theme::ROW);
-        if let Some((_, failure)) = &state.results.failure {
-            return message(ui, failure, commands);
-        }
         let mut jobs: Vec<_> = state.results.progress.iter().collect();
         jobs.sort_by_key(|(slot, _)| **slot);
         for (slot, progress) in jobs {
@@ -24,6 +21,9 @@ pub fn ui(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
             if ui.button("Cancel").on_hover_text(format!("stop {}", progress.label)).clicked() {
                 commands.push(Command::Cancel(*slot));
             }
+        }
+        if let Some((_, failure)) = &state.results.failure {
+            return message(ui, failure, commands);
         }
         if state.busy {
             ui.add(Spinner::new().size(12.0));
@@ -46,9 +46,9 @@ pub fn ui(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
     });
 }
 
-/// A failure in the line's place: its cause, what to do, and the button that puts it away. Nothing else moves.
+/// A failure in the line's place, beside jobs: its cause, what to do, and the button that puts it away. Nothing else moves.
 fn message(ui: &mut Ui, failure: &Failure, commands: &mut Vec<Command>) {
-    ui.painter().rect_filled(ui.max_rect(), 3.0, theme::soft(ui.ctx()));
+    ui.painter().rect_filled(ui.available_rect_before_wrap(), 3.0, theme::soft(ui.ctx()));
     ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
         if ui.small_button("Close message").clicked() {
             commands.push(Command::Dismiss);

@@ -62,10 +62,7 @@ pub fn ui(ui: &mut Ui, state: &State, commands: &mut Vec<Command>, hovered: &mut
     let side = state.patches().unwrap_or_default();
     let unfolded = state.choices.unfold.unwrap_or(side * side <= FEW);
     let rows = rows(ui, tokens, vec2(advance, height), side, unfolded);
-    let strip = match state.data(&StripAsk {}.into()) {
-        Some(ViewData::Strip(strip)) if strip.kl.len() == tokens.len() => Some(strip),
-        _ => None,
-    };
+    let strip = values(state);
     let chips = Chips {
         state,
         strip,
@@ -92,13 +89,17 @@ pub fn ui(ui: &mut Ui, state: &State, commands: &mut Vec<Command>, hovered: &mut
     });
 }
 
+/// What the tokens on screen are worth, once that is there.
+pub(super) fn values(state: &State) -> Option<&Strip> {
+    match state.data(&StripAsk {}.into()) {
+        Some(ViewData::Strip(strip)) if strip.kl.len() == state.results.tokens.len() => Some(strip),
+        _ => None,
+    }
+}
+
 /// The scale of the chips' colours, from the right end inwards.
 pub fn scale(ui: &mut Ui, state: &State) {
-    let strip = match state.data(&StripAsk {}.into()) {
-        Some(ViewData::Strip(strip)) => Some(strip),
-        _ => None,
-    };
-    let colours = Colours::new(state, strip);
+    let colours = Colours::new(state, values(state));
     if !colours.values.is_empty() && ui.available_width() > LEGEND {
         ui.allocate_ui_with_layout(vec2(150.0, theme::ROW), Layout::left_to_right(Align::Center), |ui| {
             ui.spacing_mut().item_spacing.x = theme::UNIT;

@@ -1,9 +1,8 @@
 //! Top bar: menu, checkpoint, palette, undo and redo.
 
-use eframe::egui::containers::menu::{MenuButton, MenuConfig};
 use eframe::egui::{
-    Align, Align2, Area, Button, FontId, Grid, Id, Key, Layout, Order, PopupCloseBehavior, RichText, Role,
-    Stroke, TextEdit, Ui, WidgetInfo, vec2,
+    Align, Align2, Area, Button, FontId, Grid, Id, Key, Layout, Order, RichText, Role, Stroke, TextEdit, Ui,
+    WidgetInfo, vec2,
 };
 use sluice_core::worker::Card;
 
@@ -11,12 +10,12 @@ use crate::command::{Action, Command, Menu};
 use crate::errands::{Dialog, is_picture};
 use crate::state::State;
 use crate::theme;
+use crate::widgets::head;
 
 /// Draw the bar: menu and checkpoint at the left, the palette in the middle, undo and redo at the right.
 pub fn ui(ui: &mut Ui, state: &mut State, actions: &[Action], commands: &mut Vec<Command>) {
     ui.horizontal(|ui| {
         ui.set_height(theme::ROW);
-        let width = ui.available_width();
         ui.menu_button("Menu", |ui| {
             for (menu, name) in
                 [(Menu::File, "File"), (Menu::Edit, "Edit"), (Menu::View, "View"), (Menu::Run, "Run")]
@@ -37,8 +36,8 @@ pub fn ui(ui: &mut Ui, state: &mut State, actions: &[Action], commands: &mut Vec
                 let free = ui.available_width();
                 let box_width = SEARCH.min(free - 2.0 * theme::UNIT).max(40.0);
                 // In the middle of the window, where there is room.
-                let left =
-                    (width - box_width) / 2.0 - (width - free - (width - ui.max_rect().right()).max(0.0));
+                let middle = ui.ctx().content_rect().center().x;
+                let left = middle - box_width / 2.0 - ui.cursor().left();
                 ui.add_space(left.clamp(0.0, (free - box_width).max(0.0)));
                 let edge = Stroke::new(1.0, theme::edge(ui.ctx()));
                 let search = Button::new(RichText::new("Search methods, commands, sites").weak())
@@ -64,9 +63,7 @@ fn checkpoint(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     let warned = card.as_ref().is_some_and(|card| !card.warnings.is_empty());
     let text = RichText::new(theme::short(&text, 64));
     let text = if warned { text.color(theme::warning(ui.ctx())) } else { text };
-    let config = MenuConfig::new().close_behavior(PopupCloseBehavior::CloseOnClickOutside);
-    let button = Button::new(text);
-    let (response, _) = MenuButton::from_button(button).config(config).ui(ui, |ui| {
+    let (response, _) = head::menu(Button::new(text)).ui(ui, |ui| {
         ui.set_width(420.0);
         let label = ui.label("Checkpoint folder");
         ui.horizontal(|ui| {

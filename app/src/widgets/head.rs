@@ -61,9 +61,8 @@ pub fn head(ui: &mut Ui, head: Head<'_>, right: impl FnOnce(&mut Ui)) {
 
 /// What must be known: the method in a sentence, its paper, and the notes of the figure.
 fn about(ui: &mut Ui, head: Head<'_>) {
-    let config = MenuConfig::new().close_behavior(PopupCloseBehavior::CloseOnClickOutside);
     let button = Button::new("").min_size(vec2(22.0, 22.0)).frame(false);
-    let (response, _) = MenuButton::from_button(button).config(config).ui(ui, |ui| {
+    let (response, _) = menu(button).ui(ui, |ui| {
         ui.set_width(NOTE);
         ScrollArea::vertical().max_height(420.0).show(ui, |ui| {
             ui.label(head.line);
@@ -82,6 +81,12 @@ fn about(ui: &mut Ui, head: Head<'_>) {
     icon::over(ui, &response, Icon::About);
     let name = format!("About: {}", head.title);
     response.widget_info(|| WidgetInfo::labeled(Role::Button, true, &name));
+}
+
+/// A menu that stays open while something in it is changed.
+pub fn menu(button: Button<'_>) -> MenuButton<'_> {
+    let config = MenuConfig::new().close_behavior(PopupCloseBehavior::CloseOnClickOutside);
+    MenuButton::from_button(button).config(config)
 }
 
 /// A row of `count` parameters; `draw` draws the one of an index. What has no room is in Options at the right end.
@@ -117,8 +122,7 @@ pub fn parameters(ui: &mut Ui, id: &'static str, count: usize, mut draw: impl Fn
         }
         if fits < count {
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-                let config = MenuConfig::new().close_behavior(PopupCloseBehavior::CloseOnClickOutside);
-                MenuButton::from_button(Button::new("Options…")).config(config).ui(ui, |ui| {
+                menu(Button::new("Options…")).ui(ui, |ui| {
                     for index in fits..count {
                         ui.horizontal(|ui| {
                             ui.set_min_height(theme::ROW);

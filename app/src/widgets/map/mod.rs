@@ -49,11 +49,11 @@ pub fn ui(ui: &mut Ui, figure: &Arc<Figure>, map: &Map, selected: Option<Cell>) 
     let left = widest(ui, &map.rows.labels, ROW_LABEL) + theme::ROW;
     let label = widest(ui, &map.cols.labels, COL_LABEL);
     let free = ui.available_size() - vec2(left + theme::UNIT, 0.0);
-    let [widest, highest] = theme::CELL;
-    let width = (free.x / cols as f32).min(widest);
+    let [most_wide, most_high] = theme::CELL;
+    let width = (free.x / cols as f32).min(most_wide);
     let turned = width < label + theme::UNIT;
     let below = theme::ROW + if turned { label + theme::UNIT } else { theme::ROW };
-    let height = ((free.y - below).max(96.0) / rows as f32).min(highest);
+    let height = ((free.y - below).max(96.0) / rows as f32).min(most_high);
     let size = vec2((width * cols as f32).max(8.0), (height * rows as f32).max(8.0));
     let (outer, _) = ui.allocate_exact_size(size + vec2(left, below), Sense::hover());
     let cells = Rect::from_min_size(outer.min + vec2(left, 0.0), size);
