@@ -2,6 +2,7 @@
 //! one table, [`actions`].
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -66,10 +67,12 @@ pub enum Command {
     AddAll(Vec<Item>),
     /// Replace an intervention, by index.
     Edit(usize, Box<Item>),
-    /// Move an intervention one place up.
-    Raise(usize),
+    /// Move an intervention to another place, by index.
+    Move(usize, usize),
     /// Remove an intervention, by index.
     Remove(usize),
+    /// Remove interventions that stand in a row.
+    RemoveAll(Range<usize>),
     /// Remove all interventions.
     Clear,
     /// Look at what follows a prompt position; none = the last.
@@ -110,6 +113,10 @@ pub enum Command {
     CopyCsv(Arc<Figure>),
     /// Close the shown failure.
     Dismiss,
+    /// Close the message.
+    DismissMessage,
+    /// Show a folder in the desktop's file manager.
+    OpenFolder(PathBuf),
     /// Put every panel back where it was at first.
     ResetLayout,
     /// Close the window.

@@ -47,8 +47,10 @@ pub enum Found {
     Plan(Box<Plan>),
     /// A text for the clipboard.
     Copy(String),
-    /// Done; a line for the status bar.
+    /// A message.
     Said(String),
+    /// Something was written: a message, and the folder that it is in.
+    Wrote(String, PathBuf),
     /// It did not work.
     Failed(Failure),
 }
@@ -233,7 +235,8 @@ impl Errands {
             let kind = format.map_or("png, svg and csv", Format::extension);
             Some(match figures.iter().map(write).collect::<Result<Vec<String>>>() {
                 Ok(names) => {
-                    Found::Said(format!("wrote {} as {kind} into {}", names.join(", "), folder.display()))
+                    let text = format!("wrote {} as {kind} into {}", names.join(", "), folder.display());
+                    Found::Wrote(text, folder)
                 }
                 Err(error) => failed(error),
             })
@@ -262,7 +265,10 @@ impl Errands {
                 plan.write(&path)
             };
             Some(match write() {
-                Ok(()) => Found::Said(format!("wrote {}", path.display())),
+                Ok(()) => Found::Wrote(
+                    format!("wrote {}", path.display()),
+                    path.parent().unwrap_or(&folder).to_owned(),
+                ),
                 Err(error) => failed(error),
             })
         });

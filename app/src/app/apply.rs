@@ -1,6 +1,6 @@
 //! What each command does.
 
-use eframe::egui::Context;
+use eframe::egui::{Context, OpenUrl};
 use sluice_core::method::Method;
 use sluice_core::plan::{Change, Plan, Positions};
 use sluice_core::worker::{Request, Slot, Target};
@@ -10,7 +10,7 @@ use crate::command::Command;
 use crate::errands::{Dialog, Found, PictureSource};
 use crate::layout::Layout;
 use crate::panels::{self, prompt::PROMPT, text};
-use crate::state::{Asked, State};
+use crate::state::{Asked, Remedy, State};
 use crate::theme;
 use sluice_core::plan::edits::{choose, reroute, route_by, route_of, rule_experts, toggle};
 
@@ -43,6 +43,7 @@ impl SluiceApp {
                 self.reading = None;
                 if self.state.image.is_some() {
                     self.state.replace_picture(Asked::default());
+                    self.state.offer("picture removed", Remedy::Undo);
                 }
             }
             Command::SavePlan => {
@@ -70,7 +71,7 @@ impl SluiceApp {
                 let method = panels::methods(&self.state).next();
                 match method {
                     Some(method) => self.run(method),
-                    None => self.state.status = "no method is on screen: open one from the list".into(),
+                    None => self.state.say("no method is on screen: open one from the list"),
                 }
             }
             Command::Generate => self.generate(),
@@ -90,20 +91,27 @@ impl SluiceApp {
             Command::ResetLayout => self.layout = Layout::default(),
             Command::Quit => ctx.send_viewport_cmd(eframe::egui::ViewportCommand::Close),
             Command::Dismiss => self.state.results.failure = None,
+            Command::DismissMessage => self.state.message = None,
+            Command::OpenFolder(folder) => {
+                let folder = std::path::absolute(&folder).unwrap_or(folder);
+                ctx.open_url(OpenUrl::new_tab(format!("file://{}", folder.display())));
+            }
             Command::Select(position) => self.state.choices.position = position,
             Command::Follow(answer) => self.state.choices.answer = answer,
             Command::Inspect(neuron) => self.state.choices.neuron = neuron,
             Command::Mark(method, pick, positions, on) => {
                 if let Err(cause) = self.state.mark(method, pick, &positions, on) {
-                    self.state.status = cause;
+                    self.state.say(cause);
                 }
             }
             Command::Unfold(unfold) => self.state.choices.unfold = Some(unfold),
             Command::Undo => {
+                self.forget_undo();
                 let State { history, image, prompt, .. } = &mut self.state;
                 history.undo(|asked| asked.exchange(image, prompt));
             }
             Command::Redo => {
+                self.forget_undo();
                 let State { history, image, prompt, .. } = &mut self.state;
                 history.redo(|asked| asked.exchange(image, prompt));
             }
@@ -115,30 +123,38 @@ impl SluiceApp {
     fn change_plan(&mut self, ctx: &Context, command: Command) {
         let pressed = ctx.input(|input| input.pointer.press_start_time()).map(f64::to_bits);
         let (layers, len) = (self.state.layers(), self.state.results.tokens.len());
+        let words = done(&self.state, &command);
         let history = &mut self.state.history;
         let mut once = |change: &dyn Fn(&mut Plan)| history.change(None, change);
-        match command {
+        let changed = match command {
             Command::Toggle(sublayer) => once(&|plan| toggle(plan, sublayer)),
             Command::Fill(preset) => once(&|plan| reroute(plan, |route| preset.fill(route, layers, len))),
             Command::Choose(layer, ref positions, expert, change) => {
-                once(&|plan| rule_experts(plan, layer, positions, |rule| choose(rule, expert, change)));
+                once(&|plan| rule_experts(plan, layer, positions, |rule| choose(rule, expert, change)))
             }
-            Command::ExpertsPerToken(layer, k) => {
-                history.change(pressed, |plan| {
-                    rule_experts(plan, layer, &Positions::All, |rule| rule.k = k);
-                });
-            }
+            Command::ExpertsPerToken(layer, k) => history.change(pressed, |plan| {
+                rule_experts(plan, layer, &Positions::All, |rule| rule.k = k);
+            }),
             Command::RouteBy(ref router) => once(&|plan| route_by(plan, router.as_deref())),
             Command::Take(method, ref offer) => {
-                once(&|plan| offer.apply(&mut plan.items));
+                let changed = once(&|plan| offer.apply(&mut plan.items));
                 self.state.studies.get_mut(method.id).taken.extend(offer.items.iter().cloned());
+                changed
             }
             Command::Add(item) => once(&|plan| plan.items.push((*item).clone())),
             Command::AddAll(items) => once(&|plan| plan.items.extend(items.iter().cloned())),
-            Command::Raise(index) => once(&|plan| {
-                if index > 0 && index < plan.items.len() {
-                    plan.items.swap(index - 1, index);
+            Command::Move(from, to) => once(&|plan| {
+                if from < plan.items.len() && to < plan.items.len() {
+                    let item = plan.items.remove(from);
+                    plan.items.insert(to, item);
                 }
+            }),
+            Command::RemoveAll(ref range) => once(&|plan| {
+                let mut index = 0;
+                plan.items.retain(|_| {
+                    index += 1;
+                    !range.contains(&(index - 1))
+                });
             }),
             Command::Remove(index) => once(&|plan| {
                 if index < plan.items.len() {
@@ -147,15 +163,26 @@ impl SluiceApp {
             }),
             Command::Clear => once(&|plan| plan.items.clear()),
             Command::Paint(layer, position, lane) => {
-                history.change(pressed, |plan| reroute(plan, |route| route.set(layer, position, lane)));
+                history.change(pressed, |plan| reroute(plan, |route| route.set(layer, position, lane)))
             }
             Command::Edit(index, item) => history.change(pressed, |plan| {
                 if let Some(slot) = plan.items.get_mut(index) {
                     *slot = *item;
                 }
             }),
-            _ => {}
+            _ => false,
+        };
+        if changed {
+            self.forget_undo();
+            if let Some(words) = words {
+                self.state.offer(words, Remedy::Undo);
+            }
         }
+    }
+
+    /// A message that offers to take back what is no longer the last step.
+    fn forget_undo(&mut self) {
+        drop(self.state.message.take_if(|message| message.remedy == Some(Remedy::Undo)));
     }
 
     /// What an errand brought back.
@@ -163,13 +190,13 @@ impl SluiceApp {
         match found {
             Found::Checkpoint(path) => self.open(Target::Path(path)),
             Found::ExportFolder(path) => {
-                self.state.status = format!("figures go to {}", path.display());
+                self.state.say(format!("figures go to {}", path.display()));
                 self.state.settings.export_folder = path;
             }
             Found::Sample(path) => {
                 let routed = self.state.history.plan().items.iter().any(|item| route_of(item).is_some());
                 if !routed {
-                    self.state.status = "send a token through a small FFN first, then choose its text".into();
+                    self.state.say("send a token through a small FFN first, then choose its text");
                 }
                 self.state.history.change(None, |plan| {
                     for item in &mut plan.items {
@@ -187,17 +214,23 @@ impl SluiceApp {
             Found::PictureFile(path) => self.read_picture(PictureSource::File(path)),
             Found::Picture(fetched) => self.take_picture(*fetched),
             Found::Gallery(gallery) => self.state.gallery = gallery,
-            Found::Plan(plan) => self.state.history.change(None, |current| *current = *plan),
+            Found::Plan(plan) => {
+                if self.state.history.change(None, |current| *current = *plan) {
+                    self.state.offer("the plan is that of the file", Remedy::Undo);
+                }
+            }
+
             Found::Copy(text) => {
                 ctx.copy_text(text);
-                self.state.status = "copied as CSV".into();
+                self.state.say("copied as CSV");
             }
-            Found::Said(text) => {
-                self.state.status = text;
+            Found::Said(text) => self.state.say(text),
+            Found::Wrote(text, folder) => {
+                self.state.offer(text, Remedy::Folder(folder));
                 drop(self.state.results.failure.take_if(|(slot, _)| *slot == Slot::Open));
             }
             Found::Failed(failure) => {
-                self.state.status.clear();
+                self.state.message = None;
                 self.state.results.failure = Some((Slot::Open, failure));
             }
         }
@@ -210,7 +243,7 @@ impl SluiceApp {
         format: Option<sluice_core::figure::Format>,
     ) {
         let folder = self.state.settings.export_folder.clone();
-        self.state.status = format!("writing into {} …", folder.display());
+        self.state.say(format!("writing into {} …", folder.display()));
         self.errands.export(figures, format, theme::ground(ctx), folder);
     }
 
@@ -221,7 +254,7 @@ impl SluiceApp {
         let asked = match self.state.ask_of(method) {
             Ok(asked) => asked,
             Err(cause) => {
-                self.state.status = cause;
+                self.state.say(cause);
                 return;
             }
         };
@@ -240,4 +273,24 @@ impl SluiceApp {
         self.layout.show(text::ID);
         self.text = self.worker.send(Request::Generate(request));
     }
+}
+
+/// What a change of the plan that replaces or removes something is called once it is done; others are seen where they are
+/// made.
+fn done(state: &State, command: &Command) -> Option<String> {
+    let items = &state.history.plan().items;
+    Some(match command {
+        Command::Clear => format!("plan cleared of {}", counted(items.len())),
+        Command::Remove(index) => format!("removed: {}", items.get(*index)?.change.summary()),
+        Command::RemoveAll(range) => format!("removed {}", counted(range.len())),
+        Command::Fill(preset) => format!("routing map filled: {}", preset.name().to_lowercase()),
+        Command::Take(_, offer) => format!("taken over: {}", counted(offer.items.len())),
+        Command::AddAll(items) => format!("added {}", counted(items.len())),
+        _ => return None,
+    })
+}
+
+/// `1 change`, `4 changes`
+fn counted(count: usize) -> String {
+    if count == 1 { "1 change".into() } else { format!("{count} changes") }
 }

@@ -3,11 +3,12 @@
 use std::ops::Range;
 
 use eframe::egui::{
-    Align, Button, Checkbox, CollapsingHeader, Label, Layout, RichText, Role, Sense, Slider, SliderClamping,
-    TextEdit, Ui, WidgetInfo, vec2,
+    Align, Button, Checkbox, CollapsingHeader, CursorIcon, EventFilter, Id, InnerResponse, Key, Label,
+    Layout, Rect, RichText, Role, Sense, Slider, SliderClamping, Stroke, TextEdit, Ui, WidgetInfo, vec2,
 };
 use serde_json::Value;
 use sluice_core::engine::describe_small;
+use sluice_core::plan::edits::together;
 use sluice_core::plan::{Change, Item, Plan, order};
 use sluice_core::spec::{Field, FieldKind};
 
@@ -29,8 +30,11 @@ struct Choice {
     unfolded: Vec<usize>,
 }
 
-/// Items of one kind in a row, as many as this, fold into one.
+/// Items of one kind in a row, as many as this, fold into one; fewer where they can be said in one line.
 const RUN: usize = 3;
+
+/// Rows as they were drawn, with the items that each stands for.
+type Rows = Vec<(Range<usize>, Rect)>;
 
 /// Draw the stack.
 pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
@@ -48,6 +52,11 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
             if ui.add_enabled(!items.is_empty(), Button::new("Clear plan").small()).clicked() {
                 commands.push(Command::Clear);
             }
+            if items.len() > 1 {
+                let order = format!("applied in this order, whatever the rows': {}", order());
+                let about = icon::button(ui, Icon::About, "Order of effects", true, false);
+                about.on_hover_text(order);
+            }
         });
     });
     if items.is_empty() {
@@ -60,18 +69,28 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
         );
     }
     ui.spacing_mut().item_spacing.y = 0.0;
+    let (mut rows, mut moved): (Rows, Option<Moved>) = (Vec::new(), None);
     for run in runs(items) {
-        let folds = run.len() >= RUN;
+        let here = items.get(run.clone()).unwrap_or_default();
+        let said = if here.len() > 1 { together(here) } else { None };
+        let folds = here.len() >= RUN || said.is_some();
         let open = !folds || choice.unfolded.contains(&run.start);
         if folds {
-            ui.push_id(("run", run.start), |ui| folded(ui, items, run.clone(), open, &mut choice, commands));
+            let said = said.unwrap_or_else(|| format!("{} × {}", here.len(), kind(here)));
+            let rect = folded(ui, here, run.clone(), (&said, open), &mut choice, commands);
+            if !open {
+                rows.push((run.clone(), rect));
+            }
         }
         for index in run.filter(|_| open) {
             let Some(item) = items.get(index) else { continue };
             ui.push_id(index, |ui| {
-                if row(ui, index, item, choice.selected == Some(index), commands) {
+                let drawn = row(ui, index, item, choice.selected == Some(index), commands);
+                if drawn.clicked {
                     choice.selected = (choice.selected != Some(index)).then_some(index);
                 }
+                moved = drawn.moved.or(moved);
+                rows.push((index..index + 1, drawn.rect));
                 if choice.selected == Some(index) {
                     ui.indent("details", |ui| {
                         ui.spacing_mut().item_spacing.y = theme::UNIT;
@@ -81,11 +100,11 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
             });
         }
     }
-    ui.spacing_mut().item_spacing.y = theme::UNIT;
-    if items.len() > 1 {
-        ui.label(RichText::new("order of effects").small().weak().underline())
-            .on_hover_text(format!("applied in this order: {}", order()));
+    if let Some((from, to)) = moved.and_then(|moved| place(ui, &rows, items.len(), moved)) {
+        commands.push(Command::Move(from, to));
+        choice.selected = choice.selected.map(|at| if at == from { to } else { at });
     }
+    ui.spacing_mut().item_spacing.y = theme::UNIT;
     state.choices.set(choice);
     as_json(ui, &mut state.item, commands);
 }
@@ -103,60 +122,105 @@ fn runs(items: &[Item]) -> Vec<Range<usize>> {
         .collect()
 }
 
-/// One row for a stretch of items of one kind: a switch of all of them, and how many.
-fn folded(
-    ui: &mut Ui,
-    items: &[Item],
-    run: Range<usize>,
-    open: bool,
-    choice: &mut Choice,
-    commands: &mut Vec<Command>,
-) {
-    let here = items.get(run.clone()).unwrap_or_default();
-    let kind = here.first().map_or("", |item| item.change.kind());
-    let all = here.iter().all(|item| item.on);
-    ui.horizontal(|ui| {
-        ui.set_height(theme::ROW);
-        let mut on = all;
-        let name = format!("{} × {kind}", here.len());
-        let switch = ui.add(Checkbox::without_text(&mut on));
-        switch.widget_info(|| WidgetInfo::selected(Role::CheckBox, true, all, &name));
-        if switch.changed() {
-            commands.extend(
-                run.clone()
-                    .zip(here)
-                    .map(|(index, item)| Command::Edit(index, Box::new(Item { on, ..item.clone() }))),
-            );
-        }
-        let listed: Vec<String> = here.iter().map(|item| item.change.summary()).collect();
-        let label = ui.selectable_label(open, &name).on_hover_text(listed.join("\n"));
-        if label.clicked() {
-            match open {
-                true => choice.unfolded.retain(|start| *start != run.start),
-                false => choice.unfolded.push(run.start),
-            }
-        }
-    });
+fn kind(items: &[Item]) -> &'static str {
+    items.first().map_or("", |item| item.change.kind())
 }
 
-/// An item in a row: its switch, what it does, and what moves or removes it. True when it was clicked.
-fn row(ui: &mut Ui, index: usize, item: &Item, selected: bool, commands: &mut Vec<Command>) -> bool {
-    let summary = item.change.summary();
+/// One row for a stretch of items: a switch of all of them, what they do, and how many they are.
+fn folded(
+    ui: &mut Ui,
+    here: &[Item],
+    run: Range<usize>,
+    (said, open): (&str, bool),
+    choice: &mut Choice,
+    commands: &mut Vec<Command>,
+) -> Rect {
+    let all = here.iter().all(|item| item.on);
+    let listed: Vec<String> = here.iter().map(|item| item.change.summary()).collect();
+    let drawn = frame(ui, |ui, seen| {
+        let id = Id::unique(("remove run", run.start));
+        if icon::of_row(ui, id, Icon::Remove, &format!("Remove all: {said}"), seen).clicked() {
+            commands.push(Command::RemoveAll(run.clone()));
+        }
+        ui.label(RichText::new(here.len().to_string()).monospace().weak());
+        ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
+            ui.spacing_mut().item_spacing.x = 1.5 * theme::UNIT;
+            // Where others have their grip.
+            ui.add_space(icon::SIDE - 1.5 * theme::UNIT);
+            let mut on = all;
+            let switch = ui.add(Checkbox::without_text(&mut on));
+            switch.widget_info(|| WidgetInfo::selected(Role::CheckBox, true, all, said));
+            if switch.changed() {
+                let items = run.clone().zip(here);
+                commands.extend(
+                    items.map(|(index, item)| Command::Edit(index, Box::new(Item { on, ..item.clone() }))),
+                );
+            }
+            let text = if all { RichText::new(said) } else { RichText::new(said).weak() };
+            let label = ui.add(Label::new(text).truncate().sense(Sense::click()));
+            let name = format!("unfold: {said}");
+            label.widget_info(|| WidgetInfo::selected(Role::Button, true, open, &name));
+            label.on_hover_text(listed.join("\n")).clicked()
+        })
+        .inner
+    });
+    if drawn.inner {
+        match open {
+            true => choice.unfolded.retain(|start| *start != run.start),
+            false => choice.unfolded.push(run.start),
+        }
+    }
+    drawn.response.rect
+}
+
+/// The ground of a row, and its contents from the right end inwards; they know whether the pointer is on the row.
+fn frame<R>(ui: &mut Ui, contents: impl FnOnce(&mut Ui, bool) -> R) -> InnerResponse<R> {
     let size = vec2(ui.available_width(), theme::ROW);
-    let mut clicked = false;
     ui.allocate_ui_with_layout(size, Layout::right_to_left(Align::Center), |ui| {
         ui.set_min_size(size);
+        ui.spacing_mut().item_spacing.x = 0.0;
+        let seen = ui.rect_contains_pointer(ui.max_rect());
+        if seen {
+            ui.painter().rect_filled(ui.max_rect(), 2.0, ui.visuals().faint_bg_color);
+        }
+        contents(ui, seen)
+    })
+}
+
+/// An item on its way: its index, and where it is let go or which way a key moves it.
+#[derive(Clone, Copy, Debug)]
+enum Moved {
+    Up(usize),
+    Down(usize),
+    /// Held by the pointer; let go or not yet.
+    Held(usize, bool),
+}
+
+/// What was done to a row.
+struct Drawn {
+    rect: Rect,
+    clicked: bool,
+    moved: Option<Moved>,
+}
+
+/// An item in a row: its grip, its switch, what it does, and what removes it.
+fn row(ui: &mut Ui, index: usize, item: &Item, selected: bool, commands: &mut Vec<Command>) -> Drawn {
+    let summary = item.change.summary();
+    let mut moved = None;
+    let drawn = frame(ui, |ui, seen| {
         if selected {
             ui.painter().rect_filled(ui.max_rect(), 2.0, theme::soft(ui.ctx()));
         }
-        ui.spacing_mut().item_spacing.x = 0.0;
-        if icon::button(ui, Icon::Remove, &format!("Remove: {summary}"), true, false).clicked() {
+        let seen = seen || selected;
+        let id = Id::unique(("remove item", index));
+        if icon::of_row(ui, id, Icon::Remove, &format!("Remove: {summary}"), seen).clicked() {
             commands.push(Command::Remove(index));
         }
-        if icon::button(ui, Icon::Raise, &format!("Move up: {summary}"), index > 0, false).clicked() {
-            commands.push(Command::Raise(index));
+        if item.strength != 1.0 {
+            ui.label(RichText::new(format!("{:.2}", item.strength)).monospace().weak());
         }
         ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
+            moved = grip(ui, index, &summary, seen);
             ui.spacing_mut().item_spacing.x = 1.5 * theme::UNIT;
             let mut on = item.on;
             let switch = ui.add(Checkbox::without_text(&mut on));
@@ -164,17 +228,72 @@ fn row(ui: &mut Ui, index: usize, item: &Item, selected: bool, commands: &mut Ve
             if switch.changed() {
                 commands.push(Command::Edit(index, Box::new(Item { on, ..item.clone() })));
             }
-            let strength =
-                if item.strength == 1.0 { String::new() } else { format!(" × {:.2}", item.strength) };
-            let text = RichText::new(format!("{summary}{strength}"));
+            let text = RichText::new(&summary);
             let text = if item.on { text } else { text.weak() };
             let label = ui.add(Label::new(text).truncate().sense(Sense::click()));
             let name = format!("details: {summary}");
             label.widget_info(|| WidgetInfo::selected(Role::Button, true, selected, &name));
-            clicked = label.on_hover_text(&summary).clicked();
-        });
+            label.on_hover_text(&summary).clicked()
+        })
+        .inner
     });
-    clicked
+    Drawn { rect: drawn.response.rect, clicked: drawn.inner, moved }
+}
+
+/// What takes an item elsewhere: the pointer drags it, the arrow keys move it.
+fn grip(ui: &mut Ui, index: usize, summary: &str, seen: bool) -> Option<Moved> {
+    let id = grip_id(index);
+    let name = format!("Move: {summary}");
+    let response = icon::of_row(ui, id, Icon::Grip, &name, seen).on_hover_cursor(CursorIcon::Grab);
+    if response.dragged() || response.drag_stopped() {
+        return Some(Moved::Held(index, response.drag_stopped()));
+    }
+    if !response.has_focus() {
+        return None;
+    }
+    let filter = EventFilter { vertical_arrows: true, ..EventFilter::default() };
+    ui.memory_mut(|memory| memory.set_focus_lock_filter(id, filter));
+    let pressed = |key| ui.input(|input| input.key_pressed(key));
+    if pressed(Key::ArrowUp) {
+        Some(Moved::Up(index))
+    } else if pressed(Key::ArrowDown) {
+        Some(Moved::Down(index))
+    } else {
+        None
+    }
+}
+
+fn grip_id(index: usize) -> Id {
+    Id::unique(("grip", index))
+}
+
+/// From where to where an item goes, once it does; until then a line says where it would.
+fn place(ui: &Ui, rows: &Rows, count: usize, moved: Moved) -> Option<(usize, usize)> {
+    let (from, to) = match moved {
+        Moved::Up(from) => (from, from.checked_sub(1)?),
+        Moved::Down(from) => (from, from + 1),
+        Moved::Held(from, done) => {
+            let y = ui.input(|input| input.pointer.latest_pos())?.y;
+            let after = rows.iter().find(|(_, rect)| rect.center().y > y);
+            let before = after.map_or(count, |(range, _)| range.start);
+            if !done {
+                let line =
+                    after.map(|(_, rect)| rect.top()).or(rows.last().map(|(_, rect)| rect.bottom()))?;
+                let stroke = Stroke::new(2.0, theme::accent(ui.ctx()));
+                ui.painter().hline(ui.max_rect().x_range(), line, stroke);
+                return None;
+            }
+            (from, if before > from { before - 1 } else { before })
+        }
+    };
+    if to >= count || from == to {
+        return None;
+    }
+    if !matches!(moved, Moved::Held(..)) {
+        // The focus goes with the item.
+        ui.memory_mut(|memory| memory.request_focus(grip_id(to)));
+    }
+    Some((from, to))
 }
 
 /// Any kind at any site, as in a plan file: patches, mean ablations, thresholds …

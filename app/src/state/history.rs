@@ -32,12 +32,12 @@ impl History {
         &self.plan
     }
 
-    /// Change the plan. Changes with the same `gesture` are undone together.
-    pub fn change(&mut self, gesture: Option<u64>, change: impl FnOnce(&mut Plan)) {
+    /// Change the plan; whether anything is different then. Changes with the same `gesture` are undone together.
+    pub fn change(&mut self, gesture: Option<u64>, change: impl FnOnce(&mut Plan)) -> bool {
         let before = self.plan.clone();
         change(&mut self.plan);
         if self.plan == before {
-            return;
+            return false;
         }
         self.future.clear();
         if gesture.is_none() || gesture != self.gesture {
@@ -45,6 +45,7 @@ impl History {
             self.forget_oldest();
         }
         self.gesture = gesture;
+        true
     }
 
     /// Note that the picture was replaced; `before` is what was there.

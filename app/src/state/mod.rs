@@ -14,12 +14,14 @@ use sluice_core::worker::*;
 
 mod choices;
 mod history;
+mod message;
 mod panel;
 mod picture;
 mod studies;
 
 pub use choices::*;
 pub use history::History;
+pub use message::{Message, Remedy};
 pub use panel::{PanelId, PanelInfo};
 pub use picture::{Asked, Shown};
 pub use studies::{Studies, Study};
@@ -114,11 +116,26 @@ pub struct State {
     pub palette: Option<String>,
     /// Something on screen is of the scene before the one asked.
     pub busy: bool,
-    /// Last line of the status bar: an export, for instance.
-    pub status: String,
+    /// The newest message: an export, for instance.
+    pub message: Option<Message>,
 }
 
 impl State {
+    /// Show a message.
+    pub fn say(&mut self, text: impl Into<String>) {
+        self.message = Some(Message { text: text.into(), ..Message::default() });
+    }
+
+    /// Show a message with what can be done about it.
+    pub fn offer(&mut self, text: impl Into<String>, remedy: Remedy) {
+        self.message = Some(Message { text: text.into(), remedy: Some(remedy), since: None });
+    }
+
+    /// The text of the message on screen.
+    pub fn said(&self) -> &str {
+        self.message.as_ref().map_or("", |message| &message.text)
+    }
+
     /// The prompt as the worker takes it; an error says what is wrong with the ids.
     pub fn request_prompt(&self) -> Result<Prompt, String> {
         let image = self.image.as_ref().map(|shown| shown.picture.clone());

@@ -1,6 +1,8 @@
 //! Buttons with a drawn sign, quiet until something points at them.
 
-use eframe::egui::{Pos2, Rect, Response, Role, Sense, Stroke, Ui, Vec2, WidgetInfo, pos2, vec2};
+use eframe::egui::{
+    Color32, Id, Pos2, Rect, Response, Role, Sense, Stroke, StrokeKind, Ui, Vec2, WidgetInfo, pos2, vec2,
+};
 
 use crate::theme;
 
@@ -15,34 +17,52 @@ pub enum Icon {
     Export,
     /// Away with it.
     Remove,
-    /// One place up.
-    Raise,
+    /// Take it elsewhere.
+    Grip,
     /// Write here.
     Edit,
 }
 
 /// Side of a button in points.
-const SIDE: f32 = 22.0;
+pub const SIDE: f32 = 22.0;
 
 /// A button; `name` is what a screen reader says and what is shown on hover.
 pub fn button(ui: &mut Ui, icon: Icon, name: &str, enabled: bool, selected: bool) -> Response {
     let sense = if enabled { Sense::click() } else { Sense::hover() };
     let (rect, response) = ui.allocate_exact_size(Vec2::splat(SIDE), sense);
-    let visuals = ui.visuals();
-    let pointed = enabled && (response.hovered() || response.has_focus());
-    let ink = match (enabled, pointed || selected) {
-        (false, _) => visuals.widgets.noninteractive.bg_stroke.color,
-        (true, true) => visuals.text_color(),
-        (true, false) => visuals.weak_text_color(),
-    };
     if selected {
         ui.painter().rect_filled(rect, 3.0, theme::soft(ui.ctx()));
     }
+    let ink = if enabled { None } else { Some(ui.visuals().widgets.noninteractive.bg_stroke.color) };
+    finish(ui, response, icon, name, (enabled, selected), ink)
+}
+
+/// A button of a row, drawn while `seen` or in reach; its room is always kept. It may be dragged.
+pub fn of_row(ui: &mut Ui, id: Id, icon: Icon, name: &str, seen: bool) -> Response {
+    let (rect, _) = ui.allocate_exact_size(Vec2::splat(SIDE), Sense::hover());
+    let sense = if icon == Icon::Grip { Sense::click_and_drag() } else { Sense::click() };
+    let response = ui.interact(rect, id, sense);
+    let seen = seen || response.hovered() || response.has_focus() || response.dragged();
+    let ink = if seen { None } else { Some(Color32::TRANSPARENT) };
+    finish(ui, response, icon, name, (true, false), ink)
+}
+
+fn finish(
+    ui: &Ui,
+    response: Response,
+    icon: Icon,
+    name: &str,
+    (enabled, selected): (bool, bool),
+    ink: Option<Color32>,
+) -> Response {
+    let (visuals, rect) = (ui.visuals(), response.rect);
+    let pointed = response.hovered() || response.has_focus() || selected;
+    let own = if pointed { visuals.text_color() } else { visuals.weak_text_color() };
     if response.has_focus() {
         let ring = Stroke::new(2.0, theme::accent(ui.ctx()));
-        ui.painter().rect_stroke(rect, 3.0, ring, eframe::egui::StrokeKind::Inside);
+        ui.painter().rect_stroke(rect, 3.0, ring, StrokeKind::Inside);
     }
-    paint(ui, rect, icon, ink);
+    paint(ui, rect, icon, ink.unwrap_or(own));
     let name = name.to_owned();
     response.widget_info(|| WidgetInfo::selected(Role::Button, enabled, selected, &name));
     response.on_hover_text(name)
@@ -56,7 +76,7 @@ pub fn over(ui: &Ui, response: &Response, icon: Icon) {
     paint(ui, response.rect, icon, ink);
 }
 
-fn paint(ui: &Ui, rect: Rect, icon: Icon, ink: eframe::egui::Color32) {
+fn paint(ui: &Ui, rect: Rect, icon: Icon, ink: Color32) {
     let (painter, stroke, c) = (ui.painter(), Stroke::new(1.2, ink), rect.center());
     let at = |x: f32, y: f32| pos2(c.x + x, c.y + y);
     let line = |from: Pos2, to: Pos2| {
@@ -90,9 +110,10 @@ fn paint(ui: &Ui, rect: Rect, icon: Icon, ink: eframe::egui::Color32) {
             line(at(-3.5, -3.5), at(3.5, 3.5));
             line(at(-3.5, 3.5), at(3.5, -3.5));
         }
-        Icon::Raise => {
-            line(at(-3.5, 1.8), at(0.0, -1.8));
-            line(at(0.0, -1.8), at(3.5, 1.8));
+        Icon::Grip => {
+            for (x, y) in [-1.8, 1.8].into_iter().flat_map(|x| [-4.0, 0.0, 4.0].map(|y| (x, y))) {
+                painter.circle_filled(at(x, y), 0.9, ink);
+            }
         }
         Icon::Edit => {
             line(at(-4.5, 4.5), at(3.0, -3.0));

@@ -47,7 +47,7 @@ fn open_type_take_out_undo_export() {
     fs::write(window.file("sublayers.csv"), "kept").unwrap();
     fs::remove_file(window.file("sublayers.svg")).unwrap();
     window.export("sublayers", "All three");
-    assert!(window.state().status.contains("wrote sublayers-2 as"), "{}", window.state().status);
+    assert!(window.state().said().contains("wrote sublayers-2 as"), "{}", window.state().said());
     assert_eq!(fs::read_to_string(window.file("sublayers.csv")).unwrap(), "kept");
     let numbered = ["png", "svg", "csv"].map(|end| window.file(&format!("sublayers-2.{end}")).is_file());
     assert_eq!((numbered, window.file("sublayers.svg").exists()), ([true; 3], false));
@@ -100,7 +100,7 @@ fn keys_do_what_the_menu_says() {
     window.settle();
     assert_eq!(bits(&window.next()), before);
     window.harness.key_press_modifiers(Modifiers::COMMAND, Key::E);
-    window.until("the export", |state| state.status.starts_with("wrote "));
+    window.until("the export", |state| state.said().starts_with("wrote "));
     assert!(window.file("sublayers.svg").is_file() && window.file("next-tokens.csv").is_file());
 }
 

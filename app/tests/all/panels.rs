@@ -142,7 +142,7 @@ fn an_fcct_grid_of_marked_tokens_fills_three_maps() {
     assert!(window.harness.query_by_label_contains("mark what is context first").is_some());
     window.click("object in it");
     window.click("token 3: ·Taren");
-    assert!(window.state().status.contains("inside the context"), "{}", window.state().status);
+    assert!(window.state().said().contains("inside the context"), "{}", window.state().said());
     window.click("context up to here");
     grid(&mut window);
     let findings = window.found(&FCCT);

@@ -100,7 +100,7 @@ impl Window {
         self.harness.get_by_label(&format!("Export {figure}")).click();
         self.harness.run_steps(3);
         self.harness.get_by_label(entry).click();
-        self.until("the export", |state| state.status.starts_with("wrote "));
+        self.until("the export", |state| state.said().starts_with("wrote "));
     }
 
     /// Replace what a text box holds.

@@ -117,6 +117,29 @@ pub fn choose(rule: &mut Experts, expert: usize, change: ExpertChange) {
     list.sort_unstable();
 }
 
+/// Items of one sort in one line, where each is a few words and a number: "take out FFN 2, 3 and attention 5".
+pub fn together(items: &[Item]) -> Option<String> {
+    let summaries: Vec<String> = items.iter().map(|item| item.change.summary()).collect();
+    let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
+    for summary in &summaries {
+        let (words, number) = summary.rsplit_once(' ')?;
+        number.parse::<usize>().ok()?;
+        match groups.iter_mut().find(|(known, _)| *known == words) {
+            Some((_, numbers)) => numbers.push(number),
+            None => groups.push((words, vec![number])),
+        }
+    }
+    // What all begin with is said once.
+    let first = groups.first()?.0;
+    let shared = |at: usize| groups.iter().all(|(words, _)| words.get(..at) == first.get(..at));
+    let begin = first.match_indices(' ').map(|(at, _)| at + 1).filter(|&at| shared(at)).last().unwrap_or(0);
+    let said = groups.iter().enumerate().map(|(index, (words, numbers))| {
+        let words = if index == 0 { words } else { words.get(begin..).unwrap_or_default() };
+        format!("{words} {}", numbers.join(", "))
+    });
+    Some(said.collect::<Vec<_>>().join(" and "))
+}
+
 /// Both sublayers of a layer.
 pub const PARTS: [Part; 2] = [Part::Attn, Part::Ffn];
 
@@ -203,6 +226,20 @@ fn falling(budget: usize, position: usize, len: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn removals_are_said_together() {
+        let out = |part, layer| {
+            Item::from(Change::Skip(Skip { sublayer: Sublayer { layer, part }, positions: Positions::All }))
+        };
+        let items = [out(Part::Ffn, 2), out(Part::Attn, 5), out(Part::Ffn, 3)];
+        assert_eq!(together(&items).as_deref(), Some("take out FFN 2, 3 and attention 5"));
+        assert_eq!(together(&items[..1]).as_deref(), Some("take out FFN 2"));
+        let Change::Skip(mut some) = items[0].change.clone() else { panic!() };
+        some.positions = Positions::At(vec![1]);
+        let mixed = together(&[items[0].clone(), Change::Skip(some).into()]);
+        assert_eq!(mixed.as_deref(), Some("take out FFN 2 and FFN 2 at 1"));
+    }
 
     #[test]
     fn presets_fill_every_cell() {
