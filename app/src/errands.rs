@@ -16,6 +16,7 @@ use sluice_core::plan::Plan;
 use sluice_core::worker::{Card, Failure, Picture};
 use sluice_core::{Error, Result};
 
+use crate::fonts;
 use crate::gallery::{SAMPLES, Sample};
 use crate::state::Shown;
 
@@ -123,6 +124,11 @@ impl Errands {
         self.found.try_iter().collect()
     }
 
+    /// Whether something came back that was not taken yet.
+    pub fn waits(&self) -> bool {
+        !self.found.is_empty()
+    }
+
     fn run(&self, work: impl FnOnce() -> Option<Found> + Send + 'static) {
         let (send, ctx) = (self.send.clone(), self.ctx.clone());
         let spawned = std::thread::Builder::new().name("errand".into()).spawn(move || {
@@ -214,6 +220,16 @@ impl Errands {
                 Some(Arc::new(ColorImage::from_rgb(size, picture.pixels().as_raw())))
             };
             Some(Found::Gallery(SAMPLES.iter().filter_map(thumb).collect()))
+        });
+    }
+
+    /// Let the window use the fonts of the system.
+    pub fn fonts(&self) {
+        let (send, ctx) = (self.send.clone(), self.ctx.clone());
+        self.run(move || {
+            // Called in the middle of a frame: where there is no room for the note, the next start has it.
+            fonts::add(&ctx, move |text| drop(send.try_send(Found::Said(text))));
+            None
         });
     }
 

@@ -5,6 +5,7 @@
 //! | [`app`] | one frame: take events, draw, apply commands, ask for what is visible |
 //! | [`command`] | what a person can do, as values |
 //! | [`errands`] | dialogs, exports and plan files, off the frame |
+//! | [`fonts`] | glyphs from the fonts of the system |
 //! | [`gallery`] | sample pictures with their prompts |
 //! | [`layout`] | the docked panels of the centre |
 //! | [`state`] | prompt, plan with its history, newest results |
@@ -15,6 +16,7 @@
 pub mod app;
 pub mod command;
 pub mod errands;
+pub mod fonts;
 pub mod gallery;
 pub mod layout;
 pub mod panels;

@@ -90,6 +90,11 @@ impl SluiceApp {
         app
     }
 
+    /// Let the window use the fonts of the system for what its own lack.
+    pub fn use_system_fonts(&self) {
+        self.errands.fonts();
+    }
+
     /// Take events and errands, ask for what is visible. Paints nothing.
     pub fn logic(&mut self, ctx: &Context) {
         for event in self.worker.poll() {
@@ -157,7 +162,7 @@ impl SluiceApp {
         self.state.visible = self.layout.visible();
         self.state.busy = self.state.card.is_some() && !self.answered;
         self.ask(ui.ctx());
-        if acted {
+        if acted || self.errands.waits() {
             ui.ctx().request_repaint();
         }
     }

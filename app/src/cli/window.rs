@@ -32,6 +32,7 @@ pub fn open(checkpoint: Option<&PathBuf>, image: Option<&Path>) -> Result<()> {
         let settings =
             cc.storage.and_then(|storage| eframe::get_value(storage, SETTINGS)).unwrap_or_default();
         let mut app = SluiceApp::new(&cc.egui_ctx, Some(target), settings);
+        app.use_system_fonts();
         if let Some(path) = picture {
             app.apply(&cc.egui_ctx, Command::OpenPicture(path));
         }
@@ -59,7 +60,12 @@ pub fn run(make: eframe::AppCreator, persist: bool) -> Result<Option<String>> {
         .with_app_id("sluice")
         .with_inner_size([1440.0, 900.0])
         .with_min_inner_size([800.0, 560.0]);
-    let options = eframe::NativeOptions { viewport, persist_window: persist, ..Default::default() };
+    let options = eframe::NativeOptions {
+        viewport,
+        persist_window: persist,
+        system_font_fallback: false,
+        ..Default::default()
+    };
     // winit panics where X or xkb libraries are missing; the panic's own message would be a second cause.
     let hook = std::panic::take_hook();
     let main = std::thread::current().id();

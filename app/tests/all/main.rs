@@ -9,6 +9,7 @@ mod continuations;
 mod examples;
 mod experts;
 mod figures;
+mod fonts;
 mod images;
 mod inspect;
 mod main_job;
