@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use eframe::egui::{ColorImage, Key, KeyboardShortcut, Modifiers, ThemePreference};
 use sluice_core::figure::{Figure, Format};
-use sluice_core::method::{Method, Offer, Pick};
+use sluice_core::method::{Group, Method, Offer, Pick};
 use sluice_core::plan::edits::{ExpertChange, Preset};
 use sluice_core::plan::{Item, Lane, Positions, Router, Sublayer};
 use sluice_core::worker::{Answer, Slot};
@@ -49,6 +49,12 @@ pub enum Command {
     Redo,
     /// Show a panel.
     Show(PanelId),
+    /// Pin a panel, or take its pin away.
+    Pin(PanelId),
+    /// Fold a group of the list at the left, or unfold it.
+    Fold(Group),
+    /// Put the cursor into the filter of the list at the left.
+    Filter,
     /// Light, dark, or as the system says.
     Theme(ThemePreference),
     /// Open or close the command palette.
@@ -169,10 +175,10 @@ const fn ctrl_shift(key: Key) -> Option<KeyboardShortcut> {
 const NUMBERS: [Key; 9] =
     [Key::Num1, Key::Num2, Key::Num3, Key::Num4, Key::Num5, Key::Num6, Key::Num7, Key::Num8, Key::Num9];
 
-/// Every named command: those of the window, a panel each, a method each that is asked in one. Keys with more modifiers come before the same key
-/// with fewer.
+/// Every named command: those of the window, a panel each, a method each that is asked in one. Keys with more modifiers come
+/// before the same key with fewer. The number keys are those of the pinned panels; while there are none, of the first.
 #[rustfmt::skip]
-pub fn actions(panels: &[PanelInfo], methods: impl Iterator<Item = &'static Method>) -> Vec<Action> {
+pub fn actions(panels: &[PanelInfo], methods: impl Iterator<Item = &'static Method>, pins: &[String]) -> Vec<Action> {
     let mut all = vec![
         action(Menu::File, "Open image…", "what the prompt is about, for checkpoints that read images", ctrl_shift(Key::O), Command::Ask(Dialog::Picture)),
         action(Menu::File, "Open checkpoint…", "a Hugging Face folder", ctrl(Key::O), Command::Ask(Dialog::Checkpoint)),
@@ -194,12 +200,17 @@ pub fn actions(panels: &[PanelInfo], methods: impl Iterator<Item = &'static Meth
         action(Menu::View, "Light theme", "", None, Command::Theme(ThemePreference::Light)),
         action(Menu::View, "Theme of the system", "", None, Command::Theme(ThemePreference::System)),
         action(Menu::View, "Find a command…", "", ctrl(Key::K), Command::Palette),
+        action(Menu::View, "Filter methods", "", Some(KeyboardShortcut::new(Modifiers::NONE, Key::Slash)), Command::Filter),
         action(Menu::Run, "Continue the prompt", "with and without the plan", ctrl(Key::Enter), Command::Generate),
         action(Menu::Run, "Run the method on screen", "as its panel says", ctrl(Key::T), Command::RunVisible),
         action(Menu::Run, "Compute again", "what is on screen", Some(KeyboardShortcut::new(Modifiers::NONE, Key::F5)), Command::Recompute),
         action(Menu::Run, "Stop all jobs", "", ctrl(Key::Period), Command::CancelAll),
     ];
-    let number = |index: usize| NUMBERS.get(index).and_then(|&key| ctrl(key));
+    let number = |index: usize| {
+        let id = panels.get(index)?.id;
+        let index = if pins.is_empty() { Some(index) } else { pins.iter().position(|pin| pin == id) };
+        NUMBERS.get(index?).and_then(|&key| ctrl(key))
+    };
     all.extend(panels.iter().enumerate().map(|(index, info)| Action {
         menu: Menu::View,
         text: info.name.into(),

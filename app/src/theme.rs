@@ -36,6 +36,12 @@ struct Tokens {
     text: Color32,
     quiet: Color32,
     accent: Color32,
+    /// The accent as text.
+    link: Color32,
+    /// What asks for attention, as text.
+    warn: Color32,
+    /// What went wrong, as text.
+    error: Color32,
     /// Text on the accent.
     on_accent: Color32,
     /// Edge of fields.
@@ -59,8 +65,11 @@ const DARK: Tokens = Tokens {
     text: hex(0xD7DEE8),
     quiet: hex(0x8A95A5),
     accent: hex(0x6AA9FF),
+    link: hex(0x6AA9FF),
+    warn: hex(0xE0A030),
+    error: hex(0xF0776C),
     on_accent: hex(0x0E1116),
-    edge: hex(0x586577),
+    edge: hex(0x5C697B),
     soft: hex(0x223349),
     cell: hex(0x364250),
 };
@@ -73,6 +82,9 @@ const LIGHT: Tokens = Tokens {
     text: hex(0x1B222C),
     quiet: hex(0x5B6675),
     accent: hex(0x1B5FD0),
+    link: hex(0x1657BD),
+    warn: hex(0x855600),
+    error: hex(0xB3261E),
     on_accent: hex(0xFFFFFF),
     edge: hex(0x7A8695),
     soft: hex(0xDCE8FC),
@@ -108,7 +120,9 @@ fn visuals(mut visuals: Visuals, tokens: &Tokens) -> Visuals {
     visuals.window_fill = tokens.panel;
     visuals.extreme_bg_color = tokens.ground;
     visuals.faint_bg_color = tokens.raised;
-    visuals.hyperlink_color = tokens.accent;
+    visuals.hyperlink_color = tokens.link;
+    visuals.warn_fg_color = tokens.warn;
+    visuals.error_fg_color = tokens.error;
     visuals.selection.bg_fill = tokens.soft;
     visuals.selection.stroke = Stroke::new(1.0, tokens.text);
     visuals.weak_text_color = Some(tokens.quiet);
@@ -161,6 +175,11 @@ pub fn cell(ctx: &Context) -> Color32 {
     tokens(ctx).cell
 }
 
+/// Links, and what is under way, as text: more contrast than the accent.
+pub fn link(ctx: &Context) -> Color32 {
+    tokens(ctx).link
+}
+
 /// The one filled button of a panel: what most people want next.
 pub fn filled<'a>(ctx: &Context, text: &str) -> Button<'a> {
     let Tokens { accent, on_accent, .. } = tokens(ctx);
@@ -207,10 +226,49 @@ pub fn short(text: &str, most: usize) -> String {
     }
 }
 
-/// Warnings and failures, legible on the ground of the theme (contrast over 4.5).
+/// What asks for attention, as text and marks.
 pub fn warning(ctx: &Context) -> Color32 {
-    match ctx.theme() {
-        Theme::Dark => hex(0xE08A3C),
-        Theme::Light => hex(0xA4500F),
+    tokens(ctx).warn
+}
+
+/// What went wrong, as text.
+pub fn error(ctx: &Context) -> Color32 {
+    tokens(ctx).error
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_core::figure::colour::contrast;
+
+    use super::*;
+
+    fn rgb(colour: Color32) -> Rgb {
+        let [red, green, blue, _] = colour.to_array();
+        [red, green, blue]
+    }
+
+    /// 4.5 for text, 3 for edges and marks.
+    #[test]
+    fn text_and_marks_stand_out_from_every_ground() {
+        for (theme, tokens, ground) in [("dark", DARK, Ground::Dark), ("light", LIGHT, Ground::Light)] {
+            let Tokens { ground: under, panel, raised, soft, .. } = tokens;
+            let check = |name: &str, ink: Color32, grounds: &[Color32], least: f32| {
+                for &ground in grounds {
+                    let found = contrast(rgb(ink), rgb(ground));
+                    assert!(found >= least, "{theme}: {name} {ink:?} on {ground:?} has {found:.2}");
+                }
+            };
+            check("text", tokens.text, &[under, panel, raised, soft], 4.5);
+            check("quiet", tokens.quiet, &[under, panel, raised], 4.5);
+            check("link", tokens.link, &[under, panel, raised, soft], 4.5);
+            check("warn", tokens.warn, &[under, panel, raised, soft], 4.5);
+            check("error", tokens.error, &[under, panel, raised, soft], 4.5);
+            check("on accent", tokens.on_accent, &[tokens.accent], 4.5);
+            check("accent", tokens.accent, &[under, panel, raised, soft], 3.0);
+            check("edge", tokens.edge, &[under, panel], 3.0);
+            for series in 0..7 {
+                check("series", colour(ground.palette().series(series)), &[under, panel], 3.0);
+            }
+        }
     }
 }

@@ -9,7 +9,7 @@ use super::SluiceApp;
 use crate::command::Command;
 use crate::errands::{Dialog, Found, PictureSource};
 use crate::layout::Layout;
-use crate::panels::{self, prompt::PROMPT, text};
+use crate::panels::{self, navigation::FILTER, prompt::PROMPT, text};
 use crate::state::{Asked, Remedy, State};
 use crate::theme;
 use sluice_core::plan::edits::{choose, reroute, route_by, route_of, rule_experts, toggle};
@@ -51,6 +51,24 @@ impl SluiceApp {
                 self.errands.save_plan(self.state.history.plan().clone(), folder);
             }
             Command::Show(tab) => self.layout.show(tab),
+            Command::Pin(panel) => {
+                let pins = &mut self.state.settings.pins;
+                match pins.iter().position(|pin| pin == panel) {
+                    Some(index) => drop(pins.remove(index)),
+                    None => pins.push(panel.to_owned()),
+                }
+                self.actions = panels::actions(pins);
+            }
+            Command::Fold(group) => {
+                let folded = &mut self.state.settings.folded;
+                match folded.iter().position(|name| name == group.name()) {
+                    Some(index) => drop(folded.remove(index)),
+                    None => folded.push(group.name().to_owned()),
+                }
+            }
+            Command::Filter => {
+                ctx.memory_mut(|memory| memory.request_focus(eframe::egui::Id::unique(FILTER)));
+            }
             Command::Theme(theme) => ctx.set_theme(theme),
             Command::Palette => {
                 ctx.data_mut(|data| {

@@ -8,7 +8,7 @@ use eframe::egui::{CentralPanel, Context, Event, Key, Panel, ScrollArea, Ui};
 use sluice_core::plan::Plan;
 use sluice_core::worker::{Failure, Prompt, Request, RequestId, Scene, Slot, Target, View, Worker};
 
-use crate::command::{Action, Command, actions};
+use crate::command::{Action, Command};
 use crate::errands::{self, Errands, PictureSource};
 use crate::layout::{self, Layout};
 use crate::panels;
@@ -63,11 +63,10 @@ impl SluiceApp {
         theme::install(ctx);
         let repaint = ctx.clone();
         let worker = Worker::spawn(move || repaint.request_repaint());
-        let infos: Vec<_> = panels::panels().iter().map(|panel| panel.info()).collect();
         let mut app = Self {
-            state: State { settings, ..State::default() },
             layout: Layout::default(),
-            actions: actions(&infos, panels::asked()),
+            actions: panels::actions(&settings.pins),
+            state: State { settings, ..State::default() },
             worker,
             errands: Errands::new(ctx),
             asked: None,
@@ -136,7 +135,7 @@ impl SluiceApp {
                 panel.default_size(size.min(widest)).max_size(widest)
             };
             side(Panel::left("methods"), theme::LEFT, 0.16).frame(theme::side(ui)).show(ui, |ui| {
-                ScrollArea::vertical().show(ui, |ui| panels::navigation::ui(ui, state, &mut commands));
+                panels::navigation::ui(ui, state, &self.actions, &mut commands);
             });
             side(Panel::right("inspector"), theme::RIGHT, 0.24).frame(theme::side(ui)).show(ui, |ui| {
                 ScrollArea::vertical().show(ui, |ui| {

@@ -43,6 +43,7 @@ impl Panel for Activations {
         PanelInfo {
             id: "activations",
             name: "Activations",
+            tag: "",
             hint: "FFN neurons along the prompt",
             group: Group::Look,
             open: false,

@@ -30,6 +30,7 @@ impl Panel for Attention {
         PanelInfo {
             id: "attention",
             name: "Attention",
+            tag: "",
             hint: "patterns of a layer",
             group: Group::Look,
             open: false,

@@ -34,7 +34,8 @@ impl Panel for Experts {
     fn info(&self) -> PanelInfo {
         PanelInfo {
             id: "experts-view",
-            name: "Experts",
+            name: "Choose experts",
+            tag: "REAP",
             hint: "whom tokens go through, in models with experts",
             group: Group::Change,
             open: false,

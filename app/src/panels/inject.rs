@@ -64,7 +64,8 @@ impl Panel for Inject {
     fn info(&self) -> PanelInfo {
         PanelInfo {
             id: "inject",
-            name: "Inject",
+            name: "Inject a vector",
+            tag: "",
             hint: "add a vector and watch the answer",
             group: Group::Change,
             open: false,

@@ -71,7 +71,8 @@ impl Panel for IriPanel {
     fn info(&self) -> PanelInfo {
         PanelInfo {
             id: "iri",
-            name: "IRI",
+            name: "Repair an answer",
+            tag: "IRI",
             hint: "inject what the layers of the highest recovery rates wrote",
             group: Group::Change,
             open: false,
@@ -122,7 +123,7 @@ fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
             switch(ui, state, iri, held.zip(item), commands);
         }
         None => {
-            if ui.add(theme::filled(ui.ctx(), "Open FCCT")).clicked() {
+            if ui.add(theme::filled(ui.ctx(), "Open Picture trace")).clicked() {
                 commands.push(Command::Show(FCCT.id));
             }
         }
@@ -131,12 +132,12 @@ fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
         let (what, next_step) = match state.studies.findings(FCCT.id) {
             Some(findings) if findings.done => (
                 "The recovery rates are not defined",
-                "the corruption changed nothing: raise the noise or mark more, and run FCCT again",
+                "the corruption changed nothing: raise the noise or mark more, and run Picture trace again",
             ),
             _ if state.studies.running == Some(FCCT.id) => {
-                ("No recovery rates yet", "they come when the running FCCT grid is whole")
+                ("No recovery rates yet", "they come when the running grid is whole")
             }
-            _ => ("No recovery rates yet", "run FCCT: the last token's rates rank the layers"),
+            _ => ("No recovery rates yet", "run Picture trace: the last token's rates rank the layers"),
         };
         return states::empty(ui, what, next_step);
     };

@@ -23,6 +23,7 @@ impl Panel for Lens {
         PanelInfo {
             id: ID,
             name: "Lens",
+            tag: "",
             hint: "what each layer would predict",
             group: Group::Look,
             open: true,

@@ -33,7 +33,7 @@ use sluice_core::method::view::{NEURON, NEXT_TOKENS, NeuronAsk, StripAsk, TOKENS
 use sluice_core::method::{METHODS, Method};
 use sluice_core::worker::View;
 
-use crate::command::Command;
+use crate::command::{self, Action, Command};
 use crate::state::{Choices, PanelId, PanelInfo, State};
 
 /// A panel of the centre.
@@ -114,6 +114,12 @@ pub fn panels() -> &'static [Box<dyn Panel>] {
 /// The methods that are asked in a panel: all but those that are always on screen or in panels of their own.
 pub fn asked() -> impl Iterator<Item = &'static Method> {
     panels().iter().filter_map(|panel| panel.method())
+}
+
+/// Every named command, with the number keys of these pins.
+pub fn actions(pins: &[String]) -> Vec<Action> {
+    let infos: Vec<_> = panels().iter().map(|panel| panel.info()).collect();
+    command::actions(&infos, asked(), pins)
 }
 
 /// The panel of an id.

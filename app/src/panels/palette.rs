@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn letters_in_order_find_a_command() {
-        let actions = crate::command::actions(&[], crate::panels::asked());
+        let actions = crate::command::actions(&[], crate::panels::asked(), &[]);
         assert_eq!(ranked(&actions, "undo")[0].text, "Undo");
         assert_eq!(ranked(&actions, "rtr")[0].text, "Run trace");
         assert_eq!(ranked(&actions, "").len(), actions.len());

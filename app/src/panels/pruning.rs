@@ -24,6 +24,7 @@ impl Panel for Pruning {
         PanelInfo {
             id: "sublayers",
             name: "Pruning",
+            tag: "FinerCut",
             hint: "take attention and FFN sublayers out",
             group: Group::Change,
             open: true,

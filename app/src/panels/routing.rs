@@ -69,6 +69,7 @@ impl Panel for Routing {
         PanelInfo {
             id: "routing",
             name: "Routing",
+            tag: "Duo-LLM",
             hint: "which token goes through which FFN",
             group: Group::Change,
             open: true,

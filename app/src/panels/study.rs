@@ -21,13 +21,19 @@ const FACTS: usize = 4;
 /// Names of figures that stand beside each other; more are a list.
 const SIDE_BY_SIDE: usize = 3;
 
+/// Longest name of a paper that stands beside a method, bytes.
+const TAG: usize = 9;
+
 /// A method's panel.
 pub struct Study(pub &'static Method);
 
 impl Panel for Study {
     fn info(&self) -> PanelInfo {
-        let Method { id, name, title, group, .. } = *self.0;
-        PanelInfo { id, name, hint: title, group, open: false }
+        let Method { id, name, title, group, source, .. } = *self.0;
+        // A paper's name is a word, and what follows it another method's.
+        let word = source.paper.split(" and ").next().unwrap_or_default();
+        let tag = if word.len() <= TAG && word != name { word } else { "" };
+        PanelInfo { id, name, tag, hint: title, group, open: false }
     }
 
     fn figures(&self, state: &State) -> Vec<Arc<Figure>> {

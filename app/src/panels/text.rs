@@ -51,6 +51,7 @@ impl Panel for Text {
         PanelInfo {
             id: ID,
             name: "Text",
+            tag: "",
             hint: "continuations with and without the plan",
             group: Group::Compare,
             open: false,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use eframe::egui::ColorImage;
 use serde::{Deserialize, Serialize};
 use sluice_core::figure::Figure;
+use sluice_core::method::Group;
 use sluice_core::method::view::NextAsk;
 use sluice_core::model::VisionSpec;
 use sluice_core::plan::{Item, Lane, Plan, Sublayer, edits};
@@ -58,13 +59,23 @@ pub struct Settings {
     pub recent: Vec<PathBuf>,
     /// Folder that exports go to.
     pub export_folder: PathBuf,
+    /// Panels that were pinned, in their order: they have the number keys.
+    pub pins: Vec<String>,
+    /// Groups of the list at the left that are folded.
+    pub folded: Vec<String>,
     /// The examples of the first screen were put away.
     pub examples_hidden: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { recent: Vec::new(), export_folder: "sluice-figures".into(), examples_hidden: false }
+        Self {
+            recent: Vec::new(),
+            export_folder: "sluice-figures".into(),
+            pins: Vec::new(),
+            folded: [Group::Replace, Group::Learn].map(|group| group.name().to_owned()).into(),
+            examples_hidden: false,
+        }
     }
 }
 
@@ -112,6 +123,8 @@ pub struct State {
     pub studies: Studies,
     /// Panels on screen, in the order of the list.
     pub visible: Vec<PanelId>,
+    /// What the list at the left is filtered by.
+    pub filter: String,
     /// Search text of the command palette, while it is open.
     pub palette: Option<String>,
     /// Something on screen is of the scene before the one asked.

@@ -12,6 +12,8 @@ pub struct PanelInfo {
     pub id: PanelId,
     /// On its tab.
     pub name: &'static str,
+    /// What papers call it, in a word; empty where they do not.
+    pub tag: &'static str,
     /// What it is for, in one line.
     pub hint: &'static str,
     /// Where it stands in the navigation.

@@ -1,7 +1,8 @@
 //! Buttons with a drawn sign, quiet until something points at them.
 
 use eframe::egui::{
-    Color32, Id, Pos2, Rect, Response, Role, Sense, Stroke, StrokeKind, Ui, Vec2, WidgetInfo, pos2, vec2,
+    Color32, Id, Pos2, Rect, Response, Role, Sense, Shape, Stroke, StrokeKind, Ui, Vec2, WidgetInfo, pos2,
+    vec2,
 };
 
 use crate::theme;
@@ -21,6 +22,8 @@ pub enum Icon {
     Grip,
     /// Write here.
     Edit,
+    /// Keep it at hand; filled where it is.
+    Star(bool),
 }
 
 /// Side of a button in points.
@@ -40,6 +43,11 @@ pub fn button(ui: &mut Ui, icon: Icon, name: &str, enabled: bool, selected: bool
 /// A button of a row, drawn while `seen` or in reach; its room is always kept. It may be dragged.
 pub fn of_row(ui: &mut Ui, id: Id, icon: Icon, name: &str, seen: bool) -> Response {
     let (rect, _) = ui.allocate_exact_size(Vec2::splat(SIDE), Sense::hover());
+    at(ui, rect, id, icon, name, seen)
+}
+
+/// The same in a place of its own.
+pub fn at(ui: &Ui, rect: Rect, id: Id, icon: Icon, name: &str, seen: bool) -> Response {
     let sense = if icon == Icon::Grip { Sense::click_and_drag() } else { Sense::click() };
     let response = ui.interact(rect, id, sense);
     let seen = seen || response.hovered() || response.has_focus() || response.dragged();
@@ -113,6 +121,25 @@ fn paint(ui: &Ui, rect: Rect, icon: Icon, ink: Color32) {
         Icon::Grip => {
             for (x, y) in [-1.8, 1.8].into_iter().flat_map(|x| [-4.0, 0.0, 4.0].map(|y| (x, y))) {
                 painter.circle_filled(at(x, y), 0.9, ink);
+            }
+        }
+        Icon::Star(filled) => {
+            let point = |i: usize| {
+                let radius = if i.is_multiple_of(2) { 6.0 } else { 2.6 };
+                let turn = std::f32::consts::PI * i as f32 / 5.0;
+                at(radius * turn.sin(), -radius * turn.cos())
+            };
+            let star: Vec<Pos2> = (0..10).map(point).collect();
+            if filled {
+                // A star is no convex shape: a triangle to each point, and its middle.
+                for i in (0..10).step_by(2) {
+                    let corners = [(i + 9) % 10, i, (i + 1) % 10].map(point);
+                    painter.add(Shape::convex_polygon(corners.to_vec(), ink, Stroke::NONE));
+                }
+                let middle = (1..10).step_by(2).map(point).collect();
+                painter.add(Shape::convex_polygon(middle, ink, Stroke::NONE));
+            } else {
+                painter.add(Shape::closed_line(star, stroke));
             }
         }
         Icon::Edit => {

@@ -12,7 +12,7 @@ fn window(case: &str) -> Window {
     let mut window = Window::new(Some(Target::Path(golden(case))));
     window.until("the checkpoint", |state| state.card.is_some());
     window.settle();
-    window.click("Experts panel");
+    window.click("Choose experts panel");
     window
 }
 
@@ -84,7 +84,7 @@ fn every_figure_of_the_experts_is_drawn_and_exports() {
 #[test]
 fn a_checkpoint_without_experts_says_so() {
     let mut window = Window::bundled();
-    window.click("Experts panel");
+    window.click("Choose experts panel");
     assert!(window.harness.query_by_label_contains("has no experts").is_some());
     assert!(window.state().results.failure.is_none());
 }

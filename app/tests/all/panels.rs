@@ -110,7 +110,7 @@ fn a_trace_runs_and_its_cell_goes_into_the_plan() {
 #[test]
 fn an_injection_follows_its_controls() {
     let mut window = Window::bundled();
-    window.click("Inject panel");
+    window.click("Inject a vector panel");
     window.click("Add injection");
     assert_eq!(window.state().history.plan().items.len(), 1);
     assert!(window.next().kl > 0.0);
@@ -125,20 +125,20 @@ fn an_injection_follows_its_controls() {
 
 /// Marks a context with its subject, and runs the grid.
 fn grid(window: &mut Window) {
-    window.click("FCCT panel");
+    window.click("Picture trace panel");
     window.click("token 7: ·Taren");
     window.click("object in it");
     window.click("token 7: ·Taren");
     window.click("object words");
     window.click("token 8: ·comes");
-    window.harness.get_by_role_and_label(Role::Button, "Run FCCT").click();
+    window.harness.get_by_role_and_label(Role::Button, "Run picture trace").click();
     window.found(&FCCT);
 }
 
 #[test]
 fn an_fcct_grid_of_marked_tokens_fills_three_maps() {
     let mut window = Window::bundled();
-    window.click("FCCT panel");
+    window.click("Picture trace panel");
     assert!(window.harness.query_by_label_contains("mark what is context first").is_some());
     window.click("object in it");
     window.click("token 3: ·Taren");
@@ -171,11 +171,11 @@ fn an_fcct_grid_of_marked_tokens_fills_three_maps() {
 #[test]
 fn iri_takes_the_rates_of_the_grid_and_follows_its_controls() {
     let mut window = Window::bundled();
-    window.click("IRI panel");
+    window.click("Repair an answer panel");
     assert!(window.harness.query_by_label("No recovery rates yet").is_some());
-    window.click("Open FCCT");
+    window.click("Open Picture trace");
     grid(&mut window);
-    window.click("IRI panel");
+    window.click("Repair an answer panel");
     window.click("Add IRI");
     let held = |window: &Window| match &window.state().history.plan().items[0].change {
         Change::Iri(iri) => iri.clone(),
@@ -346,8 +346,8 @@ fn any_intervention_can_be_added_as_json() {
 fn the_oracle_fills_its_map_and_its_routes_go_into_the_plan() {
     let mut window = Window::bundled();
     let before = bits(&window.next());
-    window.click("Oracle panel");
-    window.harness.get_by_role_and_label(Role::Button, "Run oracle").click();
+    window.click("Best routes panel");
+    window.harness.get_by_role_and_label(Role::Button, "Run best routes").click();
     let findings = window.found(&ORACLE);
     let found = findings.value::<OracleFound>().unwrap();
     let names: Vec<&str> = found.figures.iter().map(|figure| figure.detail.as_str()).collect();
@@ -406,14 +406,14 @@ fn a_learned_router_routes_and_its_map_is_shown() {
 #[test]
 fn a_router_is_trained_in_the_window_saved_and_routed_by() {
     let mut window = Window::bundled();
-    window.click("Router panel");
+    window.click("Learned router panel");
     {
         let state = &mut window.harness.state_mut().as_mut().unwrap().state;
         let ask = &mut state.studies.get_mut(ROUTER.id).ask;
         ask.insert("big".into(), 40.into());
         ask.insert("steps".into(), 12.into());
     }
-    window.harness.get_by_role_and_label(Role::Button, "Run router").click();
+    window.harness.get_by_role_and_label(Role::Button, "Run learned router").click();
     let findings = window.found(&ROUTER);
     let saved = findings.value::<RouterFound>().unwrap().router.file.clone().unwrap();
     assert!(saved.is_file() && saved.starts_with(window.folder.path()), "{}", saved.display());
@@ -457,8 +457,8 @@ fn the_brush_paints_whole_layers_and_tokens() {
 #[test]
 fn difficulty_colours_the_strip_and_a_greedy_oracle_fills_its_map() {
     let mut window = Window::bundled();
-    window.click("Oracle panel");
-    window.click_role(Role::Button, "Run oracle");
+    window.click("Best routes panel");
+    window.click_role(Role::Button, "Run best routes");
     let findings = window.found(&ORACLE);
     let [loss, gap] = findings.value::<OracleFound>().unwrap().difficulty.clone().unwrap();
     assert_eq!(loss.len(), window.state().results.tokens.len());
@@ -467,7 +467,7 @@ fn difficulty_colours_the_strip_and_a_greedy_oracle_fills_its_map() {
     for search in ["greedy", "beam"] {
         let state = &mut window.harness.state_mut().as_mut().unwrap().state;
         state.studies.get_mut(ORACLE.id).ask.insert("search".into(), search.into());
-        window.click_role(Role::Button, "Run oracle");
+        window.click_role(Role::Button, "Run best routes");
         let findings = window.found(&ORACLE);
         let routes = findings.value::<OracleFound>().unwrap();
         assert_eq!((routes.figures.len(), routes.difficulty.is_some()), (1, false), "{search}");

@@ -201,11 +201,13 @@ fn image(map: &Map, ground: Ground, colourless: impl Fn(usize, usize, f32) -> [u
 /// Near-black or white, whichever stands out more from the colour behind it (contrast ratio of WCAG 2).
 pub fn ink(behind: Rgb) -> Rgb {
     let [dark, light] = [DARK.ground, [255; 3]];
-    let contrast = |ink: Rgb| {
-        let (a, b) = (luminance(ink), luminance(behind));
-        (a.max(b) + 0.05) / (a.min(b) + 0.05)
-    };
-    if contrast(dark) >= contrast(light) { dark } else { light }
+    if contrast(dark, behind) >= contrast(light, behind) { dark } else { light }
+}
+
+/// Contrast of two colours, from 1 to 21 (WCAG 2.2).
+pub fn contrast(a: Rgb, b: Rgb) -> f32 {
+    let (a, b) = (luminance(a), luminance(b));
+    (a.max(b) + 0.05) / (a.min(b) + 0.05)
 }
 
 /// Relative luminance of WCAG 2, 0 to 1.

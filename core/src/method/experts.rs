@@ -25,7 +25,7 @@ pub static EXPERTS: Method = Method {
     id: "experts",
     aliases: &[],
     group: Group::Look,
-    name: "Expert use",
+    name: "Experts",
     title: "What do the experts do over a text?",
     line: "load, saliency and co-activation of every expert; on demand the KL of knocking each out",
     source: Source { paper: "REAP", arxiv: "2510.13999", section: "saliency" },

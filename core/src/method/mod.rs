@@ -140,6 +140,15 @@ impl Need {
         }
     }
 
+    /// The same in two words, of a checkpoint that does not have it.
+    pub fn lacking(self) -> &'static str {
+        match self {
+            Self::Images => "text only",
+            Self::Experts => "no experts",
+            Self::DenseFfn => "all experts",
+        }
+    }
+
     /// Why a checkpoint does not have it.
     pub fn missing(self, spec: &Spec) -> Option<&'static str> {
         match self {
@@ -193,9 +202,14 @@ impl Method {
         !(self.plan)(&all).items.is_empty()
     }
 
+    /// What a checkpoint lacks for it.
+    pub fn lacks(&self, spec: &Spec) -> Option<Need> {
+        self.needs.iter().copied().find(|need| need.missing(spec).is_some())
+    }
+
     /// Why it cannot be asked of a checkpoint.
     pub fn unavailable(&self, spec: &Spec) -> Option<&'static str> {
-        self.needs.iter().find_map(|need| need.missing(spec))
+        self.lacks(spec).and_then(|need| need.missing(spec))
     }
 }
 

@@ -35,7 +35,7 @@ pub static ROUTER: Method = Method {
     id: "router",
     aliases: &[],
     group: Group::Change,
-    name: "Router",
+    name: "Learned router",
     title: "Can a router learn where a big FFN is worth it?",
     line: "train a router between big FFNs, small ones and none on a text, everything else frozen",
     source: Source { paper: "Duo-LLM", arxiv: "2410.10846", section: "2, stage 3" },

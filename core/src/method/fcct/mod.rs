@@ -34,7 +34,7 @@ pub static FCCT: Method = Method {
     id: "fcct",
     aliases: &[],
     group: Group::Explain,
-    name: "FCCT",
+    name: "Picture trace",
     title: "Which tokens and layers does an answer about an object come from?",
     line: "corrupt the picture, restore one component of one layer for one category of tokens",
     source: Source { paper: "FCCT and IRI", arxiv: "2511.05923", section: "equation 2" },

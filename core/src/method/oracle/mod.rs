@@ -44,7 +44,7 @@ pub static ORACLE: Method = Method {
     id: "oracle",
     aliases: &[],
     group: Group::Explain,
-    name: "Oracle",
+    name: "Best routes",
     title: "Which route would foresee each token best?",
     line: "run every route of FFN lanes over the layers, and see which foresees each token best",
     source: Source { paper: "Duo-LLM", arxiv: "2410.10846", section: "2 and 3.2" },

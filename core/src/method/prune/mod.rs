@@ -34,7 +34,7 @@ pub static PRUNE: Method = Method {
     id: "prune",
     aliases: &[],
     group: Group::Change,
-    name: "Prune",
+    name: "Removal order",
     title: "Which sublayers can go?",
     line: "remove the sublayers that the output misses least, one after the other, by a text",
     source: Source { paper: "FinerCut", arxiv: "2405.18218", section: "algorithm 1" },

@@ -24,7 +24,7 @@ pub static EXPERTS_VIEW: Method = Method {
     id: "experts-view",
     aliases: &[],
     group: Group::Look,
-    name: "Experts",
+    name: "Choose experts",
     title: "Which experts do the tokens go through?",
     line: "gates, router logits, output norms, load or co-activation of a block's experts over the prompt",
     source: Source { paper: "REAP", arxiv: "2510.13999", section: "saliency" },
