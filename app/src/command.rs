@@ -14,7 +14,7 @@ use sluice_core::plan::{Item, Lane, Positions, Router, Sublayer};
 use sluice_core::worker::{Answer, Slot};
 
 use crate::errands::Dialog;
-use crate::state::{PanelId, PanelInfo};
+use crate::state::{Help, PanelId, PanelInfo};
 
 /// One user action.
 #[derive(Clone, Debug)]
@@ -57,6 +57,10 @@ pub enum Command {
     Filter,
     /// Light, dark, or as the system says.
     Theme(ThemePreference),
+    /// Explain the window, or stop to.
+    Help(Option<Help>),
+    /// What shows a panel at its best.
+    Pose(PanelId),
     /// Open or close the command palette.
     Palette,
     /// Put the cursor into the prompt box.
@@ -137,6 +141,7 @@ pub enum Menu {
     Edit,
     View,
     Run,
+    Help,
 }
 
 /// A command with a name.
@@ -200,6 +205,10 @@ pub fn actions(panels: &[PanelInfo], methods: impl Iterator<Item = &'static Meth
         action(Menu::View, "Light theme", "", None, Command::Theme(ThemePreference::Light)),
         action(Menu::View, "Theme of the system", "", None, Command::Theme(ThemePreference::System)),
         action(Menu::View, "Find a command…", "", ctrl(Key::K), Command::Palette),
+        action(Menu::Help, "Tour of the window", "five steps", None, Command::Help(Some(Help::Tour(0)))),
+        action(Menu::Help, "Methods and papers", "two sentences and the paper of each", Some(KeyboardShortcut::new(Modifiers::NONE, Key::F1)), Command::Help(Some(Help::Methods))),
+        action(Menu::Help, "Glossary", "words that stand in figures and notes", None, Command::Help(Some(Help::Words))),
+        action(Menu::Help, "Keys", "every shortcut", None, Command::Help(Some(Help::Keys))),
         action(Menu::View, "Filter methods", "", Some(KeyboardShortcut::new(Modifiers::NONE, Key::Slash)), Command::Filter),
         action(Menu::Run, "Continue the prompt", "with and without the plan", ctrl(Key::Enter), Command::Generate),
         action(Menu::Run, "Run the method on screen", "as its panel says", ctrl(Key::T), Command::RunVisible),

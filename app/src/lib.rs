@@ -7,6 +7,7 @@
 //! | [`errands`] | dialogs, exports and plan files, off the frame |
 //! | [`fonts`] | glyphs from the fonts of the system |
 //! | [`gallery`] | sample pictures with their prompts |
+//! | [`glossary`] | words that a newcomer cannot know |
 //! | [`layout`] | the docked panels of the centre |
 //! | [`state`] | prompt, plan with its history, newest results |
 //! | [`panels`] | one file per panel |
@@ -18,6 +19,7 @@ pub mod command;
 pub mod errands;
 pub mod fonts;
 pub mod gallery;
+pub mod glossary;
 pub mod layout;
 pub mod panels;
 pub mod state;

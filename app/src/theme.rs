@@ -186,6 +186,16 @@ pub fn filled<'a>(ctx: &Context, text: &str) -> Button<'a> {
     Button::new(RichText::new(text).color(*on_accent)).fill(*accent)
 }
 
+/// Fields have an edge, so that they do not look like buttons.
+pub fn fields(ui: &mut Ui) {
+    let tokens = tokens(ui.ctx());
+    let widgets = &mut ui.visuals_mut().widgets;
+    for state in [&mut widgets.inactive, &mut widgets.open] {
+        state.bg_stroke = Stroke::new(1.0, tokens.edge);
+        state.weak_bg_fill = tokens.ground;
+    }
+}
+
 /// A figure's colour.
 #[expect(clippy::disallowed_methods, reason = "a colour that core chose")]
 pub fn colour([r, g, b]: Rgb) -> Color32 {

@@ -51,6 +51,11 @@ impl SluiceApp {
                 self.errands.save_plan(self.state.history.plan().clone(), folder);
             }
             Command::Show(tab) => self.layout.show(tab),
+            Command::Help(page) => self.state.help = page,
+            Command::Pose(panel) => {
+                let pose = panels::find(panel).map_or_else(Vec::new, |panel| panel.pose(&self.state));
+                pose.into_iter().for_each(|command| self.apply(ctx, command));
+            }
             Command::Pin(panel) => {
                 let pins = &mut self.state.settings.pins;
                 match pins.iter().position(|pin| pin == panel) {
@@ -279,7 +284,7 @@ impl SluiceApp {
         self.state.studies.ended();
         self.state.studies.running = Some(method.id);
         let study = self.state.studies.get_mut(method.id);
-        (study.findings, study.awaited) = (None, true);
+        (study.findings, study.failure, study.awaited) = (None, None, true);
         study.taken.clear();
         self.study = self.worker.send(Request::Study(Box::new(asked)));
     }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use eframe::egui::{CentralPanel, Context, Event, Key, Panel, ScrollArea, Ui};
+use eframe::egui::{CentralPanel, Context, Event, Key, Panel, ScrollArea, Ui, vec2};
 use sluice_core::plan::Plan;
 use sluice_core::worker::{Failure, Prompt, Request, RequestId, Scene, Slot, Target, View, Worker};
 
@@ -14,6 +14,7 @@ use crate::layout::{self, Layout};
 use crate::panels;
 use crate::state::{Settings, State};
 use crate::theme;
+use crate::widgets::area;
 
 mod apply;
 mod example;
@@ -121,7 +122,8 @@ impl SluiceApp {
         Panel::top("top").frame(theme::bar(ui)).show(ui, |ui| {
             panels::top::ui(ui, state, &self.actions, &mut commands);
             if state.card.is_some() {
-                panels::prompt::ui(ui, state, &mut commands);
+                let prompt = ui.scope(|ui| panels::prompt::ui(ui, state, &mut commands)).response.rect;
+                area::keep(ui, area::PROMPT, prompt);
             }
         });
         Panel::bottom("status")
@@ -135,14 +137,17 @@ impl SluiceApp {
                 panel.default_size(size.min(widest)).max_size(widest)
             };
             side(Panel::left("methods"), theme::LEFT, 0.16).frame(theme::side(ui)).show(ui, |ui| {
+                area::keep(ui, area::METHODS, ui.max_rect().expand2(vec2(11.0, 7.0)));
                 panels::navigation::ui(ui, state, &self.actions, &mut commands);
             });
             side(Panel::right("inspector"), theme::RIGHT, 0.24).frame(theme::side(ui)).show(ui, |ui| {
                 ScrollArea::vertical().show(ui, |ui| {
-                    panels::next::ui(ui, state, &mut commands);
+                    let answer = ui.scope(|ui| panels::next::ui(ui, state, &mut commands)).response.rect;
+                    area::keep(ui, area::ANSWER, answer);
                     panels::neuron::ui(ui, state, &mut commands);
                     ui.separator();
-                    panels::plan::ui(ui, state, &mut commands);
+                    let plan = ui.scope(|ui| panels::plan::ui(ui, state, &mut commands)).response.rect;
+                    area::keep(ui, area::PLAN, plan);
                 });
             });
         }
@@ -152,6 +157,7 @@ impl SluiceApp {
             }
             layout::ui(ui, &mut self.layout, state, &mut commands);
         });
+        panels::help::ui(ui, state, &self.actions, &mut commands);
         panels::palette::ui(ui, state, &self.actions, &mut commands);
         panels::top::drop_target(ui);
         let acted = !commands.is_empty();

@@ -1,5 +1,6 @@
 //! What each event of the worker changes.
 
+use sluice_core::method::find;
 use sluice_core::worker::{Event, Failure, Slot, Target};
 
 use super::SluiceApp;
@@ -80,7 +81,6 @@ impl SluiceApp {
                 let study = self.state.studies.get_mut(method.id);
                 study.awaited = false;
                 study.findings = Some(findings);
-                self.succeeded(Slot::Study);
             }
             Event::Kept(id) if id == self.scene => self.keeps = self.fresh.is_empty(),
             Event::Failed(id, slot, failure) => self.failed(id, slot, failure),
@@ -121,6 +121,9 @@ impl SluiceApp {
             return;
         }
         results.progress.remove(&slot);
+        if slot == Slot::Study {
+            return self.study_failed(failure);
+        }
         let keeps = slot == Slot::Scene && std::mem::take(&mut self.keeps) && !results.views.is_empty();
         if keeps {
             failure.cause += "; the figures are those of before";
@@ -133,8 +136,19 @@ impl SluiceApp {
             }
             Slot::Scene if keeps => self.answered = true,
             Slot::Scene => self.settle(),
-            Slot::Study => self.state.studies.ended(),
-            Slot::Generate => {}
+            Slot::Study | Slot::Generate => {}
+        }
+    }
+
+    /// A study's failure is said in its panel; where that is not on screen, in a message too.
+    fn study_failed(&mut self, failure: Failure) {
+        let Some(method) = self.state.studies.running.and_then(find) else { return };
+        self.state.studies.ended();
+        if !self.state.visible.contains(&method.id) {
+            self.state.say(format!("{}: {}", method.name, failure.cause));
+        }
+        if let Ok(asked) = self.state.ask_of(method) {
+            self.state.studies.get_mut(method.id).failure = Some((Box::new(asked), failure));
         }
     }
 

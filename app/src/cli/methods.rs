@@ -56,6 +56,7 @@ fn value(method: &Method, spec: &Spec) -> Value {
         "group": method.group.name(),
         "title": method.title,
         "line": method.line,
+        "reading": method.reading,
         "source": method.source,
         "subject": [method.subject.name()],
         "shards": false,

@@ -10,7 +10,7 @@ use image::{ExtendedColorType, ImageEncoder as _};
 use sluice::app::SluiceApp;
 use sluice::command::Command;
 use sluice::panels::{Panel, panels};
-use sluice::state::{ChipColour, Settings, State};
+use sluice::state::{ChipColour, Help, Settings, State};
 use sluice_core::files::{There, claim_apart, claim_file, claim_folder, write};
 use sluice_core::plan::Lane;
 use sluice_core::plan::edits::Preset;
@@ -76,11 +76,13 @@ fn shots() -> Vec<Shot> {
 }
 
 /// What is no panel, or a second look at one.
-fn others() -> [Shot; 3] {
+fn others() -> [Shot; 5] {
     let broken = |_: &State| vec![Command::Palette, Command::Open("no-such-checkpoint".into())];
     [
         shot("routing-skips", skips, |_| true),
-        shot("palette", |_| vec![Command::Palette], |_| true),
+        shot("tour", |_| vec![Command::Show("lens"), Command::Help(Some(Help::Tour(2)))], |_| true),
+        shot("help", |_| vec![Command::Help(Some(Help::Methods))], |_| true),
+        shot("palette", |_| vec![Command::Help(None), Command::Palette], |_| true),
         shot("broken-checkpoint", broken, |state| state.results.failure.is_some()),
     ]
 }

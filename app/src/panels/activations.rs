@@ -83,7 +83,7 @@ fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     let view = Activations.view(state);
     let figure = view.as_ref().and_then(|view| state.figure(view));
     let choices = &mut state.choices;
-    head::head(ui, Head::of(&ACTIVATIONS, figure.as_ref()), |ui| {
+    head::head(ui, Head::of(&ACTIVATIONS, "activations", figure.as_ref()), commands, |ui, commands| {
         let add = ui.add(theme::filled(ui.ctx(), "Threshold this FFN"));
         if add.on_hover_text("adds a threshold to the plan, set by its slider").clicked() {
             let threshold = Threshold { layer: Some(choices.layer), value: 0.1, positions: Positions::All };

@@ -68,7 +68,7 @@ fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     let choices = &mut state.choices;
     let heads =
         spec.as_ref().and_then(|spec| spec.layers.get(choices.layer)).map_or(1, |layer| layer.attn.heads);
-    head::head(ui, Head::of(&ATTENTION, figure.as_ref()), |ui| {
+    head::head(ui, Head::of(&ATTENTION, "attention", figure.as_ref()), commands, |ui, commands| {
         let Some(head) = chosen else { return };
         let zero = ui.add(theme::filled(ui.ctx(), "Set head to zero"));
         if zero.on_hover_text("adds an ablation of hook_z to the plan").clicked() {

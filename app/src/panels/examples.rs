@@ -59,15 +59,24 @@ const LOW: f32 = 28.0;
 const HIGH: f32 = 800.0;
 const GAP: f32 = 12.0;
 
+/// Indices of those that the open checkpoint can do.
+pub fn here(state: &State) -> impl Iterator<Item = usize> + use<'_> {
+    let can = |example: &Example| {
+        state.card.as_ref().is_some_and(|card| {
+            let reads = example.picture.is_none() || (card.spec.vision.is_some() && card.reads_text());
+            reads && example.method.unavailable(&card.spec).is_none()
+        })
+    };
+    (0..EXAMPLES.len()).filter(move |&index| EXAMPLES.get(index).is_some_and(can))
+}
+
 /// Draw those that the open checkpoint can do, until they are hidden.
 pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
-    let Some(card) = state.card.as_ref().filter(|_| !state.settings.examples_hidden) else { return };
-    let can = |example: &&Example| {
-        let reads = example.picture.is_none() || (card.spec.vision.is_some() && card.reads_text());
-        reads && example.method.unavailable(&card.spec).is_none()
-    };
+    if state.settings.examples_hidden {
+        return;
+    }
     let shown: Vec<(usize, &Example)> =
-        EXAMPLES.iter().enumerate().filter(|(_, example)| can(example)).collect();
+        here(state).filter_map(|index| Some((index, EXAMPLES.get(index)?))).collect();
     let low = ui.ctx().content_rect().height() < HIGH;
     let height = if low { LOW } else { CARD };
     let width = (ui.available_width() - 24.0 - GAP * shown.len() as f32) / shown.len().max(1) as f32;

@@ -88,7 +88,7 @@ fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     }
     let view = Experts.view(state);
     let figure = view.as_ref().and_then(|view| state.figure(view));
-    head::head(ui, Head::of(&EXPERTS_VIEW, figure.as_ref()), |ui| {
+    head::head(ui, Head::of(&EXPERTS_VIEW, "experts-view", figure.as_ref()), commands, |ui, _| {
         for &show in ExpertShow::ALL.iter().rev() {
             ui.selectable_value(&mut choice.show, show, show.phrase());
         }

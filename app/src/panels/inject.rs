@@ -100,9 +100,11 @@ impl Panel for Inject {
 /// What it says of itself.
 const HEAD: Head<'static> = Head {
     title: "What does a vector do to the answer?",
-    line: "Takes a vector from a site of this run or of another prompt's and adds it where you say, live.",
+    line: "Takes a vector from a site of this run or of another prompt's and adds it where you say, live",
+    reading: "",
     source: None,
     notes: &[],
+    panel: "inject",
 };
 
 /// Draw the controls and the answer.
@@ -117,7 +119,7 @@ fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     }
     let before = injection.clone();
     let wanted = item_of(state, &injection);
-    head::head(ui, HEAD, |ui| match (&wanted, known) {
+    head::head(ui, HEAD, commands, |ui, commands| match (&wanted, known) {
         (Some(item), None) => {
             let add = ui.add(theme::filled(ui.ctx(), "Add injection"));
             if add.on_hover_text("adds it to the plan; the controls then change it live").clicked() {

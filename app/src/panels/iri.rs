@@ -107,9 +107,11 @@ impl Panel for IriPanel {
 const HEAD: Head<'static> = Head {
     title: "Can the answer be repaired from inside?",
     line: "Each target layer adds what the source layers before it wrote at the last token of the unmodified run, so before \
-           any injection (our reading), and keeps its norm; generated tokens too.",
+           any injection (our reading), and keeps its norm; generated tokens too",
+    reading: "",
     source: None,
     notes: &[],
+    panel: "iri",
 };
 
 /// Draw the controls, the rates and the answers.
@@ -117,17 +119,22 @@ fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     let shown = shown(state);
     let figure = layers(state);
     let notes = figure.as_ref().map_or(&[][..], |figure| &figure.notes);
-    head::head(ui, Head { source: Some(FCCT.source), notes, ..HEAD }, |ui| match &shown {
-        Some((iri, held)) => {
-            let item = held.and_then(|index| state.history.plan().items.get(index));
-            switch(ui, state, iri, held.zip(item), commands);
-        }
-        None => {
-            if ui.add(theme::filled(ui.ctx(), "Open Picture trace")).clicked() {
-                commands.push(Command::Show(FCCT.id));
+    head::head(
+        ui,
+        Head { source: Some(FCCT.source), notes, ..HEAD },
+        commands,
+        |ui, commands| match &shown {
+            Some((iri, held)) => {
+                let item = held.and_then(|index| state.history.plan().items.get(index));
+                switch(ui, state, iri, held.zip(item), commands);
             }
-        }
-    });
+            None => {
+                if ui.add(theme::filled(ui.ctx(), "Open Picture trace")).clicked() {
+                    commands.push(Command::Show(FCCT.id));
+                }
+            }
+        },
+    );
     let Some((mut iri, held)) = shown else {
         let (what, next_step) = match state.studies.findings(FCCT.id) {
             Some(findings) if findings.done => (

@@ -48,7 +48,7 @@ fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     let view = Lens.view(state);
     let figure = view.and_then(|view| state.figure(&view));
     examples::ui(ui, state, commands);
-    head::head(ui, Head::of(&LENS, figure.as_ref()), |_| {});
+    head::head(ui, Head::of(&LENS, ID, figure.as_ref()), commands, |_, _| {});
     head::parameters(ui, "lens", 1, |ui, _| side_picker(ui, &mut state.choices.side));
     let Some(figure) = figure else { return states::pending(ui, state, "Logit lens") };
     if let Some(cell) = figure::show(ui, &figure, None, "", commands).clicked {

@@ -5,6 +5,7 @@ pub mod activations;
 pub mod attention;
 pub mod examples;
 pub mod experts;
+pub mod help;
 pub mod inject;
 pub mod iri;
 pub mod lens;
@@ -125,6 +126,12 @@ pub fn actions(pins: &[String]) -> Vec<Action> {
 /// The panel of an id.
 pub fn find(id: PanelId) -> Option<&'static dyn Panel> {
     panels().iter().find(|panel| panel.info().id == id).map(|panel| &**panel)
+}
+
+/// The panel that asks or shows a method; none where that stands beside the centre.
+pub fn panel_of(method: &Method) -> Option<PanelId> {
+    let mut all = panels().iter();
+    all.find(|panel| panel.method().or(panel.shows()) == Some(method)).map(|panel| panel.info().id)
 }
 
 /// The views on screen, those that answer fastest first.

@@ -69,7 +69,12 @@ fn filter(ui: &mut Ui, text: &mut String, commands: &mut Vec<Command>) {
         .align(Align2::LEFT_CENTER)
         .desired_width(f32::INFINITY)
         .hint_text(hint);
-    let edit = ui.add_sized(vec2(ui.available_width(), theme::ROW), edit);
+    let edit = ui
+        .scope(|ui| {
+            theme::fields(ui);
+            ui.add_sized(vec2(ui.available_width(), theme::ROW), edit)
+        })
+        .inner;
     edit.widget_info(|| WidgetInfo::labeled(Role::TextInput, true, "Filter methods"));
     if edit.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter)) {
         let query = text.trim().to_lowercase();
@@ -81,17 +86,21 @@ fn filter(ui: &mut Ui, text: &mut String, commands: &mut Vec<Command>) {
     ui.add_space(theme::UNIT);
 }
 
-/// Panels whose name, paper or question holds some text in small letters.
+/// Panels whose name, paper or question holds some text in small letters; those that are called so first.
 fn matching(query: &str) -> impl Iterator<Item = &'static dyn Panel> {
-    let holds = move |panel: &&dyn Panel| {
+    let holds = |texts: &[&str]| texts.iter().any(|text| text.to_lowercase().contains(query));
+    let distance = |panel: &dyn Panel| {
         let info = panel.info();
         let method = panel.shows().or(panel.method());
         let title = method.map_or("", |method| method.title);
         let paper = method.map_or("", |method| method.source.paper);
-        let all = [info.name, info.tag, info.id, info.hint, title, paper].join("\n");
-        all.to_lowercase().contains(query)
+        let named = holds(&[info.name, info.tag, info.id]);
+        if named { Some(0) } else { holds(&[info.hint, title, paper]).then_some(1) }
     };
-    panels().iter().map(|panel| &**panel).filter(holds)
+    let mut found: Vec<(u8, &dyn Panel)> =
+        panels().iter().filter_map(|panel| Some((distance(&**panel)?, &**panel))).collect();
+    found.sort_by_key(|(distance, _)| *distance);
+    found.into_iter().map(|(_, panel)| panel)
 }
 
 fn filtered(ui: &mut Ui, state: &State, query: &str, commands: &mut Vec<Command>) {
@@ -210,7 +219,8 @@ fn entry(
     }
     // The star has the tag's place.
     let pinned = state.settings.pins.iter().any(|pin| pin == info.id);
-    let star = Rect::from_center_size(pos2(right - 9.0, rect.center().y), vec2(icon::SIDE, icon::SIDE));
+    let star = pos2(rect.right() - 23.0, rect.center().y);
+    let star = Rect::from_center_size(star, vec2(icon::SIDE, icon::SIDE));
     let star_id = Id::unique(("pin", place, info.id));
     let seen = over || ui.memory(|memory| memory.has_focus(star_id));
     if !seen {

@@ -58,7 +58,7 @@ fn draw(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
     let Some(figure) = state.figure(&LadderAsk {}.into()) else {
         return states::pending(ui, state, "Sublayers");
     };
-    head::head(ui, Head::of(&SUBLAYERS, Some(&figure)), |ui| {
+    head::head(ui, Head::of(&SUBLAYERS, "sublayers", Some(&figure)), commands, |ui, commands| {
         if ui.add(theme::filled(ui.ctx(), "Find an order")).on_hover_text(PRUNE.title).clicked() {
             commands.push(Command::Show(PRUNE.id));
         }

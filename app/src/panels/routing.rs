@@ -102,7 +102,7 @@ fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
         choice.lane = Lane::SkipFfn;
     }
     let figure = state.figure(&RoutingAsk {}.into());
-    head::head(ui, Head::of(&ROUTING_MAP, figure.as_ref()), |ui| {
+    head::head(ui, Head::of(&ROUTING_MAP, "routing", figure.as_ref()), commands, |ui, commands| {
         if ui.add(theme::filled(ui.ctx(), "Find best routes")).on_hover_text(ORACLE.title).clicked() {
             commands.push(Command::Show(ORACLE.id));
         }

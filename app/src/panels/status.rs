@@ -92,9 +92,8 @@ fn said(ui: &mut Ui, message: &mut Message, commands: &mut Vec<Command>) -> bool
                 }
             }
             Some(Remedy::Folder(folder)) => {
-                if ui.link("Show in folder").clicked() {
-                    commands.push(Command::OpenFolder(folder.clone()));
-                }
+                let shown = ui.link("Show in folder").clicked();
+                commands.extend(shown.then(|| Command::OpenFolder(folder.clone())));
             }
             None => {}
         }

@@ -18,6 +18,9 @@ use crate::widgets::{Cell, figure, head, parameters, states};
 /// Facts on the line; the others unfold.
 const FACTS: usize = 4;
 
+/// How much is seen of a figure that is of an earlier question.
+const STALE: f32 = 0.45;
+
 /// Names of figures that stand beside each other; more are a list.
 const SIDE_BY_SIDE: usize = 3;
 
@@ -64,12 +67,17 @@ impl Panel for Study {
         let shown = shown(state, method, &figures);
         let notes = notes(&figures, shown.as_ref());
         let unavailable = self.unavailable(state);
-        head::head(ui, Head { notes: &notes, ..Head::of(method, None) }, |ui| {
-            if unavailable.is_none() {
-                run(ui, state, method, commands);
-                switch(ui, state, method, &figures, shown.as_ref());
-            }
-        });
+        head::head(
+            ui,
+            Head { notes: &notes, ..Head::of(method, method.id, None) },
+            commands,
+            |ui, commands| {
+                if unavailable.is_none() {
+                    run(ui, state, method, commands);
+                    switch(ui, state, method, &figures, shown.as_ref());
+                }
+            },
+        );
         if let Some(cause) = unavailable {
             return states::empty(ui, cause, "open a checkpoint that has what this method needs");
         }
@@ -79,6 +87,9 @@ impl Panel for Study {
         let earlier = state.earlier(&findings);
         said(ui, state, method, &findings, earlier, commands);
         if let Some(figure) = &shown {
+            if earlier.is_some() {
+                ui.multiply_opacity(STALE);
+            }
             pictures(ui, (method, &findings, figure), &figures, earlier.is_none(), commands);
         }
     }
@@ -162,7 +173,7 @@ fn switch(
 
 /// Nothing was found yet: why, or what to do.
 fn nothing(ui: &mut Ui, state: &State, method: &'static Method, commands: &mut Vec<Command>) {
-    if let Some((Slot::Study, failure)) = &state.results.failure {
+    if let Some(failure) = state.failure_of(method) {
         return states::empty(ui, &failure.cause, &failure.next_step);
     }
     if state.studies.get(method.id).is_some_and(|study| study.awaited) {
@@ -172,7 +183,12 @@ fn nothing(ui: &mut Ui, state: &State, method: &'static Method, commands: &mut V
     states::empty(ui, method.line, &next_step);
     ui.add_space(2.0 * theme::UNIT);
     ui.vertical_centered(|ui| {
-        let example = Button::new("Run the example");
+        let example = "Run the example";
+        // The one filled button, where Run cannot be pressed yet.
+        let example = match state.ask_of(method) {
+            Ok(_) => Button::new(example),
+            Err(_) => theme::filled(ui.ctx(), example),
+        };
         if ui.add(example).on_hover_text("marks and asks what shows something here").clicked() {
             commands.push(Command::RunSample(method));
         }
@@ -196,12 +212,14 @@ fn said(
         all(ui, &facts);
         offers(ui, method, findings, earlier.is_none(), commands);
         ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
-            let failure = state.results.failure.as_ref();
-            let failure = failure.filter(|(slot, _)| *slot == Slot::Study && state.studies.running.is_none());
-            let warning = match (failure, earlier) {
-                (Some((_, failure)), _) => Some(format!("{}; {}", failure.cause, failure.next_step)),
+            let warning = match (state.failure_of(method), earlier) {
+                (Some(failure), _) => Some(format!("{}; {}", failure.cause, failure.next_step)),
                 (None, Some(what)) => {
-                    Some(format!("of an earlier {what}: {} again", run_label(method).to_lowercase()))
+                    let again = ui.add_enabled(state.ask_of(method).is_ok(), Button::new("Run again"));
+                    if again.clicked() {
+                        commands.push(Command::Run(method));
+                    }
+                    Some(format!("of an earlier {what}"))
                 }
                 (None, None) => None,
             };

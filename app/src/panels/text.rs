@@ -83,9 +83,11 @@ impl Panel for Text {
 /// What it says of itself.
 const HEAD: Head<'static> = Head {
     title: "What would it write?",
-    line: "Continues the prompt twice, with the plan and without, from the same seed.",
+    line: "Continues the prompt twice, with the plan and without, from the same seed",
+    reading: "",
     source: None,
     notes: &[],
+    panel: ID,
 };
 
 /// Draw both texts.
@@ -93,7 +95,7 @@ fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     let mut choice: Choice = state.choices.of();
     let running = state.results.progress.contains_key(&Slot::Generate);
     let notes = state.results.text.as_ref().map_or(&[][..], |text| &text.figure.notes);
-    head::head(ui, Head { notes, ..HEAD }, |ui| {
+    head::head(ui, Head { notes, ..HEAD }, commands, |ui, commands| {
         if running {
             if ui.button("Stop the continuation").clicked() {
                 commands.push(Command::Cancel(Slot::Generate));

@@ -8,28 +8,36 @@ use sluice_core::worker::Card;
 
 use crate::command::{Action, Command, Menu};
 use crate::errands::{Dialog, is_picture};
-use crate::state::State;
+use crate::state::{Help, State};
 use crate::theme;
 use crate::widgets::head;
+use crate::widgets::icon::{self, Icon};
 
 /// Draw the bar: menu and checkpoint at the left, the palette in the middle, undo and redo at the right.
 pub fn ui(ui: &mut Ui, state: &mut State, actions: &[Action], commands: &mut Vec<Command>) {
     ui.horizontal(|ui| {
         ui.set_height(theme::ROW);
         ui.menu_button("Menu", |ui| {
-            for (menu, name) in
-                [(Menu::File, "File"), (Menu::Edit, "Edit"), (Menu::View, "View"), (Menu::Run, "Run")]
-            {
+            for (menu, name) in [
+                (Menu::File, "File"),
+                (Menu::Edit, "Edit"),
+                (Menu::View, "View"),
+                (Menu::Run, "Run"),
+                (Menu::Help, "Help"),
+            ] {
                 ui.menu_button(name, |ui| entries(ui, menu, actions, commands));
             }
         });
         checkpoint(ui, state, commands);
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             let (undo, redo) = state.history.steps();
-            if ui.add_enabled(redo, Button::new("Redo")).on_hover_text("Ctrl+Shift+Z").clicked() {
+            if icon::button(ui, Icon::Help, "Help", true, false).on_hover_text("F1").clicked() {
+                commands.push(Command::Help(Some(Help::Methods)));
+            }
+            if icon::button(ui, Icon::Redo, "Redo", redo, false).on_hover_text("Ctrl+Shift+Z").clicked() {
                 commands.push(Command::Redo);
             }
-            if ui.add_enabled(undo, Button::new("Undo")).on_hover_text("Ctrl+Z").clicked() {
+            if icon::button(ui, Icon::Undo, "Undo", undo, false).on_hover_text("Ctrl+Z").clicked() {
                 commands.push(Command::Undo);
             }
             ui.with_layout(Layout::left_to_right(Align::Center), |ui| {

@@ -14,6 +14,7 @@ use sluice_core::plan::{Item, Lane, Plan, Sublayer, edits};
 use sluice_core::worker::*;
 
 mod choices;
+mod help;
 mod history;
 mod message;
 mod panel;
@@ -21,6 +22,7 @@ mod picture;
 mod studies;
 
 pub use choices::*;
+pub use help::Help;
 pub use history::History;
 pub use message::{Message, Remedy};
 pub use panel::{PanelId, PanelInfo};
@@ -125,6 +127,8 @@ pub struct State {
     pub visible: Vec<PanelId>,
     /// What the list at the left is filtered by.
     pub filter: String,
+    /// What is explained over the window.
+    pub help: Option<Help>,
     /// Search text of the command palette, while it is open.
     pub palette: Option<String>,
     /// Something on screen is of the scene before the one asked.

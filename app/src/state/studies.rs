@@ -12,6 +12,7 @@ use sluice_core::method::{
 };
 use sluice_core::plan::{Item, Plan};
 use sluice_core::spec::FieldKind;
+use sluice_core::worker::Failure;
 
 use super::State;
 
@@ -33,6 +34,8 @@ pub struct Study {
     pub shown: Option<(FigureId, usize)>,
     /// The newest findings.
     pub findings: Option<Arc<Findings>>,
+    /// Why it found nothing, and what was asked then.
+    pub failure: Option<(Box<Asked>, Failure)>,
     /// It was asked and has found nothing yet.
     pub awaited: bool,
     /// What was taken over from the newest findings.
@@ -144,6 +147,12 @@ impl State {
         let picks = (sample.picks)(&self.results.tokens);
         let study = self.studies.get_mut(method.id);
         (study.ask, study.picks) = (sample.ask, picks);
+    }
+
+    /// Why a method found nothing, while what it was asked is what it would be asked now.
+    pub fn failure_of(&self, method: &'static Method) -> Option<&Failure> {
+        let (asked, failure) = self.studies.get(method.id)?.failure.as_ref()?;
+        self.ask_of(method).is_ok_and(|now| now == **asked).then_some(failure)
     }
 
     /// The picks that a method asks for on this prompt.

@@ -1,4 +1,5 @@
-//! Where the newest frame drew the pane and the figures in it: how much room figures have is measured by it.
+//! Where the newest frame drew the parts of the window: the tour points at them, and how much room figures have is measured
+//! by them.
 
 use eframe::egui::{Context, Id, Rect, Ui};
 
@@ -6,6 +7,15 @@ use eframe::egui::{Context, Id, Rect, Ui};
 pub const PANE: &str = "pane";
 /// A figure with its axes, labels and legend, or a table or text in a figure's place.
 pub const FIGURE: &str = "figure";
+
+/// The prompt, what follows it, the methods, the plan.
+pub const PROMPT: &str = "prompt";
+/// See [`PROMPT`].
+pub const ANSWER: &str = "answer";
+/// See [`PROMPT`].
+pub const METHODS: &str = "methods";
+/// See [`PROMPT`].
+pub const PLAN: &str = "plan";
 
 /// Keep where something was drawn in this frame; with what was kept before in the same frame, where all of it is.
 pub fn keep(ui: &Ui, what: &'static str, rect: Rect) {

@@ -8,9 +8,11 @@ use eframe::egui::{
     Align, Button, Id, Label, Layout, PopupCloseBehavior, RichText, Role, ScrollArea, Ui, WidgetInfo, vec2,
 };
 use sluice_core::figure::Figure;
-use sluice_core::method::{Method, Source};
+use sluice_core::method::{Method, Source, sentence};
 
 use super::icon::{self, Icon};
+use crate::command::Command;
+use crate::state::{Help, PanelId};
 use crate::theme;
 
 /// Width of what lies over a panel.
@@ -29,24 +31,34 @@ pub struct Head<'a> {
     pub line: &'a str,
     /// Where it comes from; none = ours.
     pub source: Option<Source>,
+    /// How its figure is read, in one line; empty where that is in the notes.
+    pub reading: &'a str,
     /// What must be known to read the figure.
     pub notes: &'a [String],
+    /// The panel that it is of.
+    pub panel: PanelId,
 }
 
 impl<'a> Head<'a> {
     /// Of a method and its figure.
-    pub fn of(method: &'a Method, figure: Option<&'a Arc<Figure>>) -> Self {
+    pub fn of(method: &'a Method, panel: PanelId, figure: Option<&'a Arc<Figure>>) -> Self {
         let notes = figure.map_or(&[][..], |figure| &figure.notes);
-        Self { title: method.title, line: method.line, source: Some(method.source), notes }
+        let Method { title, line, reading, source, .. } = *method;
+        Self { title, line, reading, source: Some(source), notes, panel }
     }
 }
 
 /// Title and note at the left, `right` from the right end inwards: the filled button first.
-pub fn head(ui: &mut Ui, head: Head<'_>, right: impl FnOnce(&mut Ui)) {
+pub fn head(
+    ui: &mut Ui,
+    head: Head<'_>,
+    commands: &mut Vec<Command>,
+    right: impl FnOnce(&mut Ui, &mut Vec<Command>),
+) {
     let size = vec2(ui.available_width(), theme::HEAD);
     ui.allocate_ui_with_layout(size, Layout::right_to_left(Align::Center), |ui| {
         ui.set_min_size(size);
-        right(ui);
+        right(ui, commands);
         ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
             let title = Label::new(RichText::new(head.title).size(theme::TITLE)).truncate();
             let room = ui.available_width() - 32.0;
@@ -54,22 +66,39 @@ pub fn head(ui: &mut Ui, head: Head<'_>, right: impl FnOnce(&mut Ui)) {
                 ui.set_max_width(room.max(40.0));
                 ui.add(title);
             });
-            about(ui, head);
+            about(ui, head, commands);
         });
     });
 }
 
 /// What must be known: the method in a sentence, its paper, and the notes of the figure.
-fn about(ui: &mut Ui, head: Head<'_>) {
+fn about(ui: &mut Ui, head: Head<'_>, commands: &mut Vec<Command>) {
     let button = Button::new("").min_size(vec2(22.0, 22.0)).frame(false);
     let (response, _) = menu(button).ui(ui, |ui| {
         ui.set_width(NOTE);
         ScrollArea::vertical().max_height(420.0).show(ui, |ui| {
-            ui.label(head.line);
-            if let Some(source) = head.source {
-                let arxiv = if source.arxiv.is_empty() { "" } else { ", arXiv " };
-                ui.weak(format!("{}{arxiv}{}, {}", source.paper, source.arxiv, source.section));
+            ui.label(sentence(head.line));
+            if !head.reading.is_empty() {
+                ui.label(sentence(head.reading));
             }
+            if let Some(source) = head.source {
+                let line = RichText::new(source.line()).small();
+                match source.url() {
+                    Some(url) => drop(ui.hyperlink_to(line, url)),
+                    None => drop(ui.label(line.weak())),
+                }
+            }
+            ui.horizontal(|ui| {
+                let example = ui.button("Run the example");
+                if example.on_hover_text("marks and asks what shows something here").clicked() {
+                    commands.push(Command::Pose(head.panel));
+                    ui.close();
+                }
+                if ui.button("Glossary").clicked() {
+                    commands.push(Command::Help(Some(Help::Words)));
+                    ui.close();
+                }
+            });
             if !head.notes.is_empty() {
                 ui.separator();
             }
@@ -114,6 +143,7 @@ pub fn parameters(ui: &mut Ui, id: &'static str, count: usize, mut draw: impl Fn
     ui.allocate_ui_with_layout(size, Layout::left_to_right(Align::Center), |ui| {
         ui.set_min_size(size);
         ui.spacing_mut().item_spacing.x = gap;
+        theme::fields(ui);
         for index in 0..fits {
             let unit = ui.scope(|ui| draw(ui, index)).response.rect.width();
             if let Some(width) = widths.get_mut(index) {
@@ -123,6 +153,7 @@ pub fn parameters(ui: &mut Ui, id: &'static str, count: usize, mut draw: impl Fn
         if fits < count {
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                 menu(Button::new("Options…")).ui(ui, |ui| {
+                    theme::fields(ui);
                     for index in fits..count {
                         ui.horizontal(|ui| {
                             ui.set_min_height(theme::ROW);

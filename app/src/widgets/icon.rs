@@ -1,8 +1,8 @@
 //! Buttons with a drawn sign, quiet until something points at them.
 
 use eframe::egui::{
-    Color32, Id, Pos2, Rect, Response, Role, Sense, Shape, Stroke, StrokeKind, Ui, Vec2, WidgetInfo, pos2,
-    vec2,
+    Align2, Color32, FontId, Id, Pos2, Rect, Response, Role, Sense, Shape, Stroke, StrokeKind, Ui, Vec2,
+    WidgetInfo, pos2, vec2,
 };
 
 use crate::theme;
@@ -22,6 +22,12 @@ pub enum Icon {
     Grip,
     /// Write here.
     Edit,
+    /// Explain.
+    Help,
+    /// Take back.
+    Undo,
+    /// Do again.
+    Redo,
     /// Keep it at hand; filled where it is.
     Star(bool),
 }
@@ -122,6 +128,23 @@ fn paint(ui: &Ui, rect: Rect, icon: Icon, ink: Color32) {
             for (x, y) in [-1.8, 1.8].into_iter().flat_map(|x| [-4.0, 0.0, 4.0].map(|y| (x, y))) {
                 painter.circle_filled(at(x, y), 0.9, ink);
             }
+        }
+        Icon::Help => {
+            painter.text(c, Align2::CENTER_CENTER, "?", FontId::proportional(17.0), ink);
+        }
+        Icon::Undo | Icon::Redo => {
+            let side = if icon == Icon::Undo { 1.0 } else { -1.0 };
+            // A half turn that ends in an arrow.
+            let turn = |i: usize| {
+                let angle = std::f32::consts::PI * (i as f32 / 10.0 - 0.5);
+                at(side * (1.0 + 4.0 * angle.cos()), 1.0 + 4.0 * angle.sin())
+            };
+            let mut path = vec![at(-5.0 * side, -3.0)];
+            path.extend((0..=10).map(turn));
+            path.push(at(-2.0 * side, 5.0));
+            painter.add(Shape::line(path, stroke));
+            line(at(-5.0 * side, -3.0), at(-2.0 * side, -6.0));
+            line(at(-5.0 * side, -3.0), at(-2.0 * side, 0.0));
         }
         Icon::Star(filled) => {
             let point = |i: usize| {

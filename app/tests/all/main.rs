@@ -22,4 +22,5 @@ mod studies;
 mod support;
 mod tokenizers;
 mod usage;
+mod window;
 mod writing;

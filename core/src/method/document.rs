@@ -32,8 +32,6 @@ pub fn document() -> String {
 }
 
 fn section(text: &mut String, method: &Method) {
-    let source = method.source;
-    let arxiv = if source.arxiv.is_empty() { String::new() } else { format!(", arXiv {}", source.arxiv) };
     let about = match method.subject {
         SubjectKind::Prompt => "a prompt",
         SubjectKind::Text => "a text",
@@ -43,12 +41,11 @@ fn section(text: &mut String, method: &Method) {
     let needs = if needs.is_empty() { String::new() } else { format!(" Needs: {}.", needs.join(", ")) };
     let _ = write!(
         text,
-        "\n### `{}`: {}\n\n{}\n\nFrom {}{arxiv}, {}. About {about}.{needs}\n",
+        "\n### `{}`: {}\n\n{}\n\nFrom {}. About {about}.{needs}\n",
         method.id,
         method.title,
-        sentence(method.line),
-        source.paper,
-        source.section
+        method.about(),
+        method.source.line()
     );
     if !method.picks.is_empty() || !method.fields.is_empty() {
         text.push_str("\n| flag | type | default | |\n|---|---|---|---|\n");
@@ -86,11 +83,4 @@ fn row(field: &Field) -> String {
     let kind = field.kind.name().replace('|', "\\|");
     let help = field.help.replace('|', "\\|");
     format!("| `--{}` | {kind}{range}{unit} | {default} | {help} |", field.name.replace('_', "-"))
-}
-
-/// With a capital and a full stop.
-fn sentence(text: &str) -> String {
-    let mut letters = text.chars();
-    let first = letters.next().map(|first| first.to_uppercase().chain(letters).collect::<String>());
-    format!("{}.", first.unwrap_or_default())
 }

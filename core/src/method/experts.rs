@@ -28,6 +28,7 @@ pub static EXPERTS: Method = Method {
     name: "Experts",
     title: "What do the experts do over a text?",
     line: "load, saliency and co-activation of every expert; on demand the KL of knocking each out",
+    reading: "an expert with little load and saliency is a candidate to be pruned; the KL says what knocking it out changes",
     source: Source { paper: "REAP", arxiv: "2510.13999", section: "saliency" },
     subject: SubjectKind::Text,
     picks: &[],

@@ -28,6 +28,7 @@ pub static HEAD_SWEEP: Method = Method {
     name: "Head sweep",
     title: "Which attention heads does the output rest on?",
     line: "leave out every attention head in turn, and see how far the output moves",
+    reading: "a bright cell is a head that the output rests on; heads that stand in for each other look dark",
     source: Source {
         paper: "Are Sixteen Heads Really Better than One?",
         arxiv: "1905.10650",

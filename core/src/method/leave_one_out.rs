@@ -26,6 +26,7 @@ pub static LEAVE_ONE_OUT: Method = Method {
     name: "Leave one out",
     title: "Which sublayers does the output rest on?",
     line: "take out every attention and FFN sublayer in turn, and see how far the output moves",
+    reading: "a bright cell is a sublayer that the output rests on, a dark one can be missed alone, though not always together with others",
     source: Source { paper: "FinerCut", arxiv: "2405.18218", section: "algorithm 1, first step" },
     subject: SubjectKind::Prompt,
     picks: &[],

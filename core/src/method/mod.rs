@@ -55,6 +55,8 @@ pub struct Method {
     pub title: &'static str,
     /// What it does, in one line.
     pub line: &'static str,
+    /// How its first figure is read, in one line.
+    pub reading: &'static str,
     /// Where it comes from.
     pub source: Source,
     /// What it is asked about.
@@ -202,6 +204,11 @@ impl Method {
         !(self.plan)(&all).items.is_empty()
     }
 
+    /// What it does and how its figure is read, as two sentences.
+    pub fn about(&self) -> String {
+        format!("{} {}", sentence(self.line), sentence(self.reading))
+    }
+
     /// What a checkpoint lacks for it.
     pub fn lacks(&self, spec: &Spec) -> Option<Need> {
         self.needs.iter().copied().find(|need| need.missing(spec).is_some())
@@ -224,6 +231,26 @@ impl std::fmt::Debug for Method {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.id)
     }
+}
+
+impl Source {
+    /// Paper, number and place.
+    pub fn line(&self) -> String {
+        let arxiv = if self.arxiv.is_empty() { "" } else { ", arXiv " };
+        format!("{}{arxiv}{}, {}", self.paper, self.arxiv, self.section)
+    }
+
+    /// Where the paper is read; none for ours, and for what is on no server of papers.
+    pub fn url(&self) -> Option<String> {
+        (!self.arxiv.is_empty()).then(|| format!("https://arxiv.org/abs/{}", self.arxiv))
+    }
+}
+
+/// With a capital and a full stop.
+pub fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|first| first.to_uppercase().chain(letters).collect::<String>());
+    format!("{}.", first.unwrap_or_default())
 }
 
 /// A plan as it is.

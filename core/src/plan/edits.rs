@@ -132,7 +132,7 @@ pub fn together(items: &[Item]) -> Option<String> {
     // What all begin with is said once.
     let first = groups.first()?.0;
     let shared = |at: usize| groups.iter().all(|(words, _)| words.get(..at) == first.get(..at));
-    let begin = first.match_indices(' ').map(|(at, _)| at + 1).filter(|&at| shared(at)).last().unwrap_or(0);
+    let begin = first.match_indices(' ').map(|(at, _)| at + 1).rfind(|&at| shared(at)).unwrap_or(0);
     let said = groups.iter().enumerate().map(|(index, (words, numbers))| {
         let words = if index == 0 { words } else { words.get(begin..).unwrap_or_default() };
         format!("{words} {}", numbers.join(", "))

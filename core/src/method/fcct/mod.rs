@@ -37,6 +37,7 @@ pub static FCCT: Method = Method {
     name: "Picture trace",
     title: "Which tokens and layers does an answer about an object come from?",
     line: "corrupt the picture, restore one component of one layer for one category of tokens",
+    reading: "a bright cell is a layer at which that sort of token holds what the answer needs; the last token's rates feed IRI",
     source: Source { paper: "FCCT and IRI", arxiv: "2511.05923", section: "equation 2" },
     subject: SubjectKind::Prompt,
     picks: &[

@@ -47,6 +47,7 @@ pub static ORACLE: Method = Method {
     name: "Best routes",
     title: "Which route would foresee each token best?",
     line: "run every route of FFN lanes over the layers, and see which foresees each token best",
+    reading: "teal cells need no big FFN to foresee the token; part of every gain is luck, which the shuffled control shows",
     source: Source { paper: "Duo-LLM", arxiv: "2410.10846", section: "2 and 3.2" },
     subject: SubjectKind::Prompt,
     picks: &[],

@@ -33,6 +33,7 @@ pub static ROUTES: Method = Method {
     name: "Routes of a text",
     title: "Where in the model is a big FFN worth it?",
     line: "the oracle over a text: choices by layer and position, losses by budget, controls",
+    reading: "the gain of the choice is what is left over the best fixed pattern of the same cost and over shuffled routes",
     source: Source { paper: "Duo-LLM", arxiv: "2410.10846", section: "3.2" },
     subject: SubjectKind::Text,
     picks: &[],

@@ -37,6 +37,7 @@ pub static PRUNE: Method = Method {
     name: "Removal order",
     title: "Which sublayers can go?",
     line: "remove the sublayers that the output misses least, one after the other, by a text",
+    reading: "the curve says what the model with that many sublayers out loses, the map in which order they went",
     source: Source { paper: "FinerCut", arxiv: "2405.18218", section: "algorithm 1" },
     subject: SubjectKind::Text,
     picks: &[],

@@ -39,6 +39,7 @@ pub static TRACE: Method = Method {
     name: "Trace",
     title: "Where does an answer come from?",
     line: "corrupt some tokens, restore one layer's component at one token, see how much of the answer comes back",
+    reading: "a bright cell is a layer and token whose clean value alone brings the answer back",
     source: Source { paper: "ROME", arxiv: "2202.05262", section: "2.1" },
     subject: SubjectKind::Prompt,
     picks: &[Pick {

@@ -25,6 +25,7 @@ pub static ACTIVATIONS: Method = Method {
     name: "Activations",
     title: "Which neurons fire?",
     line: "the values of a layer's FFN neurons along the prompt",
+    reading: "a row is a neuron, a column a token; sparsity methods set the values near zero to zero",
     source: Source { paper: "TransformerLens", arxiv: "", section: "names of the sites" },
     subject: SubjectKind::Prompt,
     picks: &[],

@@ -25,6 +25,7 @@ pub static ANSWER_PAIR: Method = Method {
     name: "Answer pair",
     title: "Does the plan change the answer?",
     line: "yes and no after a yes/no question, else the followed token and its rival, without and with the plan",
+    reading: "a repair moves probability from the wrong of the two answers to the right one",
     source: Source { paper: "FCCT and IRI", arxiv: "2511.05923", section: "yes/no questions" },
     subject: SubjectKind::Prompt,
     picks: &[],

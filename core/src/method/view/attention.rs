@@ -23,6 +23,7 @@ pub static ATTENTION: Method = Method {
     name: "Attention",
     title: "Which tokens does attention read?",
     line: "the attention weights of a head, or their mean over a layer's heads",
+    reading: "each row is a token that reads, each column one that is read; a row adds up to 1",
     source: Source { paper: "Attention is all you need", arxiv: "1706.03762", section: "equation 1" },
     subject: SubjectKind::Prompt,
     picks: &[],

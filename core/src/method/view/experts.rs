@@ -27,6 +27,7 @@ pub static EXPERTS_VIEW: Method = Method {
     name: "Choose experts",
     title: "Which experts do the tokens go through?",
     line: "gates, router logits, output norms, load or co-activation of a block's experts over the prompt",
+    reading: "a bright cell is an expert that the router gave much of that token to; empty ones were not chosen",
     source: Source { paper: "REAP", arxiv: "2510.13999", section: "saliency" },
     subject: SubjectKind::Prompt,
     picks: &[],

@@ -23,6 +23,7 @@ pub static SUBLAYERS: Method = Method {
     name: "Sublayers",
     title: "Which sublayers does the plan take out?",
     line: "the attention and FFN sublayers of the model, in and out",
+    reading: "a stroke marks a sublayer that is out: it adds nothing to the stream, everything else runs",
     source: Source { paper: "FinerCut", arxiv: "2405.18218", section: "sublayers as units" },
     subject: SubjectKind::Prompt,
     picks: &[],

@@ -23,6 +23,7 @@ pub static LENS: Method = Method {
     name: "Lens",
     title: "What would each layer predict?",
     line: "the top token of the stream after every block, by the final norm and the unembedding",
+    reading: "the answer forms at the layer from which on the last column keeps one token",
     source: Source {
         paper: "interpreting GPT: the logit lens (nostalgebraist 2020)",
         arxiv: "",

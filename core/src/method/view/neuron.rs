@@ -24,6 +24,7 @@ pub static NEURON: Method = Method {
     name: "Neuron",
     title: "What does a neuron do?",
     line: "a neuron's values along the prompt, and the tokens that it promotes and suppresses",
+    reading: "the curve says when it fires, the lists what it then makes more and less likely, read through the unembedding",
     source: Source { paper: "FFN layers promote concepts", arxiv: "2203.14680", section: "3" },
     subject: SubjectKind::Prompt,
     picks: &[],

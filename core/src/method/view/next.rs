@@ -22,6 +22,7 @@ pub static NEXT_TOKENS: Method = Method {
     name: "Next tokens",
     title: "What comes next?",
     line: "the most likely next tokens after a position, without and with the plan",
+    reading: "KL says how far the whole distribution moves, the rows where to",
     source: Source { paper: "softmax of the logits", arxiv: "", section: "by definition" },
     subject: SubjectKind::Prompt,
     picks: &[],

@@ -24,6 +24,7 @@ pub static ROUTING_MAP: Method = Method {
     name: "Routing map",
     title: "Which FFN does each token go through?",
     line: "the lane of every token at every layer, and what the FFNs then cost",
+    reading: "outlined cells run as in the model, teal ones through the small FFN, one stroke skips the FFN and two the layer",
     source: Source { paper: "Duo-LLM", arxiv: "2410.10846", section: "2" },
     subject: SubjectKind::Prompt,
     picks: &[],

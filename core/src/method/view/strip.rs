@@ -22,6 +22,7 @@ pub static TOKENS: Method = Method {
     name: "Tokens",
     title: "Which tokens surprise the model?",
     line: "surprisal of every prompt token without and with the plan, and how much the plan changes what follows",
+    reading: "a high value is a token that the context did not foretell, or after which the plan matters",
     source: Source { paper: "-ln p(token | before)", arxiv: "", section: "by definition" },
     subject: SubjectKind::Prompt,
     picks: &[],
