@@ -9,10 +9,12 @@ use sluice_core::worker::{Answer, ViewData};
 use crate::command::Command;
 use crate::state::State;
 
-/// Choose between the two runs.
+/// Choose between the two runs and what is different.
 pub fn side_picker(ui: &mut Ui, side: &mut Side) {
     ui.selectable_value(side, Side::Base, "unmodified");
     ui.selectable_value(side, Side::Plan, "under the plan");
+    ui.selectable_value(side, Side::Change, "change")
+        .on_hover_text("under the plan, less the unmodified model");
 }
 
 /// Choose a number by a slider, its name before it.

@@ -34,5 +34,6 @@ mod support;
 mod tensor_names;
 mod tokenizers;
 mod training;
+mod views;
 mod worker;
 mod writing;

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::figures::{largest, map, rows, values};
+use super::figures::{largest, less, map, rows, values};
 use super::kind::{Shown, ViewKind, about_the_prompt, layer, layers_that};
 use super::run::start;
 use super::runs::{Runs, Side};
-use crate::engine::{Cancelled, Card, Engine};
+use crate::engine::{Cancelled, Card, Engine, Run};
 use crate::error::{Error, Result};
 use crate::figure::{Figure, FigureId, Plot, Scale};
 use crate::method::{
@@ -98,6 +98,8 @@ pub struct Activations {
     /// Neuron x token map; its values in JSON.
     #[serde(rename = "values", serialize_with = "values")]
     pub figure: Arc<Figure>,
+    #[serde(skip)]
+    side: Side,
 }
 
 impl Shown for Activations {
@@ -111,7 +113,8 @@ impl Shown for Activations {
             row.iter().enumerate().map(move |(position, &x)| (*neuron, position, x))
         });
         let most = cells.filter(|(.., x)| x.is_finite()).max_by(|a, b| by_size(&a.2, &b.2));
-        let name = |neuron, position| format!("largest activation, neuron {neuron} at position {position}");
+        let what = if self.side == Side::Change { "change of an activation" } else { "activation" };
+        let name = |neuron, position| format!("largest {what}, neuron {neuron} at position {position}");
         most.map(|(neuron, position, x)| Fact::new(name(neuron, position), x, "")).into_iter().collect()
     }
 }
@@ -142,9 +145,17 @@ impl ViewKind for ActivationsAsk {
     fn compute(&self, engine: &mut Engine, runs: &Runs, cancelled: Cancelled) -> Result<Activations> {
         let Self { layer, side, .. } = *self;
         let site = Site::block(layer, self.hook.hook());
-        let captures = engine.replay(runs.side(side), layer, [site].into(), cancelled)?;
-        let value = captures.get(&site).ok_or_else(|| Error::Study(format!("this model has no {site}")))?;
-        let by_neuron: Vec<Vec<f32>> = value.t()?.contiguous()?.to_vec2()?;
+        let value = |run: &Arc<Run>| {
+            let captures = engine.replay(run, layer, [site].into(), cancelled)?;
+            let value =
+                captures.get(&site).ok_or_else(|| Error::Study(format!("this model has no {site}")))?;
+            Ok::<_, Error>(value.t()?.contiguous()?.to_vec2::<f32>()?)
+        };
+        let mut by_neuron = value(runs.side(side))?;
+        if side == Side::Change {
+            let base = value(&runs.base)?;
+            by_neuron = by_neuron.iter().zip(&base).map(|(row, base)| less(row, base)).collect();
+        }
         let mut order: Vec<(u32, f32)> = (0..).zip(by_neuron.iter().map(|row| largest(row))).collect();
         let total = order.len();
         if self.sort {
@@ -156,16 +167,18 @@ impl ViewKind for ActivationsAsk {
         let values: Vec<f32> =
             neurons.iter().filter_map(|&n| by_neuron.get(n as usize)).flatten().copied().collect();
         let scale = Scale::diverging(&values);
-        let map = map("Neuron", labels, runs.labels(), values, scale, "activation");
+        let quantity = if side == Side::Change { "change of the activation" } else { "activation" };
+        let map = map("Neuron", labels, runs.labels(), values, scale, quantity);
         let order = if self.sort { "largest magnitude over the prompt first" } else { "by index" };
         let notes = vec![
             format!("{site}, {}", side.phrase()),
             format!("{} of {total} neurons, {order}", neurons.len()),
         ];
         let detail = format!("layer-{layer} {} {}", self.hook.name(), side.name());
-        let title = format!("FFN activations, layer {layer}");
+        let change = if side == Side::Change { ", change" } else { "" };
+        let title = format!("FFN activations, layer {layer}{change}");
         let figure = runs.figure(FigureId(ACTIVATIONS.id), &detail, title, Plot::Map(map), notes);
-        Ok(Activations { neurons, figure })
+        Ok(Activations { neurons, figure, side })
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::figures::{map, rows, values};
+use super::figures::{change, map, rows, values};
 use super::kind::{Shown, ViewKind, layer, on_the_prompt, within};
 use super::run::start;
 use super::runs::{Runs, Side};
@@ -53,6 +53,8 @@ pub struct AttentionPattern {
     /// Destination x source map; its weights in JSON, `[T][T]`.
     #[serde(rename = "weights", serialize_with = "values")]
     pub figure: Arc<Figure>,
+    #[serde(skip)]
+    side: Side,
 }
 
 impl Shown for AttentionPattern {
@@ -61,6 +63,12 @@ impl Shown for AttentionPattern {
     }
 
     fn facts(&self) -> Vec<Fact> {
+        if self.side == Side::Change {
+            // Changes of weights are no weights.
+            let cells = rows(&self.figure).flatten().copied().filter(|x| x.is_finite());
+            let most = cells.map(f32::abs).fold(0.0, f32::max);
+            return vec![Fact::new("largest change of a weight", f64::from(most), "")];
+        }
         let mean = |of: &dyn Fn(&[f32]) -> f64| {
             let (sum, count) = rows(&self.figure).fold((0.0, 0.0), |(sum, n), row| (sum + of(row), n + 1.0));
             sum / count
@@ -85,6 +93,11 @@ impl ViewKind for AttentionAsk {
 
     fn compute(&self, engine: &mut Engine, runs: &Runs, cancelled: Cancelled) -> Result<AttentionPattern> {
         let Self { layer, head, side } = *self;
+        if side == Side::Change {
+            let [plan, base] =
+                [Side::Plan, Side::Base].map(|side| Self { side, ..*self }.compute(engine, runs, cancelled));
+            return Ok(AttentionPattern { figure: Arc::new(change(&plan?.figure, &base?.figure)), side });
+        }
         let site = Site::block(layer, Hook::Pattern);
         let captures = engine.replay(runs.side(side), layer, [site].into(), cancelled)?;
         let pattern = captures.get(&site).ok_or_else(|| Error::Internal(format!("{site} was not kept")))?;
@@ -102,6 +115,6 @@ impl ViewKind for AttentionAsk {
         let title = format!("Attention, layer {layer}, {which}");
         let notes = vec![side.phrase().into()];
         let figure = runs.figure(FigureId(ATTENTION.id), &detail, title, Plot::Map(map), notes);
-        Ok(AttentionPattern { figure })
+        Ok(AttentionPattern { figure, side })
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::figures::{map, numbers, values};
+use super::figures::{change, map, numbers, values};
 use super::kind::{Shown, ViewKind, about_the_prompt, layer, layers_that};
 use super::run::start;
 use super::runs::{Runs, Side};
@@ -129,6 +129,15 @@ impl ViewKind for ExpertsViewAsk {
 
     fn compute(&self, engine: &mut Engine, runs: &Runs, cancelled: Cancelled) -> Result<ExpertsView> {
         let Self { layer, side, show } = *self;
+        if side == Side::Change {
+            let of =
+                |side: Side, engine: &mut Engine| Self { side, ..*self }.compute(engine, runs, cancelled);
+            let (plan, base) = (of(Side::Plan, engine)?, of(Side::Base, engine)?);
+            return Ok(ExpertsView {
+                figure: Arc::new(change(&plan.figure, &base.figure)),
+                facts: plan.facts,
+            });
+        }
         if show == ExpertShow::Blocks {
             return blocks(engine, runs, side, cancelled);
         }

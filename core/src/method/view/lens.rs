@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use candle_core::Tensor;
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -84,31 +85,53 @@ impl ViewKind for LensAsk {
 
     fn compute(&self, engine: &mut Engine, runs: &Runs, cancelled: Cancelled) -> Result<LogitLens> {
         let run = runs.side(self.side);
+        let change = self.side == Side::Change;
         RunSize::new(&engine.model.spec, CHUNK).with_all_logits().check()?;
         let layers = engine.model.spec.n_layers();
-        let (mut top, mut values) =
-            (Vec::with_capacity(layers), Vec::with_capacity(layers * run.tokens.len()));
+        let (mut top, mut values, mut texts) = (Vec::with_capacity(layers), Vec::new(), Vec::new());
         // Boundaries 2, 4 … are the streams after blocks 0, 1 …
         for number in (1..=layers).map(|block| 2 * block) {
             let x = engine.boundary(run, number)?;
+            let base = if change { Some(engine.boundary(&runs.base, number)?) } else { None };
             let mut ids = Vec::with_capacity(run.tokens.len());
             for start in (0..run.tokens.len()).step_by(CHUNK) {
                 if cancelled() {
                     return Err(Error::Cancelled);
                 }
-                let rows = x.narrow(0, start, CHUNK.min(run.tokens.len() - start))?;
-                let rows: Vec<Vec<f32>> = engine.model.lens(&rows)?.to_vec2()?;
+                let logits = |x: &Tensor| -> Result<Vec<Vec<f32>>> {
+                    let rows = x.narrow(0, start, CHUNK.min(run.tokens.len() - start))?;
+                    Ok(engine.model.lens(&rows)?.to_vec2()?)
+                };
+                let rows = logits(&x)?;
                 let best: Vec<(u32, f32)> = rows.par_iter().map(|row| most_likely(row)).collect();
                 ids.extend(best.iter().map(|(id, _)| id));
-                values.extend(best.iter().map(|(_, p)| p));
+                let Some(base) = &base else {
+                    values.extend(best.iter().map(|(_, p)| p));
+                    texts.extend(best.iter().map(|&(id, _)| engine.token(id).text));
+                    continue;
+                };
+                // What the model has on top, and what becomes of it.
+                for ((row, base), (now, _)) in rows.iter().zip(logits(base)?).zip(best) {
+                    let (was, p) = most_likely(&base);
+                    values.push(metric::probability(row, was) - p);
+                    let [was_text, now_text] = [was, now].map(|id| engine.token(id).text);
+                    texts.push(if was == now { was_text } else { format!("{was_text}→{now_text}") });
+                }
             }
             top.push(ids);
         }
-        let scale = Scale::Sequential { min: 0.0, max: 1.0 };
-        let mut map = map("Layer", numbers(layers), runs.labels(), values, scale, "p of the top token");
-        map.text = Some(top.iter().flatten().map(|&id| engine.token(id).text).collect());
+        let (scale, quantity, title) = match change {
+            true => (
+                Scale::Diverging { max_abs: 1.0 },
+                "change of p of the model's top token",
+                "Logit lens, change",
+            ),
+            false => (Scale::Sequential { min: 0.0, max: 1.0 }, "p of the top token", "Logit lens"),
+        };
+        let mut map = map("Layer", numbers(layers), runs.labels(), values, scale, quantity);
+        map.text = Some(texts.into());
         let notes = vec![format!("top token at every layer, final norm applied; {}", self.side.phrase())];
-        let figure = runs.figure(FigureId(LENS.id), self.side.name(), "Logit lens", Plot::Map(map), notes);
+        let figure = runs.figure(FigureId(LENS.id), self.side.name(), title, Plot::Map(map), notes);
         Ok(LogitLens { top, figure })
     }
 }

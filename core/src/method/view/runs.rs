@@ -10,12 +10,14 @@ use crate::model::Work;
 use crate::plan::Plan;
 
 choices! {
-    /// Which of the two runs a view shows.
+    /// Which of the two runs a view shows, or what is different.
     pub enum Side {
         /// Under the plan
         Plan = "plan",
         /// The unmodified model
         Base = "base",
+        /// Under the plan, less the unmodified model
+        Change = "change",
     }
 }
 
@@ -25,6 +27,7 @@ impl Side {
         match self {
             Self::Base => "unmodified model",
             Self::Plan => "under the plan",
+            Self::Change => "under the plan, less the unmodified model",
         }
     }
 }
@@ -65,11 +68,11 @@ impl Runs {
         Ok(Self { base, plan, source, tokens, provenance })
     }
 
-    /// One of the two runs.
+    /// One of the two runs; of a change, the one under the plan.
     pub fn side(&self, side: Side) -> &Arc<Run> {
         match side {
             Side::Base => &self.base,
-            Side::Plan => &self.plan,
+            Side::Plan | Side::Change => &self.plan,
         }
     }
 
