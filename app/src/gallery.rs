@@ -44,4 +44,17 @@ pub const SAMPLES: &[Sample] = &[
         png: include_bytes!("../../assets/images/missing-half.png"),
         object: None,
     },
+    Sample {
+        name: "seen",
+        prompt: "Is there an orange triangle?",
+        png: include_bytes!("../../assets/images/seen.png"),
+        object: Some([0.66, 0.66, 1.0, 1.0]),
+    },
+    // It is not there; the model says yes.
+    Sample {
+        name: "imagined",
+        prompt: "Is there an orange circle?",
+        png: include_bytes!("../../assets/images/imagined.png"),
+        object: None,
+    },
 ];

@@ -1,15 +1,19 @@
 //! What each command does.
 
+use std::path::Path;
+
 use eframe::egui::{Context, OpenUrl};
 use sluice_core::method::Method;
 use sluice_core::plan::{Change, Plan, Positions};
 use sluice_core::worker::{Request, Slot, Target};
 
 use super::SluiceApp;
+use crate::browser::Browser;
 use crate::command::Command;
-use crate::errands::{Dialog, Found, PictureSource};
+use crate::errands::{Dialog, Found, PLAN, PictureSource};
 use crate::layout::Layout;
 use crate::panels::{self, navigation::FILTER, prompt::PROMPT, text};
+use crate::paths;
 use crate::state::{Asked, Remedy, State};
 use crate::theme;
 use sluice_core::plan::edits::{choose, reroute, route_by, route_of, rule_experts, toggle};
@@ -31,7 +35,7 @@ impl SluiceApp {
             Command::Ask(dialog) => self.errands.ask(dialog),
             Command::OpenPicture(path) => self.read_picture(PictureSource::File(path)),
             Command::PastePicture(image) => self.read_picture(PictureSource::Pasted(image)),
-            Command::Example(index) => self.show_example(index),
+            Command::Example(index) => self.show_example(ctx, index),
             Command::Examples(shown) => {
                 self.state.settings.examples_hidden = !shown;
                 if shown {
@@ -46,10 +50,7 @@ impl SluiceApp {
                     self.state.offer("picture removed", Remedy::Undo);
                 }
             }
-            Command::SavePlan => {
-                let folder = self.state.settings.export_folder.clone();
-                self.errands.save_plan(self.state.history.plan().clone(), folder);
-            }
+            Command::SavePlan => self.errands.ask(Dialog::SavePlan),
             Command::Show(tab) => self.layout.show(tab),
             Command::Help(page) => self.state.help = page,
             Command::Pose(panel) => {
@@ -87,7 +88,7 @@ impl SluiceApp {
             }
             Command::Run(method) => self.run(method),
             Command::RunSample(method) => {
-                self.state.take_sample(method);
+                self.state.take_sample(method, 0);
                 self.run(method);
             }
             Command::RunVisible => {
@@ -229,6 +230,13 @@ impl SluiceApp {
                     }
                 });
             }
+            Found::PlanFile(path) => self.errands.save_plan(self.state.history.plan().clone(), &path),
+            Found::NoDialog(dialog) => self.browse(dialog),
+            Found::Listing(folder, listing) => {
+                if let Some(browser) = &mut self.browser {
+                    browser.take(folder, listing);
+                }
+            }
             Found::Text(method, path) => self.state.studies.get_mut(method).text = Some(path),
             Found::Parameter(method, name, path) => {
                 let path = path.to_string_lossy().into_owned();
@@ -257,6 +265,20 @@ impl SluiceApp {
                 self.state.results.failure = Some((Slot::Open, failure));
             }
         }
+    }
+
+    /// Open our own browser where the last choice was, or at home.
+    fn browse(&mut self, dialog: Dialog) {
+        let settings = &self.state.settings;
+        let last = match dialog {
+            Dialog::ExportFolder | Dialog::SavePlan | Dialog::OpenPlan => {
+                std::path::absolute(&settings.export_folder).ok()
+            }
+            _ => settings.recent.first().and_then(|path| path.parent()).map(Path::to_owned),
+        };
+        let folder = last.filter(|folder| folder.is_dir()).unwrap_or_else(|| paths::typed("~"));
+        let name = if dialog.writes() { PLAN } else { "" };
+        self.browser = Some(Browser::new(dialog, &folder, name));
     }
 
     fn export(

@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use eframe::egui::{CentralPanel, Context, Event, Key, Panel, ScrollArea, Ui, vec2};
+use eframe::egui::{CentralPanel, Context, Event, Frame, Key, Panel, ScrollArea, Ui, vec2};
 use sluice_core::plan::Plan;
 use sluice_core::worker::{Failure, Prompt, Request, RequestId, Scene, Slot, Target, View, Worker};
 
+use crate::browser::{Browser, Step};
 use crate::command::{Action, Command};
 use crate::errands::{self, Errands, PictureSource};
 use crate::layout::{self, Layout};
@@ -54,8 +55,10 @@ pub struct SluiceApp {
     reading: Option<u64>,
     /// A picture that waits for the checkpoint that is being opened.
     waiting: Option<PictureSource>,
-    /// An example whose method starts once its prompt is there.
-    example: Option<usize>,
+    /// Our own file browser, while it is open.
+    browser: Option<Browser>,
+    /// An example under way.
+    example: Option<example::Showing>,
 }
 
 impl SluiceApp {
@@ -82,6 +85,7 @@ impl SluiceApp {
             opening: None,
             reading: None,
             waiting: None,
+            browser: None,
             example: None,
         };
         if let Some(target) = target {
@@ -109,8 +113,13 @@ impl SluiceApp {
 
     /// Whether everything asked is there: no scene, job or typing under way.
     pub fn is_settled(&self) -> bool {
-        let still = self.opening.is_none() && self.reading.is_none();
-        still && self.answered && self.state.results.progress.is_empty()
+        self.is_still() && self.example.is_none()
+    }
+
+    /// The same but for an example, which goes on once everything else is there.
+    fn is_still(&self) -> bool {
+        let read = self.opening.is_none() && self.reading.is_none();
+        read && self.answered && self.state.results.progress.is_empty()
     }
 
     /// Draw and apply what was done.
@@ -141,13 +150,20 @@ impl SluiceApp {
                 panels::navigation::ui(ui, state, &self.actions, &mut commands);
             });
             side(Panel::right("inspector"), theme::RIGHT, 0.24).frame(theme::side(ui)).show(ui, |ui| {
-                ScrollArea::vertical().show(ui, |ui| {
+                // Each has a room of its own, which only the line between them changes.
+                let height = ui.available_height();
+                let plan = Panel::bottom("plan").default_size(0.32 * height).size_range(72.0..=0.7 * height);
+                plan.frame(Frame::new()).show(ui, |ui| {
+                    area::keep(ui, area::PLAN, ui.max_rect().expand2(vec2(11.0, 7.0)));
+                    let list = ScrollArea::vertical().id_salt("plan").auto_shrink(false);
+                    list.show(ui, |ui| panels::plan::ui(ui, state, &mut commands));
+                });
+                let inspector = ScrollArea::vertical().id_salt("answer").auto_shrink(false);
+                inspector.show(ui, |ui| {
                     let answer = ui.scope(|ui| panels::next::ui(ui, state, &mut commands)).response.rect;
                     area::keep(ui, area::ANSWER, answer);
+                    panels::cell::ui(ui, state);
                     panels::neuron::ui(ui, state, &mut commands);
-                    ui.separator();
-                    let plan = ui.scope(|ui| panels::plan::ui(ui, state, &mut commands)).response.rect;
-                    area::keep(ui, area::PLAN, plan);
                 });
             });
         }
@@ -159,6 +175,18 @@ impl SluiceApp {
         });
         panels::help::ui(ui, state, &self.actions, &mut commands);
         panels::palette::ui(ui, state, &self.actions, &mut commands);
+        if let Some(browser) = &mut self.browser {
+            match browser.ui(ui, &self.state.settings.recent) {
+                Step::Stays => {}
+                Step::List(folder) => self.errands.list(folder),
+                Step::Done(path) => {
+                    if let Some(path) = path {
+                        self.errands.chosen(browser.dialog, path);
+                    }
+                    self.browser = None;
+                }
+            }
+        }
         panels::top::drop_target(ui);
         let acted = !commands.is_empty();
         for command in commands {

@@ -1,54 +1,144 @@
-//! Examples of the first screen: a question each, answered with one click.
+//! Examples: a question each, answered with one click; three have a card on the first screen.
 
 use eframe::egui::{Align2, FontId, Rect, Role, Sense, Stroke, StrokeKind, Ui, WidgetInfo, pos2, vec2};
 use sluice_core::method::Method;
+use sluice_core::method::fcct::{FCCT, FcctFound};
 use sluice_core::method::prune::PRUNE;
 use sluice_core::method::trace::TRACE;
+use sluice_core::plan::Change;
 
+use super::iri::ID as IRI;
 use crate::command::Command;
 use crate::gallery::{SAMPLES, Sample};
-use crate::state::State;
+use crate::state::{PanelId, State};
 use crate::theme;
 use crate::widgets::icon::{self, Icon};
 
 /// A question with the method that answers it.
 pub struct Example {
-    /// On its card.
+    /// As a question.
     pub title: &'static str,
     /// What happens on a click.
     pub line: &'static str,
+    /// It has a card on the first screen.
+    pub card: bool,
     /// What is asked.
     pub method: &'static Method,
-    /// The sample picture that it is about, whose object is marked; none = the method's own sample on the sample prompt.
-    pub picture: Option<usize>,
+    /// The panel that it is the example of; of several, the first.
+    pub panel: PanelId,
+    /// The sample picture that it is about, with its prompt, and the pick that its object is marked as; none = the method's
+    /// own sample of this number, on the sample prompt.
+    pub about: About,
+    /// The answer that is followed; none = the most likely one.
+    pub answer: Option<&'static str>,
+    /// What is done with the findings.
+    pub then: fn(&State) -> Vec<Command>,
+}
+
+/// What an example is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About {
+    /// A sample of the method, by its number.
+    Sample(usize),
+    /// A sample picture, by index, and what its object is marked as.
+    Picture(usize, &'static str),
 }
 
 /// In the order shown.
-pub const EXAMPLES: [Example; 3] = [
+pub const EXAMPLES: [Example; 6] = [
     Example {
         title: "Which layers can go?",
-        line: "Takes sublayers out one by one, the least missed first",
+        line: "Takes a quarter of the sublayers out, the least missed first; the answer stays",
+        card: true,
         method: &PRUNE,
-        picture: None,
+        panel: PRUNE.id,
+        about: About::Sample(0),
+        answer: None,
+        then: take,
     },
     Example {
         title: "Where does an answer come from?",
         line: "Corrupts a name and restores it layer by layer",
+        card: true,
         method: &TRACE,
-        picture: None,
+        panel: TRACE.id,
+        about: About::Sample(0),
+        answer: None,
+        then: nothing,
     },
     Example {
         title: "What does the picture do?",
         line: "Corrupts the red square and watches the answer fade and return",
+        card: true,
         method: &TRACE,
-        picture: Some(0),
+        panel: TRACE.id,
+        about: About::Picture(0, "corrupt"),
+        answer: None,
+        then: nothing,
+    },
+    Example {
+        title: "How many layers are too many?",
+        line: "Takes three quarters of the sublayers out: the answer breaks",
+        card: false,
+        method: &PRUNE,
+        panel: PRUNE.id,
+        about: About::Sample(1),
+        answer: None,
+        then: take,
+    },
+    Example {
+        title: "How does a picture reach the answer?",
+        line: "Corrupts the picture and restores attention and FFN outputs by layer and sort of token",
+        card: false,
+        method: &FCCT,
+        panel: FCCT.id,
+        about: About::Picture(3, "object"),
+        answer: None,
+        then: nothing,
+    },
+    Example {
+        title: "Can a wrong answer be repaired?",
+        line: "The model sees an orange circle that is not there. Rates that follow No choose what is injected",
+        card: false,
+        method: &FCCT,
+        panel: IRI,
+        about: About::Picture(4, "object"),
+        answer: Some(" No"),
+        then: inject,
     },
 ];
 
+/// Nothing is done.
+fn nothing(_: &State) -> Vec<Command> {
+    Vec::new()
+}
+
+/// What was found to go is taken out.
+fn take(state: &State) -> Vec<Command> {
+    let findings = state.studies.findings(PRUNE.id);
+    let offer = findings.and_then(|findings| findings.found.offers().into_iter().next());
+    offer.map(|offer| Command::Take(&PRUNE, Box::new(offer))).into_iter().collect()
+}
+
+/// The rates that were found make an injection.
+fn inject(state: &State) -> Vec<Command> {
+    let rates = state.studies.found::<FcctFound>(&FCCT);
+    let add = rates.map(|rates| Command::Add(Box::new(Change::Iri(rates.iri()).into())));
+    [Command::Show(IRI)].into_iter().chain(add).collect()
+}
+
+/// The example of a panel, where the open checkpoint can do it.
+pub fn of_panel(state: &State, panel: PanelId) -> Option<usize> {
+    here(state).find(|&index| EXAMPLES.get(index).is_some_and(|example| example.panel == panel))
+}
+
 impl Example {
-    /// Its picture.
-    pub fn sample(&self) -> Option<&'static Sample> {
-        self.picture.and_then(|index| SAMPLES.get(index))
+    /// Its picture, and what the picture's object is marked as.
+    pub fn picture(&self) -> Option<(&'static Sample, &'static str)> {
+        match self.about {
+            About::Picture(index, pick) => SAMPLES.get(index).zip(Some(pick)),
+            About::Sample(_) => None,
+        }
     }
 }
 
@@ -63,7 +153,7 @@ const GAP: f32 = 12.0;
 pub fn here(state: &State) -> impl Iterator<Item = usize> + use<'_> {
     let can = |example: &Example| {
         state.card.as_ref().is_some_and(|card| {
-            let reads = example.picture.is_none() || (card.spec.vision.is_some() && card.reads_text());
+            let reads = example.picture().is_none() || (card.spec.vision.is_some() && card.reads_text());
             reads && example.method.unavailable(&card.spec).is_none()
         })
     };
@@ -75,8 +165,9 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     if state.settings.examples_hidden {
         return;
     }
-    let shown: Vec<(usize, &Example)> =
-        here(state).filter_map(|index| Some((index, EXAMPLES.get(index)?))).collect();
+    let shown: Vec<(usize, &Example)> = here(state)
+        .filter_map(|index| Some((index, EXAMPLES.get(index).filter(|example| example.card)?)))
+        .collect();
     let low = ui.ctx().content_rect().height() < HIGH;
     let height = if low { LOW } else { CARD };
     let width = (ui.available_width() - 24.0 - GAP * shown.len() as f32) / shown.len().max(1) as f32;

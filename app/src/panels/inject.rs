@@ -133,6 +133,8 @@ fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
         }
         (None, _) => {}
     });
+    // Three rows close together: the table below keeps its room.
+    ui.spacing_mut().item_spacing.y = 0.0;
     head::parameters(ui, "inject-from", 4, |ui, index| match index {
         0 => {
             ui.strong("Take a vector from");

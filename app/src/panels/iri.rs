@@ -13,7 +13,7 @@ use sluice_core::method::{Group, Method};
 use sluice_core::plan::{Change, InjectedVector, Iri, Item};
 use sluice_core::worker::{View, ViewData};
 
-use super::Panel;
+use super::{Panel, examples};
 use crate::command::Command;
 use crate::state::{PanelInfo, State};
 use crate::theme;
@@ -64,13 +64,16 @@ impl Default for Choice {
     }
 }
 
+/// Its id.
+pub const ID: &str = "iri";
+
 /// The panel.
 pub struct IriPanel;
 
 impl Panel for IriPanel {
     fn info(&self) -> PanelInfo {
         PanelInfo {
-            id: "iri",
+            id: ID,
             name: "Repair an answer",
             tag: "IRI",
             hint: "inject what the layers of the highest recovery rates wrote",
@@ -93,6 +96,9 @@ impl Panel for IriPanel {
     }
 
     fn pose(&self, state: &State) -> Vec<Command> {
+        if let Some(example) = examples::of_panel(state, ID) {
+            return vec![Command::Example(example)];
+        }
         let rates = state.studies.found::<FcctFound>(&FCCT);
         let add = rates.map(|rates| Command::Add(Box::new(Change::Iri(rates.iri()).into())));
         [Command::Clear, Command::Show(self.info().id)].into_iter().chain(add).collect()
@@ -111,7 +117,7 @@ const HEAD: Head<'static> = Head {
     reading: "",
     source: None,
     notes: &[],
-    panel: "iri",
+    panel: ID,
 };
 
 /// Draw the controls, the rates and the answers.
@@ -281,7 +287,7 @@ fn answers(ui: &mut Ui, pair: &AnswerPair, commands: &mut Vec<Command>) {
 fn answer(ui: &mut Ui, row: &NextRow, side: Side) {
     let (p, colour) = match side {
         Side::Base => (row.base, ui.visuals().weak_text_color()),
-        Side::Plan => (row.plan, theme::accent(ui.ctx())),
+        Side::Plan | Side::Change => (row.plan, theme::accent(ui.ctx())),
     };
     let (rect, response) =
         ui.allocate_exact_size(vec2(ui.available_width().min(360.0), theme::ROW), Sense::hover());

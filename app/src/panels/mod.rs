@@ -3,6 +3,7 @@
 
 pub mod activations;
 pub mod attention;
+pub mod cell;
 pub mod examples;
 pub mod experts;
 pub mod help;

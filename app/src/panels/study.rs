@@ -8,7 +8,7 @@ use sluice_core::figure::{Figure, FigureId};
 use sluice_core::method::{Fact, Findings, Method};
 use sluice_core::worker::Slot;
 
-use super::{Panel, marks};
+use super::{Panel, examples, marks};
 use crate::command::{Command, run_label};
 use crate::state::{PanelInfo, State};
 use crate::theme;
@@ -51,8 +51,11 @@ impl Panel for Study {
         self.0.unavailable(&state.card.as_ref()?.spec)
     }
 
-    fn pose(&self, _: &State) -> Vec<Command> {
-        vec![Command::Clear, Command::Show(self.0.id), Command::RunSample(self.0)]
+    fn pose(&self, state: &State) -> Vec<Command> {
+        match examples::of_panel(state, self.0.id) {
+            Some(example) => vec![Command::Example(example)],
+            None => vec![Command::Clear, Command::Show(self.0.id), Command::RunSample(self.0)],
+        }
     }
 
     fn is_posed(&self, state: &State) -> bool {
@@ -190,7 +193,7 @@ fn nothing(ui: &mut Ui, state: &State, method: &'static Method, commands: &mut V
             Err(_) => theme::filled(ui.ctx(), example),
         };
         if ui.add(example).on_hover_text("marks and asks what shows something here").clicked() {
-            commands.push(Command::RunSample(method));
+            commands.push(Command::Pose(method.id));
         }
     });
 }

@@ -8,6 +8,7 @@ use sluice_core::worker::Card;
 
 use crate::command::{Action, Command, Menu};
 use crate::errands::{Dialog, is_picture};
+use crate::paths::typed;
 use crate::state::{Help, State};
 use crate::theme;
 use crate::widgets::head;
@@ -82,7 +83,7 @@ fn checkpoint(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
             let edit = ui.add(edit).labelled_by(label.id);
             let entered = edit.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter));
             if (ui.button("Open").clicked() || entered) && !state.path.trim().is_empty() {
-                commands.push(Command::Open(state.path.trim().into()));
+                commands.push(Command::Open(typed(&state.path)));
                 ui.close();
             }
         });

@@ -140,10 +140,10 @@ impl State {
         own.unwrap_or(&self.settings.export_folder).join(format!("{}s", method.id))
     }
 
-    /// Ask and mark as a method's first sample does, on the prompt that is there.
-    pub fn take_sample(&mut self, method: &'static Method) {
+    /// Ask and mark as a sample of a method does, by its number, on the prompt that is there.
+    pub fn take_sample(&mut self, method: &'static Method, number: usize) {
         let Some(card) = &self.card else { return };
-        let Some(sample) = (method.samples)(card).into_iter().next() else { return };
+        let Some(sample) = (method.samples)(card).into_iter().nth(number) else { return };
         let picks = (sample.picks)(&self.results.tokens);
         let study = self.studies.get_mut(method.id);
         (study.ask, study.picks) = (sample.ask, picks);

@@ -3,9 +3,10 @@
 use std::sync::{Arc, OnceLock};
 
 use eframe::egui::{
-    Align, Button, Id, Layout, Rect, RichText, Role, Ui, WidgetInfo, containers::menu::MenuButton, vec2,
+    Align, Button, Context, Id, Layout, Rect, RichText, Role, Ui, WidgetInfo, containers::menu::MenuButton,
+    vec2,
 };
-use sluice_core::figure::{Figure, Format, Plot};
+use sluice_core::figure::{self, Figure, FigureId, Format, Plot, Scale};
 
 use super::icon::{self, Icon};
 use super::touch::{Cell, Touch};
@@ -32,10 +33,66 @@ pub fn show(
         Plot::Bars(data) => legend::bars(ui, data.series.iter().map(|series| series.name.as_str())),
         Plot::Table(_) => {}
     });
-    let touch = plot(ui, &shown, swapped, selected);
+    let kept = chosen(ui.ctx()).filter(|(id, _)| *id == figure.id).map(|(_, cell)| cell);
+    let touch = plot(ui, &shown, swapped, selected.or(kept));
+    if let Some(cell) = touch.clicked.or(touch.stroke.last().copied()) {
+        ui.data_mut(|data| data.insert_temp(chosen_id(), (figure.id, cell)));
+    }
     let drawn = ui.min_rect();
     area::keep(ui, area::FIGURE, Rect::from_x_y_ranges(drawn.x_range(), top..=drawn.bottom()));
     touch
+}
+
+/// The cell that was chosen last, in whichever figure.
+pub fn chosen(ctx: &Context) -> Option<(FigureId, Cell)> {
+    ctx.data(|data| data.get_temp(chosen_id()))
+}
+
+fn chosen_id() -> Id {
+    Id::unique("chosen-cell")
+}
+
+/// A cell of a figure in names and values.
+pub fn described(figure: &Figure, Cell { row, col }: Cell) -> Vec<(String, String)> {
+    let label = |labels: &[String], index: usize| labels.get(index).cloned().unwrap_or_default();
+    match &figure.plot {
+        Plot::Map(map) if row < map.shape().0 && col < map.shape().1 => {
+            let value = map.value(row, col);
+            let (name, value) = match &map.scale {
+                Scale::Classes(_) => {
+                    let class = map.scale.class(value).map_or_else(String::new, |class| class.name.clone());
+                    (String::from("value"), class)
+                }
+                _ => (map.quantity.clone(), legend::number(value)),
+            };
+            let column = label(&map.cols.labels, col);
+            // Where labels are not numbers, the index tells equal tokens apart.
+            let column = if column.parse::<usize>().is_ok() { column } else { format!("{column} ({col})") };
+            let mut lines = vec![
+                (map.rows.name.to_lowercase(), label(&map.rows.labels, row)),
+                (map.cols.name.to_lowercase(), column),
+                (name, value),
+            ];
+            lines.extend(map.text(row, col).map(|text| ("in the cell".to_owned(), text.to_owned())));
+            lines
+        }
+        Plot::Bars(bars) if row < bars.shape().0 => {
+            let mut lines = vec![(bars.rows.name.to_lowercase(), label(&bars.rows.labels, row))];
+            lines.extend(bars.series.iter().enumerate().map(|(at, series)| {
+                (format!("{}, {}", series.name, bars.quantity), legend::number(bars.value(row, at)))
+            }));
+            lines
+        }
+        Plot::Table(table) => {
+            let cells = table.rows.get(row).into_iter().flatten().zip(&table.columns);
+            let text = |cell: &figure::Cell| match cell {
+                figure::Cell::Text(text) => text.clone(),
+                figure::Cell::Number(value) => legend::number(*value as f32),
+            };
+            cells.map(|(cell, column)| (column.to_lowercase(), text(cell))).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// A figure where there is little room, under its title.

@@ -113,6 +113,7 @@ pub fn ramp(ui: &mut Ui, scale: &Scale, width: f32) {
 /// Three significant digits.
 pub fn number(value: f32) -> String {
     match value.abs() {
+        _ if value.is_nan() => "n/a".into(),
         0.0 => "0".into(),
         size if (1e-3..1e4).contains(&size) => {
             let digits = (2 - size.log10().floor() as i32).clamp(0, 5) as usize;

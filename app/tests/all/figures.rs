@@ -234,6 +234,12 @@ fn bars_report_row_and_series_by_pointer_and_keys() {
     harness.run_steps(3);
     harness.key_press(Key::ArrowDown);
     harness.run_steps(2);
+    // From the bar that was clicked.
+    assert!(harness.query_by_label_contains("Sample bars, Layer 4, FFN, rate").is_some());
+    for key in [Key::ArrowUp, Key::ArrowUp, Key::ArrowUp, Key::ArrowLeft] {
+        harness.key_press(key);
+        harness.run_steps(2);
+    }
     let name = "Sample bars, Layer 1, attention, rate -0.0200, source";
     assert!(harness.query_by_role_and_label(Role::Image, name).is_some());
     harness.key_press(Key::ArrowRight);

@@ -307,15 +307,20 @@ fn dragging_a_picture_over_the_window_says_what_dropping_does() {
 }
 
 /// The samples as the trainer's world gives them, all of its test split: file, picture, prompt.
-fn drawn() -> [(&'static str, RgbImage, String); 3] {
+fn drawn() -> [(&'static str, RgbImage, String); 5] {
     let scenes = World::new(1).scenes;
     let present = scenes.present(Split::Test, 7);
     let described = scenes.draw(Split::Test, 12);
     let [missing, _] = scenes.broken(Split::Test, 3);
+    let seen = scenes.present(Split::Test, 51);
+    // The wrong answer that core's search for repairs (`repairs.rs`) finds turned most clearly.
+    let [imagined, _] = scenes.broken(Split::Test, 1024);
     [
         ("present", paint(&present.scene).image, is_there(present.asked)),
         ("described", paint(&described).image, DESCRIBE.into()),
         ("missing-half", paint(&missing.scene).image, is_there(missing.asked)),
+        ("seen", paint(&seen.scene).image, is_there(seen.asked)),
+        ("imagined", paint(&imagined.scene).image, is_there(imagined.asked)),
     ]
 }
 

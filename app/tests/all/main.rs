@@ -4,6 +4,7 @@
 #![allow(missing_docs, reason = "tests")]
 
 mod answers;
+mod browser;
 mod cli;
 mod continuations;
 mod examples;

@@ -24,6 +24,7 @@ mod prune;
 mod random_plans;
 mod records;
 mod refusals;
+mod repairs;
 mod rooms;
 mod routers;
 mod routes;

@@ -107,7 +107,8 @@ pub(super) fn figures(run: &PruneRun) -> Vec<Figure> {
         id,
         short: title.into(),
         name: "prune".into(),
-        detail: detail.into(),
+        // Files of one folder are told apart by how much was to go.
+        detail: format!("{detail} {}-out", run.removals),
         title: title.into(),
         plot,
         notes,

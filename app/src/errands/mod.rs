@@ -2,10 +2,9 @@
 //! thread; what it brings back is taken at the start of a frame.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicBool;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use eframe::egui::{Color32, ColorImage, Context};
@@ -16,14 +15,17 @@ use sluice_core::plan::Plan;
 use sluice_core::worker::{Card, Failure, Picture};
 use sluice_core::{Error, Result};
 
+use crate::browser::{self, Listing};
 use crate::fonts;
 use crate::gallery::{SAMPLES, Sample};
 use crate::state::Shown;
 
+mod dialog;
+
+pub use dialog::{Dialog, PLAN};
+
 /// Errands under way at most; more would wait for their turn.
 const MOST: usize = 32;
-/// Nobody closes a dialog faster.
-const NO_PERSON: Duration = Duration::from_millis(250);
 
 /// What an errand brings back.
 #[derive(Debug)]
@@ -46,6 +48,12 @@ pub enum Found {
     Gallery(Vec<Arc<ColorImage>>),
     /// A plan file was read.
     Plan(Box<Plan>),
+    /// A file for the plan was chosen.
+    PlanFile(PathBuf),
+    /// The desktop has no dialog: our own browser is to ask.
+    NoDialog(Dialog),
+    /// A folder was read for the browser.
+    Listing(PathBuf, Listing),
     /// A text for the clipboard.
     Copy(String),
     /// A message.
@@ -54,25 +62,6 @@ pub enum Found {
     Wrote(String, PathBuf),
     /// It did not work.
     Failed(Failure),
-}
-
-/// Which dialog.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dialog {
-    /// A checkpoint folder.
-    Checkpoint,
-    /// A folder for exports.
-    ExportFolder,
-    /// A text file for surrogate small FFNs.
-    Sample,
-    /// A text file for a method, by its id.
-    Text(&'static str),
-    /// A file for a parameter of a method, by their names.
-    Parameter(&'static str, &'static str),
-    /// A plan file to read.
-    OpenPlan,
-    /// A picture for the prompt.
-    Picture,
 }
 
 /// Where a picture comes from.
@@ -142,50 +131,6 @@ impl Errands {
         drop(spawned);
     }
 
-    /// Ask for a file or a folder. Does nothing while another dialog is open.
-    pub fn ask(&self, dialog: Dialog) {
-        let Some(open) = self.open_dialog() else { return };
-        self.run(move || {
-            let files = rfd::FileDialog::new();
-            let picked = match dialog {
-                Dialog::Checkpoint => files.set_title("Open a checkpoint folder").pick_folder(),
-                Dialog::ExportFolder => files.set_title("Folder for exported figures").pick_folder(),
-                Dialog::Sample => files.set_title("Text for surrogate small FFNs").pick_file(),
-                Dialog::Text(method) => files.set_title(format!("Text for {method}")).pick_file(),
-                Dialog::Parameter(_, name) => files.set_title(format!("File for {name}")).pick_file(),
-                Dialog::OpenPlan => files.set_title("Open a plan").add_filter("plan", &["json"]).pick_file(),
-                Dialog::Picture => files
-                    .set_title("Open an image")
-                    .add_filter("PNG and JPEG", &["png", "jpg", "jpeg"])
-                    .pick_file(),
-            };
-            let Some(path) = picked else {
-                let instead = match dialog {
-                    Dialog::Checkpoint => "type the folder's path above, or drop it on the window",
-                    Dialog::Picture => "drop the picture's file on the window",
-                    Dialog::OpenPlan => "drop the plan's file on the window",
-                    Dialog::ExportFolder => "figures go to the folder that the status line names",
-                    Dialog::Text(_) => "sluice study reads any file with --text",
-                    Dialog::Parameter(..) => "sluice study reads any file",
-                    Dialog::Sample => {
-                        "name the text as \"sample\" in a plan file, and drop that on the window"
-                    }
-                };
-                let text = format!("this desktop has no file dialog: {instead}");
-                return open.no_person().then_some(Found::Said(text));
-            };
-            Some(match dialog {
-                Dialog::Checkpoint => Found::Checkpoint(path),
-                Dialog::ExportFolder => Found::ExportFolder(path),
-                Dialog::Sample => Found::Sample(path),
-                Dialog::Text(method) => Found::Text(method, path),
-                Dialog::Parameter(method, name) => Found::Parameter(method, name, path),
-                Dialog::Picture => Found::PictureFile(path),
-                Dialog::OpenPlan => Plan::read(&path).map_or_else(failed, |plan| Found::Plan(Box::new(plan))),
-            })
-        });
-    }
-
     /// Read a plan file.
     pub fn open_plan(&self, path: PathBuf) {
         self.run(move || Some(Plan::read(&path).map_or_else(failed, |plan| Found::Plan(Box::new(plan)))));
@@ -233,12 +178,6 @@ impl Errands {
         });
     }
 
-    /// The right to show a dialog; `None` while another one is open.
-    fn open_dialog(&self) -> Option<OpenDialog> {
-        let taken = self.dialog.swap(true, Ordering::AcqRel);
-        (!taken).then(|| OpenDialog { flag: Arc::clone(&self.dialog), begin: Instant::now() })
-    }
-
     /// Write figures into a folder, in one format or in all. Files that are there stay: new ones get a number.
     pub fn export(&self, figures: Vec<Arc<Figure>>, format: Option<Format>, ground: Ground, folder: PathBuf) {
         self.run(move || {
@@ -264,49 +203,25 @@ impl Errands {
         self.run(move || Some(Found::Copy(csv::records(&figure))));
     }
 
-    /// Write the plan where the person says; on a desktop without file dialogs, into `folder`, where
-    /// a plan that is there stays.
-    pub fn save_plan(&self, plan: Plan, folder: PathBuf) {
-        let Some(open) = self.open_dialog() else { return };
+    /// Write the plan; one that is there stays, and the new one gets a number.
+    pub fn save_plan(&self, plan: Plan, path: &Path) {
+        let path = free(path);
         self.run(move || {
-            let files = rfd::FileDialog::new().set_title("Save the plan").set_file_name("plan.json");
-            let path = match files.save_file() {
-                Some(path) => path,
-                None if open.no_person() => free(&folder.join("plan.json")),
-                None => return None,
-            };
-            let write = || {
-                let parent = path.parent().unwrap_or(&folder);
-                claim_folder(parent)?;
-                plan.write(&path)
-            };
-            Some(match write() {
-                Ok(()) => Found::Wrote(
-                    format!("wrote {}", path.display()),
-                    path.parent().unwrap_or(&folder).to_owned(),
-                ),
+            let folder = path.parent().unwrap_or(Path::new(".")).to_owned();
+            let written = claim_folder(&folder).and_then(|()| plan.write(&path));
+            Some(match written {
+                Ok(()) => Found::Wrote(format!("wrote {}", path.display()), folder),
                 Err(error) => failed(error),
             })
         });
     }
-}
 
-/// A dialog on screen. Dropping it, also by a panic inside the dialog, lets the next one come.
-struct OpenDialog {
-    flag: Arc<AtomicBool>,
-    begin: Instant,
-}
-
-impl OpenDialog {
-    /// Whether it closed sooner than a person could: the desktop has no dialog to show.
-    fn no_person(&self) -> bool {
-        self.begin.elapsed() < NO_PERSON
-    }
-}
-
-impl Drop for OpenDialog {
-    fn drop(&mut self) {
-        self.flag.store(false, Ordering::Release);
+    /// Read a folder for the browser.
+    pub fn list(&self, folder: PathBuf) {
+        self.run(move || {
+            let listing = browser::list(&folder);
+            Some(Found::Listing(folder, listing))
+        });
     }
 }
 

@@ -1,0 +1,35 @@
+//! Paths as people type them.
+
+use std::path::PathBuf;
+
+/// A typed or pasted path: quotes around it go, a leading `~` is the home folder.
+pub fn typed(text: &str) -> PathBuf {
+    let text = text.trim();
+    let quoted = ['"', '\''].into_iter().find_map(|quote| text.strip_prefix(quote)?.strip_suffix(quote));
+    let text = quoted.unwrap_or(text);
+    let home = match text.strip_prefix('~') {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => std::env::home_dir().zip(Some(rest)),
+        _ => None,
+    };
+    match home {
+        Some((home, rest)) => home.join(rest.trim_start_matches('/')),
+        None => PathBuf::from(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::typed;
+
+    #[test]
+    fn quotes_and_the_home_folder() {
+        assert_eq!(typed(" \"/models/my llama\" "), Path::new("/models/my llama"));
+        assert_eq!(typed("'/a'"), Path::new("/a"));
+        assert_eq!(typed("\"/a'"), Path::new("\"/a'"), "quotes that do not match are part of the name");
+        let home = std::env::home_dir().unwrap();
+        assert_eq!((typed("~"), typed("~/x y")), (home.clone(), home.join("x y")));
+        assert_eq!(typed("~x"), Path::new("~x"), "somebody else's home is not looked up");
+    }
+}
