@@ -78,7 +78,10 @@ fn finish(
     }
     paint(ui, rect, icon, ink.unwrap_or(own));
     let name = name.to_owned();
-    response.widget_info(|| WidgetInfo::selected(Role::Button, enabled, selected, &name));
+    response.widget_info(|| match icon {
+        Icon::Transpose | Icon::Edit => WidgetInfo::selected(Role::Button, enabled, selected, &name),
+        _ => WidgetInfo::labeled(Role::Button, enabled, &name),
+    });
     response.on_hover_text(name)
 }
 
