@@ -14,7 +14,7 @@ use sluice_core::plan::{Item, Lane, Positions, Router, Sublayer};
 use sluice_core::worker::{Answer, Slot};
 
 use crate::errands::Dialog;
-use crate::state::{Help, PanelId, PanelInfo};
+use crate::state::{Help, Keep, PanelId, PanelInfo};
 
 /// One user action.
 #[derive(Clone, Debug)]
@@ -35,6 +35,8 @@ pub enum Command {
     Examples(bool),
     /// Take a sample picture with its prompt, by index.
     Sample(usize),
+    /// Keep as much of the prompt as the context holds: its begin, or its end.
+    Shorten(Keep),
     /// The prompt is about no picture any longer.
     RemovePicture,
     /// Ask again for what is on screen.

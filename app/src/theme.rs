@@ -15,6 +15,8 @@ pub const ROW: f32 = 24.0;
 pub const LEFT: f32 = 200.0;
 /// Width of answer, inspector and plan at the right.
 pub const RIGHT: f32 = 312.0;
+/// Least height of a prompt of more than two rows.
+pub const LONG: f32 = 60.0;
 /// Height of a panel's head.
 pub const HEAD: f32 = 32.0;
 /// Height of a row of parameters.

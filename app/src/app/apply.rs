@@ -14,7 +14,7 @@ use crate::errands::{Dialog, Found, PLAN, PictureSource};
 use crate::layout::Layout;
 use crate::panels::{self, navigation::FILTER, prompt::PROMPT, text};
 use crate::paths;
-use crate::state::{Asked, Remedy, State};
+use crate::state::{Asked, Remedy, State, shortened};
 use crate::theme;
 use sluice_core::plan::edits::{choose, reroute, route_by, route_of, rule_experts, toggle};
 
@@ -41,6 +41,13 @@ impl SluiceApp {
                 if shown {
                     self.layout.show(panels::lens::ID);
                 }
+            }
+            Command::Shorten(keep) => {
+                let context = self.state.card.as_ref().map_or(0, |card| card.spec.context);
+                let words = shortened(&self.state.results.tokens, context, keep, self.state.ids_only());
+                let image = self.state.image.clone();
+                self.state.replace_picture(Asked { image, words: Some(words) });
+                self.state.offer("prompt shortened", Remedy::Undo);
             }
             Command::Sample(index) => self.read_picture(PictureSource::Sample(index)),
             Command::RemovePicture => {

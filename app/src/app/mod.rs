@@ -130,11 +130,18 @@ impl SluiceApp {
         let state = &mut self.state;
         Panel::top("top").frame(theme::bar(ui)).show(ui, |ui| {
             panels::top::ui(ui, state, &self.actions, &mut commands);
-            if state.card.is_some() {
-                let prompt = ui.scope(|ui| panels::prompt::ui(ui, state, &mut commands)).response.rect;
-                area::keep(ui, area::PROMPT, prompt);
-            }
         });
+        if state.card.is_some() {
+            // More than two rows of tokens scroll, in as much room as the line under them is dragged to.
+            let long = panels::strip::is_long(ui.ctx());
+            let panel = Panel::top(if long { "long-prompt" } else { "prompt" }).resizable(long);
+            let panel =
+                if long { panel.default_size(theme::LONG).size_range(theme::LONG..=240.0) } else { panel };
+            panel.frame(theme::bar(ui)).show(ui, |ui| {
+                let prompt = ui.scope(|ui| panels::prompt::ui(ui, state, long, &mut commands)).response.rect;
+                area::keep(ui, area::PROMPT, prompt);
+            });
+        }
         Panel::bottom("status")
             .frame(theme::bar(ui))
             .show(ui, |ui| panels::status::ui(ui, state, &mut commands));
@@ -304,9 +311,9 @@ fn keys(ui: &Ui, state: &State, actions: &[Action], commands: &mut Vec<Command>)
         if (editing && of_text) || (state.palette.is_some() && keys.modifiers.is_none()) {
             continue;
         }
-        if ui.input_mut(|input| input.consume_shortcut(&keys)) {
-            commands.push(action.command.clone());
-        }
+        // Two presses within a frame are two.
+        let presses = ui.input_mut(|input| input.count_and_consume_key(keys.modifiers, keys.logical_key));
+        commands.extend(std::iter::repeat_n(action.command.clone(), presses));
     }
 }
 

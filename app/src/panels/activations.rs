@@ -129,7 +129,9 @@ fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     let layer = state.choices.layer;
     let row_of = |neuron: usize| found.neurons.iter().position(|&known| known as usize == neuron);
     let selected = state.choices.neuron.filter(|(of, _)| *of == layer).and_then(|(_, neuron)| row_of(neuron));
-    let position = state.choices.position.unwrap_or(state.results.tokens.len().saturating_sub(1));
+    let clicked = figure::chosen(ui.ctx()).filter(|(id, _)| *id == found.figure.id).map(|(_, cell)| cell.col);
+    let position = clicked.or(state.choices.position);
+    let position = position.unwrap_or(state.results.tokens.len().saturating_sub(1));
     let selected = selected.map(|row| Cell { row, col: position });
     let exact = view.as_ref().is_some_and(|view| state.is_exact(view));
     if let Some(cell) = figure::show(ui, &found.figure, selected, "", commands).clicked.filter(|_| exact)

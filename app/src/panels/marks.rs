@@ -7,6 +7,9 @@ use crate::command::Command;
 use crate::state::State;
 use crate::theme;
 
+/// A row narrower than this says less.
+const ROOM: f32 = 640.0;
+
 /// How a mark is drawn under a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Look {
@@ -55,11 +58,14 @@ pub fn controls(ui: &mut Ui, state: &mut State, method: &'static Method, command
     let patches = state.image_positions();
     ui.horizontal(|ui| {
         ui.set_height(theme::PARAMETERS);
-        ui.weak(match (patches.is_empty(), picks.len()) {
+        // Where there is little room the buttons speak for themselves.
+        let text = match (patches.is_empty(), picks.len()) {
+            _ if ui.available_width() < ROOM => "marks",
             (true, 1) => "click tokens above to mark what is",
             (false, 1) => "click tokens above, or draw over patches, to mark what is",
             _ => "a click on a token above marks",
-        });
+        };
+        ui.weak(text);
         let study = state.studies.get_mut(method.id);
         study.brush = study.brush.min(picks.len() - 1);
         for (index, pick) in picks.iter().enumerate() {

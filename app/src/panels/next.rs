@@ -12,7 +12,10 @@ use crate::widgets::{figure, states};
 /// Draw the answer and the table.
 pub fn ui(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
     let Some(ViewData::Next(next)) = state.data(&state.next_view()) else {
-        return states::pending(ui, state, "Next tokens");
+        if state.results.failure.is_none() {
+            states::pending(ui, state, "Next tokens");
+        }
+        return;
     };
     let planned = !state.history.plan().items.is_empty();
     answer(ui, next, planned);

@@ -9,7 +9,8 @@ use sluice_core::worker::ViewData;
 
 use super::{picture, strip};
 use crate::command::Command;
-use crate::state::{ChipColour, State};
+use crate::state::{ChipColour, Keep, State};
+use crate::theme;
 use crate::widgets::figure;
 use crate::widgets::icon::{self, Icon};
 
@@ -21,16 +22,17 @@ const ROW: f32 = 40.0;
 /// Height of the prompt box; more scrolls.
 const BOX: f32 = 34.0;
 
-/// Draw the row, and the picture where there is one.
-pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
+/// Draw the row, and the picture where there is one; a long one takes the height that there is.
+pub fn ui(ui: &mut Ui, state: &mut State, long: bool, commands: &mut Vec<Command>) {
     let mut hovered = None;
     if state.image.is_none() {
-        row(ui, state, commands, &mut hovered);
+        let height = if long { ui.available_height().max(ROW) } else { ROW };
+        row(ui, state, height, commands, &mut hovered);
     } else {
         ui.horizontal_top(|ui| {
             picture::well(ui, state, commands, &mut hovered);
             ui.vertical(|ui| {
-                row(ui, state, commands, &mut hovered);
+                row(ui, state, ROW, commands, &mut hovered);
                 picture::tools(ui, state, commands);
             });
         });
@@ -42,15 +44,28 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     }
 }
 
-fn row(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>, hovered: &mut Option<usize>) {
-    let size = vec2(ui.available_width(), ROW);
+fn row(
+    ui: &mut Ui,
+    state: &mut State,
+    height: f32,
+    commands: &mut Vec<Command>,
+    hovered: &mut Option<usize>,
+) {
+    let size = vec2(ui.available_width(), height);
     ui.allocate_ui_with_layout(size, Layout::right_to_left(Align::Center), |ui| {
         ui.set_min_size(size);
         colours(ui, state, commands);
         if let Some(card) = &state.card {
-            let count = format!("{} / {}", state.results.tokens.len(), card.spec.context);
-            ui.label(RichText::new(count).monospace().weak())
-                .on_hover_text("tokens of the prompt, and the context");
+            let (tokens, context) = (state.results.tokens.len(), card.spec.context);
+            let count = RichText::new(format!("{tokens} / {context}")).monospace();
+            let long = tokens > context;
+            let count = if long { count.color(theme::warning(ui.ctx())) } else { count.weak() };
+            ui.label(count).on_hover_text("tokens of the prompt, and the context");
+            for (keep, name) in [(Keep::Last, "last"), (Keep::First, "first")] {
+                if long && ui.button(format!("Keep {name} {context}")).clicked() {
+                    commands.push(Command::Shorten(keep));
+                }
+            }
         }
         if state.patches().is_some() && state.image.is_none() {
             ui.menu_button("Add image", |ui| picture::tools(ui, state, commands));

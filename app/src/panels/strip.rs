@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use eframe::egui::{
-    Align, Color32, FontId, Id, Layout, Rect, Response, RichText, Role, ScrollArea, Sense, Stroke,
-    StrokeKind, Ui, Vec2, WidgetInfo, pos2, vec2,
+    Align, Color32, Context, FontId, Id, Layout, Rect, Response, RichText, Role, ScrollArea, Sense, Shape,
+    Stroke, StrokeKind, Ui, Vec2, WidgetInfo, pos2, vec2,
 };
 use sluice_core::figure::{Ground, Scale, colour};
 use sluice_core::method::oracle::{ORACLE, OracleFound};
@@ -71,7 +71,8 @@ pub fn ui(ui: &mut Ui, state: &State, commands: &mut Vec<Command>, hovered: &mut
         unfolded,
         marking: marking(state),
     };
-    let area = ScrollArea::vertical().id_salt("strip").max_height(ROWS * (height + GAP));
+    let most = (ROWS * (height + GAP)).max(ui.available_height());
+    let area = ScrollArea::vertical().id_salt("strip").max_height(most);
     ui.vertical(|ui| {
         if rows.len() == 1 {
             ui.add_space(((ui.available_height() - height) / 2.0).max(0.0));
@@ -146,6 +147,10 @@ impl Chips<'_> {
         };
         let locked = self.state.choices.position == Some(position);
         self.frame(ui, rect, &response, locked, self.state.hovered == Some(position));
+        let context = self.state.card.as_ref().map_or(usize::MAX, |card| card.spec.context);
+        if position >= context {
+            self.beyond(ui, rect);
+        }
         let look = self.marking.and_then(|method| marks::of(self.state, method, position));
         if let Some(look) = look {
             marks::draw(ui.painter(), rect, look, theme::warning(ui.ctx()));
@@ -226,6 +231,14 @@ impl Chips<'_> {
             }
         }
         ui.painter().rect_stroke(rect, 0.0, edge, StrokeKind::Outside);
+    }
+
+    /// A token past the context: the model does not read it.
+    fn beyond(&self, ui: &Ui, rect: Rect) {
+        ui.painter().rect_filled(rect, 3.0, ui.visuals().panel_fill.gamma_multiply(0.6));
+        let edge = Stroke::new(1.0, theme::edge(ui.ctx()));
+        let [a, b, c, d] = [rect.left_top(), rect.right_top(), rect.right_bottom(), rect.left_bottom()];
+        ui.painter().extend(Shape::dashed_line(&[a, b, c, d, a], edge, 3.0, 2.0));
     }
 
     fn frame(&self, ui: &Ui, rect: Rect, response: &Response, locked: bool, hovered: bool) {
@@ -347,11 +360,23 @@ fn pieces(tokens: &[Token], unfolded: bool) -> Vec<Piece> {
 
 type Rows = Arc<[Vec<Piece>]>;
 
+/// Whether the strip has more rows than are on screen.
+pub fn is_long(ctx: &Context) -> bool {
+    let kept: Option<Kept> = ctx.data(|data| data.get_temp(rows_id()));
+    kept.is_some_and(|(.., rows)| rows.len() as f32 > ROWS)
+}
+
+fn rows_id() -> Id {
+    Id::unique("strip-rows")
+}
+
+/// Rows with what they are of.
+type Kept = (Arc<[Token]>, u32, bool, Rows);
+
 /// Which pieces share a row; kept until the tokens, the width or the folding change.
 fn rows(ui: &Ui, tokens: &Arc<[Token]>, size: Vec2, side: usize, unfolded: bool) -> Rows {
-    type Kept = (Arc<[Token]>, u32, bool, Rows);
     let room = ui.available_width() - 16.0;
-    let id = Id::unique("strip-rows");
+    let id = rows_id();
     let kept: Option<Kept> = ui.data(|data| data.get_temp(id));
     let same = |(of, at, open, _): &Kept| Arc::ptr_eq(of, tokens) && *at == room as u32 && *open == unfolded;
     if let Some((.., rows)) = kept.filter(same) {

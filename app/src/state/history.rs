@@ -24,12 +24,19 @@ pub struct History {
     future: Vec<Step>,
     /// Key of a gesture under way: its changes are one step.
     gesture: Option<u64>,
+    /// Counts up whenever the plan is another.
+    version: u64,
 }
 
 impl History {
     /// The plan as it is.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// A number that no earlier plan has.
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// Change the plan; whether anything is different then. Changes with the same `gesture` are undone together.
@@ -39,6 +46,7 @@ impl History {
         if self.plan == before {
             return false;
         }
+        self.version += 1;
         self.future.clear();
         if gesture.is_none() || gesture != self.gesture {
             self.past.push(Step::Plan(before));
@@ -74,6 +82,7 @@ impl History {
 
     fn swap(&mut self, step: Step, exchange: impl FnOnce(Asked) -> Asked) -> Step {
         self.gesture = None;
+        self.version += 1;
         match step {
             Step::Plan(plan) => Step::Plan(std::mem::replace(&mut self.plan, plan)),
             Step::Picture(asked) => Step::Picture(exchange(asked)),

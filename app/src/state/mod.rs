@@ -19,6 +19,7 @@ mod history;
 mod message;
 mod panel;
 mod picture;
+mod shorten;
 mod studies;
 
 pub use choices::*;
@@ -27,6 +28,7 @@ pub use history::History;
 pub use message::{Message, Remedy};
 pub use panel::{PanelId, PanelInfo};
 pub use picture::{Asked, Shown};
+pub use shorten::{Keep, shortened};
 pub use studies::{Studies, Study};
 
 /// Rows of the next-token table.

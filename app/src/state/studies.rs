@@ -1,5 +1,6 @@
 //! What is asked of each method, and what it found.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -48,7 +49,12 @@ pub struct Studies {
     all: BTreeMap<&'static str, Study>,
     /// The one under way.
     pub running: Option<&'static str>,
+    /// Whether the plan is that of the newest findings, by method, and of which question and plan that was said.
+    plans: RefCell<BTreeMap<&'static str, (Compared, bool)>>,
 }
+
+/// A question's address, the plan's version, the prompt's length, and how much was taken over.
+type Compared = (usize, u64, usize, usize);
 
 impl Studies {
     /// A method, where it was touched.
@@ -161,35 +167,52 @@ impl State {
         method.picks.iter().filter(move |pick| !(pick.text_only && picture))
     }
 
-    /// What findings are of, where it is not what the window asks now.
+    /// What findings are of, where it is not what the window asks now. Asked of every method in every frame: nothing that
+    /// grows with a plan is copied unless the plan has changed.
     pub fn earlier(&self, findings: &Findings) -> Option<&'static str> {
         let (of, method) = (&*findings.asked, findings.asked.method);
-        let now = match self.ask_of(method) {
-            Ok(now) => now,
-            Err(_) => {
-                Asked { ask: of.ask.clone(), plan: self.less_taken(method), ..self.unmarked(method, of) }
-            }
+        let study = self.studies.get(method.id);
+        let (subject, what) = match &of.subject {
+            // Where there is no prompt, there is nothing to compare.
+            Subject::Prompt(prompt) => (self.request_prompt().map_or(true, |now| now == *prompt), "prompt"),
+            Subject::Text(text) => (study.map_or(&None, |study| &study.text) == text, "text"),
+            Subject::Nothing => (true, ""),
         };
-        if now.subject != of.subject {
-            return Some(if of.subject.kind() == SubjectKind::Text { "text" } else { "prompt" });
+        if !subject {
+            return Some(what);
         }
-        if now.picks != of.picks {
+        let empty = Picks::new();
+        let picks = study.map_or(&empty, |study| &study.picks);
+        let marked = |picks: &Picks| picks.values().filter(|at| !at.is_empty()).count();
+        let same = picks.iter().all(|(name, at)| at.is_empty() || of.picks.get(name) == Some(at));
+        if !same || marked(picks) != marked(&of.picks) {
             return Some("marking");
         }
-        if now.ask != of.ask {
+        let known = |name: &str| of.ask.get(name).cloned().unwrap_or_default();
+        if method.fields.iter().any(|field| self.parameter(method, field.name) != known(field.name)) {
             return Some("choice");
         }
-        (self.less_taken(method) != of.plan).then_some("plan")
+        (!self.is_plan_of(findings)).then_some("plan")
     }
 
-    /// A question that lacks its marks.
-    fn unmarked(&self, method: &'static Method, of: &Asked) -> Asked {
-        let subject = match (self.request_prompt(), of.subject.kind()) {
-            (Ok(prompt), SubjectKind::Prompt) => Subject::Prompt(prompt),
-            _ => of.subject.clone(),
-        };
-        let picks = self.studies.get(method.id).map(|study| study.picks.clone()).unwrap_or_default();
-        Asked { subject, picks, ..of.clone() }
+    /// Whether the plan is that of findings; looked at once for each of its versions.
+    fn is_plan_of(&self, findings: &Findings) -> bool {
+        let method = findings.asked.method;
+        let key = (
+            std::ptr::from_ref(&*findings.asked) as usize,
+            self.history.version(),
+            self.results.tokens.len(),
+            self.studies.get(method.id).map_or(0, |study| study.taken.len()),
+        );
+        let mut plans = self.studies.plans.borrow_mut();
+        match plans.get(method.id) {
+            Some((known, same)) if *known == key => *same,
+            _ => {
+                let same = self.less_taken(method) == findings.asked.plan;
+                plans.insert(method.id, (key, same));
+                same
+            }
+        }
     }
 
     /// The plan as a method takes it, less what was taken over from its findings.

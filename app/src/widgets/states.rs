@@ -15,10 +15,13 @@ pub fn empty(ui: &mut Ui, what: &str, next_step: &str) {
     });
 }
 
-/// What a panel shows while its data is not there: that it is computed, or why it cannot be.
+/// What a panel shows while its data is not there: that it is computed, or that it cannot be.
 pub fn pending(ui: &mut Ui, state: &State, what: &str) {
     match &state.results.failure {
-        Some((Slot::Scene, failure)) => empty(ui, &failure.cause, &failure.next_step),
+        // Which cause is said once, at the bottom.
+        Some((Slot::Scene, _)) => {
+            empty(ui, "Nothing can be shown of this prompt", "the line at the bottom says why")
+        }
         _ => loading(ui, what),
     }
 }

@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use egui_kittest::kittest::Queryable as _;
 use serde_json::{Value, json as value};
 
-use crate::support::{golden, json, sluice, sluice_reading, text};
+use crate::support::{Window, golden, json, sluice, sluice_reading, text};
 
 /// Tokens of the bundled checkpoint for some arguments.
 fn tokens(arguments: &[&str]) -> Value {
@@ -214,5 +215,33 @@ fn a_chat_template_is_written_around_the_prompt() {
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
         assert!(said.contains(cause), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn a_prompt_past_the_context_shows_all_tokens_and_is_cut_on_demand() {
+    for (label, keeps) in [("Keep first 256", "·gardener"), ("Keep last 256", "·sailor")] {
+        let mut window = Window::bundled();
+        let panes = |window: &Window| sluice::widgets::area::of(&window.harness.ctx, "pane").unwrap();
+        let before = panes(&window);
+        window.type_prompt(&format!("The gardener {} the sailor", "comes from Dunford. ".repeat(80)));
+        window.until("the tokens", |state| state.results.tokens.len() > 256);
+        window.settle();
+        let failure = window.state().results.failure.clone().unwrap().1;
+        assert!(failure.cause.contains("past the context of 256"), "{failure:?}");
+        assert_eq!(window.harness.query_all_by_label(&failure.cause).count(), 1, "said once");
+        let count = window.state().results.tokens.len();
+        assert!(window.harness.query_by_label(&format!("{count} / 256")).is_some());
+        assert!(window.harness.query_by_label_contains("token 0: ").is_some(), "its chips");
+        let after = panes(&window);
+        assert!(after.height() > before.height() - 30.0, "two rows, the others scroll: {before:?} {after:?}");
+        window.click(label);
+        window
+            .until("the figures", |state| state.results.failure.is_none() && !state.results.views.is_empty());
+        window.settle();
+        let tokens = &window.state().results.tokens;
+        assert!(tokens.len() <= 256 && tokens.iter().any(|token| token.text == keeps), "{}", tokens.len());
+        window.click("Undo: prompt shortened");
+        window.until("the long prompt", |state| state.results.tokens.len() == count);
     }
 }

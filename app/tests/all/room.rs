@@ -1,6 +1,7 @@
 //! How much room figures have, in every panel's example state.
 
 use eframe::egui::{Rect, vec2};
+use egui_kittest::kittest::NodeT as _;
 use sluice::panels::panels;
 use sluice::widgets::area;
 use sluice_core::figure::Plot;
@@ -70,4 +71,47 @@ fn figures_take_most_of_their_panel_and_begin_high() {
         }
     }
     assert!(failed.is_empty(), "{failed:#?}");
+}
+
+/// In a small window no control of a panel's rows is cut off: what has no room is under Options.
+#[test]
+fn every_control_is_reached_in_a_small_window() {
+    let mut window = Window::bundled();
+    window.harness.set_size(vec2(1024.0, 700.0));
+    window.harness.run_steps(4);
+    for panel in panels().iter().rev() {
+        if panel.unavailable(window.state()).is_some() {
+            continue;
+        }
+        for command in panel.pose(window.state()) {
+            let ctx = window.harness.ctx.clone();
+            window.harness.state_mut().as_mut().unwrap().apply(&ctx, command);
+        }
+        window.until(panel.info().id, |state| panel.is_posed(state));
+        window.settle();
+        window.harness.run_steps(6);
+        let ctx = window.harness.ctx.clone();
+        let (pane, figure) = (area::of(&ctx, area::PANE).unwrap(), area::of(&ctx, area::FIGURE).unwrap());
+        assert!(figure.top() < pane.center().y && figure.height() > 200.0, "{}: {figure:?}", panel.info().id);
+        let window_rect = ctx.content_rect();
+        let mut count = 0;
+        for node in window.harness.root().children_recursive() {
+            let access = node.accesskit_node();
+            if !crate::window::is_pressed(access.role()) {
+                continue;
+            }
+            let rect = node.rect();
+            if !(pane.top()..figure.top()).contains(&rect.center().y) || rect.left() < pane.left() {
+                continue;
+            }
+            // What stands at the right side of the window is no part of the panel.
+            if rect.left() > pane.right() + 8.0 {
+                continue;
+            }
+            count += 1;
+            let inside = rect.right() <= pane.right() + 1.0 && window_rect.contains_rect(rect);
+            assert!(inside, "{}: {:?} {rect:?} in {pane:?}", panel.info().id, access.label());
+        }
+        assert!(count >= 2, "{}: {count}", panel.info().id);
+    }
 }

@@ -30,7 +30,7 @@ fn summaries(window: &Window) -> Vec<String> {
 }
 
 /// Whether a pointer presses or writes into what has a role.
-fn is_pressed(role: Role) -> bool {
+pub fn is_pressed(role: Role) -> bool {
     use Role::{Button, CheckBox, ComboBox, Link, RadioButton, Slider, SpinButton, TextInput};
     matches!(role, Button | CheckBox | ComboBox | Link | RadioButton | Slider | SpinButton | TextInput)
 }

@@ -256,6 +256,12 @@ fn show(board: &Board, desk: &mut Desk, id: RequestId, scene: &Scene, waited: Du
         board.stale(Slot::Scene, id)
     };
     let ids = engine.input(&scene.prompt)?;
+    let context = engine.model.spec.context;
+    if ids.len() > context {
+        // So that the person sees what is too much.
+        board.post(Event::Tokens(id, engine.tokens(&ids)));
+        return Err(Error::Context { tokens: ids.len(), context });
+    }
     let mut rows = 0;
     let plan = scene.plan.fitted(ids.len());
     desk.scenes.retain(|shown| shown.runs.base.tokens == ids);

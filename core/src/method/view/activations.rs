@@ -157,6 +157,11 @@ impl ViewKind for ActivationsAsk {
             by_neuron = by_neuron.iter().zip(&base).map(|(row, base)| less(row, base)).collect();
         }
         let mut order: Vec<(u32, f32)> = (0..).zip(by_neuron.iter().map(|row| largest(row))).collect();
+        if self.sort && side != Side::Change && !runs.are_one() {
+            // Of both runs: a neuron that the plan silences keeps its row.
+            let other = value(runs.side(if side == Side::Base { Side::Plan } else { Side::Base }))?;
+            order.iter_mut().zip(&other).for_each(|((_, most), row)| *most = most.max(largest(row)));
+        }
         let total = order.len();
         if self.sort {
             order.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
@@ -169,7 +174,8 @@ impl ViewKind for ActivationsAsk {
         let scale = Scale::diverging(&values);
         let quantity = if side == Side::Change { "change of the activation" } else { "activation" };
         let map = map("Neuron", labels, runs.labels(), values, scale, quantity);
-        let order = if self.sort { "largest magnitude over the prompt first" } else { "by index" };
+        let order =
+            if self.sort { "largest magnitude over the prompt, in either run, first" } else { "by index" };
         let notes = vec![
             format!("{site}, {}", side.phrase()),
             format!("{} of {total} neurons, {order}", neurons.len()),
