@@ -200,11 +200,12 @@ fn sweep(folder: &Path) {
         if !ours || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
             continue;
         }
-        let file = OpenOptions::new().read(true).write(true).open(entry.path());
-        if file.is_ok_and(|file| file.try_lock().is_ok()) {
-            // Where it cannot be removed it stays: it harms nobody.
+        let Ok(file) = OpenOptions::new().read(true).write(true).open(entry.path()) else { continue };
+        if file.try_lock().is_ok() {
+            // Under the lock: who has just begun it must not believe that it stays. Where it cannot be removed it harms nobody.
             drop(fs::remove_file(entry.path()));
         }
+        drop(file);
     }
 }
 
