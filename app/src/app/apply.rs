@@ -237,7 +237,9 @@ impl SluiceApp {
                     }
                 });
             }
-            Found::PlanFile(path) => self.errands.save_plan(self.state.history.plan().clone(), &path),
+            Found::PlanFile(path, there) => {
+                self.errands.save_plan(self.state.history.plan().clone(), path, there);
+            }
             Found::NoDialog(dialog) => self.browse(dialog),
             Found::Listing(folder, listing) => {
                 if let Some(browser) = &mut self.browser {

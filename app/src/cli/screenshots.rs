@@ -32,9 +32,23 @@ pub struct Screenshots {
     /// Folder for the pictures
     #[arg(long)]
     out: PathBuf,
+    /// Size of the window, in points
+    #[arg(long, value_name = "WIDTHxHEIGHT", default_value = "1440x900", value_parser = size)]
+    size: [f32; 2],
     /// Write over pictures that are there
     #[arg(long)]
     overwrite: bool,
+}
+
+/// `1440x900`: from the smallest window to what a texture holds.
+fn size(text: &str) -> std::result::Result<[f32; 2], String> {
+    let sides =
+        text.split_once('x').and_then(|(width, height)| Some([width.parse().ok()?, height.parse().ok()?]));
+    let fits = |sides: &[u16; 2]| (800..=8192).contains(&sides[0]) && (560..=8192).contains(&sides[1]);
+    sides
+        .filter(fits)
+        .map(|sides| sides.map(f32::from))
+        .ok_or_else(|| "it is like 1440x900, from 800x560 on".to_owned())
 }
 
 /// The themes, and what their pictures' names end with.
@@ -130,7 +144,7 @@ impl Screenshots {
                 asked: false,
             }))
         });
-        if let Some(cause) = window::run(make, false)? {
+        if let Some(cause) = window::run(make, Some(self.size))? {
             return Err(Error::Display(cause));
         }
         let done = done.lock().unwrap_or_else(PoisonError::into_inner).take();

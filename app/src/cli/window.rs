@@ -38,7 +38,7 @@ pub fn open(checkpoint: Option<&PathBuf>, image: Option<&Path>) -> Result<()> {
         }
         Ok(Box::new(app))
     });
-    match run(make, true)? {
+    match run(make, None)? {
         None => Ok(()),
         Some(cause) => {
             let folder = free(Path::new(REPORT));
@@ -48,8 +48,9 @@ pub fn open(checkpoint: Option<&PathBuf>, image: Option<&Path>) -> Result<()> {
     }
 }
 
-/// Run a window until it is closed. `Some` = it could not be opened, and why, in one line.
-pub fn run(make: eframe::AppCreator, persist: bool) -> Result<Option<String>> {
+/// Run a window until it is closed; of a size, or of that which it had last. `Some` = it could not be opened, and why, in one
+/// line.
+pub fn run(make: eframe::AppCreator, size: Option<[f32; 2]>) -> Result<Option<String>> {
     let opened = Arc::new(AtomicBool::new(false));
     let open = Arc::clone(&opened);
     let make: eframe::AppCreator = Box::new(move |cc| {
@@ -58,11 +59,11 @@ pub fn run(make: eframe::AppCreator, persist: bool) -> Result<Option<String>> {
     });
     let viewport = ViewportBuilder::default()
         .with_app_id("sluice")
-        .with_inner_size([1440.0, 900.0])
+        .with_inner_size(size.unwrap_or([1440.0, 900.0]))
         .with_min_inner_size([800.0, 560.0]);
     let options = eframe::NativeOptions {
         viewport,
-        persist_window: persist,
+        persist_window: size.is_none(),
         system_font_fallback: false,
         ..Default::default()
     };

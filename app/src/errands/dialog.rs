@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use sluice_core::files::There;
 use sluice_core::plan::Plan;
 
 use super::{Errands, Found, failed, is_picture};
@@ -87,8 +88,9 @@ impl Dialog {
         }
     }
 
-    /// A choice as what it brings back. Reads a plan: takes longer than a frame may.
-    fn found(self, path: PathBuf) -> Found {
+    /// A choice as what it brings back; `asked` is what becomes of a file that is there. Reads a plan: takes longer than a frame
+    /// may.
+    fn found(self, path: PathBuf, asked: There) -> Found {
         match self {
             Self::Checkpoint => Found::Checkpoint(path),
             Self::ExportFolder => Found::ExportFolder(path),
@@ -96,7 +98,7 @@ impl Dialog {
             Self::Text(method) => Found::Text(method, path),
             Self::Parameter(method, name) => Found::Parameter(method, name, path),
             Self::Picture => Found::PictureFile(path),
-            Self::SavePlan => Found::PlanFile(path),
+            Self::SavePlan => Found::PlanFile(path, asked),
             Self::OpenPlan => Plan::read(&path).map_or_else(failed, |plan| Found::Plan(Box::new(plan))),
         }
     }
@@ -111,14 +113,15 @@ impl Errands {
         }
         let open = OpenDialog { flag: Arc::clone(&self.dialog), begin: Instant::now() };
         self.run(move || match dialog.pick() {
-            Some(path) => Some(dialog.found(path)),
+            // Whether to write over a file is asked by the desktop's dialog itself.
+            Some(path) => Some(dialog.found(path, There::Replace)),
             None => open.no_person().then_some(Found::NoDialog(dialog)),
         });
     }
 
     /// Take a choice of our own browser.
     pub fn chosen(&self, dialog: Dialog, path: PathBuf) {
-        self.run(move || Some(dialog.found(path)));
+        self.run(move || Some(dialog.found(path, There::Keep)));
     }
 }
 

@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use eframe::egui::{Color32, ColorImage, Context};
 use image::RgbImage;
 use sluice_core::figure::{Figure, Format, Ground, csv, export};
-use sluice_core::files::{claim_folder, free};
+use sluice_core::files::{There, claim_folder, free};
 use sluice_core::plan::Plan;
 use sluice_core::worker::{Card, Failure, Picture};
 use sluice_core::{Error, Result};
@@ -48,8 +48,8 @@ pub enum Found {
     Gallery(Vec<Arc<ColorImage>>),
     /// A plan file was read.
     Plan(Box<Plan>),
-    /// A file for the plan was chosen.
-    PlanFile(PathBuf),
+    /// A file for the plan was chosen; what becomes of one that is there.
+    PlanFile(PathBuf, There),
     /// The desktop has no dialog: our own browser is to ask.
     NoDialog(Dialog),
     /// A folder was read for the browser.
@@ -203,9 +203,9 @@ impl Errands {
         self.run(move || Some(Found::Copy(csv::records(&figure))));
     }
 
-    /// Write the plan; one that is there stays, and the new one gets a number.
-    pub fn save_plan(&self, plan: Plan, path: &Path) {
-        let path = free(path);
+    /// Write the plan. One that is there and stays gives the new one a number.
+    pub fn save_plan(&self, plan: Plan, path: PathBuf, there: There) {
+        let path = if there == There::Keep { free(&path) } else { path };
         self.run(move || {
             let folder = path.parent().unwrap_or(Path::new(".")).to_owned();
             let written = claim_folder(&folder).and_then(|()| plan.write(&path));

@@ -20,6 +20,8 @@ use crate::widgets::{figure, head, states};
 pub struct Choice {
     /// None = the mean.
     pub head: Option<usize>,
+    /// Colours by the square root.
+    pub root: bool,
 }
 
 /// The panel.
@@ -39,10 +41,8 @@ impl Panel for Attention {
 
     fn view(&self, state: &State) -> Option<View> {
         let choices = &state.choices;
-        Some(
-            AttentionAsk { layer: choices.layer, head: choices.of::<Choice>().head, side: choices.side }
-                .into(),
-        )
+        let Choice { head, root } = choices.of();
+        Some(AttentionAsk { layer: choices.layer, head, side: choices.side, root }.into())
     }
 
     fn shows(&self) -> Option<&'static Method> {
@@ -62,7 +62,7 @@ impl Panel for Attention {
 fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     let layers = state.layers();
     let spec = state.card.as_ref().map(|card| std::sync::Arc::clone(&card.spec));
-    let Choice { head: mut chosen } = state.choices.of();
+    let Choice { head: mut chosen, mut root } = state.choices.of();
     let view = Attention.view(state);
     let figure = view.and_then(|view| state.figure(&view));
     let choices = &mut state.choices;
@@ -77,7 +77,7 @@ fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
             commands.push(Command::Add(Box::new(Change::Ablate(ablate).into())));
         }
     });
-    head::parameters(ui, "attention", 4, |ui, index| match index {
+    head::parameters(ui, "attention", 5, |ui, index| match index {
         0 => layer_picker(ui, "Layer", &mut choices.layer, layers),
         1 => {
             let mut mean = chosen.is_none();
@@ -94,9 +94,13 @@ fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
                 chosen = Some(head);
             }
         }
-        _ => side_picker(ui, &mut choices.side),
+        3 => side_picker(ui, &mut choices.side),
+        _ => {
+            let root = ui.checkbox(&mut root, "square root");
+            root.on_hover_text("colours by the square root: small weights are told apart");
+        }
     });
-    choices.set(Choice { head: chosen });
+    choices.set(Choice { head: chosen, root });
     let Some(figure) = figure else { return states::pending(ui, state, "Attention") };
     if let Some(cell) = figure::show(ui, &figure, None, "", commands).clicked {
         commands.push(Command::Select(Some(cell.row)));

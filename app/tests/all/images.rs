@@ -11,6 +11,7 @@ use sluice::command::Command;
 use sluice::gallery::SAMPLES;
 use sluice::state::ChipColour;
 use sluice_core::figure::Plot;
+use sluice_core::method::fcct::FCCT;
 use sluice_core::method::trace::{TRACE, TraceFound};
 use sluice_core::method::view::StripAsk;
 use sluice_core::worker::{Patch, Picture, Target, ViewData};
@@ -165,6 +166,21 @@ fn a_trace_corrupts_drawn_patches() {
     assert!(window.notes("after the tower"));
     window.click("Whole image");
     assert!(window.marked(&TRACE, "corrupt").is_empty());
+}
+
+#[test]
+fn drawing_over_patches_marks_the_object_of_a_picture_trace() {
+    let mut window = with_picture("exact");
+    window.click("Picture trace panel");
+    let rect = window.harness.get_by_role_and_label(Role::Image, "image exact.png").rect();
+    let patch = |row: f32, col: f32| rect.min + rect.size() * vec2((col + 0.5) / 3.0, (row + 0.5) / 3.0);
+    window.harness.drag_at(patch(0.0, 0.0));
+    window.harness.step();
+    window.harness.hover_at(patch(1.0, 0.0));
+    window.harness.step();
+    window.harness.drop_at(patch(1.0, 0.0));
+    window.settle();
+    assert_eq!(window.marked(&FCCT, "object").len(), 2);
 }
 
 #[test]

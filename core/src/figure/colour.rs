@@ -158,6 +158,7 @@ pub fn rgb(scale: &Scale, value: f32, ground: Ground) -> Option<Rgb> {
         }
         Scale::Diverging { max_abs } => Some(along(&palette.diverging, fraction(value, -max_abs, *max_abs))),
         Scale::Attention => Some(along(&[palette.diverging[2], palette.accent], fraction(value, 0.0, 1.0))),
+        Scale::Root => rgb(&Scale::Attention, value.max(0.0).sqrt(), ground),
         Scale::Classes(_) => scale.class(value)?.rgb,
     }
 }
@@ -281,6 +282,7 @@ mod tests {
             }
         }
         assert_eq!(rgb(&Scale::Attention, 1.0, Ground::Light), Some(LIGHT.accent));
+        assert_eq!(rgb(&Scale::Root, 0.25, Ground::Light), rgb(&Scale::Attention, 0.5, Ground::Light));
     }
 
     #[test]
@@ -340,6 +342,7 @@ mod tests {
                 (Scale::Sequential { min: -1.0, max: 1.0 }, -1.0),
                 (Scale::Diverging { max_abs: 1.0 }, -1.0),
                 (Scale::Attention, 0.0),
+                (Scale::Root, 0.0),
             ] {
                 for step in 0..=50 {
                     let value = low + (1.0 - low) * step as f32 / 50.0;

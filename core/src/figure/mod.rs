@@ -143,6 +143,8 @@ pub enum Scale {
     },
     /// Weights of attention, one hue from the ground, 0 to 1.
     Attention,
+    /// The same by the square root: small weights are told apart. The legend's ends are weights.
+    Root,
     /// A value is an index into these classes.
     Classes(Arc<[Class]>),
 }

@@ -131,7 +131,7 @@ impl Scale {
         match *self {
             Self::Sequential { min, max } => Some((min, max)),
             Self::Diverging { max_abs } => Some((-max_abs, max_abs)),
-            Self::Attention => Some((0.0, 1.0)),
+            Self::Attention | Self::Root => Some((0.0, 1.0)),
             Self::Classes(_) => None,
         }
     }

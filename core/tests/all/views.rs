@@ -24,7 +24,7 @@ fn a_change_is_the_plan_less_the_model() {
     let base = engine.base(&tokens, &never).unwrap();
     let runs = Runs::under(&mut engine, base, plan, Provenance::default(), &never).unwrap();
     let mut of = |side: Side| {
-        let attention = AttentionAsk { layer: 3, head: Some(1), side };
+        let attention = AttentionAsk { layer: 3, head: Some(1), side, root: false };
         let attention = attention.compute(&mut engine, &runs, &never).unwrap().figure;
         let neurons = ActivationsAsk { layer: 3, side, sort: false, top: None, ..ActivationsAsk::default() };
         let neurons = neurons.compute(&mut engine, &runs, &never).unwrap().figure;

@@ -107,6 +107,11 @@ impl Canvas<'_> {
     /// Where the arrow keys are: a frame that is seen on any colour.
     pub fn cursor(&self, ui: &Ui, clip: Rect, cell: Cell) {
         self.outline(ui, clip, cell, Stroke::new(4.0, ui.visuals().panel_fill));
-        self.outline(ui, clip, cell, Stroke::new(2.0, ui.visuals().text_color()));
+        let rect = self.rect(cell.row, cell.col).expand(1.0);
+        let [a, b, c, d] = [rect.left_top(), rect.right_top(), rect.right_bottom(), rect.left_bottom()];
+        // Dashed: what is chosen has a whole frame.
+        let ink = Stroke::new(2.0, ui.visuals().text_color());
+        let painter = ui.painter().with_clip_rect(clip.expand(2.0));
+        painter.extend(Shape::dashed_line(&[a, b, c, d, a], ink, 5.0, 3.0));
     }
 }

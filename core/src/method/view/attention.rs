@@ -44,6 +44,8 @@ params! {
         head: Option<usize> = None;
         /// Which of the two runs
         side: Side = Side::Plan;
+        /// Colour by the square root of the weight: small weights are told apart
+        root: bool = false;
     }
 }
 
@@ -92,7 +94,7 @@ impl ViewKind for AttentionAsk {
     }
 
     fn compute(&self, engine: &mut Engine, runs: &Runs, cancelled: Cancelled) -> Result<AttentionPattern> {
-        let Self { layer, head, side } = *self;
+        let Self { layer, head, side, root } = *self;
         if side == Side::Change {
             let [plan, base] =
                 [Side::Plan, Side::Base].map(|side| Self { side, ..*self }.compute(engine, runs, cancelled));
@@ -107,8 +109,8 @@ impl ViewKind for AttentionAsk {
         };
         let values: Vec<f32> = values.flatten_all()?.to_vec1()?;
         let labels = runs.labels();
-        let mut map =
-            map("Destination", Arc::clone(&labels), labels, values, Scale::Attention, "attention weight");
+        let scale = if root { Scale::Root } else { Scale::Attention };
+        let mut map = map("Destination", Arc::clone(&labels), labels, values, scale, "attention weight");
         map.cols.name = "Source".into();
         let head = head.map_or_else(|| "mean".to_owned(), |head| format!("head-{head}"));
         let detail = format!("layer-{layer} {head} {}", side.name());
