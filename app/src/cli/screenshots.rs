@@ -10,11 +10,11 @@ use image::{ExtendedColorType, ImageEncoder as _};
 use sluice::app::SluiceApp;
 use sluice::command::Command;
 use sluice::panels::{Panel, panels};
-use sluice::state::{ChipColour, Help, Settings, State};
+use sluice::state::{Asked, ChipColour, Help, Settings, State};
 use sluice_core::files::{There, claim_apart, claim_file, claim_folder, write};
 use sluice_core::plan::Lane;
 use sluice_core::plan::edits::Preset;
-use sluice_core::worker::Target;
+use sluice_core::worker::{Answer, Target};
 use sluice_core::{Error, Result};
 
 use super::{out, there, window};
@@ -125,6 +125,7 @@ impl Screenshots {
         let done: Arc<Mutex<Option<Result<()>>>> = Arc::default();
         let (folder, ended) = (self.out.clone(), Arc::clone(&done));
         let picture = self.image.clone();
+        let given = picture.is_some();
         let make: eframe::AppCreator = Box::new(move |cc| {
             let mut app = SluiceApp::new(&cc.egui_ctx, Some(target), Settings::default());
             app.state.choices.colour = ChipColour::Surprisal;
@@ -141,6 +142,7 @@ impl Screenshots {
                 sent: false,
                 rest: 0,
                 picture: Arc::default(),
+                given,
                 asked: false,
             }))
         });
@@ -174,6 +176,8 @@ struct Tour {
     /// A screenshot was asked for.
     asked: bool,
     picture: Arc<Mutex<Option<Arc<ColorImage>>>>,
+    /// The person gave a picture, which stays.
+    given: bool,
 }
 
 impl Tour {
@@ -199,6 +203,7 @@ impl Tour {
             self.app.apply(ctx, Command::Dismiss);
             self.app.state.choices.colour = ChipColour::Surprisal;
             self.app.state.path.clear();
+            as_at_first(&mut self.app, ctx, self.given);
             for command in (shot.commands)(&self.app.state) {
                 self.app.apply(ctx, command);
             }
@@ -227,6 +232,18 @@ impl Tour {
     fn end(&mut self, ctx: &Context, done: Result<()>) {
         *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(done);
         ctx.send_viewport_cmd(ViewportCommand::Close);
+    }
+}
+
+/// Nothing chosen, and the sample prompt, where an example before left its own and the person gave no picture.
+fn as_at_first(app: &mut SluiceApp, ctx: &Context, given: bool) {
+    for command in [Command::Inspect(None), Command::Follow(Answer::Top), Command::DismissMessage] {
+        app.apply(ctx, command);
+    }
+    app.state.answer.clear();
+    let words = app.state.card.as_ref().map(|card| card.sample_prompt.to_string());
+    if !given && (app.state.image.is_some() || words.as_ref() != Some(&app.state.prompt)) {
+        app.state.replace_picture(Asked { image: None, words });
     }
 }
 

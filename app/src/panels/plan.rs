@@ -143,6 +143,7 @@ fn folded(
             commands.push(Command::RemoveAll(run.clone()));
         }
         ui.label(RichText::new(here.len().to_string()).monospace().weak());
+        ui.add_space(2.0 * theme::UNIT);
         ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
             ui.spacing_mut().item_spacing.x = 1.5 * theme::UNIT;
             // Where others have their grip.
@@ -218,6 +219,7 @@ fn row(ui: &mut Ui, index: usize, item: &Item, selected: bool, commands: &mut Ve
         }
         if item.strength != 1.0 {
             ui.label(RichText::new(format!("{:.2}", item.strength)).monospace().weak());
+            ui.add_space(2.0 * theme::UNIT);
         }
         ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
             moved = grip(ui, index, &summary, seen);

@@ -20,7 +20,7 @@ pub fn pending(ui: &mut Ui, state: &State, what: &str) {
     match &state.results.failure {
         // Which cause is said once, at the bottom.
         Some((Slot::Scene, _)) => {
-            empty(ui, "Nothing can be shown of this prompt", "the line at the bottom says why")
+            empty(ui, "Nothing can be shown of this prompt", "the line at the bottom says why");
         }
         _ => loading(ui, what),
     }
