@@ -116,7 +116,10 @@ impl SluiceApp {
             Command::Export(figure, format) => self.export(ctx, vec![figure], format),
             Command::ExportVisible => {
                 let figures = panels::figures(&self.state);
-                self.export(ctx, figures, None);
+                match figures.is_empty() {
+                    true => self.state.say("no figure is on screen"),
+                    false => self.export(ctx, figures, None),
+                }
             }
             Command::CopyCsv(figure) => self.errands.copy(figure),
             Command::ResetLayout => self.layout = Layout::default(),

@@ -12,14 +12,21 @@ impl SluiceApp {
         let results = &mut self.state.results;
         match event {
             Event::Opened(id, card) => {
-                // A prompt that was typed stays where the new checkpoint can read it; the plan can be brought back by undo.
+                // A prompt that was typed stays where the new checkpoint can read it.
                 let kept = self.state.card.as_ref().is_some_and(|old| {
                     old.tokenizer == card.tokenizer && self.state.prompt != old.sample_prompt.to_string()
                 });
                 if !kept {
                     self.state.prompt = card.sample_prompt.to_string();
                 }
-                self.state.history.change(None, |plan| plan.items.clear());
+                // Each checkpoint has a plan and a history of its own, which come back with it.
+                let before = self.state.card.as_ref().map(|old| old.fingerprint.clone());
+                if before.as_ref() != Some(&card.fingerprint) {
+                    self.state.history.forget_pictures();
+                    let history = self.state.shelf.remove(&card.fingerprint).unwrap_or_default();
+                    let history = std::mem::replace(&mut self.state.history, history);
+                    self.state.shelf.extend(before.map(|old| (old, history)));
+                }
                 if let Some((_, Target::Path(path))) = self.opening.take_if(|(opening, _)| *opening == id) {
                     self.state.settings.remember(path);
                 }
@@ -27,7 +34,6 @@ impl SluiceApp {
                 self.state.studies = Default::default();
                 self.state.answer.clear();
                 *results = Default::default();
-                self.state.history.forget_pictures();
                 let before = self.state.image.take().filter(|_| card.spec.vision.is_some());
                 let before = before.map(|shown| PictureSource::Again(shown.picture, None));
                 if card.spec.vision.is_some() && self.state.gallery.is_empty() {

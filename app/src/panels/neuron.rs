@@ -11,7 +11,7 @@ use crate::state::State;
 use crate::widgets::figure;
 
 /// Height of its values along the prompt, title and legend included.
-const CURVE: f32 = 220.0;
+const CURVE: f32 = 150.0;
 
 /// Draw it, where a neuron is chosen.
 pub fn ui(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {

@@ -18,6 +18,7 @@ use crate::widgets::icon::{self, Icon};
 pub fn ui(ui: &mut Ui, state: &mut State, actions: &[Action], commands: &mut Vec<Command>) {
     ui.horizontal(|ui| {
         ui.set_height(theme::ROW);
+        let busy = !state.results.progress.is_empty() || state.studies.running.is_some();
         ui.menu_button("Menu", |ui| {
             for (menu, name) in [
                 (Menu::File, "File"),
@@ -26,7 +27,7 @@ pub fn ui(ui: &mut Ui, state: &mut State, actions: &[Action], commands: &mut Vec
                 (Menu::Run, "Run"),
                 (Menu::Help, "Help"),
             ] {
-                ui.menu_button(name, |ui| entries(ui, menu, actions, commands));
+                ui.menu_button(name, |ui| entries(ui, menu, busy, actions, commands));
             }
         });
         checkpoint(ui, state, commands);
@@ -114,10 +115,12 @@ fn checkpoint(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     response.widget_info(|| WidgetInfo::labeled(Role::Button, true, "Checkpoint"));
 }
 
-fn entries(ui: &mut Ui, menu: Menu, actions: &[Action], commands: &mut Vec<Command>) {
+/// The entries of a menu; what stops jobs only while there are some.
+fn entries(ui: &mut Ui, menu: Menu, busy: bool, actions: &[Action], commands: &mut Vec<Command>) {
     for action in actions.iter().filter(|action| action.menu == menu) {
         let keys = action.keys.map(|keys| ui.ctx().format_shortcut(&keys)).unwrap_or_default();
-        let button = ui.add(Button::new(&*action.text).shortcut_text(keys));
+        let enabled = busy || !matches!(action.command, Command::CancelAll);
+        let button = ui.add_enabled(enabled, Button::new(&*action.text).shortcut_text(keys));
         let button = if action.tooltip.is_empty() { button } else { button.on_hover_text(&*action.tooltip) };
         if button.clicked() {
             commands.push(action.command.clone());

@@ -117,6 +117,8 @@ pub struct State {
     pub item: String,
     /// The plan.
     pub history: History,
+    /// Those of checkpoints that were open before, by fingerprint.
+    pub shelf: HashMap<String, History>,
     /// What is chosen.
     pub choices: Choices,
     /// What came back.

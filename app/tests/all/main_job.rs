@@ -4,6 +4,7 @@ use std::fs;
 
 use eframe::egui::{Key, Modifiers, Role};
 use egui_kittest::kittest::Queryable as _;
+use sluice::command::Command;
 use sluice_core::checkpoint::{SaveDtype, save};
 use sluice_core::figure::Plot;
 use sluice_core::method::view::RoutingAsk;
@@ -105,7 +106,7 @@ fn keys_do_what_the_menu_says() {
 }
 
 #[test]
-fn opening_another_checkpoint_can_be_undone_in_the_plan() {
+fn each_checkpoint_has_a_plan_and_a_history_of_its_own() {
     let mut window = Window::bundled();
     window.choose("Fill", "All small");
     let plan = window.state().history.plan().clone();
@@ -114,8 +115,14 @@ fn opening_another_checkpoint_can_be_undone_in_the_plan() {
     window.until("the checkpoint", |state| state.card.as_ref().is_some_and(|card| card.name == "llama"));
     window.settle();
     assert!(window.state().history.plan().items.is_empty());
+    assert_eq!(window.state().history.steps(), (false, false), "nothing of another model comes back");
+    let ctx = window.harness.ctx.clone();
+    window.harness.state_mut().as_mut().unwrap().apply(&ctx, Command::OpenBundled);
+    window.until("the checkpoint", |state| state.card.as_ref().is_some_and(|card| card.name == "bundled"));
+    window.settle();
+    assert_eq!(*window.state().history.plan(), plan, "it waited for its model");
     window.click("Undo");
-    assert_eq!(*window.state().history.plan(), plan);
+    assert!(window.state().history.plan().items.is_empty());
 }
 
 #[test]

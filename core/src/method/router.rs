@@ -38,7 +38,7 @@ pub static ROUTER: Method = Method {
     name: "Learned router",
     title: "Can a router learn where a big FFN is worth it?",
     line: "train a router between big FFNs, small ones and none on a text, everything else frozen",
-    reading: "its curve falls while the router learns the budget; the facts compare held-out loss and work with every FFN big",
+    reading: "curves are the loss of the mixture while it learns and the shares of its lanes; the facts compare held-out text with every FFN big",
     source: Source { paper: "Duo-LLM", arxiv: "2410.10846", section: "2, stage 3" },
     subject: SubjectKind::Text,
     picks: &[],
