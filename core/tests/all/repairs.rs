@@ -1,7 +1,7 @@
 //! A search through pictures of the test split for those that the samples of the window show: questions that the bundled
 //! checkpoint answers wrongly and that an injection (IRI) by rates that follow the right answer repairs, and traces that are not flat.
 //!
-//! `cargo nextest run --release -p sluice-core --run-ignored only repairs --no-capture`
+//! `cargo test --release -p sluice-core --test all -- --ignored repairs --nocapture`
 
 use sluice_core::engine::{Answer, Engine, Opened, bundled, never, open};
 use sluice_core::figure::Plot;
