@@ -1,6 +1,6 @@
 //! Paths as people type them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A typed or pasted path: quotes around it go, a leading `~` is the home folder.
 pub fn typed(text: &str) -> PathBuf {
@@ -17,11 +17,28 @@ pub fn typed(text: &str) -> PathBuf {
     }
 }
 
+/// An absolute path as an address that the desktop opens.
+pub fn address(path: &Path) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let letter = |&byte: &u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    path.as_os_str()
+        .as_encoded_bytes()
+        .iter()
+        .map(letter)
+        .fold("file://".to_owned(), |address, part| address + &part)
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
-    use super::typed;
+    use super::{address, typed};
+
+    #[test]
+    fn addresses_hold_any_name() {
+        assert_eq!(address(Path::new("/a/my é#1")), "file:///a/my%20%C3%A9%231");
+    }
 
     #[test]
     fn quotes_and_the_home_folder() {

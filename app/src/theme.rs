@@ -243,9 +243,9 @@ pub fn warning(ctx: &Context) -> Color32 {
     tokens(ctx).warn
 }
 
-/// What went wrong, as text.
-pub fn error(ctx: &Context) -> Color32 {
-    tokens(ctx).error
+/// Whether the window is so low that what is above a figure takes less room.
+pub fn is_low(ctx: &Context) -> bool {
+    ctx.content_rect().height() < 800.0
 }
 
 #[cfg(test)]

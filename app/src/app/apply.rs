@@ -127,8 +127,7 @@ impl SluiceApp {
             Command::Dismiss => self.state.results.failure = None,
             Command::DismissMessage => self.state.message = None,
             Command::OpenFolder(folder) => {
-                let folder = std::path::absolute(&folder).unwrap_or(folder);
-                ctx.open_url(OpenUrl::new_tab(format!("file://{}", folder.display())));
+                ctx.open_url(OpenUrl::new_tab(paths::address(&folder)));
             }
             Command::Select(position) => self.state.choices.position = position,
             Command::Follow(answer) => self.state.choices.answer = answer,

@@ -11,7 +11,7 @@ use sluice_core::figure::{Cell, Plot, Table};
 use sluice_core::files::{Lock, There, claim_file};
 use sluice_core::method::{
     Ask, Asked, Existing, FINDINGS, Findings, METHODS, Method, Picks, Ready, Record, Steps, Subject,
-    SubjectKind, find, positions, prepare,
+    SubjectKind, capital, find, positions, prepare,
 };
 use sluice_core::plan::Plan;
 use sluice_core::spec::{Field, FieldKind};
@@ -73,7 +73,7 @@ fn of(method: &'static Method) -> Command {
     let file = || clap::value_parser!(PathBuf);
     let long = |name: &'static str, help: &'static str| Arg::new(name).long(name).help(help);
     let switch = |name, help| long(name, help).action(ArgAction::SetTrue);
-    let about = format!("{} {}", method.title, sentence(method.line));
+    let about = format!("{} {}", method.title, capital(method.line));
     let mut command = Command::new(method.id).about(about.clone()).aliases(method.aliases).arg(
         Arg::new("checkpoint")
             .value_name("CHECKPOINT")
@@ -92,7 +92,7 @@ fn of(method: &'static Method) -> Command {
         SubjectKind::None => {}
     }
     for pick in method.picks {
-        let help = format!("{}: 5..9,12 or a text that occurs in the prompt", sentence(pick.help));
+        let help = format!("{}: 5..9,12 or a text that occurs in the prompt", capital(pick.help));
         let required = pick.required && !pick.text_only;
         let arg =
             Arg::new(pick.name).long(pick.name).value_name("WHERE").help(help).allow_hyphen_values(true);
@@ -116,12 +116,6 @@ fn of(method: &'static Method) -> Command {
         .arg(switch("json", "Print findings.json to stdout"))
         .arg(switch("resume", "Go on with what was begun in the folder"))
         .arg(switch("overwrite", "Begin anew where the folder has findings").conflicts_with("resume"))
-}
-
-/// With a capital.
-fn sentence(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// `spare_front` as a flag: `spare-front`.

@@ -26,8 +26,7 @@ pub struct Example {
     pub method: &'static Method,
     /// The panel that it is the example of; of several, the first.
     pub panel: PanelId,
-    /// The sample picture that it is about, with its prompt, and the pick that its object is marked as; none = the method's
-    /// own sample of this number, on the sample prompt.
+    /// What it is about.
     pub about: About,
     /// The answer that is followed; none = the most likely one.
     pub answer: Option<&'static str>,
@@ -38,9 +37,9 @@ pub struct Example {
 /// What an example is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum About {
-    /// A sample of the method, by its number.
+    /// The sample prompt, asked as the method's sample of this number.
     Sample(usize),
-    /// A sample picture, by index, and what its object is marked as.
+    /// A sample picture with its prompt, by index, and the pick that its object is marked as.
     Picture(usize, &'static str),
 }
 
@@ -127,8 +126,12 @@ fn inject(state: &State) -> Vec<Command> {
     [Command::Show(IRI)].into_iter().chain(add).collect()
 }
 
-/// The example of a panel, where the open checkpoint can do it.
+/// The example of a panel, where the open checkpoint can do it. A picture of the person's own is not taken away for it.
 pub fn of_panel(state: &State, panel: PanelId) -> Option<usize> {
+    let is_sample = |name: &str| SAMPLES.iter().any(|sample| sample.name == name);
+    if state.image.as_ref().is_some_and(|shown| !is_sample(shown.picture.name())) {
+        return None;
+    }
     here(state).find(|&index| EXAMPLES.get(index).is_some_and(|example| example.panel == panel))
 }
 
@@ -145,8 +148,6 @@ impl Example {
 /// Height of a card, and of the row that stands for the cards in a low window.
 const CARD: f32 = 64.0;
 const LOW: f32 = 28.0;
-/// Windows lower than this have the row.
-const HIGH: f32 = 800.0;
 const GAP: f32 = 12.0;
 
 /// Indices of those that the open checkpoint can do.
@@ -168,7 +169,7 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     let shown: Vec<(usize, &Example)> = here(state)
         .filter_map(|index| Some((index, EXAMPLES.get(index).filter(|example| example.card)?)))
         .collect();
-    let low = ui.ctx().content_rect().height() < HIGH;
+    let low = theme::is_low(ui.ctx());
     let height = if low { LOW } else { CARD };
     let width = (ui.available_width() - 24.0 - GAP * shown.len() as f32) / shown.len().max(1) as f32;
     ui.horizontal(|ui| {

@@ -7,7 +7,7 @@ use eframe::egui::{
     Align, Align2, Checkbox, DragValue, Layout, Rect, Role, Sense, Ui, WidgetInfo, pos2, vec2,
 };
 use sluice_core::figure::Figure;
-use sluice_core::method::fcct::{FCCT, FcctFound, HIGH, iri_rates};
+use sluice_core::method::fcct::{FCCT, FcctFound, iri_rates, past_every_share};
 use sluice_core::method::view::{ANSWER_PAIR, AnswerPair, AnswerPairAsk, NextRow, Side};
 use sluice_core::method::{Group, Method};
 use sluice_core::plan::{Change, InjectedVector, Iri, Item};
@@ -169,7 +169,7 @@ fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
         let height = (ui.available_height() - ANSWERS).max(LEAST);
         let fact = match state.studies.findings(FCCT.id).and_then(|findings| state.earlier(findings)) {
             Some(what @ ("prompt" | "plan")) => format!("the newest rates are of an earlier {what}"),
-            _ => high(&iri),
+            _ => strong(&iri),
         };
         ui.scope(|ui| {
             ui.set_max_height(height);
@@ -183,13 +183,12 @@ fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
 }
 
 /// Rates past every share make a strong injection: that is said.
-fn high(iri: &Iri) -> String {
-    let rates = iri.attn.recovery.iter().chain(&iri.ffn.recovery).copied().filter(|rate| rate.is_finite());
-    let most = rates.fold(0.0, f32::max);
-    if most < HIGH {
-        return String::new();
-    }
-    format!("rates up to {most:.1}: the corruption took little from the answer, and λ weighs as much more")
+fn strong(iri: &Iri) -> String {
+    past_every_share(iri).map_or_else(String::new, |most| {
+        format!(
+            "rates up to {most:.1}: the corruption took little from the answer, and λ weighs as much more"
+        )
+    })
 }
 
 /// In the plan or not, on or off, and of which rates; from the right end inwards.

@@ -46,7 +46,7 @@ pub fn ui(ui: &mut Ui, state: &mut State, actions: &[Action], commands: &mut Vec
         let edit = ui.add(edit);
         edit.widget_info(|| WidgetInfo::labeled(Role::TextInput, true, "Command"));
         edit.request_focus();
-        let entries = entries(ui, state, actions);
+        let entries = entries(ui, state, actions, &query);
         let found = ranked(&entries, &query);
         let marked = marked(ui, &query, found.len());
         if ui.input(|input| input.key_pressed(Key::Enter)) {
@@ -101,8 +101,8 @@ fn row(ui: &mut Ui, entry: &Entry, marked: bool) -> bool {
     response.on_hover_text(&entry.note).clicked()
 }
 
-/// Everything that can be chosen now.
-fn entries(ui: &Ui, state: &State, actions: &[Action]) -> Vec<Entry> {
+/// Everything that can be chosen now; of the sublayers those of the layer that the query names, else the first.
+fn entries(ui: &Ui, state: &State, actions: &[Action], query: &str) -> Vec<Entry> {
     let entry = |section, text: &str, note: &str, command| Entry {
         section,
         text: text.to_owned(),
@@ -131,7 +131,13 @@ fn entries(ui: &Ui, state: &State, actions: &[Action]) -> Vec<Entry> {
             all.push(entry("Examples", example.title, example.line, Command::Example(index)));
         }
     }
-    for sublayer in (0..state.layers()).flat_map(|layer| PARTS.map(|part| Sublayer { layer, part })) {
+    let numbers = query.split(|c: char| !c.is_ascii_digit());
+    let named = numbers.filter_map(|number| number.parse::<usize>().ok()).next();
+    let layers = named.map_or(0..EACH / PARTS.len(), |layer| layer..layer.saturating_add(1));
+    for sublayer in layers
+        .take_while(|layer| *layer < state.layers())
+        .flat_map(|layer| PARTS.map(|part| Sublayer { layer, part }))
+    {
         let text = if state.is_out(sublayer) {
             format!("Put {sublayer} back")
         } else {

@@ -17,8 +17,6 @@ use crate::widgets::{Cell, picture};
 /// Side of the picture in points, and in a low window: the prompt's row and the tools beside it are as tall.
 const SIDE: f32 = 104.0;
 const LOW: f32 = 70.0;
-/// Windows lower than this have little room.
-const HIGH: f32 = 800.0;
 
 /// The picture. `hovered` becomes the position of the patch under the pointer.
 pub fn well(ui: &mut Ui, state: &State, commands: &mut Vec<Command>, hovered: &mut Option<usize>) {
@@ -37,7 +35,7 @@ pub fn well(ui: &mut Ui, state: &State, commands: &mut Vec<Command>, hovered: &m
         corrupt: (0..tokens.len()).filter(|&at| holds(at)).filter_map(cell_of).collect(),
         grid: marked.is_some(),
     };
-    let side = if ui.ctx().content_rect().height() < HIGH { LOW } else { SIDE };
+    let side = if theme::is_low(ui.ctx()) { LOW } else { SIDE };
     let touch = picture::ui(ui, shown, side, state.patches().unwrap_or(1), &marks);
     let position_of = |cell: Cell| {
         let patch = Some(Patch::At { row: cell.row, col: cell.col });

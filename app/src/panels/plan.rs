@@ -136,7 +136,6 @@ fn folded(
     commands: &mut Vec<Command>,
 ) -> Rect {
     let all = here.iter().all(|item| item.on);
-    let listed: Vec<String> = here.iter().map(|item| item.change.summary()).collect();
     let drawn = frame(ui, |ui, seen| {
         let id = Id::unique(("remove run", run.start));
         if icon::of_row(ui, id, Icon::Remove, &format!("Remove all: {said}"), seen).clicked() {
@@ -161,7 +160,8 @@ fn folded(
             let label = ui.add(Label::new(text).truncate().sense(Sense::click()));
             let name = format!("unfold: {said}");
             label.widget_info(|| WidgetInfo::selected(Role::Button, true, open, &name));
-            label.on_hover_text(listed.join("\n")).clicked()
+            let each = |ui: &mut Ui| here.iter().for_each(|item| drop(ui.label(item.change.summary())));
+            label.on_hover_ui(each).clicked()
         })
         .inner
     });

@@ -95,7 +95,9 @@ impl<'a> Known<'a> {
     }
 
     fn alone(&self, Sublayer { layer, part }: Sublayer) -> Option<f64> {
-        self.alone.iter().find(|out| out.layer == layer && out.kind == part).map(|out| out.kl)
+        // In the order of the model.
+        let here = self.alone.get(2 * layer..).unwrap_or_default().iter().take(2);
+        here.filter(|out| out.layer == layer && out.kind == part).map(|out| out.kl).next()
     }
 
     fn place(&self, sublayer: Sublayer) -> Option<usize> {

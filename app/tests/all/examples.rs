@@ -12,7 +12,7 @@ use sluice_core::method::prune::PRUNE;
 use sluice_core::method::trace::{TRACE, TraceFound};
 use sluice_core::worker::ViewData;
 
-use crate::support::Window;
+use crate::support::{Window, golden};
 
 /// Click an example and wait for what it finds.
 fn click(window: &mut Window, index: usize) {
@@ -102,6 +102,19 @@ fn an_injection_repairs_the_wrong_answer_of_its_example() {
     assert!(yes.base > 0.9 && no.base < 0.1, "it says yes: {pair:?}");
     assert!(no.plan > 0.9 && yes.plan < 0.1, "{pair:?}");
     assert!(SAMPLES[4].object.is_none(), "there is no orange circle");
+}
+
+#[test]
+fn the_example_of_a_panel_leaves_a_picture_of_ones_own() {
+    let mut window = Window::bundled();
+    let picture = golden("pictures").join("exact.png");
+    let ctx = window.harness.ctx.clone();
+    window.harness.state_mut().as_mut().unwrap().apply(&ctx, Command::OpenPicture(picture));
+    window.until("the picture", |state| state.image.is_some());
+    window.settle();
+    window.harness.state_mut().as_mut().unwrap().apply(&ctx, Command::Pose("trace"));
+    window.found(&TRACE);
+    assert_eq!(window.state().image.as_ref().unwrap().picture.name(), "exact.png");
 }
 
 #[test]

@@ -248,9 +248,13 @@ impl Source {
 
 /// With a capital and a full stop.
 pub fn sentence(text: &str) -> String {
+    format!("{}.", capital(text))
+}
+
+/// With a capital.
+pub fn capital(text: &str) -> String {
     let mut letters = text.chars();
-    let first = letters.next().map(|first| first.to_uppercase().chain(letters).collect::<String>());
-    format!("{}.", first.unwrap_or_default())
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// A plan as it is.

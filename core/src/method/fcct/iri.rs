@@ -33,7 +33,7 @@ pub fn iri_rates(iri: &Iri, provenance: Provenance) -> Figure {
         notes: vec![
             format!("λ {} attention, {} FFN; recovery rates of the last token", iri.attn.lambda, iri.ffn.lambda),
             counts(iri),
-            high(iri),
+            weights(iri),
             "a target adds the sources before it, as the unmodified run had them at the last token, so before any injection \
              (our reading), and keeps its norm"
                 .into(),
@@ -42,20 +42,23 @@ pub fn iri_rates(iri: &Iri, provenance: Provenance) -> Figure {
     }
 }
 
-/// Rates that no share can have: what they mean for the injection.
-pub const HIGH: f32 = 1.5;
-
-/// What the highest rate says, where it is past every share.
-fn high(iri: &Iri) -> String {
+/// The highest rate, where it is past every share: the corruption took little from the answer, so that one value that is put
+/// back brings back many times as much, and the injection is strong.
+pub fn past_every_share(iri: &Iri) -> Option<f32> {
+    const HIGH: f32 = 1.5;
     let rates = iri.attn.recovery.iter().chain(&iri.ffn.recovery).copied().filter(|rate| rate.is_finite());
-    let most = rates.fold(0.0, f32::max);
-    if most < HIGH {
-        return "rates weigh what is injected".into();
+    Some(rates.fold(0.0, f32::max)).filter(|most| *most >= HIGH)
+}
+
+/// What rates are to the injection.
+fn weights(iri: &Iri) -> String {
+    match past_every_share(iri) {
+        None => "rates weigh what is injected".into(),
+        Some(most) => format!(
+            "rates weigh what is injected, and reach {most:.1} here: the corruption took little from the answer, so that one \
+             value that is put back brings back many times as much"
+        ),
     }
-    format!(
-        "rates weigh what is injected, and reach {most:.1} here: the corruption took little from the answer, so that one value \
-         that is put back brings back many times as much"
-    )
 }
 
 /// How many layers are taken, and which are left out.

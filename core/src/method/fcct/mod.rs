@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub use categories::CATEGORIES;
 use categories::{LAST, Marks};
 pub use found::FcctFound;
-pub use iri::{HIGH, iri_rates};
+pub use iri::{iri_rates, past_every_share};
 
 use super::trace::{
     AnswerScore, Batch, Component, Corruption, Draws, Kept, Patcher, Setup, check_memory, subject,
