@@ -125,7 +125,7 @@ pub fn actions(pins: &[String]) -> Vec<Action> {
 }
 
 /// The panel of an id.
-pub fn find(id: PanelId) -> Option<&'static dyn Panel> {
+pub fn find(id: &str) -> Option<&'static dyn Panel> {
     panels().iter().find(|panel| panel.info().id == id).map(|panel| &**panel)
 }
 

@@ -8,7 +8,7 @@ use eframe::egui::{
 use sluice_core::method::Group;
 use sluice_core::worker::Slot;
 
-use super::{Panel, panels};
+use super::{Panel, find, panels};
 use crate::command::{Action, Command};
 use crate::state::State;
 use crate::theme;
@@ -29,13 +29,7 @@ pub fn ui(ui: &mut Ui, state: &mut State, actions: &[Action], commands: &mut Vec
         if !query.is_empty() {
             return filtered(ui, state, &query, commands);
         }
-        let pins: Vec<&dyn Panel> = state
-            .settings
-            .pins
-            .iter()
-            .filter_map(|pin| panels().iter().find(|p| p.info().id == pin))
-            .map(|p| &**p)
-            .collect();
+        let pins: Vec<&dyn Panel> = state.settings.pins.iter().filter_map(|pin| find(pin)).collect();
         if !pins.is_empty() {
             ui.add_space(theme::UNIT);
             section(ui, "Pinned");
