@@ -1,5 +1,7 @@
 //! Value to colour, the same on the screen and in the files. All colours are sRGB.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Map, Scale};
 
 /// An sRGB colour.
@@ -16,13 +18,30 @@ pub mod fill {
 }
 
 /// What a figure is drawn on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Ground {
     /// Near-black.
     Dark,
-    /// White, for print.
+    /// White.
     #[default]
     Light,
+    /// White with black text and lines that a printer keeps.
+    Print,
+}
+
+impl Ground {
+    /// All of them, in the order of menus.
+    pub const ALL: [Self; 3] = [Self::Print, Self::Light, Self::Dark];
+
+    /// Name in menus and files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Dark => "dark",
+            Self::Light => "light",
+            Self::Print => "print",
+        }
+    }
 }
 
 /// Colours by role.
@@ -104,6 +123,28 @@ const LIGHT: Palette = Palette {
     ],
 };
 
+/// Curves differ in lightness too, for what is copied in grey.
+const PRINT: Palette = Palette {
+    ground: [0xFF, 0xFF, 0xFF],
+    panel: [0xFF, 0xFF, 0xFF],
+    raised: [0xF0, 0xF0, 0xF0],
+    line: [0xB4, 0xB4, 0xB4],
+    text: [0x00, 0x00, 0x00],
+    quiet: [0x3C, 0x3C, 0x3C],
+    accent: [0x00, 0x50, 0xA0],
+    hatch: [0x80, 0x80, 0x80],
+    diverging: LIGHT.diverging,
+    series: [
+        [0x00, 0x50, 0xA0],
+        [0xD5, 0x5E, 0x00],
+        [0x00, 0x00, 0x00],
+        [0x00, 0x9E, 0x73],
+        [0xA0, 0x3C, 0x78],
+        [0x78, 0x78, 0x78],
+        [0x8A, 0x6D, 0x00],
+    ],
+};
+
 /// Every 17th of the 256 entries of cividis (Nuñez, Anderton, Renslow 2018, doi 10.1371/journal.pone.0199239);
 /// straight lines between them stay within 1 % of the table.
 const CIVIDIS: [Rgb; 16] = [
@@ -134,6 +175,7 @@ impl Ground {
         match self {
             Self::Dark => &DARK,
             Self::Light => &LIGHT,
+            Self::Print => &PRINT,
         }
     }
 }

@@ -34,27 +34,35 @@ pub fn to_csv(figure: &Figure) -> String {
 /// - Bars: the row axis' name and the series' names, then one record per row. Series with words beside their bars have
 ///   them in further columns, `<series> text`.
 pub fn records(figure: &Figure) -> String {
+    let (head, rows) = table(figure);
     let mut out = String::new();
-    match &figure.plot {
-        Plot::Map(map) => write_map(&mut out, map),
-        Plot::Lines(lines) => write_lines(&mut out, lines),
-        Plot::Table(table) => write_table(&mut out, table),
-        Plot::Bars(bars) => write_bars(&mut out, bars),
-    }
+    record(&mut out, &head);
+    rows.iter().for_each(|row| record(&mut out, row));
     out
 }
 
-fn write_map(out: &mut String, map: &Map) {
+/// The same as heads of columns and rows.
+pub(super) fn table(figure: &Figure) -> (Vec<String>, Vec<Vec<String>>) {
+    match &figure.plot {
+        Plot::Map(map) => of_map(map),
+        Plot::Lines(lines) => of_lines(lines),
+        Plot::Table(table) => of_table(table),
+        Plot::Bars(bars) => of_bars(bars),
+    }
+}
+
+fn of_map(map: &Map) -> (Vec<String>, Vec<Vec<String>>) {
     let (rows, cols) = map.shape();
     let labels = map.cols.labels.iter();
     let texts = labels.clone().filter(|_| map.text.is_some()).map(|label| format!("{label} text"));
-    record(out, std::iter::once(map.rows.name.clone()).chain(labels.cloned()).chain(texts));
-    for row in 0..rows {
+    let head = std::iter::once(map.rows.name.clone()).chain(labels.cloned()).chain(texts).collect();
+    let row = |row: usize| {
         let label = map.rows.labels[row].clone();
         let values = (0..cols).map(|col| value(map, row, col));
         let texts = (0..cols).filter_map(|col| map.text(row, col).map(str::to_owned));
-        record(out, std::iter::once(label).chain(values).chain(texts));
-    }
+        std::iter::once(label).chain(values).chain(texts).collect()
+    };
+    (head, (0..rows).map(row).collect())
 }
 
 /// The value of a cell as data: a number, or the name of its class; empty where missing.
@@ -66,50 +74,45 @@ pub(super) fn value(map: &Map, row: usize, col: usize) -> String {
     }
 }
 
-fn write_lines(out: &mut String, lines: &Lines) {
+fn of_lines(lines: &Lines) -> (Vec<String>, Vec<Vec<String>>) {
     let names = lines.series.iter().map(|series| series.name.clone());
-    record(out, std::iter::once(lines.x_name.clone()).chain(names));
-    for (at, label) in lines.x_labels.iter().enumerate() {
-        let values = lines
-            .series
-            .iter()
-            .map(|series| series.y.get(at).map_or_else(String::new, |y| number::exact(*y)));
-        record(out, std::iter::once(label.clone()).chain(values));
-    }
+    let head = std::iter::once(lines.x_name.clone()).chain(names).collect();
+    let row = |(at, label): (usize, &String)| {
+        let value = |y: Option<&f32>| y.map_or_else(String::new, |y| number::exact(*y));
+        let values = lines.series.iter().map(|series| value(series.y.get(at)));
+        std::iter::once(label.clone()).chain(values).collect()
+    };
+    (head, lines.x_labels.iter().enumerate().map(row).collect())
 }
 
-fn write_table(out: &mut String, table: &Table) {
-    record(out, table.columns.iter().cloned());
-    for row in &table.rows {
-        record(
-            out,
-            row.iter().map(|cell| match cell {
-                Cell::Text(text) => text.clone(),
-                Cell::Number(value) => number::exact64(*value),
-            }),
-        );
-    }
+fn of_table(table: &Table) -> (Vec<String>, Vec<Vec<String>>) {
+    let cell = |cell: &Cell| match cell {
+        Cell::Text(text) => text.clone(),
+        Cell::Number(value) => number::exact64(*value),
+    };
+    (table.columns.clone(), table.rows.iter().map(|row| row.iter().map(cell).collect()).collect())
 }
 
-fn write_bars(out: &mut String, bars: &Bars) {
+fn of_bars(bars: &Bars) -> (Vec<String>, Vec<Vec<String>>) {
     let names = bars.series.iter().map(|series| series.name.clone());
     let with_text = || bars.series.iter().enumerate().filter(|(_, series)| series.text.is_some());
     let texts = with_text().map(|(_, series)| format!("{} text", series.name));
-    record(out, std::iter::once(bars.rows.name.clone()).chain(names).chain(texts));
-    for (row, label) in bars.rows.labels.iter().enumerate() {
+    let head = std::iter::once(bars.rows.name.clone()).chain(names).chain(texts).collect();
+    let row = |(row, label): (usize, &String)| {
         let values = (0..bars.series.len()).map(|series| number::exact(bars.value(row, series)));
         let texts = with_text().map(|(series, _)| bars.text(row, series).to_owned());
-        record(out, std::iter::once(label.clone()).chain(values).chain(texts));
-    }
+        std::iter::once(label.clone()).chain(values).chain(texts).collect()
+    };
+    (head, bars.rows.labels.iter().enumerate().map(row).collect())
 }
 
-fn record(out: &mut String, fields: impl Iterator<Item = String>) {
+fn record(out: &mut String, fields: &[String]) {
     let start = out.len();
-    for (index, text) in fields.enumerate() {
+    for (index, text) in fields.iter().enumerate() {
         if index > 0 {
             out.push(',');
         }
-        field(out, &text);
+        field(out, text);
     }
     // An empty line would be read as no record at all.
     if out.len() == start {

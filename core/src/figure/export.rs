@@ -2,27 +2,32 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Figure, Ground, csv, png, svg};
+use serde::{Deserialize, Serialize};
+
+use super::text::dashed;
+use super::{Figure, Sheet, csv, json, png, svg};
 use crate::error::{Error, Result};
 use crate::files::{self, There};
 
-/// Pixels per CSS pixel of exported PNGs, where the picture is small enough.
-pub const PNG_SCALE: f32 = 2.0;
-
 /// The kinds of file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Format {
-    /// Pixels.
-    Png,
     /// Vectors, with the numbers inside.
     Svg,
+    /// Pixels.
+    Png,
     /// Numbers.
     Csv,
+    /// Numbers with their names and where they come from.
+    Json,
 }
 
 impl Format {
     /// All formats, in the order of menus.
-    pub const ALL: [Self; 3] = [Self::Png, Self::Svg, Self::Csv];
+    pub const ALL: [Self; 4] = [Self::Svg, Self::Png, Self::Csv, Self::Json];
+    /// Those that a study and a report write; a study's numbers are in its findings too.
+    pub const OF_A_STUDY: [Self; 3] = [Self::Png, Self::Svg, Self::Csv];
 
     /// File name extension without the dot.
     pub const fn extension(self) -> &'static str {
@@ -30,60 +35,81 @@ impl Format {
             Self::Png => "png",
             Self::Svg => "svg",
             Self::Csv => "csv",
+            Self::Json => "json",
         }
     }
 }
 
-/// The bytes of a figure's file. PNGs have [`PNG_SCALE`], or less where the picture would be too large.
-pub fn bytes(figure: &Figure, format: Format, ground: Ground) -> Result<Vec<u8>> {
+/// The bytes of a figure's file. A PNG has the pixels of its sheet, or fewer where the picture would be too large.
+pub fn bytes(figure: &Figure, format: Format, sheet: impl Into<Sheet>) -> Result<Vec<u8>> {
     match format {
-        Format::Png => png::to_png_within(figure, ground, PNG_SCALE),
-        Format::Svg => Ok(svg::to_svg(figure, ground).into_bytes()),
+        Format::Png => png::to_png_within(figure, sheet.into()),
+        Format::Svg => Ok(svg::to_svg(figure, sheet).into_bytes()),
         Format::Csv => Ok(csv::to_csv(figure).into_bytes()),
+        Format::Json => Ok(json::to_json(figure).into_bytes()),
     }
 }
 
 /// Write one file; a failed write leaves what was there before.
-pub fn write(figure: &Figure, format: Format, ground: Ground, path: &Path, there: There) -> Result<()> {
-    files::write(path, &bytes(figure, format, ground)?, there)
+fn write(figure: &Figure, format: Format, sheet: Sheet, path: &Path, there: There) -> Result<()> {
+    files::write(path, &bytes(figure, format, sheet)?, there)
 }
 
-/// Write every format into a folder, which is made where it is missing. Returns the paths in the order of
-/// [`Format::ALL`], named by [`Figure::name`].
-pub fn write_all(figure: &Figure, ground: Ground, folder: &Path, there: There) -> Result<Vec<PathBuf>> {
+/// Write what a study writes of a figure into a folder, which is made where it is missing. Returns the paths in the order of
+/// [`Format::OF_A_STUDY`], named by [`Figure::name`].
+pub fn write_all(
+    figure: &Figure,
+    sheet: impl Into<Sheet>,
+    folder: &Path,
+    there: There,
+) -> Result<Vec<PathBuf>> {
     files::claim_folder(folder)?;
-    let paths = Format::ALL.map(|format| folder.join(file_name(figure, format)));
+    let sheet = sheet.into();
+    let paths = Format::OF_A_STUDY.map(|format| folder.join(file_name(figure, format)));
     // All or none.
     paths.iter().try_for_each(|path| files::claim_file(path, there))?;
-    for (path, format) in paths.iter().zip(Format::ALL) {
-        write(figure, format, ground, path, there)?;
+    for (path, format) in paths.iter().zip(Format::OF_A_STUDY) {
+        write(figure, format, sheet, path, there)?;
     }
     Ok(paths.into())
 }
 
-/// Write a figure in some formats into a folder, under its name or, where one of its files is there, under one with a number.
-pub fn write_free(
-    figure: &Figure,
-    formats: &[Format],
-    ground: Ground,
-    folder: &Path,
-) -> Result<Vec<PathBuf>> {
+/// Write a figure in some formats into a folder of many checkpoints' and prompts' figures, under [`apart`] or, where one of its
+/// files is there, under that with a number.
+pub fn write_free(figure: &Figure, formats: &[Format], sheet: Sheet, folder: &Path) -> Result<Vec<PathBuf>> {
     files::claim_folder(folder)?;
+    let stem = apart(figure);
     for number in 1.. {
-        let own = |&format: &Format| {
-            let path = folder.join(file_name(figure, format));
+        let own = |format: &Format| {
+            let path = folder.join(format!("{stem}.{}", format.extension()));
             if number == 1 { path } else { files::numbered(&path, number) }
         };
         let paths: Vec<PathBuf> = formats.iter().map(own).collect();
-        if paths.iter().any(|path| path.symlink_metadata().is_ok()) {
+        if paths.iter().any(|path| files::stands(path)) {
             continue;
         }
         for (path, &format) in paths.iter().zip(formats) {
-            write(figure, format, ground, path, There::Keep)?;
+            write(figure, format, sheet, path, There::Keep)?;
         }
         return Ok(paths);
     }
     Err(Error::write(folder, "no number is left"))
+}
+
+/// A name that tells a figure from those of other checkpoints, prompts and plans: `bundled-people-call-taren-lens-1f0c9a2b`. The
+/// number is of all that the figure holds.
+pub fn apart(figure: &Figure) -> String {
+    let hash = files::sha256_of(json::to_json(figure).as_bytes());
+    format!("{}-{}", begins(figure), hash.get(..8).unwrap_or_default())
+}
+
+/// [`apart`] without its number, which takes a look at every value.
+pub fn begins(figure: &Figure) -> String {
+    /// Letters of a checkpoint's name and of a prompt.
+    const LONGEST: usize = 24;
+    let of = &figure.provenance;
+    let parts = [dashed(&of.checkpoint, LONGEST), dashed(&of.prompt, LONGEST), figure.stem()];
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-")
 }
 
 /// Name of a figure's file, such as `routing-map.svg`; never a path.
@@ -96,7 +122,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::figure::samples;
+    use crate::figure::{Ground, samples};
 
     type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -122,6 +148,25 @@ mod tests {
     }
 
     #[test]
+    fn names_tell_checkpoint_prompt_and_content_apart() -> Outcome {
+        let figure = samples::signed();
+        let name = apart(&figure);
+        assert!(name.starts_with("sample-checkpoint-the-tower-of-pisa-"), "{name}");
+        let mut other = figure.clone();
+        other.provenance.plan = "no plan".into();
+        assert_ne!(apart(&other), name);
+        let folder = tempfile::tempdir()?;
+        let twice = || write_free(&figure, &Format::ALL, Ground::Print.into(), folder.path());
+        let names = |paths: Vec<PathBuf>| -> Vec<String> {
+            paths.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect()
+        };
+        assert_eq!(names(twice()?)[0], format!("{name}.svg"));
+        assert_eq!(names(twice()?)[3], format!("{name}-2.json"));
+        assert_eq!(fs::read_dir(folder.path())?.count(), 8);
+        Ok(())
+    }
+
+    #[test]
     fn a_folder_that_cannot_be_made_is_named() -> Outcome {
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("file");
@@ -139,8 +184,11 @@ mod tests {
     fn look() -> Outcome {
         let folder = std::env::temp_dir().join("sluice-figures");
         for figure in samples::all() {
-            write_all(&figure, Ground::Light, &folder.join("light"), There::Replace)?;
-            write_all(&figure, Ground::Dark, &folder.join("dark"), There::Replace)?;
+            for ground in Ground::ALL {
+                write_all(&figure, ground, &folder.join(ground.name()), There::Replace)?;
+            }
+            let column = Sheet { ground: Ground::Print, width: Some(80), dpi: 300 };
+            write_all(&figure, column, &folder.join("column"), There::Replace)?;
         }
         Ok(())
     }

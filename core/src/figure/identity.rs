@@ -1,13 +1,19 @@
-//! Figures looked up and asked about without a look at their plot.
+//! What is asked of a figure without a look at its plot.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use super::{Figure, FigureId, Plot};
 
+/// Names of figures that are drawn beside others of their sort. One for each sort and place: few, and as long as the program.
+static NAMES: Mutex<BTreeMap<(&str, u8), &str>> = Mutex::new(BTreeMap::new());
+
 impl FigureId {
-    /// The figure of this id; where several have it, so many come before.
-    pub fn among(self, nth: usize, figures: &[Arc<Figure>]) -> Option<&Arc<Figure>> {
-        figures.iter().filter(|figure| figure.id == self).nth(nth)
+    /// The id of one of several figures of this sort that are on screen at once, by its place among them.
+    pub fn at(self, place: u8) -> Self {
+        let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = || -> &'static str { format!("{}-{place}", self.0).leak() };
+        Self(names.entry((self.0, place)).or_insert_with(name))
     }
 }
 
@@ -40,14 +46,11 @@ impl Figure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figure::samples;
 
     #[test]
-    fn figures_are_found_by_id() {
-        let figures: Vec<Arc<Figure>> = samples::all().into_iter().map(Arc::new).collect();
-        for figure in &figures {
-            assert_eq!(figure.id.among(0, &figures).map(|found| &found.title), Some(&figure.title));
-        }
-        assert!(FigureId("none").among(0, &figures).is_none());
+    fn places_have_ids_of_their_own() {
+        let id = FigureId("lens");
+        assert_eq!((id.at(1), id.at(2)), (FigureId("lens-1"), FigureId("lens-2")));
+        assert!(std::ptr::eq(id.at(1).0, id.at(1).0), "made once");
     }
 }

@@ -2,13 +2,17 @@
 //! any GUI. The screen and the files read the same value.
 
 mod bars;
+pub mod beside;
 pub mod colour;
 pub mod csv;
 pub mod export;
 mod identity;
+pub mod json;
 pub mod number;
+pub mod page;
 pub mod png;
 mod scale;
+mod sheet;
 pub mod svg;
 mod text;
 
@@ -20,6 +24,7 @@ use std::sync::Arc;
 pub use bars::{BarSeries, Bars};
 pub use colour::Ground;
 pub use export::Format;
+pub use sheet::{DPI, Sheet, WIDTHS};
 pub use text::printable;
 
 /// Which figure: what a panel looks it up by and what a widget keeps its own state under. Declared once, beside the code
@@ -52,17 +57,8 @@ impl Figure {
     /// Name for files: [`Figure::name`] and [`Figure::detail`] reduced to lower-case letters, digits and dashes; `figure`
     /// when nothing is left. Never a path.
     pub fn stem(&self) -> String {
-        let name = format!("{} {}", self.name, self.detail);
-        let dashed: String = name
-            .chars()
-            .map(
-                |character| {
-                    if character.is_ascii_alphanumeric() { character.to_ascii_lowercase() } else { '-' }
-                },
-            )
-            .collect();
-        let words: Vec<&str> = dashed.split('-').filter(|word| !word.is_empty()).collect();
-        if words.is_empty() { "figure".to_owned() } else { words.join("-") }
+        let words = text::dashed(&format!("{} {}", self.name, self.detail), usize::MAX);
+        if words.is_empty() { "figure".to_owned() } else { words }
     }
 }
 

@@ -8,7 +8,7 @@ use resvg::usvg::fontdb::Database;
 use resvg::usvg::{Options, Tree};
 use resvg::{tiny_skia, usvg};
 
-use super::{Figure, Ground, svg};
+use super::{Figure, Sheet, svg};
 use crate::error::{Error, Result};
 
 /// Longest side in pixels.
@@ -18,28 +18,28 @@ const MOST_PIXELS: u64 = 1 << 27;
 
 /// The figure as PNG, `scale` pixels per CSS pixel. Refuses scales that are not positive, and pictures with a side of
 /// more than [`LONGEST_SIDE`] pixels.
-pub fn to_png(figure: &Figure, ground: Ground, scale: f32) -> Result<Vec<u8>> {
-    let tree = tree(figure, ground)?;
-    rasterise(&tree, scale).map_err(|cause| Error::write(file(figure), cause))
+pub fn to_png(figure: &Figure, sheet: impl Into<Sheet>, scale: f32) -> Result<Vec<u8>> {
+    let sheet = sheet.into();
+    rasterise(&tree(figure, sheet)?, sheet, scale).map_err(|cause| Error::write(file(figure), cause))
 }
 
-/// [`to_png`] at the largest scale up to `scale` that is within the limits.
-pub fn to_png_within(figure: &Figure, ground: Ground, scale: f32) -> Result<Vec<u8>> {
-    let tree = tree(figure, ground)?;
+/// The figure as PNG of the sheet's pixels, or as many as are within the limits.
+pub fn to_png_within(figure: &Figure, sheet: Sheet) -> Result<Vec<u8>> {
+    let (tree, scale) = (tree(figure, sheet)?, sheet.scale());
     let (width, height) = (tree.size().width(), tree.size().height());
     // A little less, for rounding up to whole pixels.
     let side = (LONGEST_SIDE - 1) as f32 / width.max(height);
     let area = ((MOST_PIXELS as f32 * 0.99) / (width * height)).sqrt();
-    rasterise(&tree, scale.min(side).min(area)).map_err(|cause| Error::write(file(figure), cause))
+    rasterise(&tree, sheet, scale.min(side).min(area)).map_err(|cause| Error::write(file(figure), cause))
 }
 
 fn file(figure: &Figure) -> String {
     format!("{}.png", figure.stem())
 }
 
-fn tree(figure: &Figure, ground: Ground) -> Result<Tree> {
+fn tree(figure: &Figure, sheet: Sheet) -> Result<Tree> {
     let options = Options { font_family: "Ubuntu".into(), fontdb: fonts(), ..Options::default() };
-    Tree::from_str(&svg::draw(figure, ground, false), &options)
+    Tree::from_str(&svg::draw(figure, sheet, &figure.stem(), false), &options)
         .map_err(|error| Error::Internal(format!("the figure's SVG does not parse: {error}")))
 }
 
@@ -57,7 +57,7 @@ fn fonts() -> Arc<Database> {
     Arc::clone(fonts)
 }
 
-fn rasterise(tree: &Tree, scale: f32) -> Result<Vec<u8>, String> {
+fn rasterise(tree: &Tree, sheet: Sheet, scale: f32) -> Result<Vec<u8>, String> {
     if !(scale.is_finite() && scale > 0.0) {
         return Err(format!("a scale of {scale} has no picture; choose a positive one"));
     }
@@ -70,6 +70,9 @@ fn rasterise(tree: &Tree, scale: f32) -> Result<Vec<u8>, String> {
     }
     let (width, height) = (width as u32, height as u32);
     let mut pixels = tiny_skia::Pixmap::new(width, height).ok_or("the picture has no size")?;
+    // A picture whose size is no whole number of pixels ends within the last ones.
+    let [r, g, b] = sheet.ground.palette().panel;
+    pixels.fill(tiny_skia::Color::from_rgba8(r, g, b, 255));
     resvg::render(tree, usvg::Transform::from_scale(scale, scale), &mut pixels.as_mut());
     // The ground is opaque, so nothing is premultiplied and alpha says nothing.
     let rgb: Vec<u8> =
@@ -85,7 +88,7 @@ fn rasterise(tree: &Tree, scale: f32) -> Result<Vec<u8>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figure::{Axis, Plot, samples};
+    use crate::figure::{Axis, Ground, Plot, samples};
 
     type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -164,7 +167,8 @@ mod tests {
     fn within_the_limits_there_is_a_picture() -> Outcome {
         let figure = samples::large(9000, 2);
         assert!(to_png(&figure, Ground::Light, 4.0).is_err());
-        let picture = image::load_from_memory(&to_png_within(&figure, Ground::Light, 4.0)?)?;
+        let picture =
+            image::load_from_memory(&to_png_within(&figure, Sheet { dpi: 384, ..Ground::Light.into() })?)?;
         assert!(picture.height() <= LONGEST_SIDE && picture.height() > LONGEST_SIDE - 8);
         Ok(())
     }

@@ -58,6 +58,28 @@ fn stand_in(character: char) -> char {
     }
 }
 
+/// A text as a part of a file's name: lower-case letters, digits and dashes, whole words within a limit of letters where the
+/// first fits.
+pub fn dashed(text: &str, limit: usize) -> String {
+    let letter = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+    let all: String = text.chars().map(letter).collect();
+    let mut out = String::new();
+    for word in all.split('-').filter(|word| !word.is_empty()) {
+        let dash = usize::from(!out.is_empty());
+        if out.len() + dash + word.len() > limit {
+            if out.is_empty() {
+                out.push_str(word.get(..limit).unwrap_or_default());
+            }
+            break;
+        }
+        if dash > 0 {
+            out.push('-');
+        }
+        out.push_str(word);
+    }
+    out
+}
+
 /// Columns that a text takes.
 pub fn columns(text: &str) -> usize {
     text.chars().map(width).sum()
@@ -142,6 +164,13 @@ mod tests {
         assert_eq!(visible("  "), "··");
         assert_eq!(visible("a b \n"), "a b ↵");
         assert_eq!(visible("end "), "end·");
+    }
+
+    #[test]
+    fn names_are_cut_at_words() {
+        assert_eq!(dashed("People call Taren the sailor.", 24), "people-call-taren-the");
+        assert_eq!((dashed("../../etc/passwd", 9), dashed("模型", 9)), ("etc".into(), String::new()));
+        assert_eq!((dashed("1234567890", 4), dashed("3, 14, 15", 4)), ("1234".into(), "3-14".into()));
     }
 
     #[test]

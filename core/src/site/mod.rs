@@ -38,7 +38,8 @@ pub enum Site {
 }
 
 /// The points inside a block, in the order of the pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Hook {
     /// The residual stream entering the block.
     ResidPre,

@@ -85,6 +85,20 @@ impl FromStr for Sites {
     }
 }
 
+impl From<Hook> for String {
+    fn from(hook: Hook) -> Self {
+        hook.name().into()
+    }
+}
+
+impl TryFrom<String> for Hook {
+    type Error = String;
+
+    fn try_from(name: String) -> std::result::Result<Self, String> {
+        Self::from_name(&name).ok_or_else(|| format!("there is no site {name:?} in a block"))
+    }
+}
+
 impl Serialize for Sites {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {

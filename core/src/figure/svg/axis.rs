@@ -1,11 +1,8 @@
 //! Labels along an axis that never overlap: cut when long, turned when crowded, thinned when there are too many.
 
-use super::canvas::{Anchor, Canvas, LABEL, Style, segment, width};
-use crate::figure::colour::Palette;
+use super::canvas::{Anchor, Canvas, Context, LABEL, Style, segment, width};
 use crate::figure::text::{columns, fit, visible};
 
-/// Longest label before it is cut, in columns.
-const LONGEST: usize = 20;
 /// Room that a line of labels needs across its reading direction.
 const LINE: f64 = 12.0;
 const TICK: f64 = 4.0;
@@ -16,9 +13,9 @@ pub fn thinning(pitch: f64, need: f64) -> usize {
     steps.into_iter().find(|step| *step as f64 * pitch >= need).unwrap_or(usize::MAX)
 }
 
-/// Labels as they are drawn.
-pub fn shown(labels: &[String]) -> Vec<String> {
-    labels.iter().map(|label| fit(&visible(label), LONGEST)).collect()
+/// Labels as they are drawn: cut past so many columns.
+pub fn shown(labels: &[String], limit: usize) -> Vec<String> {
+    labels.iter().map(|label| fit(&visible(label), limit)).collect()
 }
 
 /// Columns of the longest label.
@@ -27,16 +24,17 @@ pub fn longest(labels: &[String]) -> usize {
 }
 
 /// Labels below a horizontal axis at height `y`; `at(i)` is the centre of label `i`, `pitch` the distance of two.
-/// `limit` cuts labels that stay horizontal and have room (a column of a lens). Grows the canvas to what it took.
+/// Grows the canvas to what it took.
 pub fn below(
     canvas: &mut Canvas,
     labels: &[String],
     pitch: f64,
     at: impl Fn(usize) -> f64,
     y: f64,
-    palette: &Palette,
+    context: &Context,
 ) {
-    let labels = shown(labels);
+    let palette = context.palette;
+    let labels = shown(labels, context.label_columns());
     let wide = longest(&labels);
     let need = (wide.max(1) as f64).mul_add(width("0", LABEL), 8.0);
     // Numbers and one- or two-letter labels are better left out than turned.
@@ -67,10 +65,13 @@ pub fn left_of(
     pitch: f64,
     at: impl Fn(usize) -> f64,
     x: f64,
-    palette: &Palette,
+    context: &Context,
 ) {
+    let palette = context.palette;
     let mut ticks = String::new();
-    for (index, label) in shown(labels).iter().enumerate().step_by(thinning(pitch, LINE)) {
+    for (index, label) in
+        shown(labels, context.label_columns()).iter().enumerate().step_by(thinning(pitch, LINE))
+    {
         let y = at(index);
         ticks.push_str(&segment((x - TICK, y), (x, y)));
         canvas.text(x - TICK - 4.0, y + 0.36 * LABEL, label, Style::label(palette.text, Anchor::End));
@@ -87,7 +88,9 @@ mod tests {
     /// Horizontal extents of the labels, or their heights' when turned.
     fn extents(labels: &[String], pitch: f64) -> Vec<(f64, f64)> {
         let mut canvas = Canvas::default();
-        below(&mut canvas, labels, pitch, |i| (i as f64 + 0.5) * pitch, 0.0, Ground::Light.palette());
+        let (ground, palette) = (Ground::Light, Ground::Light.palette());
+        let context = Context { ground, palette, id: String::new(), numbers: true, room: f64::INFINITY };
+        below(&mut canvas, labels, pitch, |i| (i as f64 + 0.5) * pitch, 0.0, &context);
         let document = format!("<svg>{}</svg>", canvas.svg);
         let document = resvg::usvg::roxmltree::Document::parse(&document)
             .unwrap_or_else(|error| unreachable!("{error}"));

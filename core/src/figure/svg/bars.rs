@@ -3,7 +3,7 @@
 use super::canvas::{Anchor, Canvas, Context, LABEL, NAME, Style, px, segment, width};
 use super::{ELEMENTS, axis};
 use crate::figure::colour::hex;
-use crate::figure::text::{fit, visible};
+use crate::figure::text::{columns, fit, visible};
 use crate::figure::{Bars, number};
 
 /// Width of the value axis.
@@ -35,16 +35,21 @@ pub fn draw(bars: &Bars, context: &Context) -> Canvas {
     }
     let row_name = visible(&bars.rows.name);
     let labels = &bars.rows.labels[..rows];
-    let widest = axis::longest(&axis::shown(labels)) as f64 * width("0", LABEL) + 12.0;
+    let widest =
+        axis::longest(&axis::shown(labels, context.label_columns())) as f64 * width("0", LABEL) + 12.0;
+    let words =
+        |row: usize| (0..series).map(move |index| columns(&visible(bars.text(row, index))).min(LONGEST));
+    let beside = (0..rows).flat_map(words).max().unwrap_or(0) as f64 * width("0", LABEL) + 8.0;
     let (left, top) = (widest.max(width(&row_name, 11.0) + 8.0).ceil(), 20.0);
     let pitch = series as f64 * BAR + GAP;
-    let (right, bottom) = (left + PLOT, top + rows as f64 * pitch);
+    let wide = context.within(PLOT, left + beside);
+    let (right, bottom) = (left + wide, top + rows as f64 * pitch);
     let (low, high) = bars.range();
-    let x = |value: f64| left + (value - low) / (high - low) * PLOT;
+    let x = |value: f64| left + (value - low) / (high - low) * wide;
 
     canvas.text(left - 10.0, 11.0, &row_name, Style::name(palette.quiet, Anchor::End));
     let mut marks = String::new();
-    for (value, text) in number::ticks(low, high, 6) {
+    for (value, text) in number::ticks(low, high, if context.is_narrow() { 3 } else { 6 }) {
         let at = x(value).round() + 0.5;
         canvas.line((at, top), (at, bottom), if value == 0.0 { palette.quiet } else { palette.line });
         marks.push_str(&segment((at, bottom), (at, bottom + 4.0)));
@@ -61,7 +66,7 @@ pub fn draw(bars: &Bars, context: &Context) -> Canvas {
             canvas.reach(right + 8.0 + width(&word, LABEL), bottom);
         }
     }
-    axis::left_of(&mut canvas, labels, pitch, |row| top + (row as f64 + 0.5) * pitch, left, palette);
+    axis::left_of(&mut canvas, labels, pitch, |row| top + (row as f64 + 0.5) * pitch, left, context);
     let name = Style::name(palette.quiet, Anchor::Middle);
     canvas.text((left + right) / 2.0, bottom + 20.0 + NAME, &visible(&bars.quantity), name);
     canvas.reach(right + 8.0, bottom + 24.0 + NAME);

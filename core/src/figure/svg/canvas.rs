@@ -172,9 +172,33 @@ pub struct Context {
     pub id: String,
     /// Whether to embed the numbers (titles and metadata), which a picture of pixels has no use for.
     pub numbers: bool,
+    /// Width that there is for the content; endless where the figure takes what it needs.
+    pub room: f64,
 }
 
+/// Content narrower than this has shorter labels and smaller margins.
+const NARROW: f64 = 420.0;
+/// Longest labels of an axis in columns: of a wide figure and of a narrow one.
+const LABELS: [usize; 2] = [20, 12];
+/// Least width of what is drawn, however little room there is.
+const LEAST: f64 = 60.0;
+
 impl Context {
+    /// Whether there is little room.
+    pub fn is_narrow(&self) -> bool {
+        self.room < NARROW
+    }
+
+    /// A width of a plot or a legend, less where there is less room beside `taken`.
+    pub fn within(&self, natural: f64, taken: f64) -> f64 {
+        natural.min((self.room - taken).max(LEAST))
+    }
+
+    /// Columns of the longest label of an axis.
+    pub fn label_columns(&self) -> usize {
+        if self.is_narrow() { LABELS[1] } else { LABELS[0] }
+    }
+
     /// Fill of missing cells.
     pub fn missing(&self) -> String {
         format!("url(#missing-{})", self.id)

@@ -12,7 +12,7 @@ pub fn data_uri(rgba: &[u8], cols: usize, rows: usize) -> Option<String> {
 }
 
 /// Base 64 of RFC 4648 section 4, padded.
-fn base64(bytes: &[u8]) -> String {
+pub fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {

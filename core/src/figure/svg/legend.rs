@@ -5,7 +5,10 @@ use crate::figure::colour::{hex, rgb};
 use crate::figure::text::{fit, visible};
 use crate::figure::{Bars, Class, Lines, Map, Scale, number};
 
+/// Width and height of a bar of colours.
 const BAR: [f64; 2] = [240.0, 10.0];
+/// Room of a last tick past the bar's end.
+const PAST: f64 = 20.0;
 const STOPS: usize = 32;
 const SWATCH: f64 = 12.0;
 const LINE: f64 = 18.0;
@@ -30,18 +33,25 @@ pub fn map(map: &Map, context: &Context) -> Canvas {
         scale => {
             bar(&mut canvas, scale, &map.values, top, context);
             if missing {
-                missing_swatch(&mut canvas, BAR[0] + 28.0, top - 1.0, context);
+                let [wide, _] = bar_size(context);
+                let (x, y) = if context.is_narrow() { (0.0, top + 32.0) } else { (wide + 28.0, top - 1.0) };
+                missing_swatch(&mut canvas, x, y, context);
             }
         }
     }
     canvas
 }
 
+fn bar_size(context: &Context) -> [f64; 2] {
+    [context.within(BAR[0], PAST), BAR[1]]
+}
+
 fn bar(canvas: &mut Canvas, scale: &Scale, values: &[f32], top: f64, context: &Context) {
+    let [wide, tall] = bar_size(context);
     let palette = context.palette;
     let Some((min, max)) = scale.range() else { return };
     let (low, high) = (f64::from(min), f64::from(max));
-    let place = |value: f64| (value - low) / (high - low) * BAR[0];
+    let place = |value: f64| (value - low) / (high - low) * wide;
     canvas.raw(&format!("<linearGradient id=\"scale-{}\">", context.id));
     for stop in 0..=STOPS {
         let t = stop as f64 / STOPS as f64;
@@ -49,14 +59,14 @@ fn bar(canvas: &mut Canvas, scale: &Scale, values: &[f32], top: f64, context: &C
         canvas.raw(&format!("<stop offset=\"{}\" stop-color=\"{}\"/>", px(t), hex(colour)));
     }
     canvas.raw("</linearGradient>\n");
-    let frame = [0.0, top, BAR[0], BAR[1]];
+    let frame = [0.0, top, wide, tall];
     canvas.rect(frame, &format!("url(#scale-{})", context.id), None);
     canvas.frame(frame, palette.line);
     // Arrows where the data go past the ends of the scale.
-    let (middle, bottom) = (top + BAR[1] / 2.0, top + BAR[1]);
+    let (middle, bottom) = (top + tall / 2.0, top + tall);
     for (beyond, edge, tip) in [
         (values.iter().any(|value| *value < min), -2.0, -8.0),
-        (values.iter().any(|value| *value > max), BAR[0] + 2.0, BAR[0] + 8.0),
+        (values.iter().any(|value| *value > max), wide + 2.0, wide + 8.0),
     ] {
         if beyond {
             let (edge, tip) = (px(edge), px(tip));
@@ -73,18 +83,20 @@ fn bar(canvas: &mut Canvas, scale: &Scale, values: &[f32], top: f64, context: &C
     if ticks.is_empty() {
         // No extent: one value, in the middle of the bar.
         let text = number::column(&[low]).remove(0);
-        canvas.text(BAR[0] / 2.0, bottom + 15.0, &text, Style::label(palette.text, Anchor::Middle));
+        canvas.text(wide / 2.0, bottom + 15.0, &text, Style::label(palette.text, Anchor::Middle));
         ticks.clear();
     }
     let mut marks = String::new();
     for (value, text) in &ticks {
         let x = place(*value);
-        let mark = x.clamp(0.5, BAR[0] - 0.5);
+        let mark = x.clamp(0.5, wide - 0.5);
         marks.push_str(&segment((mark, bottom), (mark, bottom + 4.0)));
-        canvas.text(x, bottom + 15.0, text, Style::label(palette.text, Anchor::Middle));
+        // The first label stays on a narrow page.
+        let at = if context.is_narrow() { x.max(width(text, LABEL) / 2.0 - 2.0) } else { x };
+        canvas.text(at, bottom + 15.0, text, Style::label(palette.text, Anchor::Middle));
     }
     canvas.stroke(&marks, palette.quiet, 1.0, " class=\"ticks\"");
-    canvas.reach(BAR[0] + 20.0, bottom + 18.0);
+    canvas.reach(wide + PAST, bottom + 18.0);
 }
 
 fn swatches(canvas: &mut Canvas, classes: &[Class], missing: bool, top: f64, context: &Context) {
@@ -92,7 +104,7 @@ fn swatches(canvas: &mut Canvas, classes: &[Class], missing: bool, top: f64, con
     for class in classes {
         let name = fit(&visible(&class.name), LONGEST_NAME);
         let taken = SWATCH + 6.0 + width(&name, LABEL) + 18.0;
-        if x > 0.0 && x + taken > WIDEST {
+        if x > 0.0 && x + taken > context.within(WIDEST, 0.0) {
             (x, y) = (0.0, y + LINE);
         }
         swatch(canvas, class, x, y, context);
@@ -101,7 +113,7 @@ fn swatches(canvas: &mut Canvas, classes: &[Class], missing: bool, top: f64, con
         canvas.reach(x, y + SWATCH + 2.0);
     }
     if missing {
-        if x > 0.0 && x + 90.0 > WIDEST {
+        if x > 0.0 && x + 90.0 > context.within(WIDEST, 0.0) {
             (x, y) = (0.0, y + LINE);
         }
         missing_swatch(canvas, x, y, context);
@@ -166,7 +178,7 @@ fn row<'a>(
     for (index, name) in names.enumerate() {
         let name = fit(&visible(name), LONGEST_NAME);
         let taken = wide + 6.0 + width(&name, LABEL) + 18.0;
-        if x > 0.0 && x + taken > WIDEST {
+        if x > 0.0 && x + taken > context.within(WIDEST, 0.0) {
             (x, y) = (0.0, y + LINE);
         }
         sample(canvas, index, x, y);

@@ -28,10 +28,12 @@ pub fn draw(lines: &Lines, context: &Context) -> Canvas {
     let ticks = number::ticks(low, high, 5);
     let labels = ticks.iter().map(|(_, text)| width(text, LABEL)).fold(0.0, f64::max);
     let (left, top) = ((labels + 12.0).ceil(), 20.0);
-    let (right, bottom) = (left + PLOT[0], top + PLOT[1]);
-    let pitch = if count > 1 { (PLOT[0] - 16.0) / (count - 1) as f64 } else { PLOT[0] };
-    let x = |at: usize| if count > 1 { left + 8.0 + at as f64 * pitch } else { left + PLOT[0] / 2.0 };
-    let y = |value: f64| bottom - (value - low) / (high - low) * PLOT[1];
+    let wide = context.within(PLOT[0], left + 4.0);
+    let tall = PLOT[1].min(0.7 * wide);
+    let (right, bottom) = (left + wide, top + tall);
+    let pitch = if count > 1 { (wide - 16.0) / (count - 1) as f64 } else { wide };
+    let x = |at: usize| if count > 1 { left + 8.0 + at as f64 * pitch } else { left + wide / 2.0 };
+    let y = |value: f64| bottom - (value - low) / (high - low) * tall;
 
     let y_name = visible(&lines.y_name);
     canvas.text(0.0, 11.0, &y_name, Style::name(palette.quiet, Anchor::Start));
@@ -47,7 +49,7 @@ pub fn draw(lines: &Lines, context: &Context) -> Canvas {
         curve(&mut canvas, lines, index, context, &x, &y);
     }
     canvas.reach(right, bottom);
-    axis::below(&mut canvas, &lines.x_labels, pitch, x, bottom + 0.5, palette);
+    axis::below(&mut canvas, &lines.x_labels, pitch, x, bottom + 0.5, context);
     let below = canvas.height + NAME + 4.0;
     let name = Style::name(palette.quiet, Anchor::Middle);
     canvas.text((left + right) / 2.0, below, &visible(&lines.x_name), name);

@@ -51,9 +51,11 @@ pub fn draw(map: &Map, context: &Context) -> Canvas {
         return canvas;
     }
     let (row_name, col_name) = (visible(&map.rows.name), visible(&map.cols.name));
-    let labels = axis::longest(&axis::shown(&map.rows.labels)) as f64 * width("0", LABEL) + 10.0;
-    let (w, h) = cell_size(map);
-    let grid = Grid { left: labels.max(width(&row_name, 11.0) + 8.0).ceil(), top: 18.0, w, h };
+    let labels = axis::shown(&map.rows.labels, context.label_columns());
+    let labels = axis::longest(&labels) as f64 * width("0", LABEL) + 10.0;
+    let left = labels.max(width(&row_name, 11.0) + 8.0).ceil();
+    let (w, h) = cell_size(map, context.within(f64::INFINITY, left));
+    let grid = Grid { left, top: 18.0, w, h };
     let (right, bottom) = (grid.x(cols), grid.y(rows));
 
     if as_image(map) {
@@ -74,9 +76,9 @@ pub fn draw(map: &Map, context: &Context) -> Canvas {
         h,
         |row| grid.y(row) + (h - gap) / 2.0,
         grid.left - 2.0,
-        palette,
+        context,
     );
-    axis::below(&mut canvas, &map.cols.labels, w, |col| grid.x(col) + (w - gap) / 2.0, bottom + 2.0, palette);
+    axis::below(&mut canvas, &map.cols.labels, w, |col| grid.x(col) + (w - gap) / 2.0, bottom + 2.0, context);
     let name = Style::name(palette.quiet, Anchor::End);
     canvas.text(grid.left - 10.0, 11.0, &row_name, name);
     let below = canvas.height + NAME + 4.0;
@@ -90,8 +92,8 @@ pub fn draw(map: &Map, context: &Context) -> Canvas {
     canvas
 }
 
-/// Pitch of the cells, whole pixels where that is possible.
-fn cell_size(map: &Map) -> (f64, f64) {
+/// Pitch of the cells, whole pixels where that is possible; all columns have so much room.
+fn cell_size(map: &Map, room: f64) -> (f64, f64) {
     let (rows, cols) = map.shape();
     let side = |count: usize, target: f64, most: f64| {
         let size = target / count as f64;
@@ -100,9 +102,9 @@ fn cell_size(map: &Map) -> (f64, f64) {
     if let Some(text) = map.text.as_ref().filter(|_| !as_image(map)) {
         let longest = text.iter().map(|text| columns(&visible(text))).max().unwrap_or(0);
         let wide = longest.clamp(*TEXT.start(), *TEXT.end()) as f64 * width("0", LABEL) + 8.0;
-        return (wide.ceil(), 20.0);
+        return (wide.ceil().min((room / cols as f64).floor()).max(1.0), 20.0);
     }
-    let (w, h) = (side(cols, 720.0, 30.0), side(rows, 560.0, 24.0));
+    let (w, h) = (side(cols, room.min(720.0), 30.0), side(rows, 560.0, 24.0));
     if rows == cols { (w.min(h), w.min(h)) } else { (w, h) }
 }
 
@@ -128,7 +130,7 @@ fn cells(canvas: &mut Canvas, map: &Map, grid: &Grid, context: &Context) {
         };
         let title = context.numbers.then(|| title(map, row, col));
         canvas.rect([grid.x(col), grid.y(row), grid.w - gap, grid.h - gap], &fill, title.as_deref());
-        if let Some(text) = map.text(row, col) {
+        if let Some(text) = map.text(row, col).filter(|_| room >= *TEXT.start()) {
             let (x, y) = (grid.x(col) + (grid.w - gap) / 2.0, grid.y(row) + grid.h / 2.0 + 0.32 * LABEL);
             let style = Style::label(colour.map_or(palette.text, ink), Anchor::Middle);
             texts.text(x, y, &fit(&visible(text), room), style);

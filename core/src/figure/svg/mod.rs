@@ -13,9 +13,10 @@ mod table;
 use std::fmt::Write as _;
 
 use self::canvas::{Anchor, Canvas, Context, Style, px, width};
+pub(super) use self::image::base64;
 use super::colour::hex;
 use super::text::{COLUMN_EM, escape, visible, wrap};
-use super::{Figure, Ground, Plot, csv};
+use super::{Figure, Plot, Sheet, csv};
 
 /// Most cells or points that are elements of their own.
 const ELEMENTS: usize = 4096;
@@ -23,18 +24,22 @@ const MARGIN: f64 = 20.0;
 /// Narrowest content: room for a legend and a readable provenance line.
 const NARROWEST: f64 = 520.0;
 const TITLE: f64 = 17.0;
+const NARROW_TITLE: f64 = 13.0;
 const FOOT: f64 = 9.0;
 /// Mean advance of Ubuntu in columns, for wrapping sentences.
 const SENTENCE: f64 = 0.87;
 
 /// The figure as a standalone SVG document.
-pub fn to_svg(figure: &Figure, ground: Ground) -> String {
-    draw(figure, ground, true)
+pub fn to_svg(figure: &Figure, sheet: impl Into<Sheet>) -> String {
+    draw(figure, sheet.into(), &figure.stem(), true)
 }
 
-/// [`to_svg`], with or without the embedded numbers.
-pub(super) fn draw(figure: &Figure, ground: Ground, numbers: bool) -> String {
-    let context = Context { ground, palette: ground.palette(), id: figure.stem(), numbers };
+/// [`to_svg`], with or without the embedded numbers; its own names end in `id`.
+pub(super) fn draw(figure: &Figure, sheet: Sheet, id: &str, numbers: bool) -> String {
+    let (ground, pixels) = (sheet.ground, sheet.pixels());
+    let margin = if pixels < NARROWEST { MARGIN / 2.0 } else { MARGIN };
+    let room = pixels - 2.0 * margin;
+    let context = Context { ground, palette: ground.palette(), id: id.into(), numbers, room };
     let palette = context.palette;
     let (legend, body) = match &figure.plot {
         Plot::Map(map) => (legend::map(map, &context), map::draw(map, &context)),
@@ -42,19 +47,20 @@ pub(super) fn draw(figure: &Figure, ground: Ground, numbers: bool) -> String {
         Plot::Table(data) => (Canvas::default(), table::draw(data, &context)),
         Plot::Bars(data) => (legend::bars(data, &context), bars::draw(data, &context)),
     };
-    let inner = body.width.max(legend.width).max(NARROWEST).ceil();
+    let inner = body.width.max(legend.width).max(NARROWEST.min(room)).ceil();
 
     let mut page = Canvas::default();
-    let mut y = MARGIN;
+    let mut y = margin;
     let mut paragraph = |page: &mut Canvas, text: &str, style: Style, leading: f64, narrow: f64| {
         let limit = (inner / (style.size * COLUMN_EM * narrow)) as usize;
         for line in wrap(text, limit) {
             y += style.size * leading;
-            page.text(MARGIN, y, &line, style);
+            page.text(margin, y, &line, style);
         }
         y
     };
-    let title = Style { size: TITLE, ..Style::name(palette.text, Anchor::Start) };
+    let size = if context.is_narrow() { NARROW_TITLE } else { TITLE };
+    let title = Style { size, ..Style::name(palette.text, Anchor::Start) };
     paragraph(&mut page, &visible(&figure.title), title, 1.1, SENTENCE);
     let mut top = 0.0;
     for note in &figure.notes {
@@ -62,29 +68,40 @@ pub(super) fn draw(figure: &Figure, ground: Ground, numbers: bool) -> String {
     }
     top = top.max(paragraph(&mut page, "", title, 1.0, 1.0)) + 14.0;
     if legend.height > 0.0 {
-        page.place(MARGIN, top.round(), &legend);
+        page.place(margin, top.round(), &legend);
         top += legend.height + 14.0;
     }
-    page.place(MARGIN, top.round(), &body);
+    page.place(margin, top.round(), &body);
     top = (top + body.height + 16.0).round();
-    page.line((MARGIN, top + 0.5), (MARGIN + inner, top + 0.5), palette.line);
+    page.line((margin, top + 0.5), (margin + inner, top + 0.5), palette.line);
     let foot = Style { size: FOOT, ..Style::label(palette.quiet, Anchor::Start) };
     let mut y = top + 5.0;
     for line in wrap(&figure.provenance.line(), (inner / width("0", FOOT)) as usize) {
         y += FOOT * 1.4;
-        page.text(MARGIN, y, &line, foot);
+        page.text(margin, y, &line, foot);
     }
-    let (w, h) = (inner + 2.0 * MARGIN, (y + MARGIN * 0.8).ceil());
-    document(figure, &context, &page.svg, (w, h))
+    let (w, h) = (inner + 2.0 * margin, (y + margin * 0.8).ceil());
+    // What does not fit into the room is drawn smaller.
+    let size = match sheet.millimetres() {
+        Some(mm) => [format!("{}mm", px(mm)), format!("{}mm", px(mm * h / w))],
+        None => [px(w), px(h)],
+    };
+    document(figure, &context, &page.svg, (w, h), &size)
 }
 
-fn document(figure: &Figure, context: &Context, content: &str, (w, h): (f64, f64)) -> String {
+fn document(
+    figure: &Figure,
+    context: &Context,
+    content: &str,
+    (w, h): (f64, f64),
+    [wide, tall]: &[String; 2],
+) -> String {
     let (w, h, palette) = (px(w), px(h), context.palette);
     let mut out = String::with_capacity(content.len() + 4096);
     out.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     let _ = writeln!(
         out,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" xmlns:xlink=\"http://www.w3.org/1999/xlink\" width=\"{w}\" height=\"{h}\" viewBox=\"0 0 {w} {h}\">"
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" xmlns:xlink=\"http://www.w3.org/1999/xlink\" width=\"{wide}\" height=\"{tall}\" viewBox=\"0 0 {w} {h}\">"
     );
     if context.numbers {
         let _ = writeln!(out, "<title>{}</title>", escape(&figure.title));
@@ -126,7 +143,7 @@ mod tests {
     use resvg::usvg::roxmltree::Document;
 
     use super::*;
-    use crate::figure::{Map, samples};
+    use crate::figure::{Ground, Map, samples};
 
     fn map(figure: &Figure) -> &Map {
         match &figure.plot {

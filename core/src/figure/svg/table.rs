@@ -11,6 +11,8 @@ const ROW: f64 = 22.0;
 const SIZE: f64 = 11.0;
 const GUTTER: f64 = 26.0;
 const LONGEST: usize = 72;
+/// Of a narrow figure.
+const NARROW: usize = 22;
 /// Distance between the lines of a long text, and how many of them are drawn.
 const LINE: f64 = 15.0;
 const MOST_LINES: usize = 40;
@@ -24,9 +26,11 @@ pub fn draw(table: &Table, context: &Context) -> Canvas {
         canvas.reach(60.0, NAME + 4.0);
         return canvas;
     }
+    let (limit, gutter) = if context.is_narrow() { (NARROW, GUTTER / 2.0) } else { (LONGEST, GUTTER) };
     let rows = &table.rows[..table.rows.len().min(MOST_ROWS)];
     let column = |index: usize| -> Vec<Option<&Cell>> { rows.iter().map(|row| row.get(index)).collect() };
-    let lines: Vec<Vec<Vec<String>>> = (0..table.columns.len()).map(|index| texts(&column(index))).collect();
+    let lines: Vec<Vec<Vec<String>>> =
+        (0..table.columns.len()).map(|index| texts(&column(index), limit)).collect();
     // A row is as tall as its longest text.
     let tall = |row: usize| lines.iter().map(|column| column[row].len()).max().unwrap_or(1).max(1);
     let mut tops = vec![ROW];
@@ -37,7 +41,7 @@ pub fn draw(table: &Table, context: &Context) -> Canvas {
     for (index, head) in table.columns.iter().enumerate() {
         let cells = column(index);
         let right = cells.iter().flatten().any(|cell| matches!(cell, Cell::Number(_)));
-        let head = fit(&visible(head), LONGEST);
+        let head = fit(&visible(head), limit);
         let widest = lines[index].iter().flatten().map(|text| columns(text)).max().unwrap_or(0);
         let wide = (widest as f64 * width("0", SIZE)).max(width(&head, SIZE));
         let (at, anchor) = if right { (x + wide, Anchor::End) } else { (x, Anchor::Start) };
@@ -62,9 +66,9 @@ pub fn draw(table: &Table, context: &Context) -> Canvas {
                 canvas.rect([at - 24.0, y + 6.0, 24.0, 10.0], &context.missing(), Some("missing"));
             }
         }
-        x += wide + GUTTER;
+        x += wide + gutter;
     }
-    let right = x - GUTTER;
+    let right = x - gutter;
     let rules: String =
         tops.iter().take(rows.len()).map(|top| format!("M0 {}H{}", px(top - 0.5), px(right))).collect();
     canvas.raw(&format!("<path d=\"{rules}\" stroke=\"{}\" stroke-width=\"1\"/>\n", hex(palette.line)));
@@ -82,8 +86,8 @@ fn exact(value: f64) -> String {
     if value.is_nan() { "missing".to_owned() } else { number::exact64(value) }
 }
 
-/// Lines of every cell of one column.
-fn texts(cells: &[Option<&Cell>]) -> Vec<Vec<String>> {
+/// Lines of every cell of one column, each of at most so many columns of text.
+fn texts(cells: &[Option<&Cell>], limit: usize) -> Vec<Vec<String>> {
     let numbers: Vec<f64> = cells
         .iter()
         .map(|cell| match cell {
@@ -93,7 +97,7 @@ fn texts(cells: &[Option<&Cell>]) -> Vec<Vec<String>> {
         .collect();
     let lines = |(number, cell): (String, &Option<&Cell>)| match cell {
         Some(Cell::Text(words)) => {
-            let mut lines = wrap(&visible(words), LONGEST);
+            let mut lines = wrap(&visible(words), limit);
             if lines.len() > MOST_LINES {
                 lines.truncate(MOST_LINES);
                 lines.push("…".into());
