@@ -23,6 +23,7 @@ pub static METHODS: &[&Method] = &[
     &super::prune::PRUNE,
     &super::leave_one_out::LEAVE_ONE_OUT,
     &super::head_sweep::HEAD_SWEEP,
+    &super::plan_cost::PLAN_COST,
 ];
 
 /// The method of an id, or of an alias.

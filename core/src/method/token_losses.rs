@@ -25,7 +25,7 @@ pub(in crate::method) struct Losses {
 }
 
 impl TokenLosses {
-    /// TODO
+    /// A pass over a prompt, nothing done yet.
     ///
     /// # Errors
     /// A prompt that the model cannot take, or more memory than there is.

@@ -1,6 +1,8 @@
 //! Changes of a plan that a person makes at a time: take a sublayer out, paint the routing map, fill it from a preset, rule
 //! about experts.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Change, Experts, Item, Part, Plan, Route, Router, Skip, Sublayer};
 use crate::rng;
 use crate::spec::{Lane, LayerRoute, Positions};
@@ -81,7 +83,8 @@ pub fn rule_experts(plan: &mut Plan, layer: usize, positions: &Positions, change
 }
 
 /// What a click on an expert does; a second click takes it back.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ExpertChange {
     /// It cannot be chosen.
     #[default]

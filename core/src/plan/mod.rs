@@ -175,10 +175,32 @@ impl Plan {
         said.unwrap_or_default()
     }
 
+    /// Bytes that it takes, roughly: those of its text.
+    pub fn bytes(&self) -> usize {
+        let mut count = Count(0);
+        // Counting cannot fail, and what JSON cannot hold takes as much as what it can.
+        drop(serde_json::to_writer(&mut count, self));
+        count.0
+    }
+
     /// One line: what is on, or `no plan`.
     pub fn summary(&self) -> String {
         let parts: Vec<String> = self.active().iter().map(|item| item.summary()).collect();
         if parts.is_empty() { "no plan".into() } else { parts.join("; ") }
+    }
+}
+
+/// Bytes written, counted.
+struct Count(usize);
+
+impl std::io::Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

@@ -13,7 +13,6 @@ use sluice_core::method::view::VIEWS;
 use sluice_core::method::{
     Asked, Existing, Findings, METHODS, Ready, Record, Running, Subject, document, find, prepare,
 };
-use sluice_core::plan::Plan;
 use sluice_core::rng;
 use sluice_core::worker::Request;
 
@@ -90,7 +89,7 @@ impl Bench {
             Subject::Text(None) if self.opened.engine.tokenizer.is_none() => Subject::Text(Some(self.text())),
             subject => subject,
         };
-        let mut asked = Asked::new(method, subject, &Plan::default());
+        let mut asked = Asked::new(method, subject, &sample.plan);
         asked.ask = sample.ask;
         let other: Value = serde_json::from_str(other).unwrap();
         asked.ask.extend(other.as_object().unwrap().clone());
@@ -312,7 +311,7 @@ fn equal_questions_have_equal_findings_in_script_and_window() {
             client = Some((bench.path.clone(), new));
         }
         let (_, client) = client.as_ref().unwrap();
-        client.worker.send(Request::Study(Box::new(asked)));
+        client.worker.send(Request::Study(Box::new(asked.into())));
         assert_eq!(json(&client.until(whole)), first, "{what}");
     });
 }

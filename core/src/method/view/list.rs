@@ -12,12 +12,12 @@ use super::lens::LensAsk;
 use super::neuron::NeuronAsk;
 use super::next::NextAsk;
 use super::routing::RoutingAsk;
-use super::runs::Runs;
+use super::runs::{Runs, Side};
 use super::strip::StripAsk;
 use crate::engine::{Cancelled, Engine};
 use crate::error::Result;
 use crate::figure::Figure;
-use crate::method::Method;
+use crate::method::{Ask, Method, read};
 
 /// The views from their names and parameters: what a front end asks for, what it gets, and the questions that every view
 /// answers.
@@ -53,6 +53,23 @@ macro_rules! views {
             /// Its parameters as JSON.
             pub fn ask(&self) -> String {
                 match self { $(Self::$view(ask) => serde_json::to_string(ask).unwrap_or_default(),)* }
+            }
+
+            /// The view of a method with its parameters; none of a method that is no view, or of other parameters.
+            pub fn of(method: &Method, ask: &Ask) -> Option<Self> {
+                $(if method.id == $ask::METHOD.id {
+                    return read::<$ask>(ask).ok().map(Self::$view);
+                })*
+                None
+            }
+
+            /// The same of the run under the plan, where it shows one run or the other.
+            pub fn under_the_plan(&self) -> Self {
+                let mut ask: Ask = serde_json::from_str(&self.ask()).unwrap_or_default();
+                if let Some(side) = ask.get_mut("side") {
+                    *side = serde_json::Value::from(Side::Plan.name());
+                }
+                Self::of(self.method(), &ask).unwrap_or_else(|| self.clone())
             }
 
             /// Compute it.
