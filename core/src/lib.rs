@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! error < files < rng < statistics < metric < spec < checkpoint < site < figure < model < plan <
-//! world < engine < learn < method < protocol < worker < train < evaluate
+//! world < engine < learn < method < session < protocol < worker < train < evaluate
 //! ```
 //!
 //! | room | what it holds |
@@ -20,6 +20,7 @@
 //! | [`metric`] | KL divergence, normalised recovery, cross-entropy and the like |
 //! | [`files`] | one door for reading, one for writing |
 //! | [`figure`] | what a panel draws and what exports: data, SVG, PNG, CSV |
+//! | [`session`] | what was worked on, to be taken up again: prompts, plans and their history, questions and findings |
 //! | [`protocol`] | the values a front end and the worker exchange |
 //! | [`worker`] | the one thread that owns the model |
 //! | [`world`] | the generated world that the bundled checkpoint knows |
@@ -42,6 +43,7 @@ pub mod model;
 pub mod plan;
 pub mod protocol;
 pub mod rng;
+pub mod session;
 pub mod site;
 pub mod spec;
 pub mod statistics;

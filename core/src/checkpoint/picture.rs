@@ -1,10 +1,11 @@
 //! A picture on its way to a model that reads images: decoded once, then shared.
 
 use std::hash::{Hash, Hasher};
+use std::io::Cursor;
 use std::path::Path;
 use std::sync::Arc;
 
-use image::RgbImage;
+use image::{ImageFormat, RgbImage};
 
 use super::image::read_bytes;
 use super::{decode_image, fingerprint};
@@ -42,6 +43,22 @@ impl Picture {
     fn of(name: &str, path: &Path, bytes: &[u8]) -> Result<Self> {
         let sha256 = Some(files::sha256_of(bytes).into());
         Ok(Self { sha256, ..Self::new(name, decode_image(path, bytes)?) })
+    }
+
+    /// The same under another name, as if from a file of another SHA-256: one that was kept as PNG is what it was.
+    pub fn named(self, name: &str, sha256: Option<&str>) -> Self {
+        Self { name: name.into(), sha256: sha256.map(Arc::from), ..self }
+    }
+
+    /// Its pixels as a PNG file, which reads back the same.
+    ///
+    /// # Errors
+    /// [`Error::Image`](crate::Error::Image) where they cannot be encoded.
+    pub fn png(&self) -> Result<Vec<u8>> {
+        let mut bytes = Cursor::new(Vec::new());
+        let encoded = self.pixels.write_to(&mut bytes, ImageFormat::Png);
+        encoded.map_err(|error| crate::Error::image(self.name(), error))?;
+        Ok(bytes.into_inner())
     }
 
     /// What it is called.

@@ -8,6 +8,7 @@ mod document;
 mod findings;
 mod list;
 mod params;
+mod reached;
 mod record;
 mod running;
 mod state;
@@ -19,6 +20,7 @@ pub mod fcct;
 pub mod head_sweep;
 pub mod leave_one_out;
 pub mod oracle;
+pub mod plan_cost;
 pub mod prune;
 pub mod router;
 pub mod trace;
@@ -31,6 +33,7 @@ pub use findings::{Cost, Fact, Findings, Found, Offer, VERSION, WARNING, questio
 pub use list::{METHODS, find};
 pub use params::{Ask, Parameter, Params, complete, read};
 pub(crate) use params::{choices, params};
+pub use reached::Reached;
 pub use record::{Existing, FINDINGS, Record, STATE, prepare};
 pub use running::{Ready, Running};
 pub use state::{State, bits, bits64, number};
@@ -174,12 +177,14 @@ pub struct Sample {
     pub ask: Ask,
     /// What is marked, once the tokens are known.
     pub picks: fn(&[Token]) -> Picks,
+    /// Under which plan.
+    pub plan: Plan,
 }
 
 impl Sample {
     /// About a subject, nothing marked, all defaults.
     pub fn of(subject: Subject) -> Self {
-        Self { subject, ask: Ask::new(), picks: |_| Picks::new() }
+        Self { subject, ask: Ask::new(), picks: |_| Picks::new(), plan: Plan::default() }
     }
 
     /// About the first pieces of the checkpoint's own text; none where it comes without a tokenizer to read it.

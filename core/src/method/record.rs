@@ -152,7 +152,8 @@ impl Record {
     fn finish(&mut self, engine: &Engine) -> Result<()> {
         self.find_stale();
         let findings = self.running.findings(engine);
-        let files = |figure: &Figure| Format::ALL.map(|format| export::file_name(figure, format)).to_vec();
+        let files =
+            |figure: &Figure| Format::OF_A_STUDY.map(|format| export::file_name(figure, format)).to_vec();
         let mut names = Vec::new();
         for figure in findings.found.figures() {
             export::write_all(&figure, Ground::Light, &self.folder, There::Replace)?;
@@ -226,5 +227,5 @@ fn listed(folder: &Path) -> Vec<String> {
 fn is_figure(name: &str) -> bool {
     let path = Path::new(name);
     let ends = |format: &Format| path.extension().is_some_and(|end| end == format.extension());
-    path.file_name().is_some_and(|file| file == name) && Format::ALL.iter().any(ends)
+    path.file_name().is_some_and(|file| file == name) && Format::OF_A_STUDY.iter().any(ends)
 }

@@ -5,7 +5,8 @@
 //! times, and there is one per lane but the last; the router reads what the FFN reads.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor, Var};
@@ -17,7 +18,7 @@ use super::token_losses::{Losses, TokenLosses};
 use super::trace::graph;
 use super::{
     Ask, Case, Existing, Fact, Found, Group, Method, Offer, Params as _, Sample, Source, State, Stepper,
-    Steps, SubjectKind, bits, params, raw, read, record,
+    Steps, SubjectKind, bits, number, params, raw, read, record,
 };
 use crate::checkpoint::{SaveDtype, safetensors_bytes};
 use crate::engine::{self, Cancelled, Card, Engine, RunSize};
@@ -149,15 +150,17 @@ pub struct RouterFound {
 }
 
 /// Hard choices on text that was held back.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct HeldOut {
     /// Its tokens.
     pub tokens: usize,
     /// Shares of the lanes.
     pub shares: Vec<f32>,
     /// Nats per token, of the router.
+    #[serde(deserialize_with = "number")]
     pub routed: f32,
     /// With every FFN big.
+    #[serde(deserialize_with = "number")]
     pub all_big: f32,
 }
 
@@ -237,6 +240,16 @@ struct Kept {
     #[serde(with = "bits")]
     shares: Vec<f32>,
     work: Work,
+    /// Of one that is done: what was measured, and its file.
+    #[serde(default)]
+    held_out: Option<HeldOut>,
+    #[serde(default)]
+    saved: Option<String>,
+}
+
+/// Whether it is a file's name, no path.
+fn is_plain(file: &str) -> bool {
+    Path::new(file).file_name() == Some(OsStr::new(file))
 }
 
 impl RouterRun {
@@ -261,6 +274,9 @@ impl RouterRun {
                 pieces.len()
             )));
         }
+        if ask.file.as_ref().is_some_and(|file| !is_plain(file)) {
+            return Err(Error::Study("the router's file is a name in its folder, not a path".into()));
+        }
         // What cannot be saved is not begun.
         record::prepare(&folder, Existing::Overwrite)?;
         let held = pieces.pop().unwrap_or_else(|| Vec::new().into());
@@ -280,6 +296,7 @@ impl RouterRun {
         let rate = Rate { top: RATE, warm_up: WARM_UP, steps: ask.steps, floor: FLOOR };
         let mut fit = Fit::new(vars, 0.0, rate, CLIP);
         let (mut curve, mut work) = (Vec::new(), Work::default());
+        let (mut held_out, mut saved) = (None, None);
         if let (Some(kept), Some(state)) = (kept, state) {
             let tensor = |name: &str| state.tensors.get(name).cloned();
             let missing = |name: &str| Error::Study(format!("what is to be resumed lacks {name}"));
@@ -287,6 +304,9 @@ impl RouterRun {
             let shares = kept.shares.chunks(lanes.len().max(1)).map(<[f32]>::to_vec);
             curve = kept.losses.into_iter().zip(shares).map(|(loss, shares)| Step { loss, shares }).collect();
             work = kept.work;
+            // One that was done is not written again.
+            held_out = kept.held_out;
+            saved = kept.saved.filter(|file| held_out.is_some() && is_plain(file));
         }
         Ok(Self {
             small_label: engine::small_label(engine, &surrogate),
@@ -303,9 +323,9 @@ impl RouterRun {
             measured: Vec::new(),
             measuring: None,
             curve,
-            held_out: None,
+            held_out,
             folder,
-            saved: None,
+            saved,
             provenance,
             work,
         })
@@ -504,8 +524,9 @@ impl Stepper for RouterRun {
 
     /// Updates, and two passes that measure.
     fn progress(&self) -> Steps {
-        let done = self.curve.len() + self.measured.len();
-        Steps { done, all: self.ask.steps as usize + 2, unit: "steps" }
+        let all = self.ask.steps as usize + 2;
+        let done = if self.held_out.is_some() { all } else { self.curve.len() + self.measured.len() };
+        Steps { done, all, unit: "steps" }
     }
 
     fn found(&self, _: &Engine) -> Arc<dyn Found> {
@@ -521,6 +542,8 @@ impl Stepper for RouterRun {
             losses: self.curve.iter().map(|step| step.loss).collect(),
             shares: self.curve.iter().flat_map(|step| step.shares.iter().copied()).collect(),
             work: self.work,
+            held_out: self.held_out.clone(),
+            saved: self.saved.clone(),
         })?;
         state.tensors = self.fit.state()?;
         Ok(state)

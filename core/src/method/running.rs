@@ -143,6 +143,14 @@ impl Running {
         Ready::new(asked, engine)?.start(engine, card, None, cancelled)
     }
 
+    /// The question as state files hold it.
+    ///
+    /// # Errors
+    /// As [`question`].
+    pub fn question(&self, card: &Card) -> Result<Value> {
+        question(&self.asked, card, &self.tokens, &self.content)
+    }
+
     /// The question.
     pub fn asked(&self) -> &Arc<Asked> {
         &self.asked

@@ -5,9 +5,10 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use serde_json::{Value, json};
-use sluice_core::engine::never;
+use sluice_core::engine::{Engine, never};
 use sluice_core::error::Error;
-use sluice_core::method::{Asked, Existing, FINDINGS, METHODS, STATE, Subject};
+use sluice_core::figure::csv;
+use sluice_core::method::{Asked, Existing, FINDINGS, METHODS, Reached, Running, STATE, Subject};
 use sluice_core::plan::Plan;
 use sluice_core::rng;
 use sluice_core::worker::{Prompt, Words};
@@ -266,4 +267,36 @@ fn a_torn_state_says_that_one_can_begin_anew() {
         let error = bench.record(&asked, folder.path(), Existing::Resume).err().unwrap();
         assert!(error.to_string().contains(name) && error.next_step().contains("--overwrite"), "{error}");
     }
+}
+
+/// How a session brings findings back: a run that is done goes on from its own state, with little or nothing left to do.
+#[test]
+fn a_run_that_is_done_comes_back_from_its_state() {
+    each(|what, bench, asked| {
+        let engine = &mut bench.opened.engine;
+        let card = &bench.opened.card;
+        let found = |run: &Running, engine: &Engine| {
+            let mut json: Value =
+                serde_json::from_str(&run.findings(engine).json(&|_| Vec::new()).unwrap()).unwrap();
+            json.as_object_mut().unwrap().remove("cost").unwrap();
+            let figures = run.findings(engine).found.figures();
+            (json.to_string(), figures.iter().map(|figure| csv::to_csv(figure)).collect::<Vec<_>>())
+        };
+        let mut run = Running::start(asked.clone(), engine, card, &never).unwrap();
+        while !run.step(engine, &never).unwrap() {}
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(STATE);
+        let question = run.question(card).unwrap();
+        run.state().unwrap().write(&path, &question).unwrap();
+        let mut again = Reached::written(String::new(), true, folder.path(), Some(STATE))
+            .restore(asked, engine, card, &never)
+            .unwrap();
+        let mut left = 0;
+        while !again.is_done() {
+            again.step(engine, &never).unwrap();
+            left += 1;
+        }
+        println!("{what}: {left} pieces left");
+        assert_eq!(found(&again, engine), found(&run, engine), "{what}");
+    });
 }

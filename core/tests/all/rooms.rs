@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// A room imports from those before it. Also in the docs of core/src/lib.rs.
-const ORDER: [&str; 19] = [
+const ORDER: [&str; 20] = [
     "error",
     "files",
     "rng",
@@ -20,6 +20,7 @@ const ORDER: [&str; 19] = [
     "engine",
     "learn",
     "method",
+    "session",
     "protocol",
     "worker",
     "train",

@@ -1,16 +1,18 @@
 //! What inputs are changed from: the committed fixtures, and small files of every other format, in folders of one worker.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use sluice_core::checkpoint::{Checkpoint, read_image};
+use sluice_core::checkpoint::{Checkpoint, Picture, read_image};
 use sluice_core::engine::{self, Card, Engine, Words, never};
-use sluice_core::method::{Asked, Existing, FINDINGS, Ready, Record, STATE, Subject, find, prepare};
+use sluice_core::files::There;
+use sluice_core::method::{Asked, Existing, FINDINGS, Reached, Ready, Record, STATE, Subject, find, prepare};
 use sluice_core::plan::{KINDS, Plan};
+use sluice_core::session::{Answered, Document, History, Inquiry, Reference, Session, Work};
 use sluice_core::{Error, Result};
 
 /// A file that inputs are changed from, in a folder with what belongs to it.
@@ -48,6 +50,7 @@ pub struct Corpus {
     pub routers: Vec<Seed>,
     pub findings: Vec<Seed>,
     pub states: Vec<Seed>,
+    pub sessions: Vec<Seed>,
     /// Names of fields of all of them.
     pub words: Vec<String>,
     pub engine: Engine,
@@ -176,12 +179,17 @@ impl Corpus {
         }
         record.save(&engine)?;
         let (findings, states) = (vec![seed(&folder, FINDINGS)?], vec![seed(&folder, STATE)?]);
+        let reached = Reached::of(record.running(), &card)?;
+        let path = root.join("sessions").join("work.json");
+        let picture = Picture::read(&golden.join("pictures/wide.png"))?;
+        session(&asked, reached, picture, &card).write(&path, There::Keep)?;
+        let sessions = vec![seed(&root.join("sessions"), "work.json")?];
         weights.retain(|seed| seed.bytes.len() as u64 <= MOST);
         let settings = vec![
             seed(&with_settings, "generation_config.json")?,
             seed(&pictures, "preprocessor_config.json")?,
         ];
-        let all = [&configs, &tokenizers, &settings, &plans];
+        let all = [&configs, &tokenizers, &settings, &plans, &sessions];
         let words = words(&all.into_iter().flatten().collect::<Vec<_>>());
         let (indices, chats) = (vec![index], vec![seed(&chat, "tokenizer_config.json")?]);
         Ok(Self {
@@ -196,12 +204,39 @@ impl Corpus {
             routers,
             findings,
             states,
+            sessions,
             words,
             engine,
             card,
             asked,
         })
     }
+}
+
+/// A session with a plan of every kind, a picture, and a study that has begun.
+fn session(asked: &Asked, reached: Reached, picture: Picture, card: &Card) -> Session {
+    let mut history = History::new(Document { words: "3, 14, 15, 92".into(), ..Document::default() });
+    history.replace("picture", None, Document { picture: Some(picture), ..history.document().clone() });
+    for kind in KINDS {
+        history
+            .change(kind.name, None, |plan| plan.items.extend((kind.examples)().into_iter().map(Into::into)));
+    }
+    let found = Answered { asked: Arc::new(asked.clone()), reached: Arc::new(reached), findings: None };
+    let inquiry = Inquiry {
+        ask: asked.ask.clone(),
+        picks: asked.picks.clone(),
+        taken: history.plan().items.clone(),
+        found: Some(found),
+        ..Inquiry::default()
+    };
+    let checkpoint = Reference {
+        path: card.folder.clone(),
+        name: card.name.clone(),
+        fingerprint: card.fingerprint.clone(),
+    };
+    let methods = BTreeMap::from([(asked.method.id, inquiry)]);
+    let work = Work { checkpoint, history, methods, ..Work::default() };
+    Session { works: vec![work], notes: "a line".into(), ..Session::default() }
 }
 
 /// Fixtures with a config and weights.

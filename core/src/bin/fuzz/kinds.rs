@@ -6,9 +6,11 @@ use std::sync::Arc;
 use sluice_core::checkpoint::{Checkpoint, TensorFile, Tokenizer, decode_image, decoding_bytes};
 use sluice_core::engine::{self, Engine, Opened, chat_words, inspect, never};
 use sluice_core::error::{Error, Result};
+use sluice_core::files::There;
 use sluice_core::method::{Asked, Existing, FINDINGS, Ready, Record, STATE};
 use sluice_core::model::{Ask, Logits};
 use sluice_core::plan::Plan;
+use sluice_core::session::{Session, beside};
 
 use super::corpus::{Corpus, Seed};
 use super::mutate::{self, Dice};
@@ -73,6 +75,7 @@ pub const KINDS: &[Kind] = &[
     Kind { name: "router", seeds: |c| &c.routers, change: header, read: router, most: text },
     Kind { name: "findings", seeds: |c| &c.findings, change: json, read: findings, most: study },
     Kind { name: "state", seeds: |c| &c.states, change: header, read: findings, most: study },
+    Kind { name: "session", seeds: |c| &c.sessions, change: json, read: session, most: study },
 ];
 
 fn json(seed: &Seed, corpus: &Corpus, dice: &mut Dice) -> Vec<u8> {
@@ -193,6 +196,29 @@ fn router(corpus: &mut Corpus, seed: &Seed, _: &[u8]) -> Result<u64> {
         seed.path()
     );
     schedule(corpus, &Plan::from_json(&plan)?)
+}
+
+/// Read a session, run what its steps hold and go on with its studies, and write it somewhere else.
+fn session(corpus: &mut Corpus, seed: &Seed, _: &[u8]) -> Result<u64> {
+    let opened = Session::read(&seed.path())?;
+    for work in &opened.session.works {
+        for step in work.history.all() {
+            schedule(corpus, &step.document.plan)?;
+        }
+        for found in work.methods.values().filter_map(|inquiry| inquiry.found.as_ref()) {
+            let (engine, card) = (&mut corpus.engine, Arc::clone(&corpus.card));
+            // Questions that do not fit are refused.
+            let _ = found.reached.restore((*found.asked).clone(), engine, &card, &never);
+        }
+    }
+    let copy = seed.folder.join("copy.json");
+    opened.session.write(&copy, There::Replace)?;
+    let again = Session::read(&copy)?;
+    let _ = std::fs::remove_dir_all(beside(&copy));
+    if again.missing.is_empty() {
+        return Ok(0);
+    }
+    Err(Error::Internal(format!("what was written is not read: {:?}", again.missing)))
 }
 
 /// Go on from findings and state; what they hold may be anything.
