@@ -8,7 +8,9 @@
 //! | [`Request::Open`] | [`Event::Progress`], then [`Event::Opened`] |
 //! | [`Request::Scene`] | [`Event::Tokens`], one [`Event::View`] per view asked, [`Event::SceneDone`] |
 //! | [`Request::Generate`] | [`Event::Text`], each with all the text so far |
-//! | [`Request::Study`] | [`Event::Progress`], [`Event::Findings`], each with all the findings so far |
+//! | [`Request::Study`] | [`Event::Progress`], [`Event::Findings`], each with all the findings so far, [`Event::Reached`] |
+//! | [`Request::Restore`] | one [`Event::Restored`] or [`Event::Lost`] per study asked |
+//! | [`Request::Columns`] | one [`Event::Column`] per variant, [`Event::Compared`] of them |
 //! | any | [`Event::Failed`] |
 
 use std::path::PathBuf;
@@ -18,8 +20,9 @@ use std::time::Instant;
 pub use crate::checkpoint::Picture;
 pub use crate::engine::{Answer, Card, Patch, Prompt, Token, Words};
 use crate::figure::Figure;
+use crate::figure::beside::Compared;
 pub use crate::method::view::{View, ViewData};
-use crate::method::{Asked, Findings};
+use crate::method::{Asked, Findings, Reached};
 use crate::plan::Plan;
 
 /// Number of a request, counted up by the front end's handle; results carry it.
@@ -36,6 +39,10 @@ pub enum Slot {
     Generate,
     /// A long study.
     Study,
+    /// Findings of earlier studies.
+    Restore,
+    /// Variants beside each other.
+    Columns,
 }
 
 /// Request of a front end.
@@ -45,10 +52,72 @@ pub enum Request {
     Open(Target),
     /// Compute views of a prompt under a plan.
     Scene(Scene),
-    /// Continue the prompt under the plan, and under no plan beside it.
+    /// Continue prompts, each under a plan.
     Generate(Generate),
     /// Start a method that takes long.
-    Study(Box<Asked>),
+    Study(Box<Study>),
+    /// Bring back what earlier studies found.
+    Restore(Vec<Study>),
+    /// Run variants and show the same of each.
+    Columns(Columns),
+}
+
+/// A prompt under a plan.
+#[derive(Clone, Debug)]
+pub struct Variant {
+    /// The prompt.
+    pub prompt: Prompt,
+    /// The plan.
+    pub plan: Arc<Plan>,
+}
+
+impl PartialEq for Variant {
+    /// Whole plans are compared only where they are not one.
+    fn eq(&self, other: &Self) -> bool {
+        let same = || Arc::ptr_eq(&self.plan, &other.plan) || self.plan == other.plan;
+        self.prompt == other.prompt && same()
+    }
+}
+
+/// Variants beside each other. Two equal ones are computed once.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Columns {
+    /// The variants with their names in figures.
+    pub variants: Vec<(String, Variant)>,
+    /// What is shown of each beside its next tokens and its losses.
+    pub view: View,
+    /// Index of the one that the others are compared with.
+    pub against: usize,
+}
+
+/// What is shown of a variant.
+#[derive(Clone, Debug)]
+pub struct Column {
+    /// The prompt's tokens.
+    pub tokens: Arc<[Token]>,
+    /// The next tokens.
+    pub next: Arc<ViewData>,
+    /// Losses of the prompt's tokens.
+    pub strip: Arc<ViewData>,
+    /// The view.
+    pub view: Arc<ViewData>,
+    /// KL(the one that it is compared with || this) of the next token, nats.
+    pub kl: f64,
+}
+
+/// A study to be run, or brought back.
+#[derive(Clone, Debug)]
+pub struct Study {
+    /// The question.
+    pub asked: Asked,
+    /// What an earlier run of it came to; none = from the beginning.
+    pub from: Option<Arc<Reached>>,
+}
+
+impl From<Asked> for Study {
+    fn from(asked: Asked) -> Self {
+        Self { asked, from: None }
+    }
 }
 
 /// Checkpoint to open.
@@ -71,13 +140,11 @@ pub struct Scene {
     pub views: Vec<View>,
 }
 
-/// Ask for a continuation.
+/// Ask for continuations.
 #[derive(Clone, Debug)]
 pub struct Generate {
-    /// The prompt.
-    pub prompt: Prompt,
-    /// The plan of the second stream.
-    pub plan: Plan,
+    /// What is continued, each with its name.
+    pub streams: Vec<(String, Variant)>,
     /// Longest continuation in tokens.
     pub max_new_tokens: usize,
     /// 0 = greedy.
@@ -105,6 +172,16 @@ pub enum Event {
     Text(RequestId, Arc<Continuation>),
     /// Findings of a method, whole so far.
     Findings(RequestId, Arc<Findings>),
+    /// What the study has come to, from time to time and when it ends.
+    Reached(RequestId, Arc<Asked>, Arc<Reached>),
+    /// Findings of an earlier study; partial where it had not ended.
+    Restored(RequestId, Arc<Findings>, Arc<Reached>),
+    /// What is shown of a variant, by its index, or why it cannot be run.
+    Column(RequestId, usize, std::result::Result<Arc<Column>, Failure>),
+    /// Figures of the variants that are there; before the last of their columns, of all.
+    Compared(RequestId, Arc<Compared>),
+    /// Those of a method that could not be brought back.
+    Lost(RequestId, &'static str, Failure),
     /// The scene comes to no finite numbers: what the scene before brought stays. Its failure follows.
     Kept(RequestId),
     /// A request ended with an error.
@@ -148,21 +225,28 @@ pub struct Recomputed {
     pub bytes: u64,
 }
 
-/// Two continuations of one prompt.
+/// Continuations beside each other.
 #[derive(Clone, Debug)]
 pub struct Continuation {
-    /// By the unmodified model.
-    pub base: String,
-    /// Under the plan.
-    pub plan: String,
-    /// Tokens in each.
-    pub tokens: [usize; 2],
-    /// Tokens per second of the slower stream.
+    /// Each with its name and how many tokens it has.
+    pub texts: Vec<Continued>,
+    /// Tokens per second of the slowest stream.
     pub rate: f32,
-    /// Both have ended.
+    /// All have ended.
     pub done: bool,
-    /// Both texts as a table.
+    /// The texts as a table.
     pub figure: Arc<Figure>,
+}
+
+/// One continuation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Continued {
+    /// Of which variant.
+    pub name: String,
+    /// What was written so far.
+    pub text: String,
+    /// Tokens of it.
+    pub tokens: usize,
 }
 
 impl Progress {
@@ -182,6 +266,8 @@ impl Request {
             Self::Scene(_) => Slot::Scene,
             Self::Generate(_) => Slot::Generate,
             Self::Study(_) => Slot::Study,
+            Self::Restore(_) => Slot::Restore,
+            Self::Columns(_) => Slot::Columns,
         }
     }
 }

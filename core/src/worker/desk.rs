@@ -1,21 +1,22 @@
 //! The worker thread's loop: which request is served next, and what is kept between them.
 
 use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
+use super::columns::{Comparing, Shown};
+use super::guard::{guarded, slice};
 use super::jobs::Generating;
-use super::{Board, SLICE, Waiting};
+use super::studies::{Restoring, Studying};
+use super::{Board, Waiting};
 use crate::checkpoint::Checkpoint;
 use crate::engine::{self, Engine, Opened};
 use crate::error::{Error, Load, Result};
 use crate::figure::Provenance;
 use crate::files;
-use crate::method::Running;
 use crate::method::view::Runs;
 use crate::protocol::*;
 
@@ -26,19 +27,15 @@ pub(super) struct Desk {
     /// Scenes of the newest prompt, newest last: undo and redo return them as they are.
     scenes: Vec<Shown>,
     generating: Option<Generating>,
-    studying: Option<(RequestId, Running)>,
-}
-
-/// Runs with the views computed of them.
-struct Shown {
-    runs: Runs,
-    views: Vec<(View, Arc<ViewData>)>,
+    studying: Option<Studying>,
+    restoring: Option<Restoring>,
+    comparing: Option<Comparing>,
+    /// Variants that were shown last.
+    variants: Vec<Shown>,
 }
 
 /// Scenes kept.
 const MOST_SCENES: usize = 8;
-/// Views kept of a scene, newest last.
-const MOST_VIEWS: usize = 16;
 /// How long a scene may take before it reports progress.
 const QUIET: Duration = Duration::from_millis(100);
 /// Share of the free memory that kept scenes may take.
@@ -56,10 +53,26 @@ pub(super) fn work(board: &Arc<Board>, wake: &Receiver<()>) {
 
 /// Do the most urgent piece of work. False = there was none.
 fn serve(board: &Arc<Board>, desk: &mut Desk) -> bool {
-    for slot in [Slot::Open, Slot::Scene, Slot::Generate, Slot::Study] {
+    for slot in [Slot::Open, Slot::Scene, Slot::Columns, Slot::Restore, Slot::Generate, Slot::Study] {
         let Some(Waiting { id, request, since }) = board.take(slot) else { continue };
         let waited = since.elapsed();
         guarded(board, slot, id, || start(board, desk, id, request, waited));
+        return true;
+    }
+    if let Some(mut job) = desk.comparing.take() {
+        if let Some((engine, card)) = &mut desk.open
+            && job.go_on(board, engine, card, (&desk.scenes, &mut desk.variants))
+        {
+            desk.comparing = Some(job);
+        }
+        return true;
+    }
+    if let Some(mut job) = desk.restoring.take() {
+        if let Some((engine, card)) = &mut desk.open
+            && job.go_on(board, engine, card)
+        {
+            desk.restoring = Some(job);
+        }
         return true;
     }
     if let Some(mut job) = desk.generating.take() {
@@ -75,61 +88,15 @@ fn serve(board: &Arc<Board>, desk: &mut Desk) -> bool {
         }
         return true;
     }
-    if let Some((id, mut running)) = desk.studying.take() {
-        if let Some((engine, _)) = &mut desk.open {
-            let cancelled = || board.stale(Slot::Study, id);
-            let done = guarded(board, Slot::Study, id, || {
-                slice(board, Slot::Study, id, || running.step(engine, &cancelled))?;
-                board.post(Event::Progress(id, Slot::Study, progress(&running)));
-                board.post(Event::Findings(id, Arc::new(running.findings(engine))));
-                Ok(running.is_done())
-            });
-            if done == Some(false) && !cancelled() {
-                desk.studying = Some((id, running));
-            }
+    if let Some(mut job) = desk.studying.take() {
+        if let Some((engine, card)) = &mut desk.open
+            && job.go_on(board, engine, card)
+        {
+            desk.studying = Some(job);
         }
         return true;
     }
     false
-}
-
-fn progress(running: &Running) -> Progress {
-    let steps = running.progress();
-    let label = running.asked().method.name.to_lowercase();
-    Progress::new(label, steps.done as u64, steps.all as u64, running.since())
-}
-
-/// Step a job until the slice is over, it ends, or something more urgent came in. `step` returns whether it ended.
-fn slice(board: &Board, slot: Slot, id: RequestId, mut step: impl FnMut() -> Result<bool>) -> Result<()> {
-    let start = Instant::now();
-    while !step()? {
-        let urgent = board.has(Slot::Open) || board.has(Slot::Scene);
-        if urgent || start.elapsed() >= SLICE || board.stale(slot, id) {
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// Run a piece of work; an error or a panic becomes an event. Cancelled and superseded work ends silently: whoever
-/// stopped it knows.
-fn guarded<T>(board: &Board, slot: Slot, id: RequestId, work: impl FnOnce() -> Result<T>) -> Option<T> {
-    let error = match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(Ok(value)) => return Some(value),
-        Ok(Err(Error::Cancelled)) => return None,
-        Ok(Err(error)) => error,
-        Err(panic) => {
-            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-            Error::Internal(text.unwrap_or_else(|| "panic".into()))
-        }
-    };
-    if slot == Slot::Scene && matches!(error, Error::NotFinite { .. }) {
-        board.post(Event::Kept(id));
-    }
-    let failure = Failure { cause: error.to_string(), next_step: error.next_step() };
-    board.post(Event::Failed(id, slot, failure));
-    None
 }
 
 fn start(
@@ -142,22 +109,31 @@ fn start(
     match request {
         Request::Open(target) => open(board, desk, id, target),
         Request::Scene(scene) => show(board, desk, id, &scene, waited),
-        Request::Generate(mut generate) => {
+        Request::Generate(generate) => {
             let (engine, card) = opened(&mut desk.open)?;
-            let tokens = engine.input(&generate.prompt)?;
-            generate.plan = generate.plan.fitted(tokens.len());
-            let Generate { max_new_tokens, temperature, seed, .. } = &generate;
+            let Generate { streams, max_new_tokens, temperature, seed } = &generate;
             let ask = serde_json::json!({"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed});
-            let provenance = card.provenance(&generate.prompt, &generate.plan);
-            let provenance = Provenance { ask: ask.to_string(), ..provenance };
+            // Of the last: beside it are what it is compared with.
+            let provenance = streams.last().map(|(_, of)| card.provenance(&of.prompt, &of.plan));
+            let provenance = Provenance { ask: ask.to_string(), ..provenance.unwrap_or_default() };
             let cancelled = || board.stale(Slot::Generate, id);
-            desk.generating = Some(Generating::new(engine, id, &generate, tokens, provenance, &cancelled)?);
+            desk.generating = Some(Generating::new(engine, id, &generate, provenance, &cancelled)?);
             Ok(())
         }
-        Request::Study(asked) => {
+        Request::Study(study) => {
             let (engine, card) = opened(&mut desk.open)?;
-            let cancelled = || board.stale(Slot::Study, id);
-            desk.studying = Some((id, Running::start(*asked, engine, card, &cancelled)?));
+            if let Some(mut before) = desk.studying.take() {
+                before.tell(board, card);
+            }
+            desk.studying = Some(Studying::start(board, id, *study, engine, card)?);
+            Ok(())
+        }
+        Request::Restore(studies) => {
+            desk.restoring = Some(Restoring::new(id, studies));
+            Ok(())
+        }
+        Request::Columns(columns) => {
+            desk.comparing = Some(Comparing::new(id, columns));
             Ok(())
         }
     }
@@ -269,9 +245,11 @@ fn show(board: &Board, desk: &mut Desk, id: RequestId, scene: &Scene, waited: Du
     let mut shown = match known {
         Some(index) => desk.scenes.remove(index),
         None => {
-            let kept = engine.has_base(&ids);
-            let base = engine.base(&ids, &cancelled)?;
-            rows += if kept { 0 } else { base.work.rows };
+            // What other plans of this prompt began from.
+            let kept = desk.scenes.first().map(|shown| Arc::clone(&shown.runs.base));
+            let here = kept.is_some() || engine.has_base(&ids);
+            let base = kept.map_or_else(|| engine.base(&ids, &cancelled), Ok)?;
+            rows += if here { 0 } else { base.work.rows };
             let provenance = card.provenance(&scene.prompt, &plan);
             let runs = Runs::under(engine, base, plan, provenance, &cancelled)?;
             rows += runs.work().rows;
@@ -282,15 +260,8 @@ fn show(board: &Board, desk: &mut Desk, id: RequestId, scene: &Scene, waited: Du
     // A view that fails takes none of the others with it.
     let mut done = Ok(());
     for view in &scene.views {
-        let kept = shown.views.iter().find(|(known, _)| known == view).map(|(_, data)| Arc::clone(data));
-        (shown.runs.provenance.method, shown.runs.provenance.ask) = (view.method().id.into(), view.ask());
-        let compute = || view.compute(engine, &shown.runs, &cancelled).map(Arc::new);
-        match kept.map_or_else(compute, Ok) {
-            Ok(data) => {
-                shown.views.retain(|(known, _)| known != view);
-                shown.views.push((view.clone(), Arc::clone(&data)));
-                board.post(Event::View(id, view.clone(), data));
-            }
+        match shown.view(view, engine, &cancelled) {
+            Ok(data) => board.post(Event::View(id, view.clone(), data)),
             Err(Error::Cancelled) => {
                 done = Err(Error::Cancelled);
                 break;
@@ -298,8 +269,6 @@ fn show(board: &Board, desk: &mut Desk, id: RequestId, scene: &Scene, waited: Du
             Err(error) => done = done.and(Err(error)),
         }
     }
-    let excess = shown.views.len().saturating_sub(MOST_VIEWS);
-    shown.views.drain(..excess);
     desk.scenes.push(shown);
     forget_old(desk);
     done?;

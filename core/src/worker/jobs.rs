@@ -1,4 +1,4 @@
-//! A continuation, done in slices.
+//! Continuations, done in slices.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -7,23 +7,23 @@ use crate::engine::{Cancelled, Decoder, Engine, Sampler};
 use crate::error::Result;
 use crate::figure::{Cell, Figure, FigureId, Plot, Provenance, Table};
 use crate::model::Input;
-use crate::plan::Plan;
-use crate::protocol::{Continuation, Generate, RequestId};
+use crate::protocol::{Continuation, Continued, Generate, RequestId, Variant};
 
-/// Both continuations.
+/// Continuations beside each other.
 const TEXT: FigureId = FigureId("text");
 
-/// A continuation under the plan beside the unmodified model's.
+/// Continuations under way, token by token in turn.
 pub(super) struct Generating {
     pub id: RequestId,
-    prompt: Input,
-    streams: [Stream; 2],
+    streams: Vec<Stream>,
     turn: usize,
     begin: Instant,
     provenance: Provenance,
 }
 
 struct Stream {
+    name: String,
+    prompt: Input,
     decoder: Decoder,
     sampler: Sampler,
     new: Vec<u32>,
@@ -35,27 +35,36 @@ impl Generating {
         engine: &mut Engine,
         id: RequestId,
         ask: &Generate,
-        prompt: Input,
         provenance: Provenance,
         cancelled: Cancelled,
     ) -> Result<Self> {
-        let sampler = Sampler { temperature: ask.temperature, seed: ask.seed, ..Sampler::default() };
-        let mut stream = |plan: &Plan| -> Result<Stream> {
-            let schedule = engine.schedule_ahead(plan, &prompt, ask.max_new_tokens, cancelled)?;
-            let decoder = Decoder::new(Arc::clone(&engine.model), schedule, &prompt, ask.max_new_tokens)?;
-            Ok(Stream { decoder, sampler, new: Vec::new(), left: ask.max_new_tokens })
-        };
-        let streams = [stream(&Plan::default())?, stream(&ask.plan)?];
-        Ok(Self { id, prompt, streams, turn: 0, begin: Instant::now(), provenance })
+        let Generate { max_new_tokens: most, temperature, seed, .. } = *ask;
+        let sampler = Sampler { temperature, seed, ..Sampler::default() };
+        let mut streams = Vec::new();
+        for (name, Variant { prompt, plan }) in &ask.streams {
+            let prompt = engine.input(prompt)?;
+            let schedule = engine.schedule_ahead(&plan.fitted(prompt.len()), &prompt, most, cancelled)?;
+            let decoder = Decoder::new(Arc::clone(&engine.model), schedule, &prompt, most)?;
+            streams.push(Stream {
+                name: name.clone(),
+                prompt,
+                decoder,
+                sampler,
+                new: Vec::new(),
+                left: most,
+            });
+        }
+        Ok(Self { id, streams, turn: 0, begin: Instant::now(), provenance })
     }
 
-    /// One sublayer of the stream that is behind. True once both have ended.
+    /// One sublayer of the stream that is behind. True once all have ended.
     pub(super) fn step(&mut self, engine: &Engine) -> Result<bool> {
+        let count = self.streams.len();
         if let Some(stream) = self.streams.get_mut(self.turn) {
             let before = stream.new.len();
             stream.step(engine)?;
             if stream.left == 0 || stream.new.len() > before {
-                self.turn = 1 - self.turn;
+                self.turn = (self.turn + 1) % count;
             }
         }
         Ok(self.is_done())
@@ -66,20 +75,28 @@ impl Generating {
     }
 
     pub(super) fn text(&self, engine: &Engine) -> Arc<Continuation> {
-        let [base, plan] = &self.streams;
         let text = |stream: &Stream| match &engine.tokenizer {
-            Some(tokenizer) => tokenizer.continuation(&self.prompt, &stream.new),
+            Some(tokenizer) => tokenizer.continuation(&stream.prompt, &stream.new),
             None => stream.new.iter().map(u32::to_string).collect::<Vec<_>>().join(", "),
         };
-        let (base_text, plan_text) = (text(base), text(plan));
-        let row = |name: &str, stream: &Stream, text: &str| {
-            vec![Cell::Text(name.into()), Cell::Number(stream.new.len() as f64), Cell::Text(text.to_owned())]
+        let texts: Vec<Continued> = self
+            .streams
+            .iter()
+            .map(|stream| Continued {
+                name: stream.name.clone(),
+                text: text(stream),
+                tokens: stream.new.len(),
+            })
+            .collect();
+        let row = |of: &Continued| {
+            vec![Cell::Text(of.name.clone()), Cell::Number(of.tokens as f64), Cell::Text(of.text.clone())]
         };
         let table = Table {
             columns: ["Stream", "Tokens", "Continuation"].map(Into::into).into(),
-            rows: vec![row("unmodified", base, &base_text), row("under the plan", plan, &plan_text)],
+            rows: texts.iter().map(row).collect(),
         };
-        let Sampler { temperature, seed, .. } = base.sampler;
+        let Sampler { temperature, seed, .. } =
+            self.streams.first().map_or_else(Sampler::default, |stream| stream.sampler);
         let figure = Arc::new(Figure {
             id: TEXT,
             name: TEXT.0.into(),
@@ -90,12 +107,10 @@ impl Generating {
             notes: vec![format!("temperature {temperature}, seed {seed}")],
             provenance: self.provenance.clone(),
         });
-        let slower = base.new.len().min(plan.new.len());
+        let slowest = texts.iter().map(|of| of.tokens).min().unwrap_or(0);
         Arc::new(Continuation {
-            base: base_text,
-            plan: plan_text,
-            tokens: [base.new.len(), plan.new.len()],
-            rate: slower as f32 / self.begin.elapsed().as_secs_f32().max(1e-6),
+            rate: slowest as f32 / self.begin.elapsed().as_secs_f32().max(1e-6),
+            texts,
             done: self.is_done(),
             figure,
         })

@@ -12,8 +12,12 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
+mod columns;
 mod desk;
+mod drawn;
+mod guard;
 mod jobs;
+mod studies;
 
 pub use crate::protocol::*;
 
@@ -44,7 +48,7 @@ struct Board {
     requests: Mutex<BTreeMap<Slot, Waiting>>,
     events: Mutex<Vec<Event>>,
     /// Newest request per slot; work for an older one stops.
-    newest: [AtomicU64; 4],
+    newest: [AtomicU64; 6],
     next_id: AtomicU64,
     quit: AtomicBool,
     woken: Box<dyn Fn() + Send + Sync>,
@@ -116,12 +120,14 @@ impl Drop for Worker {
 
 impl Board {
     fn newest_of(&self, slot: Slot) -> &AtomicU64 {
-        let [open, scene, generate, study] = &self.newest;
+        let [open, scene, generate, study, restore, columns] = &self.newest;
         match slot {
             Slot::Open => open,
             Slot::Scene => scene,
             Slot::Generate => generate,
             Slot::Study => study,
+            Slot::Restore => restore,
+            Slot::Columns => columns,
         }
     }
 
@@ -163,13 +169,15 @@ fn origin(event: &Event) -> Option<(Slot, RequestId)> {
         }
         Event::Text(id, _) => Some((Slot::Generate, id)),
         Event::Findings(id, _) => Some((Slot::Study, id)),
-        Event::Opened(..) | Event::Closed(_) | Event::Cancelled(..) => None,
+        Event::Restored(id, ..) | Event::Lost(id, ..) => Some((Slot::Restore, id)),
+        Event::Column(id, ..) | Event::Compared(id, _) => Some((Slot::Columns, id)),
+        Event::Reached(..) | Event::Opened(..) | Event::Closed(_) | Event::Cancelled(..) => None,
     }
 }
 
 /// Events of one topic supersede each other.
-fn topic(event: &Event) -> (u8, Option<Slot>, Option<&View>) {
-    match event {
+fn topic(event: &Event) -> (u8, Option<Slot>, Option<&View>, &str, usize) {
+    let (kind, slot, view) = match event {
         Event::Opened(..) => (0, None, None),
         Event::Progress(_, slot, _) => (1, Some(*slot), None),
         Event::Tokens(..) => (2, None, None),
@@ -181,7 +189,20 @@ fn topic(event: &Event) -> (u8, Option<Slot>, Option<&View>) {
         Event::Cancelled(_, slot) => (8, Some(*slot), None),
         Event::Kept(_) => (9, None, None),
         Event::Closed(_) => (10, None, None),
-    }
+        Event::Reached(..) => (11, None, None),
+        Event::Restored(..) => (12, None, None),
+        Event::Lost(..) => (13, None, None),
+        Event::Column(..) => (14, None, None),
+        Event::Compared(..) => (15, None, None),
+    };
+    let index = if let Event::Column(_, index, _) = event { *index } else { 0 };
+    let method = match event {
+        Event::Reached(_, asked, _) => asked.method.id,
+        Event::Restored(_, findings, _) => findings.asked.method.id,
+        Event::Lost(_, method, _) => method,
+        _ => "",
+    };
+    (kind, slot, view, method, index)
 }
 
 /// The values behind the locks stay whole whatever panics: no critical section runs foreign code.

@@ -157,7 +157,7 @@ fn a_trace_fills_its_grid_and_restoring_the_last_block_is_complete() {
     let mut trace = asked(&TRACE, prompt(), &[("corrupt", &[1, 2])]);
     trace.ask.insert("seed".into(), 1.into());
     trace.ask.insert("restore".into(), Component::Residual.name().into());
-    client.worker.send(Request::Study(Box::new(trace)));
+    client.worker.send(Request::Study(Box::new(trace.into())));
     let findings = client.until(whole);
     let found: &TraceFound = findings.value().unwrap();
     assert_ne!(found.clean.prob, found.corrupted.prob);
@@ -175,14 +175,14 @@ fn an_fcct_grid_ends_whole_or_says_why_not() {
     client.open("llama");
     let mut fcct = asked(&FCCT, prompt(), &[("context", &[1, 2]), ("object", &[2])]);
     fcct.ask.insert("seed".into(), 1.into());
-    client.worker.send(Request::Study(Box::new(fcct.clone())));
+    client.worker.send(Request::Study(Box::new(fcct.clone().into())));
     let findings = client.until(whole);
     let found: &FcctFound = findings.value().unwrap();
     let [attention, ffn] = [Component::Attention, Component::Ffn].map(|component| found.last(component));
     assert_eq!((attention.len(), ffn.len()), (2, 2));
     assert!(attention.iter().all(|rate| rate.is_finite()));
     fcct.picks.remove("context");
-    client.worker.send(Request::Study(Box::new(fcct)));
+    client.worker.send(Request::Study(Box::new(fcct.into())));
     let failure =
         client.until(|event| if let Event::Failed(_, Slot::Study, f) = event { Some(f) } else { None });
     assert!(failure.cause.contains("marked as context"), "{failure:?}");
@@ -194,8 +194,9 @@ fn continuations_stream_and_cancel() {
     client.open("llama");
     let ask = |max_new_tokens| {
         Request::Generate(Generate {
-            prompt: prompt(),
-            plan: without_ffn_1(),
+            streams: [Plan::default(), without_ffn_1()]
+                .map(|plan| (plan.summary(), Variant { prompt: prompt(), plan: plan.into() }))
+                .into(),
             max_new_tokens,
             temperature: 1.0,
             seed: 5,
@@ -206,7 +207,8 @@ fn continuations_stream_and_cancel() {
         Event::Text(_, text) if text.done => Some(text),
         _ => None,
     });
-    assert!(text.tokens.iter().all(|&n| n <= 8) && !text.plan.is_empty());
+    assert!(text.texts.iter().all(|of| of.tokens <= 8) && !text.texts[1].text.is_empty());
+    assert_eq!(text.texts[0].name, "no plan");
     client.worker.send(ask(50));
     client.worker.cancel(Slot::Generate);
     client.until(|event| if let Event::Cancelled(_, Slot::Generate) = event { Some(()) } else { None });
@@ -276,18 +278,115 @@ fn a_trace_and_a_continuation_take_a_picture() {
     let client = Client::new();
     client.open("llava");
     let trace = asked(&TRACE, about("wide"), &[("corrupt", &[4, 5])]);
-    client.worker.send(Request::Study(Box::new(trace)));
+    client.worker.send(Request::Study(Box::new(trace.into())));
     let findings = client.until(whole);
     let found: &TraceFound = findings.value().unwrap();
     assert!(found.figure.notes.iter().any(|note| note.contains("after the tower")));
-    let generate =
-        |prompt| Generate { prompt, plan: Plan::default(), max_new_tokens: 6, temperature: 0.0, seed: 0 };
+    let generate = |prompt| Generate {
+        streams: vec![(String::new(), Variant { prompt, plan: Plan::default().into() })],
+        max_new_tokens: 6,
+        temperature: 0.0,
+        seed: 0,
+    };
     let text = |prompt| {
         let id = client.worker.send(Request::Generate(generate(prompt)));
         client.until(|event| match event {
-            Event::Text(got, text) if got == id && text.done => Some(text.base.clone()),
+            Event::Text(got, text) if got == id && text.done => Some(text.texts[0].text.clone()),
             _ => None,
         })
     };
     assert_eq!(text(about("wide")), text(about("wide")));
+}
+
+fn named(variants: Vec<Variant>) -> Vec<(String, Variant)> {
+    ('A'..).map(String::from).zip(variants).collect()
+}
+
+/// What is shown of variants is what runs of their own show, to the bit; a variant that cannot be run takes no other with it.
+#[test]
+fn columns_are_runs_of_their_own() {
+    let client = Client::new();
+    client.open("llava");
+    let words: Prompt = Words::Tokens(vec![1, 9, 11, 12]).into();
+    let other: Prompt = Words::Tokens(vec![3, 14, 15, 92, 65]).into();
+    let variants = vec![
+        Variant { prompt: other.clone(), plan: Plan::default().into() },
+        Variant { prompt: other.clone(), plan: without_ffn_1().into() },
+        Variant { prompt: words, plan: without_ffn_1().into() },
+        Variant { prompt: about("wide"), plan: without_ffn_1().into() },
+        Variant { prompt: other, plan: without_ffn_1().into() },
+    ];
+    let view = View::from(LensAsk { side: Side::Plan });
+    let columns = |variants: Vec<Variant>, against| {
+        let count = variants.len();
+        let ask = Columns { variants: named(variants), view: view.clone(), against };
+        let id = client.worker.send(Request::Columns(ask));
+        let mut all: Vec<Option<std::sync::Arc<Column>>> = vec![None; count];
+        let mut figures = 0;
+        client.until(|event| {
+            match event {
+                Event::Column(got, index, column) if got == id => all[index] = Some(column.unwrap()),
+                Event::Compared(got, compared) if got == id => {
+                    figures = compared.figures.iter().flatten().count();
+                }
+                Event::Failed(_, _, failure) => panic!("{failure:?}"),
+                _ => {}
+            }
+            (figures == count && all.iter().all(Option::is_some)).then_some(())
+        });
+        all.into_iter().flatten().collect::<Vec<_>>()
+    };
+    let all = columns(variants.clone(), 1);
+    for (variant, column) in variants.iter().zip(&all) {
+        let Variant { prompt, plan } = variant.clone();
+        let plan = (*plan).clone();
+        let views = vec![NextAsk::default().into(), StripAsk {}.into(), view.clone()];
+        let id = client.worker.send(Request::Scene(Scene { prompt, plan, views }));
+        let mut shown = Vec::new();
+        client.until(|event| match event {
+            Event::View(got, _, data) if got == id => {
+                shown.push(data);
+                None
+            }
+            Event::SceneDone(got, _) if got == id => Some(()),
+            Event::Failed(_, _, failure) => panic!("{failure:?}"),
+            _ => None,
+        });
+        let own = [&column.next, &column.strip, &column.view];
+        for (own, scene) in own.into_iter().zip(&shown) {
+            let csv = |data: &ViewData| sluice_core::figure::csv::to_csv(data.figure());
+            assert_eq!(csv(own), csv(scene));
+        }
+    }
+    assert_eq!(all[1].kl, 0.0);
+    assert_eq!(all[4].kl, 0.0);
+    let ViewData::Next(next) = &*all[1].next else { panic!("next tokens") };
+    assert!(next.kl > 0.0 && all[0].kl > 0.0 && all[0].kl != next.kl, "the other way round");
+    // Too long a prompt among them.
+    let long: Prompt = Words::Tokens(vec![1; 5000]).into();
+    let ask = Columns {
+        variants: named(vec![
+            variants[0].clone(),
+            Variant { prompt: long, plan: Plan::default().into() },
+            variants[2].clone(),
+        ]),
+        view,
+        against: 0,
+    };
+    client.worker.send(Request::Columns(ask));
+    let (mut failed, mut last) = (false, false);
+    client.until(|event| {
+        match event {
+            Event::Column(_, 1, column) => {
+                assert!(column.unwrap_err().cause.contains("5000 tokens"));
+                failed = true;
+            }
+            Event::Column(_, _, column) => last |= column.is_ok(),
+            Event::Compared(_, compared) => {
+                assert!(compared.figures[1].is_none());
+            }
+            _ => {}
+        }
+        (failed && last).then_some(())
+    });
 }
