@@ -12,8 +12,9 @@ use super::{Errands, Found, failed, is_picture};
 
 /// Nobody closes a dialog faster.
 const NO_PERSON: Duration = Duration::from_millis(250);
-/// What a plan is called at first.
-pub const PLAN: &str = "plan.json";
+/// What a plan and a session are called at first.
+const PLAN: &str = "plan.json";
+const SESSION: &str = "session.json";
 
 /// Which dialog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,10 @@ pub enum Dialog {
     OpenPlan,
     /// A plan file to write.
     SavePlan,
+    /// A session file to read.
+    OpenSession,
+    /// A session file to write.
+    SaveSession,
     /// A picture for the prompt.
     Picture,
 }
@@ -47,6 +52,8 @@ impl Dialog {
             Self::Parameter(_, name) => format!("File for {}", name.replace('_', " ")),
             Self::OpenPlan => "Open a plan".into(),
             Self::SavePlan => "Save the plan".into(),
+            Self::OpenSession => "Open a session".into(),
+            Self::SaveSession => "Save the session".into(),
             Self::Picture => "Open an image".into(),
         }
     }
@@ -63,7 +70,16 @@ impl Dialog {
 
     /// A file is written.
     pub fn writes(self) -> bool {
-        self == Self::SavePlan
+        matches!(self, Self::SavePlan | Self::SaveSession)
+    }
+
+    /// What the file that is written is called at first; none of others.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SavePlan => PLAN,
+            Self::SaveSession => SESSION,
+            _ => "",
+        }
     }
 
     /// Whether a file of a name can be chosen.
@@ -71,7 +87,9 @@ impl Dialog {
         match self {
             Self::Checkpoint | Self::ExportFolder => false,
             Self::Sample | Self::Text(_) | Self::Parameter(..) => true,
-            Self::OpenPlan | Self::SavePlan => name.to_lowercase().ends_with(".json"),
+            Self::OpenPlan | Self::SavePlan | Self::OpenSession | Self::SaveSession => {
+                name.to_lowercase().ends_with(".json")
+            }
             Self::Picture => is_picture(name.as_ref()),
         }
     }
@@ -83,7 +101,8 @@ impl Dialog {
             Self::Checkpoint | Self::ExportFolder => files.pick_folder(),
             Self::Sample | Self::Text(_) | Self::Parameter(..) => files.pick_file(),
             Self::OpenPlan => files.add_filter("plan", &["json"]).pick_file(),
-            Self::SavePlan => files.set_file_name(PLAN).save_file(),
+            Self::OpenSession => files.add_filter("session", &["json"]).pick_file(),
+            Self::SavePlan | Self::SaveSession => files.set_file_name(self.name()).save_file(),
             Self::Picture => files.add_filter("PNG and JPEG", &["png", "jpg", "jpeg"]).pick_file(),
         }
     }
@@ -99,6 +118,8 @@ impl Dialog {
             Self::Parameter(method, name) => Found::Parameter(method, name, path),
             Self::Picture => Found::PictureFile(path),
             Self::SavePlan => Found::PlanFile(path, asked),
+            Self::SaveSession => Found::SessionFile(path, asked),
+            Self::OpenSession => Found::SessionPath(path),
             Self::OpenPlan => Plan::read(&path).map_or_else(failed, |plan| Found::Plan(Box::new(plan))),
         }
     }

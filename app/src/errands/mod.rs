@@ -5,24 +5,30 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use eframe::egui::{Color32, ColorImage, Context};
 use image::RgbImage;
-use sluice_core::figure::{Figure, Format, Ground, csv, export};
-use sluice_core::files::{There, claim_folder, free};
+use sluice_core::figure::page::{self, Part};
+use sluice_core::figure::{Figure, Format, Sheet, csv, export};
+use sluice_core::files::{There, claim_folder, free, write};
 use sluice_core::plan::Plan;
+use sluice_core::session::{Opened, Session};
 use sluice_core::worker::{Card, Failure, Picture};
 use sluice_core::{Error, Result};
 
 use crate::browser::{self, Listing};
 use crate::fonts;
 use crate::gallery::{SAMPLES, Sample};
-use crate::state::Shown;
+use crate::keep::{Home, Place};
+use crate::state::{ExportChoice, Shown};
 
 mod dialog;
+mod line;
 
-pub use dialog::{Dialog, PLAN};
+pub use dialog::Dialog;
+use line::Line;
 
 /// Errands under way at most; more would wait for their turn.
 const MOST: usize = 32;
@@ -50,12 +56,22 @@ pub enum Found {
     Plan(Box<Plan>),
     /// A file for the plan was chosen; what becomes of one that is there.
     PlanFile(PathBuf, There),
+    /// A session file was chosen.
+    SessionPath(PathBuf),
+    /// A session file was read; the place to keep it in, where there is one.
+    Session(PathBuf, Box<Opened>, Option<Box<Place>>),
+    /// A file for the session was chosen; what becomes of one that is there.
+    SessionFile(PathBuf, There),
+    /// The session was written to a file; which of those that the window had.
+    SavedSession(PathBuf, u64),
     /// The desktop has no dialog: our own browser is to ask.
     NoDialog(Dialog),
     /// A folder was read for the browser.
     Listing(PathBuf, Listing),
     /// A text for the clipboard.
     Copy(String),
+    /// A picture for the clipboard.
+    CopyPicture(ColorImage),
     /// A message.
     Said(String),
     /// Something was written: a message, and the folder that it is in.
@@ -75,6 +91,8 @@ pub enum PictureSource {
     Sample(usize),
     /// One that was read before, with the words that come with it.
     Again(Picture, Option<&'static str>),
+    /// One of the history, whose view alone is wanted.
+    View(Picture),
 }
 
 /// A picture that was asked for.
@@ -88,6 +106,8 @@ pub struct Fetched {
     pub shown: Result<Shown, Failure>,
     /// The prompt that comes with it.
     pub words: Option<&'static str>,
+    /// Its view alone was wanted.
+    pub view: bool,
 }
 
 /// The errands of a window.
@@ -96,6 +116,7 @@ pub struct Errands {
     found: Receiver<Found>,
     /// One dialog at a time.
     dialog: Arc<AtomicBool>,
+    line: Arc<Line>,
     ctx: Context,
     /// Pictures asked for so far.
     pictures: u64,
@@ -105,7 +126,7 @@ impl Errands {
     /// No errand yet; `ctx` is repainted when one ends.
     pub fn new(ctx: &Context) -> Self {
         let (send, found) = bounded(MOST);
-        Self { send, found, dialog: Arc::default(), ctx: ctx.clone(), pictures: 0 }
+        Self { send, found, dialog: Arc::default(), line: Arc::default(), ctx: ctx.clone(), pictures: 0 }
     }
 
     /// What came back since the last call. Never blocks.
@@ -131,6 +152,18 @@ impl Errands {
         drop(spawned);
     }
 
+    /// Work on files that later work may write over: one after the other, as they were asked for.
+    pub fn in_line(&self, work: impl FnOnce() -> Option<Found> + Send + 'static) {
+        self.line.push(work);
+        let line = Arc::clone(&self.line);
+        self.run(move || line.next());
+    }
+
+    /// Wait until everything in line is done, or it takes too long.
+    pub fn finish(&self, most: Duration) {
+        self.line.finish(most);
+    }
+
     /// Read a plan file.
     pub fn open_plan(&self, path: PathBuf) {
         self.run(move || Some(Plan::read(&path).map_or_else(failed, |plan| Found::Plan(Box::new(plan)))));
@@ -140,6 +173,7 @@ impl Errands {
     pub fn picture(&mut self, source: PictureSource, card: Arc<Card>) -> u64 {
         self.pictures += 1;
         let number = self.pictures;
+        let view = matches!(source, PictureSource::View(_));
         self.run(move || {
             // A decoder's panic on somebody's file must come back too.
             let read =
@@ -150,7 +184,7 @@ impl Errands {
                 Ok((shown, words)) => (Ok(shown), words),
                 Err(error) => (Err(failure(&error)), None),
             };
-            Some(Found::Picture(Box::new(Fetched { number, card, shown, words })))
+            Some(Found::Picture(Box::new(Fetched { number, card, shown, words, view })))
         });
         number
     }
@@ -178,23 +212,55 @@ impl Errands {
         });
     }
 
-    /// Write figures into a folder, in one format or in all. Files that are there stay: new ones get a number.
-    pub fn export(&self, figures: Vec<Arc<Figure>>, format: Option<Format>, ground: Ground, folder: PathBuf) {
+    /// Write figures into a folder as was chosen. Files that are there stay: new ones get a number.
+    pub fn export(&self, figures: Vec<Arc<Figure>>, choice: ExportChoice, folder: PathBuf) {
         self.run(move || {
-            let formats = format.map_or_else(|| Format::ALL.to_vec(), |format| vec![format]);
             let write = |figure: &Arc<Figure>| -> Result<String> {
-                let paths = export::write_free(figure, &formats, ground, &folder)?;
+                let paths = export::write_free(figure, &choice.formats, choice.sheet, &folder)?;
                 let stem = paths.first().and_then(|path| path.file_stem()).unwrap_or_default();
                 Ok(stem.to_string_lossy().into_owned())
             };
-            let kind = format.map_or("png, svg and csv", Format::extension);
             Some(match figures.iter().map(write).collect::<Result<Vec<String>>>() {
                 Ok(names) => {
-                    let text = format!("wrote {} as {kind} into {}", names.join(", "), folder.display());
+                    let text =
+                        format!("wrote {} as {} into {}", names.join(", "), choice.kinds(), folder.display());
                     Found::Wrote(text, folder)
                 }
                 Err(error) => failed(error),
             })
+        });
+    }
+
+    /// Write figures as one page. One that is there stays: the new one gets a number.
+    pub fn page(&self, title: String, parts: Vec<Part>, sheet: Sheet, folder: PathBuf) {
+        self.run(move || {
+            let first = parts.first().map_or_else(String::new, |part| export::begins(&part.figure));
+            let write = || -> Result<PathBuf> {
+                claim_folder(&folder)?;
+                let path = free(&folder.join(format!("{first}-page.html")));
+                let page = page::to_html(&title, &parts, sheet);
+                write(&path, page.as_bytes(), There::Keep)?;
+                Ok(path)
+            };
+            Some(match write() {
+                Ok(path) => {
+                    Found::Wrote(format!("wrote {} figures as {}", parts.len(), path.display()), folder)
+                }
+                Err(error) => failed(error),
+            })
+        });
+    }
+
+    /// A figure for the clipboard.
+    pub fn copy_picture(&self, figure: Arc<Figure>, sheet: Sheet) {
+        self.run(move || {
+            let read = || -> Result<ColorImage> {
+                let png = export::bytes(&figure, Format::Png, sheet)?;
+                let picture = Picture::decode(&figure.name, &png)?;
+                let (width, height) = picture.pixels().dimensions();
+                Ok(ColorImage::from_rgb([width as usize, height as usize], picture.pixels().as_raw()))
+            };
+            Some(read().map_or_else(failed, Found::CopyPicture))
         });
     }
 
@@ -205,14 +271,36 @@ impl Errands {
 
     /// Write the plan. One that is there and stays gives the new one a number.
     pub fn save_plan(&self, plan: Plan, path: PathBuf, there: There) {
-        let path = if there == There::Keep { free(&path) } else { path };
-        self.run(move || {
+        self.in_line(move || {
+            let path = if there == There::Keep { free(&path) } else { path };
             let folder = path.parent().unwrap_or(Path::new(".")).to_owned();
             let written = claim_folder(&folder).and_then(|()| plan.write(&path));
             Some(match written {
                 Ok(()) => Found::Wrote(format!("wrote {}", path.display()), folder),
                 Err(error) => failed(error),
             })
+        });
+    }
+
+    /// Read a session file, and make a place to keep it in.
+    pub fn open_session(&self, path: PathBuf, home: Option<Home>) {
+        self.run(move || {
+            // The path that it has wherever Sluice is started.
+            let path = std::path::absolute(&path).unwrap_or(path);
+            Some(Session::read(&path).map_or_else(failed, |opened| {
+                let place = home.and_then(|home| home.begin(true).ok());
+                Found::Session(path, Box::new(opened), place.map(Box::new))
+            }))
+        });
+    }
+
+    /// Write a session. One that is there and stays gives the new one a number.
+    pub fn save_session(&self, session: Session, path: PathBuf, there: There, saving: u64) {
+        self.in_line(move || {
+            let path = if there == There::Keep { free(&path) } else { path };
+            let folder = path.parent().unwrap_or(Path::new(".")).to_owned();
+            let written = claim_folder(&folder).and_then(|()| session.write(&path, there));
+            Some(written.map_or_else(failed, |()| Found::SavedSession(path, saving)))
         });
     }
 
@@ -230,6 +318,7 @@ fn read_picture(source: PictureSource) -> Result<(Picture, Option<&'static str>)
     Ok(match source {
         PictureSource::File(path) => (Picture::read(&path)?, None),
         PictureSource::Again(picture, words) => (picture, words),
+        PictureSource::View(picture) => (picture, None),
         PictureSource::Pasted(image) => (pasted(&image)?, None),
         PictureSource::Sample(index) => {
             let missing = || Error::image("sample", "there is no such sample picture");

@@ -6,14 +6,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::Value;
-use sluice_core::figure::FigureId;
 use sluice_core::files::free;
 use sluice_core::method::{
-    Ask, Asked, Findings, Found, Gesture, Method, Pick, Picks, Place, Subject, SubjectKind,
+    Ask, Asked, Findings, Found, Gesture, Method, Pick, Picks, Place, Reached, Subject, SubjectKind, find,
 };
 use sluice_core::plan::{Item, Plan};
 use sluice_core::spec::FieldKind;
-use sluice_core::worker::Failure;
+use sluice_core::worker::{self, Failure};
 
 use super::State;
 
@@ -32,7 +31,7 @@ pub struct Study {
     /// Text file; none = the checkpoint's own text.
     pub text: Option<PathBuf>,
     /// Which of its figures is shown: its id, and how many of that id come before; none = the first.
-    pub shown: Option<(FigureId, usize)>,
+    pub shown: Option<(String, usize)>,
     /// The newest findings.
     pub findings: Option<Arc<Findings>>,
     /// Why it found nothing, and what was asked then.
@@ -41,6 +40,17 @@ pub struct Study {
     pub awaited: bool,
     /// What was taken over from the newest findings.
     pub taken: Vec<Item>,
+    /// What the newest findings come back from.
+    pub kept: Option<Kept>,
+}
+
+/// A question and what its run came to.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// The question.
+    pub asked: Arc<Asked>,
+    /// What its run came to.
+    pub reached: Arc<Reached>,
 }
 
 /// All methods, by id; those that were not touched are as they are at first.
@@ -65,6 +75,17 @@ impl Studies {
     /// A method, to be changed.
     pub fn get_mut(&mut self, id: &'static str) -> &mut Study {
         self.all.entry(id).or_default()
+    }
+
+    /// Those that were touched.
+    pub fn all(&self) -> impl Iterator<Item = (&'static str, &Study)> {
+        self.all.iter().map(|(id, study)| (*id, study))
+    }
+
+    /// Forget what findings come back from: they are of another checkpoint. The methods' names.
+    pub fn forget_kept(&mut self) -> Vec<&'static str> {
+        let forgotten = self.all.iter_mut().filter_map(|(id, study)| study.kept.take().and(find(id)));
+        forgotten.map(|method| method.name).collect()
     }
 
     /// Findings of a method.
@@ -140,6 +161,18 @@ impl State {
         }
     }
 
+    /// Questions whose findings are not there, and can come back.
+    pub fn away(&self) -> Vec<worker::Study> {
+        let away = self.studies.all.values().filter(|study| study.findings.is_none());
+        let kept = away.filter_map(|study| study.kept.as_ref());
+        kept.map(|Kept { asked, reached }| {
+            // Its files lie beside the checkpoint that is open, whatever a session's file says.
+            let asked = Asked { folder: self.beside(asked.method), ..(**asked).clone() };
+            worker::Study { asked, from: Some(Arc::clone(reached)) }
+        })
+        .collect()
+    }
+
     /// A folder for a method's files: in the open checkpoint's, or among the exports where that has none.
     fn beside(&self, method: &Method) -> PathBuf {
         let own = self.card.as_ref().and_then(|card| card.folder.as_ref());
@@ -153,6 +186,10 @@ impl State {
         let picks = (sample.picks)(&self.results.tokens);
         let study = self.studies.get_mut(method.id);
         (study.ask, study.picks) = (sample.ask, picks);
+        if self.history.plan().active().is_empty() && !sample.plan.items.is_empty() {
+            self.take_typed();
+            self.history.change("plan of the example", None, |plan| plan.items.extend(sample.plan.items));
+        }
     }
 
     /// Why a method found nothing, while what it was asked is what it would be asked now.

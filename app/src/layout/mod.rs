@@ -1,6 +1,6 @@
 //! The centre: panels as tabs that can be dragged apart into splits.
 
-use eframe::egui::{Color32, Stroke, Style, Ui, Visuals, WidgetText};
+use eframe::egui::{Color32, Id, Stroke, Style, Ui, Visuals, WidgetText};
 use egui_tiles::{
     Behavior, Container, SimplificationOptions, TabState, Tile, TileId, Tiles, Tree, UiResponse,
 };
@@ -11,6 +11,13 @@ use crate::state::{PanelId, State};
 use crate::theme;
 use crate::widgets::area;
 
+mod saved;
+
+pub use saved::Saved;
+
+/// Where egui keeps what it remembers of the panels.
+const TREE: &str = "centre";
+
 /// Where the panels are.
 pub struct Layout {
     tree: Tree<PanelId>,
@@ -20,7 +27,7 @@ impl Default for Layout {
     fn default() -> Self {
         let open = panels::panels().iter().map(|panel| panel.info()).filter(|info| info.open);
         let open: Vec<PanelId> = open.map(|info| info.id).collect();
-        Self { tree: Tree::new_tabs(eframe::egui::Id::unique("centre"), open) }
+        Self { tree: Tree::new_tabs(Id::unique(TREE), open) }
     }
 }
 
