@@ -12,11 +12,12 @@ use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 use sluice::app::SluiceApp;
 use sluice::command::Command;
+use sluice::keep;
 use sluice::panels::panels;
 use sluice::state::Settings;
 use sluice_core::method::trace::TRACE;
 use sluice_core::plan::edits::Preset;
-use sluice_core::plan::{Part, Sublayer};
+use sluice_core::plan::{Lane, Part, Sublayer};
 use sluice_core::rng;
 use sluice_core::worker::{Slot, Target, ViewData};
 use sluice_core::{Error, Result};
@@ -34,6 +35,10 @@ const REST: usize = 20;
 /// Toggles, each on so many prompts: medians stand against a noisy machine.
 const TOGGLES: usize = 5;
 const REPEATS: u64 = 3;
+/// Steps of a history.
+const STEPS: usize = 400;
+/// Variants that are pinned.
+const PINS: usize = 5;
 /// Longest wait for anything.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Targets, milliseconds.
@@ -156,7 +161,11 @@ fn measure(name: &str, checkpoint: &Path) -> Result<Vec<Row>> {
     let toggles = bench.toggle_pairs(len, vocab)?;
     bench.until("the end", SluiceApp::is_settled)?;
     let repaints = bench.idle();
-    Ok(bench.rows(name, first, len, &toggles, repaints))
+    let kept = bench.keeping(name, len);
+    let mut rows = bench.rows(name, first, len, &toggles, repaints);
+    rows.extend(kept);
+    rows.extend(bench.beside(name, len)?);
+    Ok(rows)
 }
 
 impl Bench {
@@ -286,6 +295,68 @@ impl Bench {
         }
         self.apply(Command::Clear);
         Ok((times, waited))
+    }
+
+    /// What it costs the window that steps are kept: one more of them on a full map, and a snapshot of all.
+    fn keeping(&mut self, name: &str, len: usize) -> Vec<Row> {
+        self.apply(Command::Fill(Preset::Coin));
+        let layers = self.app.state.layers().max(1);
+        let timed = |bench: &mut Self, work: &mut dyn FnMut(&mut Self, usize)| -> Vec<f64> {
+            (0..STEPS)
+                .map(|step| {
+                    let begin = cpu_ms();
+                    work(bench, step);
+                    cpu_ms() - begin
+                })
+                .collect()
+        };
+        let painted = timed(self, &mut |bench, step| {
+            let lane = if step % 2 == 0 { Lane::Small } else { Lane::SkipFfn };
+            bench.apply(Command::Paint(step % layers, Some(step % len.max(1)), lane));
+        });
+        let snapshots = timed(self, &mut |bench, _| {
+            let session = keep::session(&bench.app.state, &bench.app.layout);
+            std::hint::black_box((session, keep::looks(&bench.ctx)));
+        });
+        let row = |what: &str, times: &[f64]| Row {
+            what: format!("{name}: {what}"),
+            figures: vec![("p50", quantile(times, 0.5)), ("max", quantile(times, 1.0))],
+            unit: "ms CPU",
+            target: Some((format!("none over {PIECE} ms"), quantile(times, 1.0) <= PIECE)),
+        };
+        vec![
+            row("one more step of a full map", &painted),
+            row(&format!("a snapshot of {STEPS} steps"), &snapshots),
+        ]
+    }
+
+    /// Frames while pinned variants come in, and once all are there.
+    fn beside(&mut self, name: &str, len: usize) -> Result<Vec<Row>> {
+        note(&format!("{name}: {PINS} pins of full maps"));
+        self.apply(Command::Clear);
+        self.apply(Command::Fill(Preset::Coin));
+        for pin in 0..PINS {
+            self.apply(Command::Paint(0, Some(pin % len.max(1)), Lane::SkipFfn));
+            self.apply(Command::PinVariant);
+        }
+        self.times.clear();
+        self.apply(Command::Show("variants"));
+        self.until("the columns", |app| app.state.results.beside.is_whole())?;
+        for _ in 0..FRAMES {
+            self.step();
+        }
+        let all = |piece: &str| self.times.get(piece).map_or(&[] as &[f64], Vec::as_slice);
+        Ok([("logic", PIECE), ("ui", PIECE), ("frame", FRAME_P99)]
+            .map(|(piece, most)| {
+                let (p50, p99) = (quantile(all(piece), 0.5), quantile(all(piece), 0.99));
+                Row {
+                    what: format!("{name}: {PINS} pins of full maps, {piece}"),
+                    figures: vec![("p50", p50), ("p99", p99), ("max", quantile(all(piece), 1.0))],
+                    unit: "ms CPU",
+                    target: Some((format!("p99 at most {most} ms"), p99 <= most)),
+                }
+            })
+            .into())
     }
 
     /// Repaints that a settled window asks for in a second.
