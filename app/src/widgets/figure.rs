@@ -2,15 +2,12 @@
 
 use std::sync::{Arc, OnceLock};
 
-use eframe::egui::{
-    Align, Button, Context, Id, Layout, Rect, RichText, Role, Ui, WidgetInfo, containers::menu::MenuButton,
-    vec2,
-};
-use sluice_core::figure::{self, Figure, FigureId, Format, Plot, Scale};
+use eframe::egui::{Align, Context, Id, Layout, Rect, RichText, Ui, vec2};
+use sluice_core::figure::{self, Figure, Plot, Scale};
 
 use super::icon::{self, Icon};
 use super::touch::{Cell, Touch};
-use super::{area, bars, legend, lines, map, table, texture};
+use super::{area, bars, export, legend, lines, map, table, texture};
 use crate::command::Command;
 use crate::theme;
 
@@ -33,19 +30,21 @@ pub fn show(
         Plot::Bars(data) => legend::bars(ui, data.series.iter().map(|series| series.name.as_str())),
         Plot::Table(_) => {}
     });
-    let kept = chosen(ui.ctx()).filter(|(id, _)| *id == figure.id).map(|(_, cell)| cell);
+    let kept = chosen(ui.ctx()).filter(|(id, _)| id == figure.id.0).map(|(_, cell)| cell);
     let touch = plot(ui, &shown, swapped, selected.or(kept));
     if let Some(cell) = touch.clicked.or(touch.stroke.last().copied()) {
-        ui.data_mut(|data| data.insert_temp(chosen_id(), (figure.id, cell)));
+        let chosen = (figure.id.0.to_owned(), cell.row, cell.col);
+        ui.data_mut(|data| data.insert_persisted(chosen_id(), chosen));
     }
     let drawn = ui.min_rect();
     area::keep(ui, area::FIGURE, Rect::from_x_y_ranges(drawn.x_range(), top..=drawn.bottom()));
     touch
 }
 
-/// The cell that was chosen last, in whichever figure.
-pub fn chosen(ctx: &Context) -> Option<(FigureId, Cell)> {
-    ctx.data(|data| data.get_temp(chosen_id()))
+/// The cell that was chosen last, with the id of its figure.
+pub fn chosen(ctx: &Context) -> Option<(String, Cell)> {
+    let chosen: Option<(String, usize, usize)> = ctx.data_mut(|data| data.get_persisted(chosen_id()));
+    chosen.map(|(id, row, col)| (id, Cell { row, col }))
 }
 
 fn chosen_id() -> Id {
@@ -97,7 +96,18 @@ pub fn described(figure: &Figure, Cell { row, col }: Cell) -> Vec<(String, Strin
 
 /// A figure where there is little room, under its title.
 pub fn small(ui: &mut Ui, figure: &Arc<Figure>, commands: &mut Vec<Command>) -> Touch {
-    row(ui, figure, "", commands, |ui| drop(ui.label(&figure.title)));
+    row(ui, figure, "", commands, |ui| match &figure.plot {
+        // Colours need their names, and there is little room for both.
+        Plot::Bars(data) if data.series.len() > 1 => {
+            ui.label(&figure.short);
+            legend::bars(ui, data.series.iter().map(|series| series.name.as_str()));
+        }
+        Plot::Lines(data) if data.series.len() > 1 => {
+            ui.label(&figure.short);
+            legend::curves(ui, data.series.iter().map(|series| series.name.as_str()), lines::dash);
+        }
+        _ => drop(ui.label(&figure.title)),
+    });
     let (shown, swapped) = oriented(ui, figure);
     plot(ui, &shown, swapped, None)
 }
@@ -117,9 +127,9 @@ pub fn row(
         menu(ui, figure, commands);
         if figure.transposes() {
             let id = transposed_id(figure);
-            let on: bool = ui.data(|data| data.get_temp(id)).unwrap_or_default();
+            let on = is_transposed(ui, figure);
             if icon::button(ui, Icon::Transpose, "Transpose", true, on).clicked() {
-                ui.data_mut(|data| data.insert_temp(id, !on));
+                ui.data_mut(|data| data.insert_persisted(id, !on));
             }
         }
         if !fact.is_empty() {
@@ -133,27 +143,10 @@ pub fn row(
     });
 }
 
-/// The export menu.
+/// The export button.
 pub fn menu(ui: &mut Ui, figure: &Arc<Figure>, commands: &mut Vec<Command>) {
     let (shown, _) = oriented(ui, figure);
-    let button = Button::new("").min_size(vec2(22.0, 22.0)).frame(false);
-    let (response, _) = MenuButton::from_button(button).ui(ui, |ui| {
-        for format in Format::ALL {
-            if ui.button(format.extension().to_uppercase()).clicked() {
-                commands.push(Command::Export(Arc::clone(&shown), Some(format)));
-            }
-        }
-        if ui.button("All three").clicked() {
-            commands.push(Command::Export(Arc::clone(&shown), None));
-        }
-        ui.separator();
-        if ui.button("Copy as CSV").clicked() {
-            commands.push(Command::CopyCsv(Arc::clone(&shown)));
-        }
-    });
-    icon::over(ui, &response, Icon::Export);
-    let name = format!("Export {}", figure.name);
-    response.widget_info(|| WidgetInfo::labeled(Role::Button, true, &name));
+    export::button(ui, &shown, commands);
 }
 
 /// The picture in the space that is left.
@@ -177,7 +170,7 @@ fn transposed_id(figure: &Figure) -> Id {
 }
 
 fn is_transposed(ui: &Ui, figure: &Figure) -> bool {
-    ui.data(|data| data.get_temp(transposed_id(figure))).unwrap_or_default()
+    ui.data_mut(|data| data.get_persisted(transposed_id(figure))).unwrap_or_default()
 }
 
 /// A figure being turned: the copy, once it is there.

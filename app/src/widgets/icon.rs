@@ -28,6 +28,8 @@ pub enum Icon {
     Undo,
     /// Do again.
     Redo,
+    /// What was done, step by step.
+    History,
     /// Keep it at hand; filled where it is.
     Star(bool),
 }
@@ -148,6 +150,12 @@ fn paint(ui: &Ui, rect: Rect, icon: Icon, ink: Color32) {
             painter.add(Shape::line(path, stroke));
             line(at(-5.0 * side, -3.0), at(-2.0 * side, -6.0));
             line(at(-5.0 * side, -3.0), at(-2.0 * side, 0.0));
+        }
+        Icon::History => {
+            // A clock.
+            painter.circle_stroke(c, 6.0, stroke);
+            line(at(0.0, -3.6), at(0.0, 0.4));
+            line(at(0.0, 0.4), at(2.8, 1.8));
         }
         Icon::Star(filled) => {
             let point = |i: usize| {

@@ -2,6 +2,7 @@
 
 pub mod area;
 mod bars;
+pub mod export;
 pub mod figure;
 pub mod head;
 pub mod icon;
@@ -16,5 +17,6 @@ pub mod states;
 mod table;
 mod texture;
 mod touch;
+pub mod words;
 
 pub use touch::{Cell, Touch};

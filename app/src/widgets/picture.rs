@@ -63,19 +63,21 @@ pub fn texture(ctx: &Context, slot: &str, key: u64, image: &Arc<ColorImage>) -> 
     texture
 }
 
-/// The texture of the prompt's picture.
-pub fn of_prompt(ctx: &Context, shown: &Shown) -> TextureHandle {
+/// The texture of the prompt's picture, once it is known.
+pub fn of_prompt(ctx: &Context, shown: &Shown) -> Option<TextureHandle> {
+    let view = shown.view.as_ref()?;
     // Another checkpoint sees the same picture at another size.
-    let key = shown.picture.fingerprint() ^ shown.view.width() as u64;
-    texture(ctx, "prompt", key, &shown.view)
+    let key = shown.picture.fingerprint() ^ view.width() as u64;
+    Some(texture(ctx, "prompt", key, view))
 }
 
 /// Draw a picture of `patches` by `patches`, `side` points square.
 pub fn ui(ui: &mut Ui, shown: &Shown, side: f32, patches: usize, marks: &Marks) -> Touch {
     let (rect, response) = ui.allocate_exact_size(vec2(side, side), Sense::click_and_drag());
-    let texture = of_prompt(ui.ctx(), shown);
     let whole = Rect::from_min_max(pos2(0.0, 0.0), pos2(1.0, 1.0));
-    ui.painter().image(texture.id(), rect, whole, Color32::WHITE);
+    if let Some(texture) = of_prompt(ui.ctx(), shown) {
+        ui.painter().image(texture.id(), rect, whole, Color32::WHITE);
+    }
     response
         .widget_info(|| WidgetInfo::labeled(Role::Image, true, format!("image {}", shown.picture.name())));
     let cell = rect.size() / patches.max(1) as f32;

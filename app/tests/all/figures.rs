@@ -9,8 +9,8 @@ use sluice::command::Command;
 use sluice::theme;
 use sluice::widgets::{Cell, Touch, figure};
 use sluice_core::figure::{
-    Axis, BarSeries, Bars, Cell as Value, Class, Figure, FigureId, Lines, Map, Plot, Provenance, Scale,
-    Series, Table,
+    Axis, BarSeries, Bars, Cell as Value, Class, Figure, FigureId, Format, Ground, Lines, Map, Plot,
+    Provenance, Scale, Series, Table,
 };
 
 /// A figure on screen, what was done to it last, and what it asked for.
@@ -289,10 +289,21 @@ fn any_figure_exports_from_its_menu() {
     let mut harness = show("Sample", bars(4));
     harness.get_by_label("Export sample").click();
     harness.run_steps(3);
-    harness.get_by_label("CSV").click();
+    for label in ["JSON", "dark"] {
+        harness.get_by_label(label).click();
+        harness.run_steps(2);
+        let commands = &harness.state().commands;
+        let chosen = commands.iter().any(|command| match command {
+            Command::ExportAs(choice) if label == "JSON" => choice.formats == Format::ALL,
+            Command::ExportAs(choice) => choice.sheet.ground == Ground::Dark,
+            _ => false,
+        });
+        assert!(chosen, "{label}: {commands:?}");
+    }
+    harness.get_by_role_and_label(Role::Button, "Export").click();
     harness.run_steps(2);
     let commands = &harness.state().commands;
-    assert!(
-        matches!(commands.as_slice(), [Command::Export(figure, Some(_))] if figure.id == FigureId("sample"))
-    );
+    let exported =
+        |command: &Command| matches!(command, Command::Export(figure) if figure.id == FigureId("sample"));
+    assert!(commands.iter().any(exported), "{commands:?}");
 }

@@ -12,6 +12,9 @@ use crate::widgets::marks::{diagonals, hatch, thinning};
 use crate::widgets::texture::has_marks;
 use crate::widgets::touch::Cell;
 
+/// Letters that tell something of a longer text: in cells with less room it is left out.
+const WHOLE: usize = 4;
+
 /// A text turned by a quarter to the left, its middle at a place.
 pub fn upright(ui: &Ui, middle: Pos2, text: &str, font: FontId, ink: Color32) {
     let galley = ui.painter().layout_no_wrap(text.to_owned(), font, ink);
@@ -52,7 +55,9 @@ impl Canvas<'_> {
                 if self.map.scale.misses(value) {
                     hatch(rect, line, &mut shapes);
                 }
-                if let Some(text) = self.map.text(row, col).filter(|_| room >= 2) {
+                if let Some(text) =
+                    self.map.text(row, col).filter(|text| room >= WHOLE.min(text.chars().count()))
+                {
                     let ink = colour::rgb(&self.map.scale, value, ground).map(colour::ink);
                     let ink = ink.map_or(self.quiet, theme::colour);
                     let text = theme::short(text, room);
