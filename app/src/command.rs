@@ -7,14 +7,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use eframe::egui::{ColorImage, Key, KeyboardShortcut, Modifiers, ThemePreference};
-use sluice_core::figure::{Figure, Format};
+use sluice_core::figure::Figure;
 use sluice_core::method::{Group, Method, Offer, Pick};
 use sluice_core::plan::edits::{ExpertChange, Preset};
 use sluice_core::plan::{Item, Lane, Positions, Router, Sublayer};
+use sluice_core::session::Pinned;
 use sluice_core::worker::{Answer, Slot};
 
 use crate::errands::Dialog;
-use crate::state::{Help, Keep, PanelId, PanelInfo};
+use crate::state::{ExportChoice, Help, Keep, PanelId, PanelInfo};
 
 /// One user action.
 #[derive(Clone, Debug)]
@@ -45,10 +46,19 @@ pub enum Command {
     Ask(Dialog),
     /// Write the plan to a file.
     SavePlan,
-    /// Take back the last change of the plan or of the picture.
+    /// Write the session to its file; `anew` or where it has none, to one that is asked for.
+    SaveSession {
+        /// To another file.
+        anew: bool,
+    },
+    /// Read a session file.
+    OpenSession(PathBuf),
+    /// Take back the last change of prompt, picture or plan.
     Undo,
     /// Do it again.
     Redo,
+    /// Go to a step of the history, by its number.
+    Jump(usize),
     /// Show a panel.
     Show(PanelId),
     /// Pin a panel, or take its pin away.
@@ -67,6 +77,8 @@ pub enum Command {
     Palette,
     /// Put the cursor into the prompt box.
     EditPrompt,
+    /// Write a prompt, into the checkpoint that is being opened where one is.
+    Write(String),
     /// Take a sublayer out, or put it back.
     Toggle(Sublayer),
     /// Set a cell of the routing map; no position = positions past the prompt.
@@ -113,14 +125,32 @@ pub enum Command {
     RouteBy(Option<Box<Router>>),
     /// Continue the prompt.
     Generate,
+    /// Pin prompt and plan as they are.
+    PinVariant,
+    /// Take a pin away, by its index.
+    Unpin(usize),
+    /// Put one back in its place.
+    Repin(usize, Box<Pinned>),
+    /// Prompt and plan of a pin in place of those on screen.
+    TakeVariant(usize),
+    /// Continue every variant.
+    ContinueVariants,
+    /// Measure what each pinned plan costs on a text.
+    MeasureVariants,
     /// Stop a job.
     Cancel(Slot),
     /// Stop every job.
     CancelAll,
-    /// Write a figure; no format = PNG, SVG and CSV.
-    Export(Arc<Figure>, Option<Format>),
+    /// Write a figure as was chosen.
+    Export(Arc<Figure>),
+    /// Choose how figures are written.
+    ExportAs(ExportChoice),
     /// Write every figure on screen.
     ExportVisible,
+    /// Write all of them as one page.
+    ExportPage,
+    /// Put a figure into the clipboard.
+    CopyPicture(Arc<Figure>),
     /// Put a figure's numbers into the clipboard.
     CopyCsv(Arc<Figure>),
     /// Close the shown failure.
@@ -192,12 +222,17 @@ pub fn actions(panels: &[PanelInfo], methods: impl Iterator<Item = &'static Meth
         action(Menu::File, "Open bundled checkpoint", "the one that ships with Sluice", None, Command::OpenBundled),
         action(Menu::File, "Open plan…", "replaces the plan", None, Command::Ask(Dialog::OpenPlan)),
         action(Menu::File, "Save plan…", "as JSON, for this window and the command line", None, Command::SavePlan),
-        action(Menu::File, "Export figures on screen", "PNG, SVG and CSV into the export folder", ctrl(Key::E), Command::ExportVisible),
+        action(Menu::File, "Open session…", "prompts, plans and findings of a file", None, Command::Ask(Dialog::OpenSession)),
+        action(Menu::File, "Save session as…", "with findings and pictures beside it", ctrl_shift(Key::S), Command::SaveSession { anew: true }),
+        action(Menu::File, "Save session", "to its file; it is kept without one too", ctrl(Key::S), Command::SaveSession { anew: false }),
+        action(Menu::File, "Export all as one page", "HTML with every figure on screen and its numbers", ctrl_shift(Key::E), Command::ExportPage),
+        action(Menu::File, "Export figures on screen", "as the sheet behind an export button says, into the export folder", ctrl(Key::E), Command::ExportVisible),
         action(Menu::File, "Choose export folder…", "", None, Command::Ask(Dialog::ExportFolder)),
         action(Menu::File, "Quit", "", ctrl(Key::Q), Command::Quit),
         action(Menu::Edit, "Redo", "", ctrl_shift(Key::Z), Command::Redo),
         action(Menu::Edit, "Undo", "", ctrl(Key::Z), Command::Undo),
         action(Menu::Edit, "Clear plan", "back to the unmodified model", None, Command::Clear),
+        action(Menu::Edit, "Pin the current plan", "with its prompt, beside others in Variants", ctrl(Key::B), Command::PinVariant),
         action(Menu::Edit, "Edit prompt", "", ctrl(Key::L), Command::EditPrompt),
         action(Menu::Edit, "Remove image", "the prompt is then text alone", None, Command::RemovePicture),
         action(Menu::Edit, "Choose sample text…", "the text that surrogate small FFNs are chosen on", None, Command::Ask(Dialog::Sample)),

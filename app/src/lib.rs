@@ -9,6 +9,7 @@
 //! | [`fonts`] | glyphs from the fonts of the system |
 //! | [`gallery`] | sample pictures with their prompts |
 //! | [`glossary`] | words that a newcomer cannot know |
+//! | [`keep`] | what outlives the window: its session and its settings |
 //! | [`layout`] | the docked panels of the centre |
 //! | [`paths`] | paths as people type them |
 //! | [`state`] | prompt, plan with its history, newest results |
@@ -23,6 +24,7 @@ pub mod errands;
 pub mod fonts;
 pub mod gallery;
 pub mod glossary;
+pub mod keep;
 pub mod layout;
 pub mod panels;
 pub mod paths;

@@ -1,20 +1,23 @@
 //! What each command does.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use eframe::egui::{Context, OpenUrl};
+use sluice_core::figure::Figure;
 use sluice_core::method::Method;
 use sluice_core::plan::{Change, Plan, Positions};
-use sluice_core::worker::{Request, Slot, Target};
+use sluice_core::session::History;
+use sluice_core::worker::{Request, Slot, Study, Target};
 
 use super::SluiceApp;
 use crate::browser::Browser;
 use crate::command::Command;
-use crate::errands::{Dialog, Found, PLAN, PictureSource};
+use crate::errands::{Dialog, Found, PictureSource};
 use crate::layout::Layout;
 use crate::panels::{self, navigation::FILTER, prompt::PROMPT, text};
 use crate::paths;
-use crate::state::{Asked, Remedy, State, shortened};
+use crate::state::{Kept, Remedy, Settings, State, shortened};
 use crate::theme;
 use sluice_core::plan::edits::{choose, reroute, route_by, route_of, rule_experts, toggle};
 
@@ -27,6 +30,7 @@ impl SluiceApp {
             Command::OpenPlan(path) => self.errands.open_plan(path),
             Command::Recompute => {
                 self.asked = None;
+                self.state.results.beside.asked = None;
                 self.state.results.failure = None;
             }
             Command::Ask(Dialog::Picture) if self.refusal().is_some() => {
@@ -46,18 +50,23 @@ impl SluiceApp {
                 let context = self.state.card.as_ref().map_or(0, |card| card.spec.context);
                 let words = shortened(&self.state.results.tokens, context, keep, self.state.ids_only());
                 let image = self.state.image.clone();
-                self.state.replace_picture(Asked { image, words: Some(words) });
+                self.state.set_prompt("prompt shortened", image, Some(words));
                 self.state.offer("prompt shortened", Remedy::Undo);
             }
             Command::Sample(index) => self.read_picture(PictureSource::Sample(index)),
             Command::RemovePicture => {
                 self.reading = None;
                 if self.state.image.is_some() {
-                    self.state.replace_picture(Asked::default());
+                    self.state.set_prompt("picture removed", None, None);
                     self.state.offer("picture removed", Remedy::Undo);
                 }
             }
             Command::SavePlan => self.errands.ask(Dialog::SavePlan),
+            Command::SaveSession { anew } => self.save_session(anew),
+            Command::OpenSession(path) => {
+                let home = self.keeper.as_ref().map(|keeper| keeper.home().clone());
+                self.errands.open_session(path, home);
+            }
             Command::Show(tab) => self.layout.show(tab),
             Command::Help(page) => self.state.help = page,
             Command::Pose(panel) => {
@@ -89,8 +98,11 @@ impl SluiceApp {
                 });
                 self.state.palette = if self.state.palette.is_some() { None } else { Some(String::new()) };
             }
+            Command::Write(words) if self.opening.is_some() => self.waiting_words = Some(words),
+            Command::Write(words) => self.write(words),
             Command::EditPrompt => {
                 self.state.editing = true;
+                self.state.typings += 1;
                 ctx.memory_mut(|memory| memory.request_focus(eframe::egui::Id::unique(PROMPT)));
             }
             Command::Run(method) => self.run(method),
@@ -105,7 +117,21 @@ impl SluiceApp {
                     None => self.state.say("no method is on screen: open one from the list"),
                 }
             }
-            Command::Generate => self.generate(),
+            Command::Generate => {
+                self.layout.show(text::ID);
+                self.generate();
+            }
+            Command::PinVariant => self.pin(),
+            Command::Unpin(index) => self.unpin(index),
+            Command::Repin(index, pinned) => {
+                let index = index.min(self.state.variants.len());
+                self.state.variants.insert(index, *pinned);
+                self.measuring.clear();
+                self.state.message = None;
+            }
+            Command::TakeVariant(index) => self.take_variant(index),
+            Command::ContinueVariants => self.continue_variants(),
+            Command::MeasureVariants => self.measure(),
             Command::Cancel(slot) => self.worker.cancel(slot),
             Command::CancelAll => {
                 let slots: Vec<Slot> = self.state.results.progress.keys().copied().collect();
@@ -113,13 +139,33 @@ impl SluiceApp {
                     self.worker.cancel(slot);
                 }
             }
-            Command::Export(figure, format) => self.export(ctx, vec![figure], format),
+            Command::Export(figure) => self.export(vec![figure]),
+            Command::ExportAs(choice) => self.state.settings.export = choice,
             Command::ExportVisible => {
                 let figures = panels::figures(&self.state);
                 match figures.is_empty() {
                     true => self.state.say("no figure is on screen"),
-                    false => self.export(ctx, figures, None),
+                    false => self.export(figures),
                 }
+            }
+            Command::ExportPage => {
+                let parts = panels::parts(&self.state);
+                match (&self.state.card, parts.is_empty()) {
+                    (Some(card), false) => {
+                        let title = format!("{}: {}", card.name, theme::short(&self.state.prompt, 60));
+                        let settings = &self.state.settings;
+                        self.errands.page(
+                            title,
+                            parts,
+                            settings.export.sheet,
+                            settings.export_folder.clone(),
+                        );
+                    }
+                    _ => self.state.say("no figure is on screen"),
+                }
+            }
+            Command::CopyPicture(figure) => {
+                self.errands.copy_picture(figure, self.state.settings.export.sheet);
             }
             Command::CopyCsv(figure) => self.errands.copy(figure),
             Command::ResetLayout => self.layout = Layout::default(),
@@ -138,16 +184,9 @@ impl SluiceApp {
                 }
             }
             Command::Unfold(unfold) => self.state.choices.unfold = Some(unfold),
-            Command::Undo => {
-                self.forget_undo();
-                let State { history, image, prompt, .. } = &mut self.state;
-                history.undo(|asked| asked.exchange(image, prompt));
-            }
-            Command::Redo => {
-                self.forget_undo();
-                let State { history, image, prompt, .. } = &mut self.state;
-                history.redo(|asked| asked.exchange(image, prompt));
-            }
+            Command::Undo => self.travel(History::undo),
+            Command::Redo => self.travel(History::redo),
+            Command::Jump(step) => self.travel(|history| history.jump(step)),
             change => self.change_plan(ctx, change),
         }
     }
@@ -156,16 +195,18 @@ impl SluiceApp {
     fn change_plan(&mut self, ctx: &Context, command: Command) {
         let pressed = ctx.input(|input| input.pointer.press_start_time()).map(f64::to_bits);
         let (layers, len) = (self.state.layers(), self.state.results.tokens.len());
-        let words = done(&self.state, &command);
+        let Some(name) = step(&self.state, &command) else { return };
+        let words = is_told(&command).then(|| name.clone());
+        self.state.take_typed();
         let history = &mut self.state.history;
-        let mut once = |change: &dyn Fn(&mut Plan)| history.change(None, change);
+        let mut once = |change: &dyn Fn(&mut Plan)| history.change(name.as_str(), None, change);
         let changed = match command {
             Command::Toggle(sublayer) => once(&|plan| toggle(plan, sublayer)),
             Command::Fill(preset) => once(&|plan| reroute(plan, |route| preset.fill(route, layers, len))),
             Command::Choose(layer, ref positions, expert, change) => {
                 once(&|plan| rule_experts(plan, layer, positions, |rule| choose(rule, expert, change)))
             }
-            Command::ExpertsPerToken(layer, k) => history.change(pressed, |plan| {
+            Command::ExpertsPerToken(layer, k) => history.change(name, pressed, |plan| {
                 rule_experts(plan, layer, &Positions::All, |rule| rule.k = k);
             }),
             Command::RouteBy(ref router) => once(&|plan| route_by(plan, router.as_deref())),
@@ -196,9 +237,9 @@ impl SluiceApp {
             }),
             Command::Clear => once(&|plan| plan.items.clear()),
             Command::Paint(layer, position, lane) => {
-                history.change(pressed, |plan| reroute(plan, |route| route.set(layer, position, lane)))
+                history.change(name, pressed, |plan| reroute(plan, |route| route.set(layer, position, lane)))
             }
-            Command::Edit(index, item) => history.change(pressed, |plan| {
+            Command::Edit(index, item) => history.change(name, pressed, |plan| {
                 if let Some(slot) = plan.items.get_mut(index) {
                     *slot = *item;
                 }
@@ -211,6 +252,27 @@ impl SluiceApp {
                 self.state.offer(words, Remedy::Undo);
             }
         }
+    }
+
+    /// Another prompt about the same picture.
+    pub(super) fn write(&mut self, words: String) {
+        let image = self.state.image.clone();
+        self.state.set_prompt("prompt given", image, Some(words));
+    }
+
+    /// Go to another step of the history.
+    fn travel(&mut self, go: impl FnOnce(&mut History)) {
+        self.forget_undo();
+        // What is being typed is a step too.
+        self.state.take_typed();
+        go(&mut self.state.history);
+        self.show_document();
+    }
+
+    /// Put prompt and picture of the history's document on screen; a picture that was not prepared yet is.
+    pub(super) fn show_document(&mut self) {
+        self.state.show_document();
+        self.see_picture();
     }
 
     /// A message that offers to take back what is no longer the last step.
@@ -231,7 +293,7 @@ impl SluiceApp {
                 if !routed {
                     self.state.say("send a token through a small FFN first, then choose its text");
                 }
-                self.state.history.change(None, |plan| {
+                self.state.history.change("text of surrogates", None, |plan| {
                     for item in &mut plan.items {
                         if let Change::Route(route) = &mut item.change {
                             route.surrogate.sample = Some(path.clone());
@@ -257,14 +319,33 @@ impl SluiceApp {
             Found::Picture(fetched) => self.take_picture(*fetched),
             Found::Gallery(gallery) => self.state.gallery = gallery,
             Found::Plan(plan) => {
-                if self.state.history.change(None, |current| *current = *plan) {
+                self.state.take_typed();
+                if self.state.history.change("plan of a file", None, |current| *current = *plan) {
                     self.state.offer("the plan is that of the file", Remedy::Undo);
                 }
             }
 
+            Found::Session(path, opened, place) => {
+                self.open_session(ctx, path, *opened, place.map(|place| *place));
+            }
+            Found::SessionPath(path) => self.apply(ctx, Command::OpenSession(path)),
+            Found::SessionFile(path, there) => self.write_session(path, there),
+            Found::SavedSession(path, saving) => {
+                self.state.settings.remember_session(path.clone());
+                let folder = path.parent().unwrap_or(Path::new(".")).to_owned();
+                self.state.offer(format!("session saved as {}", path.display()), Remedy::Folder(folder));
+                // Another session may have been opened meanwhile.
+                if saving == self.sessions {
+                    self.state.session_file = Some(path);
+                }
+            }
             Found::Copy(text) => {
                 ctx.copy_text(text);
                 self.state.say("copied as CSV");
+            }
+            Found::CopyPicture(picture) => {
+                ctx.copy_image(picture);
+                self.state.say("copied as picture");
             }
             Found::Said(text) => self.state.say(text),
             Found::Wrote(text, folder) => {
@@ -282,25 +363,24 @@ impl SluiceApp {
     fn browse(&mut self, dialog: Dialog) {
         let settings = &self.state.settings;
         let last = match dialog {
+            Dialog::OpenSession | Dialog::SaveSession => {
+                let file = settings.sessions.first();
+                file.and_then(|file| file.parent()).map(Path::to_owned)
+            }
             Dialog::ExportFolder | Dialog::SavePlan | Dialog::OpenPlan => {
                 std::path::absolute(&settings.export_folder).ok()
             }
             _ => settings.recent.first().and_then(|path| path.parent()).map(Path::to_owned),
         };
         let folder = last.filter(|folder| folder.is_dir()).unwrap_or_else(|| paths::typed("~"));
-        let name = if dialog.writes() { PLAN } else { "" };
+        let name = dialog.name();
         self.browser = Some(Browser::new(dialog, &folder, name));
     }
 
-    fn export(
-        &mut self,
-        ctx: &Context,
-        figures: Vec<std::sync::Arc<sluice_core::figure::Figure>>,
-        format: Option<sluice_core::figure::Format>,
-    ) {
-        let folder = self.state.settings.export_folder.clone();
-        self.state.say(format!("writing into {} …", folder.display()));
-        self.errands.export(figures, format, theme::ground(ctx), folder);
+    fn export(&mut self, figures: Vec<Arc<Figure>>) {
+        let Settings { export_folder, export, .. } = self.state.settings.clone();
+        self.state.say(format!("writing into {} …", export_folder.display()));
+        self.errands.export(figures, export, export_folder);
     }
 
     /// Start a method as its panel says; what is missing is said.
@@ -319,29 +399,58 @@ impl SluiceApp {
         let study = self.state.studies.get_mut(method.id);
         (study.findings, study.failure, study.awaited) = (None, None, true);
         study.taken.clear();
-        self.study = self.worker.send(Request::Study(Box::new(asked)));
+        // One that was stopped goes on.
+        let goes_on = |kept: &Kept| *kept.asked == asked && !kept.reached.done;
+        // What it goes on from stays until there is more.
+        study.kept = study.kept.take().filter(goes_on);
+        let from = study.kept.as_ref().map(|kept| Arc::clone(&kept.reached));
+        self.measuring.clear();
+        self.study = self.worker.send(Request::Study(Box::new(Study { asked, from })));
     }
 
-    fn generate(&mut self) {
+    /// Continue the prompt.
+    pub(super) fn generate(&mut self) {
         let Some(request) = text::request(&self.state) else { return };
         self.state.results.text = None;
-        self.state.results.text_of = Some((request.prompt.clone(), request.plan.clone()));
-        self.layout.show(text::ID);
+        self.state.results.text_of =
+            request.streams.last().map(|(_, of)| (of.prompt.clone(), (*of.plan).clone()));
         self.text = self.worker.send(Request::Generate(request));
     }
 }
 
-/// What a change of the plan that replaces or removes something is called once it is done; others are seen where they are
-/// made.
-fn done(state: &State, command: &Command) -> Option<String> {
+/// Whether a change of the plan is told once it is done: it replaces or removes something; others are seen where they are made.
+fn is_told(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Clear
+            | Command::Remove(_)
+            | Command::RemoveAll(_)
+            | Command::Fill(_)
+            | Command::Take(..)
+            | Command::AddAll(_)
+    )
+}
+
+/// What a change of the plan is called; none of other commands.
+fn step(state: &State, command: &Command) -> Option<String> {
     let items = &state.history.plan().items;
     Some(match command {
+        Command::Toggle(sublayer) if state.is_out(*sublayer) => format!("{sublayer} put back"),
+        Command::Toggle(sublayer) => format!("{sublayer} taken out"),
         Command::Clear => format!("plan cleared of {}", counted(items.len())),
         Command::Remove(index) => format!("removed: {}", items.get(*index)?.change.summary()),
         Command::RemoveAll(range) => format!("removed {}", counted(range.len())),
+        Command::Move(..) => "plan reordered".into(),
         Command::Fill(preset) => format!("routing map filled: {}", preset.name().to_lowercase()),
+        Command::Paint(layer, ..) => format!("routing map painted, layer {layer}"),
         Command::Take(_, offer) => format!("taken over: {}", counted(offer.items.len())),
+        Command::Add(item) => format!("added: {}", item.summary()),
         Command::AddAll(items) => format!("added {}", counted(items.len())),
+        Command::Edit(_, item) => format!("changed: {}", item.summary()),
+        Command::Choose(layer, _, expert, _) => format!("rule for expert {expert} of layer {layer}"),
+        Command::ExpertsPerToken(layer, _) => format!("experts a token in layer {layer}"),
+        Command::RouteBy(Some(router)) => format!("routed by {}", router.name),
+        Command::RouteBy(None) => "no learned router".into(),
         _ => return None,
     })
 }

@@ -10,7 +10,6 @@ use crate::command::Command;
 use crate::errands::PictureSource;
 use crate::gallery::Sample;
 use crate::panels::examples::{About, EXAMPLES, Example};
-use crate::state::Asked;
 
 /// An example under way.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +35,7 @@ impl SluiceApp {
                 // One step of the history, where anything changes.
                 let words = card.sample_prompt.to_string();
                 if self.state.image.is_some() || self.state.prompt != words {
-                    self.state.replace_picture(Asked { image: None, words: Some(words) });
+                    self.state.set_prompt("sample prompt", None, Some(words));
                 }
             }
         }

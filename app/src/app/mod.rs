@@ -1,26 +1,29 @@
 //! One frame: take the worker's events, draw, apply commands, ask for what is visible.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use eframe::egui::{CentralPanel, Context, Event, Frame, Key, Panel, ScrollArea, Ui, vec2};
+use eframe::egui::{CentralPanel, Context, Event, Frame, InputState, Key, Panel, ScrollArea, Ui, vec2};
 use sluice_core::plan::Plan;
 use sluice_core::worker::{Failure, Prompt, Request, RequestId, Scene, Slot, Target, View, Worker};
 
 use crate::browser::{Browser, Step};
 use crate::command::{Action, Command};
 use crate::errands::{self, Errands, PictureSource};
+use crate::keep::Keeper;
 use crate::layout::{self, Layout};
 use crate::panels;
 use crate::state::{Settings, State};
 use crate::theme;
-use crate::widgets::area;
+use crate::widgets::{area, export};
 
 mod apply;
 mod example;
+mod keep;
 mod picture;
 mod take;
+mod variants;
 
 /// How long the prompt must rest before it is run, seconds.
 const REST: f64 = 0.15;
@@ -33,6 +36,7 @@ pub struct SluiceApp {
     pub layout: Layout,
     /// Every named command.
     pub actions: Vec<Action>,
+    ctx: Context,
     worker: Worker,
     errands: Errands,
     /// What the newest scene asked, so that the same is not asked twice.
@@ -47,18 +51,41 @@ pub struct SluiceApp {
     /// The newest study and continuation; what older ones report is dropped.
     study: RequestId,
     text: RequestId,
+    /// The newest request to bring findings back.
+    restore: RequestId,
+    /// The newest variants, and their continuations.
+    columns: RequestId,
+    column_text: RequestId,
+    /// Pins whose plan is yet to be measured, first the one that is.
+    measuring: VecDeque<usize>,
     prompt_changed: Option<(f64, String)>,
     /// The prompt box holds no prompt, and the failure on screen says so.
     bad_prompt: bool,
     opening: Option<(RequestId, Target)>,
     /// The picture that is being read; what older ones bring is dropped.
     reading: Option<u64>,
+    /// The picture of the history whose view is being made.
+    viewing: Option<u64>,
     /// A picture that waits for the checkpoint that is being opened.
     waiting: Option<PictureSource>,
+    /// A prompt that waits for it.
+    waiting_words: Option<String>,
     /// Our own file browser, while it is open.
     browser: Option<Browser>,
     /// An example under way.
     example: Option<example::Showing>,
+    /// Who keeps the session; none where nothing is kept.
+    keeper: Option<Keeper>,
+    /// Since when something was done that is not kept yet.
+    touched: Option<f64>,
+    /// What of the session could not be brought back.
+    missing: Vec<String>,
+    /// A checkpoint was opened since, and that told.
+    told: bool,
+    /// Sessions that were opened in this window.
+    sessions: u64,
+    /// It was told that opening another session loses what could not be written of this one.
+    warned: bool,
 }
 
 impl SluiceApp {
@@ -71,6 +98,7 @@ impl SluiceApp {
             layout: Layout::default(),
             actions: panels::actions(&settings.pins),
             state: State { settings, ..State::default() },
+            ctx: ctx.clone(),
             worker,
             errands: Errands::new(ctx),
             asked: None,
@@ -80,13 +108,25 @@ impl SluiceApp {
             answered: false,
             study: 0,
             text: 0,
+            restore: 0,
+            columns: 0,
+            column_text: 0,
+            measuring: VecDeque::new(),
             prompt_changed: None,
             bad_prompt: false,
             opening: None,
             reading: None,
+            viewing: None,
             waiting: None,
+            waiting_words: None,
             browser: None,
             example: None,
+            keeper: None,
+            touched: None,
+            missing: Vec::new(),
+            told: false,
+            sessions: 0,
+            warned: false,
         };
         if let Some(target) = target {
             app.open(target);
@@ -101,14 +141,20 @@ impl SluiceApp {
 
     /// Take events and errands, ask for what is visible. Paints nothing.
     pub fn logic(&mut self, ctx: &Context) {
-        for event in self.worker.poll() {
+        let (events, found) = (self.worker.poll(), self.errands.found());
+        if !events.is_empty() || !found.is_empty() || ctx.input(is_touched) {
+            self.touch(ctx);
+        }
+        for event in events {
             self.take(event);
         }
-        for found in self.errands.found() {
+        for found in found {
             self.fetch(ctx, found);
         }
         self.ask(ctx);
+        self.ask_columns();
         self.go_on(ctx);
+        self.keep(ctx);
     }
 
     /// Whether everything asked is there: no scene, job or typing under way.
@@ -118,8 +164,9 @@ impl SluiceApp {
 
     /// The same but for an example, which goes on once everything else is there.
     fn is_still(&self) -> bool {
-        let read = self.opening.is_none() && self.reading.is_none();
-        read && self.answered && self.state.results.progress.is_empty()
+        let read = self.opening.is_none() && self.reading.is_none() && self.viewing.is_none();
+        let here = self.answered || self.state.card.is_none();
+        read && here && self.state.results.progress.is_empty()
     }
 
     /// Draw and apply what was done.
@@ -127,6 +174,7 @@ impl SluiceApp {
         let mut commands = Vec::new();
         keys(ui, &self.state, &self.actions, &mut commands);
         given(ui, &mut commands);
+        export::keep(ui.ctx(), &self.state.settings.export, &self.state.settings.export_folder);
         let state = &mut self.state;
         Panel::top("top").frame(theme::bar(ui)).show(ui, |ui| {
             panels::top::ui(ui, state, &self.actions, &mut commands);
@@ -196,12 +244,16 @@ impl SluiceApp {
         }
         panels::top::drop_target(ui);
         let acted = !commands.is_empty();
+        if acted {
+            self.touch(ui.ctx());
+        }
         for command in commands {
             self.apply(ui.ctx(), command);
         }
         self.state.visible = self.layout.visible();
         self.state.busy = self.state.card.is_some() && !self.answered;
         self.ask(ui.ctx());
+        self.ask_columns();
         if acted || self.errands.waits() {
             ui.ctx().request_repaint();
         }
@@ -220,6 +272,13 @@ impl SluiceApp {
     fn ask(&mut self, ctx: &Context) {
         if self.state.card.is_none() {
             return;
+        }
+        if self.state.prompt != *self.state.history.document().words {
+            if self.is_typing(ctx) {
+                self.answered = false;
+                return;
+            }
+            self.state.take_typed();
         }
         let prompt = match self.state.request_prompt() {
             Ok(prompt) => prompt,
@@ -248,9 +307,6 @@ impl SluiceApp {
             None => false,
         };
         self.answered = false;
-        if typed && self.is_typing(ctx) {
-            return;
-        }
         if typed {
             let choices = &mut self.state.choices;
             choices.position = None;
@@ -280,6 +336,14 @@ impl SluiceApp {
         }
         typing
     }
+}
+
+/// Whether anything but the pointer's place is another: a click, a key, a scrolled list.
+fn is_touched(input: &InputState) -> bool {
+    input
+        .events
+        .iter()
+        .any(|event| !matches!(event, Event::PointerMoved(_) | Event::MouseMoved(_) | Event::PointerGone))
 }
 
 /// What was dropped on the window or pasted into it.
@@ -326,10 +390,13 @@ impl eframe::App for SluiceApp {
         Self::ui(self, ui);
     }
 
-    fn save(&mut self, storage: &mut dyn eframe::Storage) {
-        eframe::set_value(storage, SETTINGS, &self.state.settings);
+    fn on_exit(&mut self, _gl: Option<&eframe::glow::Context>) {
+        let ctx = self.ctx.clone();
+        self.farewell(&ctx);
+    }
+
+    /// The session has what egui remembers.
+    fn persist_egui_memory(&self) -> bool {
+        false
     }
 }
-
-/// Key of the settings in the window's storage.
-pub const SETTINGS: &str = "settings-1";

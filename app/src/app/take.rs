@@ -1,10 +1,13 @@
 //! What each event of the worker changes.
 
+use std::sync::Arc;
+
 use sluice_core::method::find;
-use sluice_core::worker::{Event, Failure, Slot, Target};
+use sluice_core::session::Document;
+use sluice_core::worker::{Event, Failure, Request, Slot, Target};
 
 use super::SluiceApp;
-use crate::errands::PictureSource;
+use crate::state::Kept;
 
 impl SluiceApp {
     /// Take an event of the worker; what answers a superseded request changes nothing.
@@ -12,30 +15,24 @@ impl SluiceApp {
         let results = &mut self.state.results;
         match event {
             Event::Opened(id, card) => {
-                // A prompt that was typed stays where the new checkpoint can read it.
-                let kept = self.state.card.as_ref().is_some_and(|old| {
+                // A prompt that was typed stays where a new checkpoint can read it.
+                let old = self.state.card.clone();
+                let typed = old.filter(|old| {
                     old.tokenizer == card.tokenizer && self.state.prompt != old.sample_prompt.to_string()
                 });
-                if !kept {
-                    self.state.prompt = card.sample_prompt.to_string();
-                }
-                // Each checkpoint has a plan and a history of its own, which come back with it.
-                let before = self.state.card.as_ref().map(|old| old.fingerprint.clone());
-                if before.as_ref() != Some(&card.fingerprint) {
-                    self.state.history.forget_pictures();
-                    let history = self.state.shelf.remove(&card.fingerprint).unwrap_or_default();
-                    let history = std::mem::replace(&mut self.state.history, history);
-                    self.state.shelf.extend(before.map(|old| (old, history)));
-                }
+                let words =
+                    typed.map_or_else(|| card.sample_prompt.to_string(), |_| self.state.prompt.clone());
+                let picture = self.state.image.as_ref().filter(|_| card.spec.vision.is_some());
+                let picture = picture.map(|shown| shown.picture.clone());
+                let begin = || Document { words: words.into(), picture, ..Document::default() };
                 if let Some((_, Target::Path(path))) = self.opening.take_if(|(opening, _)| *opening == id) {
                     self.state.settings.remember(path);
                 }
-                self.state.choices = Default::default();
-                self.state.studies = Default::default();
-                self.state.answer.clear();
-                *results = Default::default();
-                let before = self.state.image.take().filter(|_| card.spec.vision.is_some());
-                let before = before.map(|shown| PictureSource::Again(shown.picture, None));
+                // Each checkpoint has prompts, plans and findings of its own, which come back with it.
+                self.state.put_away();
+                self.state.results = Default::default();
+                self.meet_expected(&card);
+                let continued = self.state.bring_back(&card, begin);
                 if card.spec.vision.is_some() && self.state.gallery.is_empty() {
                     self.errands.gallery();
                 }
@@ -45,15 +42,26 @@ impl SluiceApp {
                 // Asked of the checkpoint before.
                 self.worker.cancel(Slot::Study);
                 self.worker.cancel(Slot::Generate);
-                // What was asked while it was opened, else the picture that was there, prepared anew.
-                if let Some(source) = self.waiting.take().or(before) {
+                let away = self.state.away();
+                self.restore = match away.is_empty() {
+                    true => 0,
+                    false => self.worker.send(Request::Restore(away)),
+                };
+                self.show_document();
+                // What was asked while it was opened.
+                if let Some(source) = self.waiting.take() {
                     self.read_picture(source);
                 }
+                if let Some(words) = self.waiting_words.take() {
+                    self.write(words);
+                } else if continued {
+                    self.generate();
+                }
+                self.tell_missing();
             }
             Event::Closed(_) => {
-                *results = Default::default();
-                self.state.studies = Default::default();
-                self.state.card = None;
+                self.state.put_away();
+                self.state.results = Default::default();
                 self.asked = None;
             }
             Event::Progress(_, slot, progress) => {
@@ -74,10 +82,15 @@ impl SluiceApp {
                 self.settle();
                 self.succeeded(Slot::Scene);
             }
-            Event::Text(id, text) if id == self.text => {
-                results.text = Some(text);
+            Event::Text(id, text) if id == self.text || id == self.column_text => {
+                let shown = if id == self.text { &mut results.text } else { &mut results.beside.text };
+                *shown = Some(text);
                 self.succeeded(Slot::Generate);
             }
+            Event::Column(id, index, column) if id == self.columns => {
+                results.beside.take(index, column);
+            }
+            Event::Compared(id, compared) if id == self.columns => results.beside.draw(&compared),
             Event::Findings(id, findings) if id == self.study => {
                 let method = findings.asked.method;
                 if findings.done {
@@ -86,13 +99,31 @@ impl SluiceApp {
                 }
                 let study = self.state.studies.get_mut(method.id);
                 study.awaited = false;
-                study.findings = Some(findings);
+                study.findings = Some(Arc::clone(&findings));
+                self.measured(&findings);
             }
+            Event::Reached(_, asked, reached) => {
+                let study = self.state.studies.get_mut(asked.method.id);
+                // One that another superseded has come as far as its findings show.
+                if study.findings.as_ref().is_some_and(|findings| Arc::ptr_eq(&findings.asked, &asked)) {
+                    study.kept = Some(Kept { asked, reached });
+                }
+            }
+            Event::Restored(id, findings, reached) if id == self.restore => {
+                let study = self.state.studies.get_mut(findings.asked.method.id);
+                // One that was asked anew meanwhile has its own.
+                let same = |kept: &Kept| Arc::ptr_eq(&kept.reached, &reached);
+                if study.kept.as_ref().is_some_and(same) && study.findings.is_none() {
+                    study.findings = Some(findings);
+                }
+            }
+            Event::Lost(id, method, failure) if id == self.restore => self.not_restored(method, failure),
             Event::Kept(id) if id == self.scene => self.keeps = self.fresh.is_empty(),
             Event::Failed(id, slot, failure) => self.failed(id, slot, failure),
-            Event::Cancelled(_, slot) => {
+            Event::Cancelled(id, slot) => {
                 results.progress.remove(&slot);
-                if slot == Slot::Study {
+                if slot == Slot::Study && id == self.study {
+                    self.measuring.clear();
                     self.state.studies.ended();
                 }
                 if slot == Slot::Open {
@@ -111,7 +142,11 @@ impl SluiceApp {
             | Event::SceneDone(..)
             | Event::Text(..)
             | Event::Kept(..)
-            | Event::Findings(..) => {}
+            | Event::Findings(..)
+            | Event::Column(..)
+            | Event::Compared(..)
+            | Event::Restored(..)
+            | Event::Lost(..) => {}
         }
     }
 
@@ -120,30 +155,48 @@ impl SluiceApp {
         let current = match slot {
             Slot::Open => true,
             Slot::Scene => self.scene == id,
-            Slot::Generate => self.text == id,
+            Slot::Generate => self.text == id || self.column_text == id,
             Slot::Study => self.study == id,
+            Slot::Restore => self.restore == id,
+            Slot::Columns => self.columns == id,
         };
         if !current {
             return;
         }
         results.progress.remove(&slot);
         if slot == Slot::Study {
+            self.measuring.clear();
             return self.study_failed(failure);
         }
         let keeps = slot == Slot::Scene && std::mem::take(&mut self.keeps) && !results.views.is_empty();
         if keeps {
             failure.cause += "; the figures are those of before";
         }
+        if slot == Slot::Open && !self.told {
+            // One message: what else of the session is not there.
+            failure.cause = std::iter::once(failure.cause)
+                .chain(std::mem::take(&mut self.missing))
+                .collect::<Vec<_>>()
+                .join("; ");
+        }
         results.failure = Some((slot, failure));
         match slot {
             Slot::Open => {
                 self.opening = None;
                 self.waiting = None;
+                // Its work waits for where it is found again.
             }
             Slot::Scene if keeps => self.answered = true,
             Slot::Scene => self.settle(),
-            Slot::Study | Slot::Generate => {}
+            Slot::Study | Slot::Generate | Slot::Restore | Slot::Columns => {}
         }
+    }
+
+    /// Findings that do not come back are told; they stay in the session.
+    fn not_restored(&mut self, method: &'static str, failure: Failure) {
+        let name = find(method).map_or(method, |method| method.name);
+        self.missing.push(format!("findings of {name}: {}", failure.cause));
+        self.tell_missing();
     }
 
     /// A study's failure is said in its panel; where that is not on screen, in a message too.

@@ -24,6 +24,7 @@ mod manual;
 mod methods;
 mod nearest;
 mod prompt;
+mod replay;
 mod report;
 mod run;
 mod screenshots;
@@ -48,6 +49,12 @@ const USAGE: u8 = 2;
 struct Cli {
     /// Checkpoint folder to open in the window; left out = the bundled one
     checkpoint: Option<PathBuf>,
+    /// Session file to go on with; left out = the last session
+    #[arg(long, value_name = "FILE")]
+    session: Option<PathBuf>,
+    /// Prompt to begin with
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    prompt: Option<String>,
     /// Picture to open with it, for a checkpoint that reads images
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
@@ -75,6 +82,8 @@ enum Command {
     Methods(methods::Methods),
     /// Every method's figures on a prompt: PNG, SVG, CSV
     Report(report::Report),
+    /// A session's steps and studies without a window, to the same findings
+    Replay(replay::Replay),
     /// Measurements of engine, studies, memory and window, each with its target
     Bench(bench::Bench),
     /// Pictures of every panel in both themes, from the real window
@@ -178,7 +187,12 @@ pub fn main() -> ExitCode {
         engine::set_budget(mib << 20);
     }
     let done = match cli.command {
-        None => window::open(cli.checkpoint.as_ref(), cli.image.as_deref()),
+        None => window::open(&window::Asked {
+            checkpoint: cli.checkpoint.as_ref(),
+            session: cli.session.as_deref(),
+            prompt: cli.prompt.as_deref(),
+            image: cli.image.as_deref(),
+        }),
         Some(Command::Inspect(command)) => command.run(),
         Some(Command::Tokens(command)) => command.run(),
         Some(Command::Run(command)) => command.run(),
@@ -186,6 +200,7 @@ pub fn main() -> ExitCode {
         Some(Command::Study(command)) => command.run(),
         Some(Command::Methods(command)) => command.run(),
         Some(Command::Report(command)) => command.run(),
+        Some(Command::Replay(command)) => command.run(),
         Some(Command::Bench(command)) => command.run(),
         Some(Command::Screenshots(command)) => command.run(),
         Some(Command::Train(command)) => command.run(),

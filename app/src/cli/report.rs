@@ -136,7 +136,8 @@ impl Page<'_> {
                     Subject::Prompt(_) => Subject::Prompt(prompt.clone()),
                     other => other,
                 };
-                let mut asked = Asked::new(method, subject, plan);
+                let own = if plan.items.is_empty() { &sample.plan } else { plan };
+                let mut asked = Asked::new(method, subject, own);
                 (asked.ask, asked.picks) = (sample.ask, (sample.picks)(&tokens));
                 asked.folder = folder.to_owned();
                 match client.figures(&asked, &mut said) {
@@ -172,7 +173,7 @@ impl Page<'_> {
 fn save(figures: &[Arc<Figure>], folder: &Path, there: There) -> Result<()> {
     // Of a method's figures all or none.
     for figure in figures {
-        for format in Format::ALL {
+        for format in Format::OF_A_STUDY {
             claim_file(&folder.join(export::file_name(figure, format)), there)?;
         }
     }
@@ -193,7 +194,7 @@ struct Client {
 impl Client {
     /// The figures of a method, and those that they lead to; a warning that was `said` is not said again.
     fn figures(&self, asked: &Asked, said: &mut BTreeSet<String>) -> Result<Vec<Arc<Figure>>> {
-        self.worker.send(Request::Study(Box::new(asked.clone())));
+        self.worker.send(Request::Study(Box::new(asked.clone().into())));
         let findings = self.wait(|event| match event {
             Event::Findings(_, findings) if findings.done && *findings.asked == *asked => Some(findings),
             _ => None,
@@ -216,7 +217,12 @@ impl Client {
 
     /// The prompt continued with and without the plan.
     fn continuations(&self, prompt: Prompt, plan: Plan) -> Result<Arc<Figure>> {
-        let generate = Generate { prompt, plan, max_new_tokens: NEW_TOKENS, temperature: 0.0, seed: 0 };
+        let model = Variant { prompt: prompt.clone(), plan: Plan::default().into() };
+        let streams = vec![
+            ("unmodified".into(), model),
+            ("under the plan".into(), Variant { prompt, plan: plan.into() }),
+        ];
+        let generate = Generate { streams, max_new_tokens: NEW_TOKENS, temperature: 0.0, seed: 0 };
         self.worker.send(Request::Generate(generate));
         let text = self.wait(|event| match event {
             Event::Text(_, text) if text.done => Some(text),

@@ -10,7 +10,7 @@ use image::{ExtendedColorType, ImageEncoder as _};
 use sluice::app::SluiceApp;
 use sluice::command::Command;
 use sluice::panels::{Panel, panels};
-use sluice::state::{Asked, ChipColour, Help, Settings, State};
+use sluice::state::{ChipColour, Help, Settings, State};
 use sluice_core::files::{There, claim_apart, claim_file, claim_folder, write};
 use sluice_core::plan::Lane;
 use sluice_core::plan::edits::Preset;
@@ -146,7 +146,7 @@ impl Screenshots {
                 asked: false,
             }))
         });
-        if let Some(cause) = window::run(make, Some(self.size))? {
+        if let Some(cause) = window::run(make, self.size)? {
             return Err(Error::Display(cause));
         }
         let done = done.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -243,7 +243,7 @@ fn as_at_first(app: &mut SluiceApp, ctx: &Context, given: bool) {
     app.state.answer.clear();
     let words = app.state.card.as_ref().map(|card| card.sample_prompt.to_string());
     if !given && (app.state.image.is_some() || words.as_ref() != Some(&app.state.prompt)) {
-        app.state.replace_picture(Asked { image: None, words });
+        app.state.set_prompt("sample prompt", None, words);
     }
 }
 

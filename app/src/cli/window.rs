@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use eframe::egui::ViewportBuilder;
-use sluice::app::{SETTINGS, SluiceApp};
+use sluice::app::SluiceApp;
 use sluice::command::Command;
+use sluice::keep::{APP, Begin, Home};
 use sluice_core::files::free;
 use sluice_core::worker::Target;
 use sluice_core::{Error, Result};
@@ -17,8 +18,21 @@ use super::{note, report};
 /// Where the report goes when there is no display; with a number where it is there.
 const REPORT: &str = "sluice-report";
 
-/// Open the window on a checkpoint, or on the bundled one, and on a picture.
-pub fn open(checkpoint: Option<&PathBuf>, image: Option<&Path>) -> Result<()> {
+/// What the window is opened on.
+pub struct Asked<'a> {
+    /// Checkpoint folder; none = the one of the session, else the bundled one.
+    pub checkpoint: Option<&'a PathBuf>,
+    /// A session file in place of the last session.
+    pub session: Option<&'a Path>,
+    /// A prompt in place of the session's.
+    pub prompt: Option<&'a str>,
+    /// Its picture.
+    pub image: Option<&'a Path>,
+}
+
+/// Open the window.
+pub fn open(asked: &Asked<'_>) -> Result<()> {
+    let Asked { checkpoint, image, .. } = *asked;
     if let Some(path) = checkpoint.filter(|path| !path.exists()) {
         let cause = "no such folder, and no subcommand of this name";
         return Err(Error::missing(path, cause));
@@ -26,19 +40,25 @@ pub fn open(checkpoint: Option<&PathBuf>, image: Option<&Path>) -> Result<()> {
     if let Some(path) = image.filter(|path| !path.exists()) {
         return Err(Error::missing(path, "no such file"));
     }
-    let picture = image.map(Path::to_owned);
-    let target = checkpoint.cloned().map_or(Target::Bundled, Target::Path);
+    let (picture, words) = (image.map(Path::to_owned), asked.prompt.map(str::to_owned));
+    let target = checkpoint.cloned().map(Target::Path);
+    let mut begin = Begin::new(Home::of_the_system(), asked.session)?;
+    let size = begin.size;
     let make: eframe::AppCreator = Box::new(move |cc| {
-        let settings =
-            cc.storage.and_then(|storage| eframe::get_value(storage, SETTINGS)).unwrap_or_default();
-        let mut app = SluiceApp::new(&cc.egui_ctx, Some(target), settings);
+        // Those of before they had a file of their own.
+        let before = || cc.storage.and_then(|storage| eframe::get_value(storage, "settings-1"));
+        begin.settings = begin.settings.or_else(before);
+        let mut app = SluiceApp::begin(&cc.egui_ctx, begin, target);
         app.use_system_fonts();
+        if let Some(words) = words {
+            app.apply(&cc.egui_ctx, Command::Write(words));
+        }
         if let Some(path) = picture {
             app.apply(&cc.egui_ctx, Command::OpenPicture(path));
         }
         Ok(Box::new(app))
     });
-    match run(make, None)? {
+    match run(make, size)? {
         None => Ok(()),
         Some(cause) => {
             let folder = free(Path::new(REPORT));
@@ -48,22 +68,20 @@ pub fn open(checkpoint: Option<&PathBuf>, image: Option<&Path>) -> Result<()> {
     }
 }
 
-/// Run a window until it is closed; of a size, or of that which it had last. `Some` = it could not be opened, and why, in one
+/// Run a window of a size until it is closed. `Some` = it could not be opened, and why, in one
 /// line.
-pub fn run(make: eframe::AppCreator, size: Option<[f32; 2]>) -> Result<Option<String>> {
+pub fn run(make: eframe::AppCreator, size: [f32; 2]) -> Result<Option<String>> {
     let opened = Arc::new(AtomicBool::new(false));
     let open = Arc::clone(&opened);
     let make: eframe::AppCreator = Box::new(move |cc| {
         open.store(true, Ordering::Release);
         make(cc)
     });
-    let viewport = ViewportBuilder::default()
-        .with_app_id("sluice")
-        .with_inner_size(size.unwrap_or([1440.0, 900.0]))
-        .with_min_inner_size([800.0, 560.0]);
+    let viewport =
+        ViewportBuilder::default().with_app_id(APP).with_inner_size(size).with_min_inner_size([800.0, 560.0]);
     let options = eframe::NativeOptions {
         viewport,
-        persist_window: size.is_none(),
+        persist_window: false,
         system_font_fallback: false,
         ..Default::default()
     };

@@ -1,6 +1,7 @@
 //! FFN activations, neuron x token; click a row to look into its neuron.
 
 use eframe::egui::{ComboBox, Ui};
+use serde::{Deserialize, Serialize};
 use sluice_core::method::view::{ACTIVATIONS, ActivationsAsk, FfnSite};
 use sluice_core::method::{Group, Method};
 use sluice_core::plan::{Change, Positions, Threshold};
@@ -8,7 +9,7 @@ use sluice_core::worker::{View, ViewData};
 
 use super::Panel;
 use crate::command::Command;
-use crate::state::{PanelInfo, State};
+use crate::state::{PanelChoice, PanelInfo, State};
 use crate::theme;
 use crate::widgets::head::Head;
 use crate::widgets::pickers::{layer_picker, side_picker};
@@ -19,7 +20,7 @@ const ROWS: [(Option<usize>, &str); 4] =
     [(Some(32), "32 rows"), (Some(64), "64 rows"), (Some(256), "256 rows"), (None, "all neurons")];
 
 /// What is shown of a layer's FFN.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Choice {
     /// The site.
     pub hook: FfnSite,
@@ -27,6 +28,10 @@ pub struct Choice {
     pub sort: bool,
     /// Neurons shown; none = all.
     pub rows: Option<usize>,
+}
+
+impl PanelChoice for Choice {
+    const PANEL: &'static str = "activations";
 }
 
 impl Default for Choice {
@@ -129,7 +134,8 @@ fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     let layer = state.choices.layer;
     let row_of = |neuron: usize| found.neurons.iter().position(|&known| known as usize == neuron);
     let selected = state.choices.neuron.filter(|(of, _)| *of == layer).and_then(|(_, neuron)| row_of(neuron));
-    let clicked = figure::chosen(ui.ctx()).filter(|(id, _)| *id == found.figure.id).map(|(_, cell)| cell.col);
+    let clicked =
+        figure::chosen(ui.ctx()).filter(|(id, _)| id == found.figure.id.0).map(|(_, cell)| cell.col);
     let position = clicked.or(state.choices.position);
     let position = position.unwrap_or(state.results.tokens.len().saturating_sub(1));
     let selected = selected.map(|row| Cell { row, col: position });

@@ -1,6 +1,7 @@
 //! Attention pattern of a head, or the mean over heads.
 
 use eframe::egui::{DragValue, Ui};
+use serde::{Deserialize, Serialize};
 use sluice_core::method::view::{ATTENTION, AttentionAsk};
 use sluice_core::method::{Group, Method};
 use sluice_core::plan::{Ablate, AblateTo, Change, Positions, Target};
@@ -9,19 +10,23 @@ use sluice_core::worker::View;
 
 use super::Panel;
 use crate::command::Command;
-use crate::state::{PanelInfo, State};
+use crate::state::{PanelChoice, PanelInfo, State};
 use crate::theme;
 use crate::widgets::head::Head;
 use crate::widgets::pickers::{layer_picker, side_picker};
 use crate::widgets::{figure, head, states};
 
 /// Which head is shown.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Choice {
     /// None = the mean.
     pub head: Option<usize>,
     /// Colours by the square root.
     pub root: bool,
+}
+
+impl PanelChoice for Choice {
+    const PANEL: &'static str = "attention";
 }
 
 /// The panel.

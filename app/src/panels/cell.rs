@@ -12,7 +12,7 @@ pub fn ui(ui: &mut Ui, state: &State) {
     let Some((id, cell)) = figure::chosen(ui.ctx()).filter(|_| state.choices.neuron.is_none()) else {
         return;
     };
-    let Some(figure) = figures(state).into_iter().find(|figure| figure.id == id) else { return };
+    let Some(figure) = figures(state).into_iter().find(|figure| figure.id.0 == id) else { return };
     let lines = figure::described(&figure, cell);
     if lines.is_empty() {
         return;

@@ -1,6 +1,7 @@
 //! Experts: whom the tokens go through, and what changes when somebody is knocked out, forced, or k is another.
 
 use eframe::egui::{Button, DragValue, Ui};
+use serde::{Deserialize, Serialize};
 use sluice_core::method::view::{EXPERTS_VIEW, ExpertShow, ExpertsViewAsk, NextRow};
 use sluice_core::method::{Group, Method};
 use sluice_core::plan::Positions;
@@ -8,14 +9,14 @@ use sluice_core::worker::{View, ViewData};
 
 use super::Panel;
 use crate::command::Command;
-use crate::state::{PanelInfo, State};
+use crate::state::{PanelChoice, PanelInfo, State};
 use crate::widgets::head::Head;
 use crate::widgets::pickers::side_picker;
 use crate::widgets::{figure, head, states};
 use sluice_core::plan::edits::{ExpertChange, expert_rule};
 
 /// What is shown of a block, and what a click does.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Choice {
     /// The block.
     pub layer: usize,
@@ -25,6 +26,10 @@ pub struct Choice {
     pub change: ExpertChange,
     /// For every token, else for the one that is clicked.
     pub everywhere: bool,
+}
+
+impl PanelChoice for Choice {
+    const PANEL: &'static str = "experts-view";
 }
 
 /// The panel.

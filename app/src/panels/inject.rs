@@ -2,6 +2,7 @@
 //! the controls then change live.
 
 use eframe::egui::{Align2, ComboBox, TextEdit, Ui};
+use serde::{Deserialize, Serialize};
 use sluice_core::method::Group;
 use sluice_core::plan::{Add, Change, Item, Positions, Source};
 use sluice_core::site::{Hook, Site};
@@ -9,7 +10,7 @@ use sluice_core::worker::{ViewData, Words};
 
 use super::Panel;
 use crate::command::Command;
-use crate::state::{Choices, PanelInfo, State};
+use crate::state::{Choices, PanelChoice, PanelInfo, State};
 use crate::theme;
 use crate::widgets::head::{self, Head};
 use crate::widgets::pickers::{answer_box, layer_picker, position_picker, slider};
@@ -19,7 +20,7 @@ use crate::widgets::{figure, states};
 const HOOKS: [Hook; 3] = [Hook::ResidPost, Hook::AttnOut, Hook::MlpOut];
 
 /// What is injected where.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Choice {
     /// Where the vector is added.
     pub to_layer: usize,
@@ -39,6 +40,10 @@ pub struct Choice {
     pub scale: f32,
     /// Rescale the sum to the norm it had.
     pub keep_norm: bool,
+}
+
+impl PanelChoice for Choice {
+    const PANEL: &'static str = "inject";
 }
 
 impl Default for Choice {

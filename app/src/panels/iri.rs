@@ -6,6 +6,7 @@ use std::sync::Arc;
 use eframe::egui::{
     Align, Align2, Checkbox, DragValue, Layout, Rect, Role, Sense, Ui, WidgetInfo, pos2, vec2,
 };
+use serde::{Deserialize, Serialize};
 use sluice_core::figure::Figure;
 use sluice_core::method::fcct::{FCCT, FcctFound, iri_rates, past_every_share};
 use sluice_core::method::view::{ANSWER_PAIR, AnswerPair, AnswerPairAsk, NextRow, Side};
@@ -15,7 +16,7 @@ use sluice_core::worker::{View, ViewData};
 
 use super::{Panel, examples};
 use crate::command::Command;
-use crate::state::{PanelInfo, State};
+use crate::state::{PanelChoice, PanelInfo, State};
 use crate::theme;
 use crate::widgets::head::{self, Head};
 use crate::widgets::pickers::{answer_box, slider};
@@ -55,8 +56,12 @@ fn newest(state: &State) -> Option<Iri> {
 }
 
 /// Settings of the next injection; its rates are of the newest grid.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Choice(Iri);
+
+impl PanelChoice for Choice {
+    const PANEL: &'static str = ID;
+}
 
 impl Default for Choice {
     fn default() -> Self {

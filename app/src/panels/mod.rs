@@ -7,6 +7,7 @@ pub mod cell;
 pub mod examples;
 pub mod experts;
 pub mod help;
+pub mod history;
 pub mod inject;
 pub mod iri;
 pub mod lens;
@@ -14,6 +15,7 @@ pub mod marks;
 pub mod navigation;
 pub mod neuron;
 pub mod next;
+pub mod notes;
 pub mod palette;
 pub mod picture;
 pub mod plan;
@@ -25,12 +27,14 @@ pub mod strip;
 pub mod study;
 pub mod text;
 pub mod top;
+pub mod variants;
 pub mod welcome;
 
 use std::sync::{Arc, OnceLock};
 
 use eframe::egui::Ui;
 use sluice_core::figure::Figure;
+use sluice_core::figure::page::Part;
 use sluice_core::method::view::{NEURON, NEXT_TOKENS, NeuronAsk, StripAsk, TOKENS};
 use sluice_core::method::{METHODS, Method};
 use sluice_core::worker::View;
@@ -92,7 +96,7 @@ const BESIDE: [&Method; 3] = [&NEXT_TOKENS, &TOKENS, &NEURON];
 pub fn panels() -> &'static [Box<dyn Panel>] {
     static PANELS: OnceLock<Vec<Box<dyn Panel>>> = OnceLock::new();
     PANELS.get_or_init(|| {
-        let own: [Box<dyn Panel>; 9] = [
+        let own: [Box<dyn Panel>; 11] = [
             Box::new(lens::Lens),
             Box::new(attention::Attention),
             Box::new(activations::Activations),
@@ -101,7 +105,9 @@ pub fn panels() -> &'static [Box<dyn Panel>] {
             Box::new(experts::Experts),
             Box::new(inject::Inject),
             Box::new(iri::IriPanel),
+            Box::new(variants::Variants),
             Box::new(text::Text),
+            Box::new(notes::Notes),
         ];
         let shown: Vec<&Method> = own.iter().filter_map(|panel| panel.shows()).chain(BESIDE).collect();
         let others = METHODS.iter().filter(|method| !shown.contains(method));
@@ -149,6 +155,24 @@ pub fn figures(state: &State) -> Vec<Arc<Figure>> {
     let shown = state.visible.iter().filter_map(|&id| find(id)).flat_map(|panel| panel.figures(state));
     let beside = [Some(state.next_view()), neuron(state), Some(StripAsk {}.into())].into_iter().flatten();
     shown.chain(beside.filter_map(|view| state.figure(&view))).collect()
+}
+
+/// All figures on screen with what methods found beside the first of theirs.
+pub fn parts(state: &State) -> Vec<Part> {
+    let found: Vec<(Arc<Figure>, Vec<String>)> = methods(state)
+        .filter_map(|method| state.studies.findings(method.id))
+        .filter_map(|findings| {
+            let facts =
+                findings.facts().iter().map(|fact| format!("{}: {}", fact.name, fact.text())).collect();
+            Some((findings.found.figures().into_iter().next()?, facts))
+        })
+        .collect();
+    let facts = |figure: &Arc<Figure>| {
+        let of =
+            found.iter().find(|(first, _)| first.provenance == figure.provenance && first.id == figure.id);
+        of.map(|(_, facts)| facts.clone()).unwrap_or_default()
+    };
+    figures(state).into_iter().map(|figure| Part { facts: facts(&figure), figure }).collect()
 }
 
 /// The neuron that is looked into.

@@ -12,6 +12,7 @@ use super::find;
 use crate::command::{Action, Command};
 use crate::gallery::SAMPLES;
 use crate::glossary::WORDS;
+use crate::paths::session_name;
 use crate::state::{Help, State};
 use crate::theme;
 
@@ -159,6 +160,11 @@ fn entries(ui: &Ui, state: &State, actions: &[Action], query: &str) -> Vec<Entry
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let place = path.display().to_string();
         all.push(entry("Opened before", &format!("Open {name}"), &place, Command::Open(path.clone())));
+    }
+    for path in state.earlier_sessions() {
+        let name = format!("Open session {}", session_name(path));
+        let place = path.display().to_string();
+        all.push(entry("Opened before", &name, &place, Command::OpenSession(path.clone())));
     }
     for word in WORDS {
         all.push(entry("Words", word.name, word.text, Command::Help(Some(Help::Words))));

@@ -6,6 +6,7 @@ use eframe::egui::{
     Align, Button, Checkbox, CollapsingHeader, CursorIcon, EventFilter, Id, InnerResponse, Key, Label,
     Layout, Rect, RichText, Role, Sense, Slider, SliderClamping, Stroke, TextEdit, Ui, WidgetInfo, vec2,
 };
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sluice_core::engine::describe_small;
 use sluice_core::plan::edits::together;
@@ -14,7 +15,7 @@ use sluice_core::spec::{Field, FieldKind};
 
 use crate::command::Command;
 use crate::errands::Dialog;
-use crate::state::State;
+use crate::state::{PanelChoice, State};
 use crate::theme;
 use crate::widgets::icon::{self, Icon};
 
@@ -22,12 +23,16 @@ use crate::widgets::icon::{self, Icon};
 const EXAMPLE: &str = r#"{"kind": "ablate", "site": "blocks.1.attn.hook_z", "unit": 0, "to": "mean"}"#;
 
 /// Which rows are open.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Choice {
     /// The item whose details are shown.
     selected: Option<usize>,
     /// First items of runs of one kind that are unfolded.
     unfolded: Vec<usize>,
+}
+
+impl PanelChoice for Choice {
+    const PANEL: &'static str = "plan";
 }
 
 /// Items of one kind in a row, as many as this, fold into one; fewer where they can be said in one line.

@@ -103,6 +103,7 @@ fn words_box(ui: &mut Ui, state: &mut State) {
     });
     if done.inner {
         state.editing = false;
+        state.take_typed();
     }
 }
 

@@ -1,6 +1,7 @@
 //! Routing map: paint tokens into lanes, layer by layer, or let a learned router choose.
 
 use eframe::egui::{Button, ComboBox, DragValue, Ui};
+use serde::{Deserialize, Serialize};
 use sluice_core::method::oracle::ORACLE;
 use sluice_core::method::router::{ROUTER, RouterFound};
 use sluice_core::method::view::{ROUTING_MAP, RoutingAsk};
@@ -10,14 +11,15 @@ use sluice_core::worker::{View, ViewData};
 
 use super::Panel;
 use crate::command::Command;
-use crate::state::{PanelInfo, State};
+use crate::state::{PanelChoice, PanelInfo, State};
 use crate::theme;
 use crate::widgets::head::Head;
 use crate::widgets::{figure, head, states};
 use sluice_core::plan::edits::Preset;
 
 /// What a touch of the brush paints.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Brush {
     /// The cell.
     #[default]
@@ -43,7 +45,7 @@ impl Brush {
 }
 
 /// The brush, and the numbers of presets.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Choice {
     /// Lane that the brush paints.
     pub lane: Lane,
@@ -53,6 +55,10 @@ pub struct Choice {
     pub chance: u8,
     /// Big layers of the presets with a budget.
     pub big: usize,
+}
+
+impl PanelChoice for Choice {
+    const PANEL: &'static str = "routing";
 }
 
 impl Default for Choice {

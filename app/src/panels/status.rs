@@ -31,6 +31,10 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
                     format!("{} · {} · Sluice {}", card.fingerprint, card.dtype, env!("CARGO_PKG_VERSION"));
                 ui.label(RichText::new(line).weak().monospace().small());
             }
+            if let Some(failure) = &state.unsaved {
+                let label = RichText::new("not saved").color(theme::warning(ui.ctx()));
+                ui.label(label).on_hover_text(format!("{}\n{}", failure.cause, failure.next_step));
+            }
             if let Some((_, failure)) = &state.results.failure {
                 failed(ui, failure, commands);
             } else if let Some(message) = &mut state.message
@@ -90,6 +94,11 @@ fn said(ui: &mut Ui, message: &mut Message, commands: &mut Vec<Command>) -> bool
                 if undo.clicked() {
                     commands.push(Command::Undo);
                 }
+            }
+            Some(Remedy::Pin(index, pinned)) => {
+                let undo = ui.link("Undo");
+                undo.widget_info(|| WidgetInfo::labeled(Role::Link, true, format!("Undo: {}", message.text)));
+                commands.extend(undo.clicked().then(|| Command::Repin(*index, pinned.clone())));
             }
             Some(Remedy::Folder(folder)) => {
                 let shown = ui.link("Show in folder").clicked();

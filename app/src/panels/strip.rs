@@ -217,9 +217,9 @@ impl Chips<'_> {
     fn piece_of_picture(&self, ui: &Ui, rect: Rect, position: usize, [row, col]: [usize; 2], side: usize) {
         let colours = self.colours.of(position, theme::ground(ui.ctx()));
         let edge = ui.visuals().widgets.noninteractive.bg_stroke;
-        match (colours, &self.state.image) {
-            (None, Some(shown)) => {
-                let texture = picture::of_prompt(ui.ctx(), shown);
+        let shown = self.state.image.as_ref().and_then(|shown| picture::of_prompt(ui.ctx(), shown));
+        match (colours, shown) {
+            (None, Some(texture)) => {
                 let part = Vec2::splat(1.0 / side.max(1) as f32);
                 let corner = pos2(col as f32 * part.x, row as f32 * part.y);
                 let uv = Rect::from_min_size(corner, part);

@@ -131,8 +131,9 @@ fn notes(figures: &[Arc<Figure>], shown: Option<&Arc<Figure>>) -> Vec<String> {
 
 /// The figure on screen: the chosen one, else the first.
 fn shown(state: &State, method: &'static Method, figures: &[Arc<Figure>]) -> Option<Arc<Figure>> {
-    let chosen = state.studies.get(method.id).and_then(|study| study.shown);
-    chosen.and_then(|(id, nth)| id.among(nth, figures)).or(figures.first()).cloned()
+    let chosen = state.studies.get(method.id).and_then(|study| study.shown.as_ref());
+    let named = chosen.and_then(|(id, nth)| figures.iter().filter(|figure| figure.id.0 == id).nth(*nth));
+    named.or(figures.first()).cloned()
 }
 
 /// Which of several figures is on screen; those that stand side by side need no choice.
@@ -151,7 +152,7 @@ fn switch(
         let now = shown.is_some_and(|shown| Arc::ptr_eq(shown, figure));
         if ui.selectable_label(now, &figure.short).clicked() {
             let before = figures.iter().take(at).filter(|before| before.id == figure.id).count();
-            chosen = Some((figure.id, before));
+            chosen = Some((figure.id.0.to_owned(), before));
         }
     };
     if figures.len() <= SIDE_BY_SIDE {

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use eframe::egui::{Align, DragValue, Layout, Ui};
+use serde::{Deserialize, Serialize};
 use sluice_core::figure::Figure;
-use sluice_core::method::Group;
-use sluice_core::worker::{Generate, Slot};
+use sluice_core::method::{Group, capital};
+use sluice_core::plan::Plan;
+use sluice_core::worker::{Continued, Generate, Slot, Variant};
 
 use super::Panel;
 use crate::command::Command;
-use crate::state::{PanelInfo, State};
+use crate::state::{PanelChoice, PanelInfo, State};
 use crate::theme;
 use crate::widgets::head::{self, Head};
 use crate::widgets::pickers::slider;
@@ -17,7 +19,7 @@ use crate::widgets::{area, figure, states};
 use sluice_core::plan::edits::Preset;
 
 /// How a prompt is continued.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Choice {
     /// Sampling temperature.
     pub temperature: f32,
@@ -25,6 +27,10 @@ pub struct Choice {
     pub seed: u64,
     /// Length of continuations.
     pub max_new_tokens: usize,
+}
+
+impl PanelChoice for Choice {
+    const PANEL: &'static str = ID;
 }
 
 impl Default for Choice {
@@ -37,7 +43,10 @@ impl Default for Choice {
 pub fn request(state: &State) -> Option<Generate> {
     let Choice { temperature, seed, max_new_tokens } = state.choices.of();
     let (prompt, plan) = (state.request_prompt().ok()?, state.history.plan().clone());
-    Some(Generate { prompt, plan, max_new_tokens, temperature, seed })
+    let model = Variant { prompt: prompt.clone(), plan: Plan::default().into() };
+    let streams =
+        vec![("unmodified".into(), model), ("under the plan".into(), Variant { prompt, plan: plan.into() })];
+    Some(Generate { streams, max_new_tokens, temperature, seed })
 }
 
 /// Its id.
@@ -135,13 +144,11 @@ fn draw(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     let context = state.card.as_ref().map_or(usize::MAX, |card| card.spec.context);
     let prompt = state.results.tokens.len();
     area::keep(ui, area::FIGURE, ui.available_rect_before_wrap());
-    ui.columns(2, |columns| {
-        let sides =
-            [("Unmodified", &text.base, text.tokens[0]), ("Under the plan", &text.plan, text.tokens[1])];
-        for (ui, (name, text, tokens)) in columns.iter_mut().zip(sides) {
+    ui.columns(text.texts.len().max(1), |columns| {
+        for (ui, Continued { name, text, tokens }) in columns.iter_mut().zip(&text.texts) {
             // Columns justify their text: fine for prose, not for tokens.
             ui.with_layout(Layout::top_down(Align::LEFT), |ui| {
-                ui.strong(name);
+                ui.strong(capital(name));
                 let full = prompt + tokens >= context;
                 let why = if full { format!(": the context of {context} is full") } else { String::new() };
                 ui.weak(format!("{tokens} tokens{why}"));

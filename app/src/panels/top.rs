@@ -6,9 +6,10 @@ use eframe::egui::{
 };
 use sluice_core::worker::Card;
 
+use super::history;
 use crate::command::{Action, Command, Menu};
 use crate::errands::{Dialog, is_picture};
-use crate::paths::typed;
+use crate::paths::{session_name, typed};
 use crate::state::{Help, State};
 use crate::theme;
 use crate::widgets::head;
@@ -27,7 +28,12 @@ pub fn ui(ui: &mut Ui, state: &mut State, actions: &[Action], commands: &mut Vec
                 (Menu::Run, "Run"),
                 (Menu::Help, "Help"),
             ] {
-                ui.menu_button(name, |ui| entries(ui, menu, busy, actions, commands));
+                ui.menu_button(name, |ui| {
+                    entries(ui, menu, busy, actions, commands);
+                    if menu == Menu::File && state.earlier_sessions().next().is_some() {
+                        ui.menu_button("Earlier sessions", |ui| sessions(ui, state, commands));
+                    }
+                });
             }
         });
         checkpoint(ui, state, commands);
@@ -36,6 +42,7 @@ pub fn ui(ui: &mut Ui, state: &mut State, actions: &[Action], commands: &mut Vec
             if icon::button(ui, Icon::Help, "Help", true, false).on_hover_text("F1").clicked() {
                 commands.push(Command::Help(Some(Help::Methods)));
             }
+            history::ui(ui, state, commands);
             if icon::button(ui, Icon::Redo, "Redo", redo, false).on_hover_text("Ctrl+Shift+Z").clicked() {
                 commands.push(Command::Redo);
             }
@@ -124,6 +131,16 @@ fn entries(ui: &mut Ui, menu: Menu, busy: bool, actions: &[Action], commands: &m
         let button = if action.tooltip.is_empty() { button } else { button.on_hover_text(&*action.tooltip) };
         if button.clicked() {
             commands.push(action.command.clone());
+        }
+    }
+}
+
+/// Sessions of before: files of a person's own, then what is kept.
+fn sessions(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
+    for path in state.earlier_sessions() {
+        let entry = ui.button(session_name(path)).on_hover_text(path.display().to_string());
+        if entry.clicked() {
+            commands.push(Command::OpenSession(path.clone()));
         }
     }
 }

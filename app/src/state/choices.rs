@@ -1,13 +1,16 @@
 //! What the panels let a person choose.
 
-use std::any::{Any, TypeId};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sluice_core::method::view::Side;
 use sluice_core::worker::Answer;
 
 /// What colours the token strip.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ChipColour {
     /// Nothing.
     #[default]
@@ -43,7 +46,8 @@ impl ChipColour {
 }
 
 /// What is chosen: what several panels share, and each panel's own.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Choices {
     /// Layer of the activation and attention panels.
     pub layer: usize,
@@ -59,18 +63,27 @@ pub struct Choices {
     pub answer: Answer,
     /// Whether parts of a picture have a chip each; none = where they are few.
     pub unfold: Option<bool>,
-    /// By type: a panel declares its own beside it.
-    own: HashMap<TypeId, Box<dyn Any + Send>>,
+    /// By panel, as JSON: a panel declares its own beside it.
+    panels: BTreeMap<String, Value>,
+}
+
+/// What is chosen in one panel.
+pub trait PanelChoice: Serialize + DeserializeOwned + Default {
+    /// The panel's id.
+    const PANEL: &'static str;
 }
 
 impl Choices {
     /// What is chosen in a panel; as at first where nothing was.
-    pub fn of<T: Any + Clone + Default>(&self) -> T {
-        self.own.get(&TypeId::of::<T>()).and_then(|own| own.downcast_ref::<T>()).cloned().unwrap_or_default()
+    pub fn of<T: PanelChoice>(&self) -> T {
+        self.panels.get(T::PANEL).and_then(|own| T::deserialize(own).ok()).unwrap_or_default()
     }
 
     /// Choose in a panel.
-    pub fn set<T: Any + Send>(&mut self, choice: T) {
-        self.own.insert(TypeId::of::<T>(), Box::new(choice));
+    pub fn set<T: PanelChoice>(&mut self, choice: T) {
+        // A choice is made of names and numbers: JSON holds it.
+        if let Ok(choice) = serde_json::to_value(choice) {
+            self.panels.insert(T::PANEL.to_owned(), choice);
+        }
     }
 }

@@ -2,13 +2,17 @@
 
 use std::path::PathBuf;
 
+use sluice_core::session::Pinned;
+
 /// What a message offers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Remedy {
     /// Take back what was done.
     Undo,
     /// Show the folder that something was written into.
     Folder(PathBuf),
+    /// Pin a variant again, in its place.
+    Pin(usize, Box<Pinned>),
 }
 
 /// A message. It stays for some seconds after it was first drawn, longer while the pointer is on it.

@@ -11,28 +11,37 @@ use sluice_core::method::Group;
 use sluice_core::method::view::NextAsk;
 use sluice_core::model::VisionSpec;
 use sluice_core::plan::{Item, Lane, Plan, Sublayer, edits};
+use sluice_core::session::{Document, History, Pinned, Reference};
 use sluice_core::worker::*;
 
+use crate::{paths, theme};
+
 mod choices;
+mod export;
 mod help;
-mod history;
 mod message;
 mod panel;
 mod picture;
+mod shelf;
 mod shorten;
 mod studies;
+mod variants;
 
 pub use choices::*;
+pub use export::ExportChoice;
 pub use help::Help;
-pub use history::History;
 pub use message::{Message, Remedy};
 pub use panel::{PanelId, PanelInfo};
-pub use picture::{Asked, Shown};
+pub use picture::Shown;
+pub use shelf::{Shelved, reference};
 pub use shorten::{Keep, shortened};
-pub use studies::{Studies, Study};
+pub use studies::{Kept, Studies, Study};
+pub use variants::{Beside, Head, Own, Source};
 
 /// Rows of the next-token table.
 const TOP: usize = 10;
+/// Letters of a prompt in the name of a step.
+const NAME: usize = 40;
 /// Checkpoints kept in the recent list.
 const MAX_RECENT: usize = 8;
 
@@ -49,6 +58,8 @@ pub struct Results {
     pub text: Option<Arc<Continuation>>,
     /// Prompt and plan that the continuations were asked for.
     pub text_of: Option<(Prompt, Plan)>,
+    /// What is shown of variants.
+    pub beside: Beside,
     /// Jobs under way.
     pub progress: HashMap<Slot, Progress>,
     /// The newest failure, shown once.
@@ -61,8 +72,12 @@ pub struct Results {
 pub struct Settings {
     /// Checkpoints opened, newest first.
     pub recent: Vec<PathBuf>,
+    /// Session files, newest first.
+    pub sessions: Vec<PathBuf>,
     /// Folder that exports go to.
     pub export_folder: PathBuf,
+    /// What is written of a figure.
+    pub export: ExportChoice,
     /// Panels that were pinned, in their order: they have the number keys.
     pub pins: Vec<String>,
     /// Groups of the list at the left that are folded.
@@ -75,7 +90,9 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             recent: Vec::new(),
-            export_folder: "sluice-figures".into(),
+            sessions: Vec::new(),
+            export_folder: paths::pictures().join("Sluice"),
+            export: ExportChoice::default(),
             pins: Vec::new(),
             folded: [Group::Replace, Group::Learn].map(|group| group.name().to_owned()).into(),
             examples_hidden: false,
@@ -92,6 +109,13 @@ impl Settings {
         self.recent.insert(0, path);
         self.recent.truncate(MAX_RECENT);
     }
+
+    /// Put a session file at the head of its list.
+    pub fn remember_session(&mut self, path: PathBuf) {
+        self.sessions.retain(|known| *known != path);
+        self.sessions.insert(0, path);
+        self.sessions.truncate(MAX_RECENT);
+    }
 }
 
 /// Everything the window holds besides the worker.
@@ -105,8 +129,12 @@ pub struct State {
     pub prompt: String,
     /// The prompt is a text box, not chips.
     pub editing: bool,
+    /// Counts up whenever the prompt is made a text box: what is typed in it is one step.
+    pub typings: u64,
     /// The prompt's picture.
     pub image: Option<Shown>,
+    /// What the open checkpoint's image tower sees of the pictures of its history, by fingerprint.
+    pub views: HashMap<u64, Arc<ColorImage>>,
     /// The sample pictures.
     pub gallery: Vec<Arc<ColorImage>>,
     /// Prompt position under the pointer, in the strip or on the picture.
@@ -115,10 +143,22 @@ pub struct State {
     pub answer: String,
     /// Box for an intervention as JSON.
     pub item: String,
-    /// The plan.
+    /// Prompt, picture and plan, and how they came about.
     pub history: History,
-    /// Those of checkpoints that were open before, by fingerprint.
-    pub shelf: HashMap<String, History>,
+    /// What was done with checkpoints that are not open, by fingerprint.
+    pub shelf: HashMap<String, Shelved>,
+    /// Variants that are pinned.
+    pub variants: Vec<Pinned>,
+    /// Earlier sessions that are kept on this machine, the newest first.
+    pub kept: Vec<PathBuf>,
+    /// The file that the session was opened from or saved to last.
+    pub session_file: Option<PathBuf>,
+    /// The checkpoint of a session that is being opened.
+    pub expected: Option<Reference>,
+    /// What a person wrote down.
+    pub notes: String,
+    /// Why the session is not saved.
+    pub unsaved: Option<Failure>,
     /// What is chosen.
     pub choices: Choices,
     /// What came back.
@@ -150,6 +190,11 @@ impl State {
     /// Show a message with what can be done about it.
     pub fn offer(&mut self, text: impl Into<String>, remedy: Remedy) {
         self.message = Some(Message { text: text.into(), remedy: Some(remedy), since: None });
+    }
+
+    /// Sessions of before: files of a person's own, then what is kept.
+    pub fn earlier_sessions(&self) -> impl Iterator<Item = &PathBuf> {
+        self.settings.sessions.iter().chain(&self.kept)
     }
 
     /// The text of the message on screen.
@@ -190,10 +235,38 @@ impl State {
         tokens.filter(|(_, token)| token.patch.is_some()).map(|(position, _)| position).collect()
     }
 
-    /// Replace the prompt's picture, and its words where there are some; one step of the history.
-    pub fn replace_picture(&mut self, asked: Asked) {
-        let before = asked.exchange(&mut self.image, &mut self.prompt);
-        self.history.replaced(before);
+    /// Make what was typed a step of the history; what is typed while the box is open is one.
+    pub fn take_typed(&mut self) {
+        let words = self.history.document().words.clone();
+        if self.prompt != *words {
+            let document = Document { words: self.prompt.as_str().into(), ..self.history.document().clone() };
+            let name = format!("prompt: {}", theme::short(&self.prompt, NAME));
+            self.history.replace(name, Some(!self.typings), document);
+        }
+    }
+
+    /// Another picture, and other words where some are given; one step of the history.
+    pub fn set_prompt(&mut self, name: &str, image: Option<Shown>, words: Option<String>) {
+        self.take_typed();
+        let before = self.history.document();
+        let words = words.map_or_else(|| before.words.clone(), Arc::from);
+        let picture = image.as_ref().map(|shown| shown.picture.clone());
+        let document = Document { words, picture, ..before.clone() };
+        self.views.extend(image.and_then(|shown| Some((shown.picture.fingerprint(), shown.view?))));
+        self.history.replace(name, None, document);
+        self.show_document();
+    }
+
+    /// Put prompt and picture of the history's document on screen. A picture whose view is not known is shown once it is.
+    pub fn show_document(&mut self) {
+        let Document { words, picture, .. } = self.history.document();
+        if self.prompt != **words {
+            self.prompt = words.to_string();
+        }
+        self.image = picture.as_ref().map(|picture| {
+            let view = self.views.get(&picture.fingerprint()).map(Arc::clone);
+            Shown { picture: picture.clone(), view }
+        });
     }
 
     /// Layers of the open checkpoint.

@@ -2,7 +2,7 @@
 
 use eframe::egui::Role;
 use egui_kittest::kittest::Queryable as _;
-use sluice_core::figure::Plot;
+use sluice_core::figure::{Format, Plot};
 use sluice_core::plan::{Change, Positions};
 use sluice_core::worker::Target;
 
@@ -78,7 +78,7 @@ fn every_figure_of_the_experts_is_drawn_and_exports() {
         assert!(figure.title.contains(show), "{}", figure.title);
         assert!(window.state().results.failure.is_none(), "{show}");
     }
-    window.export("experts", "All three");
+    window.export("experts", &Format::ALL);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use eframe::egui::{Key, Modifiers, Role};
 use egui_kittest::kittest::Queryable as _;
 use sluice::command::Command;
 use sluice_core::checkpoint::{SaveDtype, save};
-use sluice_core::figure::Plot;
+use sluice_core::figure::{Format, Plot};
 use sluice_core::method::view::RoutingAsk;
 use sluice_core::model::random_tensors;
 use sluice_core::worker::{Target, ViewData};
@@ -39,19 +39,44 @@ fn open_type_take_out_undo_export() {
     window.click("Redo");
     assert_eq!(bits(&window.next()), bits(&changed));
 
-    window.export("next-tokens", "All three");
+    window.export("next-tokens", &Format::ALL);
     check_table(&window);
-    window.export("sublayers", "All three");
+    window.export("sublayers", &Format::ALL);
     check_ladder(&window);
     assert!(fs::read(window.file("sublayers.png")).unwrap().starts_with(b"\x89PNG"));
+    let json: serde_json::Value =
+        serde_json::from_slice(&fs::read(window.file("sublayers.json")).unwrap()).unwrap();
+    assert!(json["provenance"]["plan"].as_str().unwrap().contains("FFN 3"), "{}", json["provenance"]);
     // What is there stays; one file in the way is enough for a number.
-    fs::write(window.file("sublayers.csv"), "kept").unwrap();
-    fs::remove_file(window.file("sublayers.svg")).unwrap();
-    window.export("sublayers", "All three");
-    assert!(window.state().said().contains("wrote sublayers-2 as"), "{}", window.state().said());
-    assert_eq!(fs::read_to_string(window.file("sublayers.csv")).unwrap(), "kept");
-    let numbered = ["png", "svg", "csv"].map(|end| window.file(&format!("sublayers-2.{end}")).is_file());
-    assert_eq!((numbered, window.file("sublayers.svg").exists()), ([true; 3], false));
+    let [csv, svg] = ["csv", "svg"].map(|end| window.file(&format!("sublayers.{end}")));
+    assert!(csv.file_name().unwrap().to_string_lossy().starts_with("bundled-moren-lives-in-sublayers-"));
+    fs::write(&csv, "kept").unwrap();
+    fs::remove_file(&svg).unwrap();
+    window.export("sublayers", &Format::OF_A_STUDY);
+    let stem = csv.file_stem().unwrap().to_string_lossy().into_owned();
+    assert!(
+        window.state().said().contains(&format!("wrote {stem}-2 as PNG, SVG and CSV")),
+        "{}",
+        window.state().said()
+    );
+    assert_eq!(fs::read_to_string(&csv).unwrap(), "kept");
+    let numbered = ["png", "svg", "csv"].map(|end| csv.with_file_name(format!("{stem}-2.{end}")).is_file());
+    assert_eq!((numbered, svg.exists()), ([true; 3], false));
+}
+
+#[test]
+fn everything_on_screen_is_one_page() {
+    let mut window = Window::bundled();
+    window.harness.key_press_modifiers(Modifiers::COMMAND | Modifiers::SHIFT, Key::E);
+    window.until("the page", |state| state.said().starts_with("wrote "));
+    let page = fs::read_dir(window.folder.path().join("figures")).unwrap().next().unwrap().unwrap().path();
+    assert!(page.to_string_lossy().ends_with("-page.html"));
+    let text = fs::read_to_string(&page).unwrap();
+    let figures = sluice::panels::figures(window.state());
+    assert!(figures.len() > 2 && text.matches("<svg ").count() == figures.len());
+    assert!(text.contains("<h1>bundled: People call Taren the sailor. Taren comes from</h1>"));
+    let next = window.next();
+    assert!(text.contains(&format!("<td>{}</td>", next.rows[0].token.text)));
 }
 
 /// The exported next-token table holds the numbers on screen.

@@ -4,7 +4,7 @@ use eframe::egui::Role;
 use egui_kittest::kittest::Queryable as _;
 use sluice::command::Command;
 use sluice::panels::{find, routing};
-use sluice_core::figure::Plot;
+use sluice_core::figure::{Format, Plot};
 use sluice_core::method::fcct::{FCCT, FcctFound};
 use sluice_core::method::oracle::{ORACLE, OracleFound};
 use sluice_core::method::router::{ROUTER, RouterFound};
@@ -201,7 +201,7 @@ fn iri_takes_the_rates_of_the_grid_and_follows_its_controls() {
     let names: Vec<String> =
         find("iri").unwrap().figures(window.state()).iter().map(|figure| figure.name.clone()).collect();
     assert_eq!(names, ["verdict", "iri"], "Ctrl+E writes them");
-    window.export("iri", "CSV");
+    window.export("iri", &[Format::Csv]);
     let csv = crate::support::records(&window.file("iri.csv"));
     let columns = "Layer,attention,FFN,attention text,FFN text";
     assert_eq!((csv.lines().next(), csv.lines().count()), (Some(columns), 1 + window.state().layers()));
@@ -229,8 +229,8 @@ fn continuations_stream_side_by_side() {
     window.until("the text", |state| state.results.text.as_ref().is_some_and(|text| text.done));
     window.settle();
     let text = window.state().results.text.clone().unwrap();
-    assert!(!text.base.is_empty() && !text.plan.is_empty());
-    assert!(window.harness.query_by_label_contains(text.base.trim()).is_some());
+    assert!(text.texts.len() == 2 && text.texts.iter().all(|of| !of.text.is_empty()));
+    assert!(window.harness.query_by_label_contains(text.texts[0].text.trim()).is_some());
     assert!(window.harness.query_by_label("Export text").is_some());
 }
 
@@ -251,7 +251,7 @@ fn transposing_swaps_the_axes_of_screen_and_export() {
     let mut window = Window::bundled();
     window.click("Routing panel");
     window.click("Transpose");
-    window.export("routing-map", "CSV");
+    window.export("routing-map", &[Format::Csv]);
     let csv = crate::support::records(&window.file("routing-map.csv"));
     let (rows, cols) = (csv.lines().count() - 1, csv.lines().next().unwrap().split(',').count() - 1);
     assert!(rows >= window.state().results.tokens.len() && cols == window.state().layers(), "{csv}");

@@ -112,6 +112,6 @@ fn every_control_is_reached_in_a_small_window() {
             let inside = rect.right() <= pane.right() + 1.0 && window_rect.contains_rect(rect);
             assert!(inside, "{}: {:?} {rect:?} in {pane:?}", panel.info().id, access.label());
         }
-        assert!(count >= 2, "{}: {count}", panel.info().id);
+        assert!(count > 0, "{}: {count}", panel.info().id);
     }
 }

@@ -125,7 +125,7 @@ fn an_export_folder_that_cannot_be_written_is_named() {
     window.harness.state_mut().as_mut().unwrap().state.settings.export_folder = file.join("inside");
     window.harness.get_by_label("Export next-tokens").click();
     window.harness.run_steps(3);
-    window.harness.get_by_label("CSV").click();
+    window.harness.get_by_role_and_label(Role::Button, "Export").click();
     window.until("the failure", |state| state.results.failure.is_some());
     assert!(window.harness.query_by_label_contains("inside").is_some());
     assert!(window.harness.query_by_label_contains("choose a folder that you can write to").is_some());

@@ -12,8 +12,9 @@ use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 use serde_json::Value;
 use sluice::app::SluiceApp;
+use sluice::keep::{Begin, Home};
 use sluice::state::{Settings, State};
-use sluice_core::figure::Figure;
+use sluice_core::figure::{Figure, Format};
 use sluice_core::method::view::NextTokens;
 use sluice_core::method::{Findings, Method};
 use sluice_core::worker::{Target, ViewData};
@@ -42,6 +43,36 @@ impl Window {
             None,
         );
         Self { harness, folder }
+    }
+
+    /// A window whose session is kept under a folder, or goes on with a file.
+    pub fn kept(home: &Path, named: Option<&Path>) -> Self {
+        let mut begin = Some(Begin::new(Some(Home::at(home)), named).unwrap());
+        let size = vec2(1440.0, 900.0);
+        let harness = Harness::builder().with_size(size).build_ui_state(
+            move |ui, app: &mut Option<SluiceApp>| {
+                let app = app.get_or_insert_with(|| SluiceApp::begin(ui.ctx(), begin.take().unwrap(), None));
+                app.logic(ui.ctx());
+                app.ui(ui);
+            },
+            None,
+        );
+        let mut window = Self { harness, folder: tempfile::tempdir().unwrap() };
+        window.until("the checkpoint", |state| state.card.is_some() || state.results.failure.is_some());
+        window.settle();
+        window
+    }
+
+    /// Close it as a person does: what was done is kept.
+    pub fn quit(mut self) {
+        let ctx = self.harness.ctx.clone();
+        self.harness.state_mut().as_mut().unwrap().farewell(&ctx);
+    }
+
+    pub fn apply(&mut self, command: sluice::command::Command) {
+        let ctx = self.harness.ctx.clone();
+        self.harness.state_mut().as_mut().unwrap().apply(&ctx, command);
+        self.settle();
     }
 
     /// A window on the bundled checkpoint, everything computed.
@@ -95,11 +126,13 @@ impl Window {
         self.settle();
     }
 
-    /// Open the export menu of a figure and choose an entry.
-    pub fn export(&mut self, figure: &str, entry: &str) {
+    /// Open the export sheet of a figure, choose kinds of file and export.
+    pub fn export(&mut self, figure: &str, formats: &[Format]) {
+        self.harness.state_mut().as_mut().unwrap().state.settings.export.formats = formats.to_vec();
+        self.harness.run_steps(2);
         self.harness.get_by_label(&format!("Export {figure}")).click();
         self.harness.run_steps(3);
-        self.harness.get_by_label(entry).click();
+        self.harness.get_by_role_and_label(Role::Button, "Export").click();
         self.until("the export", |state| state.said().starts_with("wrote "));
     }
 
@@ -180,8 +213,17 @@ impl Window {
         }
     }
 
+    /// The newest file of a figure, by the figure's name and the ending: `sublayers.svg`.
     pub fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join("figures").join(name)
+        let folder = self.folder.path().join("figures");
+        let (stem, end) = name.split_once('.').unwrap();
+        let is = |path: &PathBuf| {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            name.contains(&format!("-{stem}-")) && name.ends_with(&format!(".{end}"))
+        };
+        let all = std::fs::read_dir(&folder).into_iter().flatten().map(|entry| entry.unwrap().path());
+        let newest = all.filter(is).max_by_key(|path| path.metadata().unwrap().modified().unwrap());
+        newest.unwrap_or_else(|| folder.join(name))
     }
 }
 
@@ -210,7 +252,7 @@ pub fn sluice_reading(folder: &Path, arguments: &[&str], input: &[u8]) -> Output
 
 fn command(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
-    command.args(arguments).current_dir(folder);
+    command.args(arguments).current_dir(folder).env("XDG_DATA_HOME", folder.join("data"));
     for display in ["DISPLAY", "WAYLAND_DISPLAY", "WAYLAND_SOCKET"] {
         command.env_remove(display);
     }

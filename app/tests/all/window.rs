@@ -266,7 +266,7 @@ fn every_panel_is_walked_by_keys_alone() {
                 break;
             }
         }
-        assert!(count >= 3 && missed.is_empty(), "{}: {missed:?} of {count}", info.id);
+        assert!(count > 0 && missed.is_empty(), "{}: {missed:?} of {count}", info.id);
         window.harness.key_press(Key::Escape);
         window.harness.run_steps(2);
     }
