@@ -176,6 +176,8 @@ impl Keeper {
                 // Who does not listen any longer has closed the window.
                 drop(said.send(failure));
             }
+            // Whoever waits for the end finds the place free.
+            drop(place);
             drop(held);
         };
         // Without a thread nothing is kept, and nobody waits for it.
