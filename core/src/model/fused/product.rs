@@ -29,9 +29,9 @@ impl WithSimd for Product<'_, '_, '_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        // Tiles of rows and vectors that fill the registers without spilling: 32 of 16 lanes, 16 of 8, 32 of 4.
+        // Tiles of rows and vectors whose sums, and one pointer a row, stay in the registers.
         match S::F32_LANES {
-            16 => self.tiles::<S, 12, 1>(simd),
+            16 => self.tiles::<S, 8, 1>(simd),
             8 => self.tiles::<S, 6, 2>(simd),
             4 => self.tiles::<S, 4, 4>(simd),
             _ => self.tiles::<S, 1, PANEL>(simd),
