@@ -26,6 +26,18 @@ pub enum Error {
         /// The system's reason.
         cause: String,
     },
+    /// An entry of a list cannot be used; those after it can.
+    #[error("{}, {what} {number}: {cause}", path.display())]
+    Entry {
+        /// The file.
+        path: PathBuf,
+        /// What an entry is called: a line, or an element of an array.
+        what: &'static str,
+        /// Counted from 1.
+        number: u64,
+        /// What is wrong with it.
+        cause: String,
+    },
     /// A file or folder of a checkpoint cannot be used.
     #[error("{}: {cause}", path.display())]
     Checkpoint {
@@ -291,6 +303,7 @@ impl Error {
                 "allow programs to open more files (ulimit -n), or join the checkpoint's shards".into()
             }
             Self::Read { .. } => "check the path".into(),
+            Self::Entry { what, .. } => format!("correct that {what}"),
             Self::Checkpoint { fault, .. } => fault.next_step().into(),
             Self::Tokenizer { next_step, .. } => next_step.clone(),
             Self::LargeImage { .. } => "make the picture smaller, or choose another one".into(),

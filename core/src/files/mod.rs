@@ -1,21 +1,27 @@
 //! Files: one door for reading, one for writing.
 
+mod append;
+mod entries;
 mod hash;
 mod lock;
 mod patience;
 mod read;
+mod stream;
 mod swap;
 mod text;
 mod write;
 
+pub use append::Grown;
+pub use entries::{Entries, Entry};
 pub use hash::{sha256, sha256_of};
 pub use lock::{LOCK, Lock};
 pub use patience::apart;
 pub(crate) use patience::watched;
 pub use read::{Input, allow_many, names, read_within, stands};
+pub use stream::{PIECE, Stream};
 pub use swap::{Scratch, Staged, recover};
 pub use text::{is_text, unmarked, utf8};
-pub use write::{There, claim_apart, claim_file, claim_folder, free, numbered, write, write_atomic};
+pub use write::{Growing, There, claim_apart, claim_file, claim_folder, free, numbered, write, write_atomic};
 
 #[cfg(test)]
 mod tests {

@@ -50,6 +50,58 @@ pub fn write(path: &Path, bytes: &[u8], there: There) -> Result<()> {
     part.fill(bytes, old.as_ref()).and_then(|()| part.name(path, there)).map_err(fail)
 }
 
+/// A file that is written piece by piece. It has its name once it is whole; what is dropped before is gone.
+pub struct Growing {
+    part: Part,
+    path: PathBuf,
+    there: There,
+    old: Option<Metadata>,
+    /// Not written yet.
+    held: Vec<u8>,
+}
+
+/// Bytes that a [`Growing`] holds back.
+const HELD: usize = 1 << 16;
+
+impl Growing {
+    /// A file of which nothing is written yet.
+    ///
+    /// # Errors
+    /// As [`write()`].
+    pub fn begin(path: &Path, there: There) -> Result<Self> {
+        let old = look(path, there)?;
+        sweep(parent(path));
+        let part = Part::begin(path).map_err(|error| Error::write(path, error))?;
+        Ok(Self { part, path: path.to_owned(), there, old, held: Vec::new() })
+    }
+
+    /// More of it.
+    ///
+    /// # Errors
+    /// [`Error::Write`] where the system refuses.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.held.extend_from_slice(bytes);
+        if self.held.len() >= HELD {
+            self.part.file.write_all(&self.held).map_err(|error| Error::write(&self.path, error))?;
+            self.held.clear();
+        }
+        Ok(())
+    }
+
+    /// It is whole.
+    ///
+    /// # Errors
+    /// As [`write()`].
+    pub fn finish(mut self) -> Result<()> {
+        let (path, held) = (&self.path, &self.held);
+        let fail = |error: io::Error| match error.kind() {
+            io::ErrorKind::AlreadyExists => Error::Taken { path: path.clone() },
+            _ => Error::write(path, error),
+        };
+        self.part.fill(held, self.old.as_ref()).and_then(|()| self.part.name(path, self.there)).map_err(fail)
+    }
+}
+
 /// Look before the work whether a file can be written; leftovers in its folder go.
 ///
 /// # Errors
@@ -164,7 +216,7 @@ pub(super) fn sync(folder: &Path) -> io::Result<()> {
 }
 
 /// What a path names now: nothing, or a file that may be replaced.
-fn look(path: &Path, there: There) -> Result<Option<Metadata>> {
+pub(super) fn look(path: &Path, there: There) -> Result<Option<Metadata>> {
     if path.file_name().is_none() || path.as_os_str().as_encoded_bytes().ends_with(b"/") {
         return Err(Error::write(path, "not a file name"));
     }
