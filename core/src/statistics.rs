@@ -75,6 +75,23 @@ impl Mean {
     }
 }
 
+/// Percentile bootstrap interval of a ratio of sums, over pairs that are resampled together; NaN of fewer than two pairs.
+pub fn ratio(pairs: &[(f64, u64)]) -> [f64; 2] {
+    let n = pairs.len() as u64;
+    if n < 2 {
+        return [f64::NAN; 2];
+    }
+    let of = |resample: u64| {
+        let draws = (0..n).filter_map(|i| pairs.get((rng::bits(12, resample, i) % n) as usize));
+        let (sum, count) = draws.fold((0.0, 0), |(sum, count), one| (sum + one.0, count + one.1));
+        sum / count as f64
+    };
+    let mut all: Vec<f64> = (0..RESAMPLES).map(of).collect();
+    all.sort_by(f64::total_cmp);
+    let at = |share: f64| all.get((share * RESAMPLES as f64) as usize).copied().unwrap_or(f64::NAN);
+    [at(0.025), at(0.975)]
+}
+
 /// The standard deviation of a sample (divided by n - 1); NaN of less than two values.
 pub fn deviation(values: &[f64]) -> f64 {
     let n = values.len() as f64;

@@ -102,7 +102,7 @@ pub struct Run {
 pub type Cancelled<'a> = &'a dyn Fn() -> bool;
 
 /// Hears what is being done, steps done, and steps in all.
-pub type Report = Box<dyn Fn(&str, u64, u64) + Send>;
+pub type Report = Box<dyn Fn(&str, u64, u64) + Send + Sync>;
 
 /// Never stop.
 pub fn never() -> bool {
@@ -351,11 +351,32 @@ impl Engine {
         let rows = run.tokens.get(start..start + len).filter(|rows| !rows.is_empty()).ok_or_else(missing)?;
         let stream = self.boundary(run, 2 * self.model.spec.n_layers())?;
         RunSize::logits(&self.model.spec, len).check()?;
+        if cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let (logits, _) = self.unembed(&run.schedule, rows, start, stream.narrow(0, start, len)?)?;
+        Ok(logits.to_vec2()?)
+    }
+
+    /// Logits `[rows, vocab]` of the stream `[rows, d]` after the last block at the positions of `tokens`, `start` and on, and
+    /// what they cost.
+    ///
+    /// # Errors
+    /// Positions past the context, or logits that are no finite numbers.
+    pub fn unembed(
+        &self,
+        schedule: &Arc<Schedule>,
+        tokens: &[u32],
+        start: usize,
+        stream: Tensor,
+    ) -> Result<(Tensor, Work)> {
         let ask = Ask { logits: Logits::All, ..Ask::default() };
-        let (model, schedule) = (Arc::clone(&self.model), Arc::clone(&run.schedule));
-        let mut pass = Pass::new(model, schedule, Arc::clone(&run.cache), rows, start, ask)?;
-        pass.enter_before(2 * self.model.spec.n_layers(), stream.narrow(0, start, len)?);
-        Ok(pass.run(cancelled)?.logits.ok_or_else(missing)?.to_vec2()?)
+        let cache = Arc::new(KvCache::new(&self.model.spec, 0)?);
+        let mut pass = Pass::new(Arc::clone(&self.model), Arc::clone(schedule), cache, tokens, start, ask)?;
+        pass.enter_before(2 * self.model.spec.n_layers(), stream);
+        let output = pass.run(&never)?;
+        let logits = output.logits.ok_or_else(|| Error::Internal("a pass without logits".into()))?;
+        Ok((logits, output.work))
     }
 
     /// The small FFN of every layer: the checkpoint's own, or a labelled surrogate, computed on first use.

@@ -143,7 +143,7 @@ impl Engine {
     }
 
     /// Ids of a prompt's words.
-    fn ids(&self, words: &Words) -> Result<Vec<u32>> {
+    pub(super) fn ids(&self, words: &Words) -> Result<Vec<u32>> {
         words.ids(self.no_tokenizer.as_ref().map_or(Ok(self.tokenizer.as_deref()), Err))
     }
 

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::Engine;
+use super::{Engine, Words};
 use crate::checkpoint::Tokenizer;
 use crate::error::{Error, Result};
 use crate::files;
@@ -34,6 +34,19 @@ pub struct CalibrationText {
 }
 
 impl Engine {
+    /// Ids of a piece of a text; the `first` has in front what the tokenizer puts there. For a checkpoint without a tokenizer
+    /// it holds ids between commas or blanks.
+    ///
+    /// # Errors
+    /// A text that the tokenizer fails on, or an id that is none.
+    pub fn piece(&self, text: &str, first: bool) -> Result<Vec<u32>> {
+        match first {
+            _ if self.tokenizer.is_none() && self.no_tokenizer.is_none() => ids(text),
+            true => self.ids(&Words::Text(text.to_owned())),
+            false => self.ids(&Words::Written(text.to_owned())),
+        }
+    }
+
     /// Ids of a text file; without one those of validation text of the checkpoint's own world, where it has one, until
     /// there are `enough`, or of the bundled sample. For a checkpoint without a tokenizer the file holds ids between commas
     /// or blanks.

@@ -122,7 +122,7 @@ fn record(out: &mut String, fields: &[String]) {
 }
 
 /// Quoted where the format asks for it, and where readers are known to trim: outer spaces of tokens matter.
-fn field(out: &mut String, text: &str) {
+pub fn field(out: &mut String, text: &str) {
     let trimmed = text.trim().len() != text.len();
     if trimmed || text.contains([',', '"', '\n', '\r', '#']) {
         out.push('"');

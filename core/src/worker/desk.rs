@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
@@ -205,13 +205,14 @@ fn opening(board: &Board, id: RequestId, target: &Target) -> Result<Opened> {
 
 /// Reports of the engine as progress of the scene at hand.
 fn surrogate_progress(board: Arc<Board>) -> engine::Report {
-    let begin = Cell::new(Instant::now());
+    let begin = Mutex::new(Instant::now());
     Box::new(move |label, done, total| {
+        let mut begin = begin.lock().unwrap_or_else(PoisonError::into_inner);
         if done <= 1 {
-            begin.set(Instant::now());
+            *begin = Instant::now();
         }
         let id = board.newest_of(Slot::Scene).load(std::sync::atomic::Ordering::Acquire);
-        let progress = Progress::new(label.to_owned(), done, total, begin.get());
+        let progress = Progress::new(label.to_owned(), done, total, *begin);
         board.post(Event::Progress(id, Slot::Scene, progress));
     })
 }

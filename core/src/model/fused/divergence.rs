@@ -1,8 +1,96 @@
-//! Jensen-Shannon divergence of rows, fast enough for every token of a vocabulary.
+//! Divergences of rows, fast enough for every token of a vocabulary.
 
+use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor};
 use pulp::{Simd, WithSimd};
 
 use super::math::{LANES, exp, ln, max, sum};
+use super::{Result, row, rows, slice};
+
+/// KL(softmax(p) || softmax(q)) in nats of every row, and 1 where both rows have their largest logit in one place, else 0:
+/// `[rows, 2]`. `p` and `q` are logits, `[rows, vocab]`. Never negative; exactly 0 where the rows are equal.
+pub fn moved(p: &Tensor, q: &Tensor) -> crate::Result<Tensor> {
+    Ok(p.contiguous()?.apply_op2_no_bwd(&q.contiguous()?, &Moved)?)
+}
+
+struct Moved;
+
+impl CustomOp2 for Moved {
+    fn name(&self) -> &'static str {
+        "moved"
+    }
+
+    fn cpu_fwd(
+        &self,
+        p: &CpuStorage,
+        p_layout: &Layout,
+        q: &CpuStorage,
+        q_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (p, q, (count, vocab)) = (slice(p, p_layout)?, slice(q, q_layout)?, p_layout.shape().dims2()?);
+        if q_layout.shape() != p_layout.shape() {
+            return Err(candle_core::Error::Msg("two rows of one vocabulary are compared".into()));
+        }
+        let mut out = vec![0f32; 2 * count];
+        rows(&mut out, 2, |index, out| {
+            let (p, q) = (row(p, vocab, index), row(q, vocab, index));
+            if let [kl, same] = out {
+                *kl = pulp::Arch::new().dispatch(Kl { p, q });
+                *same = f32::from(u8::from(top(p) == top(q)));
+            }
+        });
+        Ok((CpuStorage::F32(out), Shape::from((count, 2))))
+    }
+}
+
+/// Where the largest value stands first.
+fn top(values: &[f32]) -> Option<usize> {
+    let most = max(values);
+    values.iter().position(|x| *x == most)
+}
+
+/// KL of two rows of logits. A struct, as [`Jsd`].
+struct Kl<'a> {
+    p: &'a [f32],
+    q: &'a [f32],
+}
+
+impl WithSimd for Kl<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> f32 {
+        let Self { p, q } = self;
+        let (p_top, q_top) = (max(p), max(q));
+        let (p_sum, q_sum) = (sum(p, |x| exp(x - p_top)), sum(q, |x| exp(x - q_top)));
+        // u = ln p - ln q of an entry is its difference of logits less this.
+        let shift = (p_top - q_top) + ln(p_sum) - ln(q_sum);
+        let mut lanes = [0f32; LANES];
+        let ((p_whole, p_rest), (q_whole, q_rest)) = (p.as_chunks::<LANES>(), q.as_chunks::<LANES>());
+        let last = [filled(p_rest), filled(q_rest)];
+        for (p, q) in p_whole.iter().zip(q_whole).chain(std::iter::once((&last[0], &last[1]))) {
+            for ((lane, x), y) in lanes.iter_mut().zip(p).zip(q) {
+                let (p, q) = (exp(*x - p_top) / p_sum, exp(*y - q_top) / q_sum);
+                *lane += gap(p, q, (*x - *y) - shift);
+            }
+        }
+        lanes.iter().sum::<f32>()
+    }
+}
+
+/// p ln(p / q) + q - p with u = ln(p / q): the terms of a divergence, of which none is negative.
+#[inline(always)]
+fn gap(p: f32, q: f32, u: f32) -> f32 {
+    // e^-u - 1 + u as its series, where the parts would cancel.
+    let near = p
+        * (u * u)
+        * (1.0 / 2.0
+            - u * (1.0 / 6.0 - u * (1.0 / 24.0 - u * (1.0 / 120.0 - u * (1.0 / 720.0 - u / 5040.0)))));
+    let far = p * u + (q - p);
+    let term = if u.abs() < 0.5 { near } else { far };
+    // Not `max`: that would hide what is no number.
+    let term = if term < 0.0 { 0.0 } else { term };
+    if p == 0.0 { q } else { term }
+}
 
 /// JSD(p, softmax(logits)) in nats, of one row. `log_p` are log probabilities. 0 to ln 2 up to rounding; exactly 0 where
 /// the probabilities are equal.
@@ -97,6 +185,41 @@ mod tests {
             assert!((found - exact).abs() < 1e-3 * exact + 1e-12, "{size} {scale}: {found} {exact}");
             assert!((0.0..=std::f64::consts::LN_2 + 1e-6).contains(&found));
         }
+    }
+
+    #[test]
+    fn kl_as_the_definition_near_and_far() {
+        let base = flat(&values(&[1, 300], 1));
+        for (size, scale) in
+            [(0.0, 1.0), (1e-4, 1.0), (1e-3, 1.0), (0.05, 1.0), (0.5, 1.0), (1.0, 8.0), (1.0, 60.0)]
+        {
+            let other: Vec<f32> =
+                base.iter().zip(flat(&values(&[1, 300], 2))).map(|(a, b)| scale * (a + size * b)).collect();
+            let scaled: Vec<f32> = base.iter().map(|x| scale * x).collect();
+            let rows =
+                |row: &[f32]| Tensor::from_slice(row, (1, row.len()), &candle_core::Device::Cpu).unwrap();
+            let found = flat(&moved(&rows(&scaled), &rows(&other)).unwrap());
+            let wide = |row: &[f32]| -> Vec<f64> {
+                let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                let rest: f64 = row.iter().map(|x| f64::from(x - top).exp()).sum();
+                row.iter().map(|x| f64::from(x - top) - rest.ln()).collect()
+            };
+            let exact: f64 = wide(&scaled).iter().zip(wide(&other)).map(|(p, q)| p.exp() * (p - q)).sum();
+            assert!(
+                (f64::from(found[0]) - exact).abs() < 1e-4 * exact + 1e-11,
+                "{size} {scale}: {} {exact}",
+                found[0]
+            );
+            assert!(size > 0.0 || found == [0.0, 1.0]);
+            assert_eq!(found[1] == 1.0, top(&scaled) == top(&other));
+        }
+        let gone = [0.0, f32::NEG_INFINITY];
+        let rows = |row: &[f32]| Tensor::from_slice(row, (1, 2), &candle_core::Device::Cpu).unwrap();
+        let kl = |p: &[f32], q: &[f32]| flat(&moved(&rows(p), &rows(q)).unwrap())[0];
+        assert!((kl(&gone, &[0.0, 0.0]) - std::f32::consts::LN_2).abs() < 1e-6);
+        assert_eq!(kl(&[0.0, 0.0], &gone), f32::INFINITY);
+        assert_eq!(kl(&gone, &gone), 0.0);
+        assert!(kl(&[f32::NAN, 0.0], &[0.0, 0.0]).is_nan());
     }
 
     #[test]

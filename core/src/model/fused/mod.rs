@@ -25,7 +25,7 @@ mod surprisal;
 pub use activation::{activate, gated};
 pub use affine::{add, affine, multiply};
 pub use attention::{Masked, Sinks, pattern, scores, softmax};
-pub use divergence::jsd;
+pub use divergence::{jsd, moved};
 pub use mixture::{Chosen, mixture};
 pub use norm::{normalized, scale};
 pub use packed::{Packed, each};
