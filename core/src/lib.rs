@@ -4,8 +4,8 @@
 //! One direction only: a room imports from those before it, and a test holds it to that.
 //!
 //! ```text
-//! error < files < rng < statistics < metric < spec < checkpoint < site < figure < model < plan <
-//! world < engine < learn < method < session < protocol < worker < train < evaluate
+//! error < files < records < rng < statistics < metric < spec < checkpoint < site < figure < model < plan <
+//! world < engine < learn < score < method < session < protocol < worker < train < evaluate
 //! ```
 //!
 //! | room | what it holds |
@@ -17,8 +17,10 @@
 //! | [`plan`] | interventions as values, one file per kind, compiled to a per-sublayer schedule |
 //! | [`engine`] | runs and their caches, decoding |
 //! | [`method`] | what can be asked: one list of methods, each a value with parameters, a run and findings; views are those quick enough to follow every change |
+//! | [`score`] | texts read window by window, without and with plans: nats, KL, agreement |
 //! | [`metric`] | KL divergence, normalised recovery, cross-entropy and the like |
 //! | [`files`] | one door for reading, one for writing |
+//! | [`records`] | a line for each item that is done: what was killed goes on, what shards did is merged |
 //! | [`figure`] | what a panel draws and what exports: data, SVG, PNG, CSV |
 //! | [`session`] | what was worked on, to be taken up again: prompts, plans and their history, questions and findings |
 //! | [`protocol`] | the values a front end and the worker exchange |
@@ -42,7 +44,9 @@ pub mod metric;
 pub mod model;
 pub mod plan;
 pub mod protocol;
+pub mod records;
 pub mod rng;
+pub mod score;
 pub mod session;
 pub mod site;
 pub mod spec;

@@ -21,12 +21,14 @@ mod evaluate;
 mod generate;
 mod inspect;
 mod manual;
+mod merge;
 mod methods;
 mod nearest;
 mod prompt;
 mod replay;
 mod report;
 mod run;
+mod score;
 mod screenshots;
 mod signals;
 mod study;
@@ -78,6 +80,10 @@ enum Command {
     Generate(generate::Generate),
     /// Run a method of the list, with its findings as JSON, figures and files
     Study(study::Study),
+    /// How well texts are foretold, without and under plans: nats, perplexity, bits per byte, KL, agreement
+    Score(score::Score),
+    /// Join what shards of a score did, as if one run had done it all
+    Merge(merge::Merge),
     /// The methods that `study` runs, with their parameters
     Methods(methods::Methods),
     /// Every method's figures on a prompt: PNG, SVG, CSV
@@ -198,6 +204,8 @@ pub fn main() -> ExitCode {
         Some(Command::Run(command)) => command.run(),
         Some(Command::Generate(command)) => command.run(),
         Some(Command::Study(command)) => command.run(),
+        Some(Command::Score(command)) => command.run(),
+        Some(Command::Merge(command)) => command.run(),
         Some(Command::Methods(command)) => command.run(),
         Some(Command::Report(command)) => command.run(),
         Some(Command::Replay(command)) => command.run(),
@@ -269,6 +277,18 @@ fn note(text: &str) {
 /// Why stdout took no more; what is left of the work is done all the same.
 static UNSAID: OnceLock<io::Error> = OnceLock::new();
 
+/// Failures of items that are named; of very many the rest is counted.
+const NAMED: u64 = 20;
+
+/// Name what is wrong with an item, the `number`-th that failed.
+fn name_failure(number: u64, cause: &str) {
+    match number {
+        0..=NAMED => note(cause),
+        _ if number == NAMED + 1 => note("more items fail; they are counted"),
+        _ => {}
+    }
+}
+
 /// A piece of the result, on stdout.
 fn out(text: &str) {
     let mut stdout = io::stdout();
@@ -282,10 +302,10 @@ fn out(text: &str) {
 
 /// Keep the first failure of stdout. A closed pipe is none: its reader has enough.
 fn said(done: io::Result<()>) {
-    if let Err(error) = done
-        && error.kind() != ErrorKind::BrokenPipe
-    {
-        UNSAID.get_or_init(|| error);
+    match done {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+        Err(error) => drop(UNSAID.get_or_init(|| error)),
+        Ok(()) => {}
     }
 }
 

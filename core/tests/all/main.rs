@@ -29,6 +29,7 @@ mod repairs;
 mod rooms;
 mod routers;
 mod routes;
+mod score;
 mod sessions;
 mod sizes;
 mod stories;

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// A room imports from those before it. Also in the docs of core/src/lib.rs.
-const ORDER: [&str; 20] = [
+const ORDER: [&str; 22] = [
     "error",
     "files",
+    "records",
     "rng",
     "statistics",
     "metric",
@@ -19,6 +20,7 @@ const ORDER: [&str; 20] = [
     "world",
     "engine",
     "learn",
+    "score",
     "method",
     "session",
     "protocol",

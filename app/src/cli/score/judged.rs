@@ -1,0 +1,95 @@
+//! Lists whose items are right or wrong.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use sluice_core::checkpoint::Checkpoint;
+use sluice_core::records::{Head, Map, Shard, Taken};
+use sluice_core::score::judged::{Ask, Judge, Judged, Kind, Record, Verdicts};
+use sluice_core::score::question_judged;
+use sluice_core::{Error, Result};
+
+use super::{Score, begin, conclude, interrupted, opened};
+use crate::cli::{name_failure, note, signals};
+
+/// Time between two words of progress.
+const OFTEN: Duration = Duration::from_secs(5);
+
+pub fn run(asked: &Score, kind: Kind, list: &Path, map: Option<Map>, checkpoint: &Checkpoint) -> Result<()> {
+    let (plans, names) = asked.plans()?;
+    let shard = asked.shard.unwrap_or(Shard::ALL);
+    let taken = Taken { most: asked.items, shard, behind: None };
+    let mut ask = Ask { kind, list: list.to_owned(), map, taken, plans };
+    let (mut verdicts, mut behind) = (Verdicts::default(), None);
+    let head = || Head::new(kind.name(), &checkpoint.fingerprint()?, &question_judged(&ask, &names)?, shard);
+    let mut begun = begin(asked, head, |record: Record| {
+        verdicts.add(&record);
+        behind = Some(record.item);
+    })?;
+    if !begun.done {
+        ask.taken.behind = behind;
+        let mut engine = opened(checkpoint)?;
+        let mut judge = Judge::new(ask)?;
+        let (start, mut said) = (Instant::now(), Instant::now());
+        loop {
+            let record = match judge.next(&mut engine, &signals::came) {
+                Err(Error::Cancelled) => {
+                    interrupted(begun.records.as_ref());
+                    return Err(Error::Cancelled);
+                }
+                next => next?,
+            };
+            let Some(record) = record else { break };
+            verdicts.add(&record);
+            if let Some(cause) = &record.failed {
+                name_failure(verdicts.failed(), cause);
+            }
+            if let Some(records) = &mut begun.records {
+                records.write(&record)?;
+            }
+            if said.elapsed() >= OFTEN {
+                said = Instant::now();
+                let Judged { items, accuracy, .. } = verdicts.judged(&names);
+                note(&format!("{items} items, {:.2} % right", 100.0 * accuracy));
+            }
+        }
+        if let Some(records) = begun.records {
+            records.finish(judge.count())?;
+        }
+        note(&format!("{:.3} s", start.elapsed().as_secs_f64()));
+    }
+    print(&verdicts, &names, asked.out.as_deref(), asked.json)
+}
+
+/// What a list came to, on stdout and into the folder of its records.
+pub fn print(verdicts: &Verdicts, names: &[String], folder: Option<&Path>, json: bool) -> Result<()> {
+    let judged = verdicts.judged(names);
+    if judged.items == 0 && judged.failed == 0 {
+        return Err(Error::asked("the list is empty", "give a list with items"));
+    }
+    conclude(&judged, &written(&judged), folder, json, judged.failed)
+}
+
+/// For people.
+fn written(judged: &Judged) -> String {
+    let percent = |share: f64, [low, high]: [f64; 2]| {
+        format!("{:.2} % [{:.2}, {:.2}]", 100.0 * share, 100.0 * low, 100.0 * high)
+    };
+    let mut text =
+        format!("{} items, {} right", judged.items, percent(judged.accuracy, [judged.low, judged.high]));
+    if let Some(part) = judged.per_token {
+        let _ = write!(text, ", by ln P per token {}", percent(part.accuracy, [part.low, part.high]));
+    }
+    text.push('\n');
+    for plan in &judged.plans {
+        let of = plan.part;
+        let _ = write!(text, "under {}: {} right", plan.plan, percent(of.accuracy, [of.low, of.high]));
+        if let Some(part) = plan.per_token {
+            let _ = write!(text, ", by ln P per token {}", percent(part.accuracy, [part.low, part.high]));
+        }
+        let difference = percent(plan.difference, [plan.difference_low, plan.difference_high]);
+        let _ = writeln!(text, ", difference {difference}");
+    }
+    text
+}

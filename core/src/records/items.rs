@@ -1,0 +1,83 @@
+//! Items of a list, as work over them takes them: some of them, behind those that are done.
+
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+
+use super::{Map, Shard};
+use crate::error::{Error, Result};
+use crate::files::Entries;
+
+/// Which items of a list are taken.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    /// Items at most; none = all.
+    pub most: Option<u64>,
+    /// The part that is meant.
+    pub shard: Shard,
+    /// The last item that is done already.
+    pub behind: Option<u64>,
+}
+
+impl Default for Taken {
+    fn default() -> Self {
+        Self { most: None, shard: Shard::ALL, behind: None }
+    }
+}
+
+/// A list under way.
+pub struct Items {
+    entries: Entries,
+    map: Option<Map>,
+    taken: Taken,
+    next: u64,
+}
+
+impl Items {
+    /// A list of which nothing is read yet. With a `map` its fields have other names.
+    ///
+    /// # Errors
+    /// A file that cannot be opened.
+    pub fn open(path: &Path, map: Option<Map>, taken: Taken) -> Result<Self> {
+        Ok(Self { entries: Entries::open(path)?, map, taken, next: 0 })
+    }
+
+    /// The next item that is taken, with its number from 0: what it holds, or why it cannot be read. `fields` are the names
+    /// that it may have. None at the end.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn next<T: DeserializeOwned>(&mut self, fields: &[&str]) -> Result<Option<(u64, Result<T>)>> {
+        while self.taken.most.is_none_or(|most| self.next < most) {
+            let entry = match self.entries.entry() {
+                Ok(None) => break,
+                Ok(Some(entry)) => Ok(entry),
+                Err(error @ Error::Entry { .. }) => Err(error),
+                Err(error) => return Err(error),
+            };
+            let number = self.next;
+            self.next += 1;
+            if !self.taken.shard.has(number) || self.taken.behind.is_some_and(|behind| number <= behind) {
+                continue;
+            }
+            let read = entry.and_then(|entry| match &self.map {
+                Some(map) => map.read(&entry.json, fields).map_err(|cause| self.entries.broken(&cause)),
+                None => {
+                    serde_json::from_str(&entry.json).map_err(|error| self.entries.broken(&error.to_string()))
+                }
+            });
+            return Ok(Some((number, read)));
+        }
+        Ok(None)
+    }
+
+    /// Items so far, those too that are not taken.
+    pub fn count(&self) -> u64 {
+        self.next
+    }
+
+    /// What is wrong with the item that was read last.
+    pub fn broken(&self, error: &Error) -> Error {
+        self.entries.broken(&error.to_string())
+    }
+}
