@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! error < files < records < rng < statistics < metric < spec < checkpoint < site < figure < model < plan <
-//! world < engine < learn < score < method < session < protocol < worker < train < evaluate
+//! world < engine < learn < score < batch < method < session < protocol < worker < train < evaluate
 //! ```
 //!
 //! | room | what it holds |
@@ -17,6 +17,7 @@
 //! | [`plan`] | interventions as values, one file per kind, compiled to a per-sublayer schedule |
 //! | [`engine`] | runs and their caches, decoding |
 //! | [`method`] | what can be asked: one list of methods, each a value with parameters, a run and findings; views are those quick enough to follow every change |
+//! | [`batch`] | many prompts, one load: questions line by line, short ones in one pass |
 //! | [`score`] | texts read window by window, without and with plans: nats, KL, agreement |
 //! | [`metric`] | KL divergence, normalised recovery, cross-entropy and the like |
 //! | [`files`] | one door for reading, one for writing |
@@ -32,6 +33,7 @@
 //! | [`statistics`] | intervals |
 //! | [`rng`] | counter-based random numbers |
 
+pub mod batch;
 pub mod checkpoint;
 pub mod engine;
 pub mod error;

@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use sluice_core::checkpoint::Checkpoint;
@@ -16,6 +17,7 @@ use sluice_core::files::{There, claim_apart};
 use sluice_core::plan::Plan;
 use sluice_core::{Error, Result};
 
+mod batch;
 mod bench;
 mod evaluate;
 mod generate;
@@ -80,6 +82,8 @@ enum Command {
     Generate(generate::Generate),
     /// Run a method of the list, with its findings as JSON, figures and files
     Study(study::Study),
+    /// Many prompts, one load: JSON lines in, JSON lines out
+    Batch(batch::BatchArgs),
     /// How well texts are foretold, without and under plans: nats, perplexity, bits per byte, KL, agreement
     Score(score::Score),
     /// Join what shards of a score did, as if one run had done it all
@@ -204,6 +208,7 @@ pub fn main() -> ExitCode {
         Some(Command::Run(command)) => command.run(),
         Some(Command::Generate(command)) => command.run(),
         Some(Command::Study(command)) => command.run(),
+        Some(Command::Batch(command)) => command.run(),
         Some(Command::Score(command)) => command.run(),
         Some(Command::Merge(command)) => command.run(),
         Some(Command::Methods(command)) => command.run(),
@@ -274,6 +279,8 @@ fn note(text: &str) {
     drop(writeln!(io::stderr(), "sluice: {}", printable(text, &[])));
 }
 
+/// Whoever reads stdout has closed it.
+static HAS_ENOUGH: AtomicBool = AtomicBool::new(false);
 /// Why stdout took no more; what is left of the work is done all the same.
 static UNSAID: OnceLock<io::Error> = OnceLock::new();
 
@@ -303,10 +310,15 @@ fn out(text: &str) {
 /// Keep the first failure of stdout. A closed pipe is none: its reader has enough.
 fn said(done: io::Result<()>) {
     match done {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => HAS_ENOUGH.store(true, Ordering::Relaxed),
         Err(error) => drop(UNSAID.get_or_init(|| error)),
         Ok(()) => {}
     }
+}
+
+/// Whether whoever reads stdout has closed it.
+fn has_enough() -> bool {
+    HAS_ENOUGH.load(Ordering::Relaxed)
 }
 
 /// How it ended, and whether stdout took all that was said.

@@ -13,6 +13,7 @@ mod figures;
 mod fonts;
 mod images;
 mod inspect;
+mod lists;
 mod main_job;
 mod panels;
 mod prompts;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::{Engine, Run};
 use crate::error::{Error, Result};
-use crate::model::{Ask, Branch, KvCache, Logits, Pass, Schedule};
+use crate::model::{Ask, Branch, Input, KvCache, Logits, Pass, Schedule};
+use crate::site::{Hook, Site};
 
 /// Multiply-adds of a sublayer that take about a twentieth of a second on two cores.
 const SUBLAYER: usize = 2_500_000_000;
@@ -63,6 +64,32 @@ impl Engine {
         }
         let nothing = Arc::new(KvCache::new(&self.model.spec, 0)?);
         Pass::of_branches(Arc::clone(&self.model), nothing, branches, ask)
+    }
+
+    /// Whether a run can be done beside others in one pass ([`Engine::side_by_side`]): it has no picture, its plan routes
+    /// nothing, reads no other run of the same tokens and leaves scores and pattern alone.
+    pub fn fits_beside(&self, input: &Input, schedule: &Schedule) -> bool {
+        let square = |layer| [Hook::AttnScores, Hook::Pattern].map(|hook| Site::block(layer, hook));
+        let mut sites = (0..self.model.spec.n_layers()).flat_map(square);
+        input.image().is_none()
+            && !schedule.is_routed()
+            && schedule.followed(input.len()).is_empty()
+            && !sites.any(|site| schedule.edits_site(site))
+    }
+
+    /// A pass over whole runs that share nothing, each of which [fits](Engine::fits_beside), of lengths of one
+    /// [epoch](crate::model::Model::epoch). The logits after the last token come run by run; each has the bits that it has alone.
+    ///
+    /// # Errors
+    /// Tokens that the model does not take.
+    pub fn side_by_side(&self, runs: &[(&Input, &Arc<Schedule>)]) -> Result<Pass> {
+        let branch = |(input, schedule): &(&Input, &Arc<Schedule>)| {
+            let (pass, _) = self.start(input, schedule, Ask::default())?;
+            let schedule = Arc::clone(schedule);
+            Ok(Branch { schedule, sublayer: 0, start: 0, end: input.len(), x: pass.embedded()? })
+        };
+        let branches = runs.iter().map(branch).collect::<Result<Vec<Branch>>>()?;
+        self.from_the_start(branches, Ask { logits: Logits::Last, ..Ask::default() })
     }
 
     /// Rows that one pass should take of branches: enough to keep the cores busy, few enough that a sublayer ends soon and

@@ -75,12 +75,19 @@ impl Plan {
             Error::NoPlan(cause) => Error::NoPlan(format!("{}: {cause}", path.display())),
             error => error,
         })?;
-        plan.change_files(|file| {
-            if let Some(folder) = folder(path).filter(|_| file.is_relative()) {
+        if let Some(folder) = folder(path) {
+            plan.look_in(folder);
+        }
+        Ok(plan)
+    }
+
+    /// Take the relative paths in it as those of files in a folder.
+    pub fn look_in(&mut self, folder: &Path) {
+        self.change_files(|file| {
+            if file.is_relative() {
                 *file = folder.join(&*file);
             }
         });
-        Ok(plan)
     }
 
     /// Write a plan file. Paths inside its folder become relative to it.

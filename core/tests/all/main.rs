@@ -4,6 +4,7 @@
 #![allow(missing_docs, reason = "tests")]
 
 mod answers;
+mod batch;
 mod bundled;
 mod changing_files;
 mod chat;

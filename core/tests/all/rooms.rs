@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// A room imports from those before it. Also in the docs of core/src/lib.rs.
-const ORDER: [&str; 22] = [
+const ORDER: [&str; 23] = [
     "error",
     "files",
     "records",
@@ -21,6 +21,7 @@ const ORDER: [&str; 22] = [
     "engine",
     "learn",
     "score",
+    "batch",
     "method",
     "session",
     "protocol",

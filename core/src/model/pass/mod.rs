@@ -101,7 +101,7 @@ impl Pass {
     }
 
     /// A pass over the rows of many branches of one run, whose keys and values are in `cache`. The logits come branch by
-    /// branch, in their order.
+    /// branch, in their order. Branches that end at other positions than the rest keep and change no scores and no pattern.
     pub fn of_branches(
         model: Arc<Model>,
         cache: Arc<KvCache>,
@@ -109,8 +109,14 @@ impl Pass {
         ask: Ask,
     ) -> Result<Self> {
         let ends: BTreeSet<usize> = branches.iter().map(|branch| branch.end).collect();
-        if ends.len() != 1 {
-            return Err(Error::Internal("branches of one run end at one position".into()));
+        let epochs: BTreeSet<usize> = ends.iter().map(|end| model.epoch(*end)).collect();
+        let square = |layer| [Hook::AttnScores, Hook::Pattern].map(|hook| Site::block(layer, hook));
+        let looked_at = |site: Site| {
+            ask.capture.contains(&site) || branches.iter().any(|branch| branch.schedule.edits_site(site))
+        };
+        let apart = ends.len() > 1 && (0..model.spec.n_layers()).flat_map(square).any(looked_at);
+        if epochs.len() != 1 || apart {
+            return Err(Error::Internal("branches of one pass end at one position".into()));
         }
         let waiting = |(number, branch): (usize, Branch)| {
             let strand =

@@ -1,0 +1,190 @@
+//! `sluice batch`: many prompts, one load. JSON lines in, JSON lines out, in their order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde_json::json;
+use sluice_core::batch::{Archive, Ask, Batch, Reply, written};
+use sluice_core::engine::{self, Card, Opened};
+use sluice_core::files::{Entries, Grown, There};
+use sluice_core::plan::Plan;
+use sluice_core::records::Map;
+use sluice_core::site::Site;
+use sluice_core::{Error, Result};
+
+use super::{apart, checkpoint, has_enough, name_failure, note, out, signals, there};
+
+/// Time between two words of progress.
+const OFTEN: Duration = Duration::from_secs(5);
+
+#[derive(Args)]
+pub struct BatchArgs {
+    /// Checkpoint folder; left out = the bundled one
+    checkpoint: Option<PathBuf>,
+    /// Questions, JSON lines or an array: {"id"?, "prompt" or "tokens", "image"?, "plan"?, "answers"?, "foils"?, "max_new_tokens"?,
+    /// "temperature"?, "seed"?, "stop"?, "top"?}; - is stdin. Pictures and plans lie beside the file
+    #[arg(long = "in", value_name = "FILE", default_value = "-")]
+    list: PathBuf,
+    /// Answers, JSON lines in the order of the questions; - is stdout
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    out: PathBuf,
+    /// Plan file of lines without a plan
+    #[arg(long, value_name = "FILE")]
+    plan: Option<PathBuf>,
+    /// What stands for a field of a question in this list: prompt=text, or a text with it: 'prompt={question} is'
+    #[arg(long, value_name = "OURS=THEIRS", allow_hyphen_values = true)]
+    map: Vec<String>,
+    /// Folder for captured sites: numbered safetensors files with tensors LINE/site, and index.json
+    #[arg(long, value_name = "DIR", requires = "capture")]
+    captures: Option<PathBuf>,
+    /// Keep sites: a TransformerLens name or a glob such as '*.hook_resid_post'; may be given more than once
+    #[arg(long, value_name = "GLOB", requires = "captures")]
+    capture: Vec<String>,
+    /// Go on behind the last answer of the file
+    #[arg(long, conflicts_with = "overwrite")]
+    resume: bool,
+    /// Write over what is there
+    #[arg(long)]
+    overwrite: bool,
+}
+
+/// Where answers go.
+enum To {
+    Stdout,
+    File(Grown),
+}
+
+impl BatchArgs {
+    pub fn run(&self) -> Result<()> {
+        let pipe = Path::new("-");
+        if self.resume && [&self.list, &self.out].iter().any(|path| *path == pipe) {
+            return Err(Error::asked("a pipe cannot be gone on with", "name files with --in and --out"));
+        }
+        let same = |one: &Path, other: &Path| {
+            let whole = |path: &Path| std::fs::canonicalize(path).ok();
+            whole(one).is_some_and(|one| Some(one) == whole(other))
+        };
+        if self.list == self.out && self.out != pipe || same(&self.list, &self.out) {
+            return Err(Error::asked("the answers would go over the questions", "give another --out"));
+        }
+        let checkpoint = checkpoint(self.checkpoint.as_deref())?;
+        for path in [&self.out].into_iter().filter(|path| *path != pipe).chain(&self.captures) {
+            apart(path, &checkpoint)?;
+        }
+        let map = Map::parse(&self.map).map_err(|cause| Error::asked(cause, "such as prompt=text"))?;
+        let map = Some(map).filter(|_| !self.map.is_empty());
+        let plan = self.plan.as_deref().map(Plan::read).transpose()?.unwrap_or_default();
+        let (mut to, behind, mut failed) = self.begin()?;
+        signals::watch()?;
+        let Opened { mut engine, card } = engine::open(&checkpoint, &mut |_, _| {}, &signals::came)?;
+        for warning in &card.warnings {
+            note(warning);
+        }
+        let mut capture = BTreeSet::new();
+        for glob in &self.capture {
+            capture.extend(Site::select(&engine.model.spec, glob)?);
+        }
+        let mut archive = self.archive(&card, &plan, behind)?;
+        let mut batch = Batch::new(Ask { list: self.list.clone(), map, plan, capture, behind })?;
+        let (begin, mut said, mut lines) = (Instant::now(), Instant::now(), 0_u64);
+        loop {
+            let replies = match batch.next(&mut engine, &signals::came) {
+                Err(Error::Cancelled) => {
+                    note(&format!(
+                        "interrupted after {lines} lines{}",
+                        if self.out == pipe { "" } else { "; --resume goes on" }
+                    ));
+                    return Err(Error::Cancelled);
+                }
+                replies => replies?,
+            };
+            if replies.is_empty() {
+                break;
+            }
+            for mut reply in replies {
+                if let Some(error) = &reply.error {
+                    failed += 1;
+                    name_failure(failed, &error.cause);
+                } else if let Some(archive) = &mut archive {
+                    reply.captures = Some(archive.add(reply.line, &reply.captured)?);
+                }
+                to.write(&reply)?;
+                lines += 1;
+            }
+            if has_enough() {
+                return Ok(());
+            }
+            if said.elapsed() >= OFTEN {
+                said = Instant::now();
+                note(&format!("{lines} lines, {:.1} a second", lines as f64 / begin.elapsed().as_secs_f64()));
+            }
+        }
+        if let Some(archive) = archive {
+            archive.finish()?;
+        }
+        if let To::File(file) = to {
+            file.sync()?;
+        }
+        note(&format!("{lines} lines in {:.3} s", begin.elapsed().as_secs_f64()));
+        match failed {
+            0 => Ok(()),
+            _ => Err(Error::asked(
+                format!("{failed} lines could not be answered; all others are"),
+                "correct the lines that are named above",
+            )),
+        }
+    }
+
+    /// The file of answers, the last line that it has an answer to, and how many of those failed.
+    fn begin(&self) -> Result<(To, u64, u64)> {
+        if self.out == Path::new("-") {
+            return Ok((To::Stdout, 0, 0));
+        }
+        let known = if self.resume { Grown::behind_lines(&self.out)? } else { None };
+        let Some(file) = known else {
+            return Ok((To::File(Grown::begin(&self.out, there(self.overwrite))?), 0, 0));
+        };
+        let mut entries = Entries::open(&self.out)?;
+        let (mut behind, mut failed) = (0, 0);
+        while let Some(entry) = entries.entry()? {
+            let (line, bad) =
+                written(&entry.json).ok_or_else(|| entries.broken("it is no answer of a batch"))?;
+            behind = line;
+            failed += u64::from(bad);
+        }
+        Ok((To::File(file), behind, failed))
+    }
+
+    fn archive(&self, card: &Card, plan: &Plan, behind: u64) -> Result<Option<Archive>> {
+        let Some(folder) = &self.captures else { return Ok(None) };
+        let about = [
+            ("kind", "capture".to_owned()),
+            ("sluice", env!("CARGO_PKG_VERSION").into()),
+            ("checkpoint", card.name.clone()),
+            ("fingerprint", card.fingerprint.clone()),
+            ("plan", json!(plan).to_string()),
+            ("capture", json!(self.capture).to_string()),
+        ];
+        let about: BTreeMap<String, String> =
+            about.into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
+        Ok(Some(match self.resume {
+            true => Archive::resume(folder, about, behind)?,
+            false => {
+                Archive::begin(folder, about, if self.overwrite { There::Replace } else { There::Keep })?
+            }
+        }))
+    }
+}
+
+impl To {
+    fn write(&mut self, reply: &Reply) -> Result<()> {
+        let line = serde_json::to_string(reply).map_err(|error| Error::Internal(error.to_string()))? + "\n";
+        match self {
+            Self::Stdout => out(&line),
+            Self::File(file) => file.write(line.as_bytes())?,
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,223 @@
+//! Many prompts, one load: questions come line by line and are answered in their order. Short ones that are at hand share a
+//! pass, each with the bits that it has alone.
+
+mod captures;
+mod line;
+mod reply;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+pub use captures::Archive;
+pub use reply::{Failed, Next, Reply, Said};
+
+use crate::engine::{Cancelled, Engine};
+use crate::error::{Error, Result};
+use crate::files::{Entries, Entry};
+use crate::model::{Ask as Asks, Logits};
+use crate::plan::Plan;
+use crate::records::Map;
+use crate::site::Site;
+use line::{FIELDS, Line, Question};
+
+/// Tokens of a prompt at most that shares a pass: what is longer keeps the cores busy alone.
+const SHORT: usize = 128;
+/// Prompts of a pass at most.
+const MOST: usize = 256;
+/// Bytes of logits of a pass at most.
+const LOGITS: usize = 24 << 20;
+
+/// What is asked of every line.
+#[derive(Clone, Debug, Default)]
+pub struct Ask {
+    /// The list; `-` is what another program sends.
+    pub list: PathBuf,
+    /// Which of its fields are meant, where they have other names.
+    pub map: Option<Map>,
+    /// The plan of lines without one.
+    pub plan: Plan,
+    /// Sites to keep.
+    pub capture: BTreeSet<Site>,
+    /// The last line that was answered earlier.
+    pub behind: u64,
+}
+
+/// A list under way.
+pub struct Batch {
+    ask: Ask,
+    entries: Entries,
+    /// Where the files that lines name lie.
+    folder: PathBuf,
+    /// A line that the pass before had no room for.
+    next: Option<Asked>,
+    ended: bool,
+}
+
+/// A line, read or failed.
+struct Asked {
+    reply: Reply,
+    question: Result<Question>,
+}
+
+impl Batch {
+    /// Nothing read yet.
+    ///
+    /// # Errors
+    /// A file that cannot be opened.
+    pub fn new(ask: Ask) -> Result<Self> {
+        let entries = Entries::open(&ask.list)?;
+        let folder = ask.list.parent().unwrap_or(Path::new("")).to_owned();
+        Ok(Self { ask, entries, folder, next: None, ended: false })
+    }
+
+    /// Replies to the next lines, in their order; none at the end. Waits for one line at most: what has come is answered.
+    ///
+    /// # Errors
+    /// What the system says, or [`Error::Cancelled`].
+    pub fn next(&mut self, engine: &mut Engine, cancelled: Cancelled) -> Result<Vec<Reply>> {
+        let (rows, vocab) = (engine.rows_at_once(), engine.model.spec.vocab);
+        let most = (LOGITS / (4 * vocab).max(1)).clamp(1, MOST);
+        let (mut group, mut together, mut epoch): (Vec<Asked>, usize, Option<usize>) = (Vec::new(), 0, None);
+        while group.len() < most && together < rows {
+            if !group.is_empty() && self.next.is_none() && !self.entries.is_ready() {
+                break;
+            }
+            let Some(asked) = self.read(engine, cancelled)? else { break };
+            if let Ok(question) = &asked.question {
+                let own = engine.model.epoch(question.input.len());
+                let fits = self.shares(engine, question) && epoch.is_none_or(|epoch| epoch == own);
+                if !fits && together > 0 {
+                    self.next = Some(asked);
+                    break;
+                }
+                together += question.input.len();
+                if !fits {
+                    group.push(asked);
+                    break;
+                }
+                epoch = Some(own);
+            }
+            group.push(asked);
+        }
+        self.answer(engine, group, cancelled)
+    }
+
+    /// Whether a question can share a pass.
+    fn shares(&self, engine: &Engine, question: &Question) -> bool {
+        self.ask.capture.is_empty()
+            && question.input.len() <= SHORT
+            && engine.fits_beside(&question.input, &question.schedule)
+    }
+
+    /// The next line, read; none at the end.
+    fn read(&mut self, engine: &mut Engine, cancelled: Cancelled) -> Result<Option<Asked>> {
+        if let Some(next) = self.next.take() {
+            return Ok(Some(next));
+        }
+        while !self.ended {
+            let entry = match self.entries.entry() {
+                Ok(None) => break,
+                Err(error @ Error::Entry { .. }) => Err(error),
+                other => Ok(other?),
+            };
+            let number = self.entries.number();
+            if number <= self.ask.behind {
+                continue;
+            }
+            let line = entry.and_then(|entry| self.line(entry));
+            let id = line.as_ref().ok().and_then(|line| line.id.clone());
+            let question = line.and_then(|line| line.ask(engine, &self.folder, &self.ask.plan, cancelled));
+            if matches!(question, Err(Error::Cancelled)) {
+                return Err(Error::Cancelled);
+            }
+            return Ok(Some(Asked { reply: Reply::to(number, id), question }));
+        }
+        self.ended = true;
+        Ok(None)
+    }
+
+    fn line(&self, entry: Option<Entry>) -> Result<Line> {
+        let json = entry.map_or_else(String::new, |entry| entry.json);
+        let line = match &self.ask.map {
+            Some(map) => map.read(&json, &FIELDS),
+            None => serde_json::from_str(&json).map_err(|error| error.to_string()),
+        };
+        line.map_err(|cause| self.entries.broken(&cause))
+    }
+
+    /// Answer lines, in one pass where there are several.
+    fn answer(&self, engine: &Engine, group: Vec<Asked>, cancelled: Cancelled) -> Result<Vec<Reply>> {
+        let asked = group.iter().filter_map(|asked| asked.question.as_ref().ok());
+        let runs: Vec<_> = asked.map(|question| (&question.input, &question.schedule)).collect();
+        let shared = match runs.len() {
+            0 | 1 => None,
+            _ => shared(engine, &runs, cancelled)?,
+        };
+        let mut rows = shared.into_iter().flatten();
+        let mut replies = Vec::with_capacity(group.len());
+        for Asked { mut reply, question } in group {
+            let filled = question.and_then(|question| {
+                let logits = match rows.next() {
+                    Some(row) => row,
+                    None => self.alone(engine, &mut reply, &question, cancelled)?,
+                };
+                reply.fill(engine, &question, &logits, cancelled)
+            });
+            replies.push(match filled {
+                Ok(()) => reply,
+                Err(Error::Cancelled) => return Err(Error::Cancelled),
+                Err(error) => reply.failed(&error),
+            });
+        }
+        Ok(replies)
+    }
+
+    /// Logits after a prompt that has a pass of its own, and what is captured there.
+    fn alone(
+        &self,
+        engine: &Engine,
+        reply: &mut Reply,
+        question: &Question,
+        cancelled: Cancelled,
+    ) -> Result<Vec<f32>> {
+        let ask = Asks { capture: self.ask.capture.clone(), logits: Logits::Last, ..Asks::default() };
+        let (output, _) = engine.pass(&question.input, &question.schedule, ask, cancelled)?;
+        reply.captured = output.captures;
+        let logits = output.logits.ok_or_else(|| Error::Internal("a pass without logits".into()))?;
+        Ok(logits.flatten_all()?.to_vec1()?)
+    }
+}
+
+/// Logits of several runs in one pass. None where one of them fails: which one, each says alone.
+fn shared(
+    engine: &Engine,
+    runs: &[(&crate::model::Input, &std::sync::Arc<crate::model::Schedule>)],
+    cancelled: Cancelled,
+) -> Result<Option<Vec<Vec<f32>>>> {
+    let output = engine.side_by_side(runs).and_then(|pass| pass.run(cancelled));
+    match output {
+        Ok(output) => match output.logits {
+            Some(logits) => Ok(Some(logits.to_vec2()?)),
+            None => Ok(None),
+        },
+        Err(Error::Cancelled) => Err(Error::Cancelled),
+        Err(_) => Ok(None),
+    }
+}
+
+/// What counts of a reply that was written.
+#[derive(Deserialize)]
+struct Written {
+    line: u64,
+    #[serde(default)]
+    error: Option<IgnoredAny>,
+}
+
+/// The line that a written reply answers, and whether it failed; none of what is no reply.
+pub fn written(json: &str) -> Option<(u64, bool)> {
+    let Written { line, error } = serde_json::from_str(json).ok()?;
+    Some((line, error.is_some()))
+}
