@@ -12,8 +12,11 @@ use sluice_core::engine::{self, Card, Engine, Words, never};
 use sluice_core::files::There;
 use sluice_core::method::{Asked, Existing, FINDINGS, Reached, Ready, Record, STATE, Subject, find, prepare};
 use sluice_core::plan::{KINDS, Plan};
+use sluice_core::records::RECORDS;
 use sluice_core::session::{Answered, Document, History, Inquiry, Reference, Session, Work};
 use sluice_core::{Error, Result};
+
+use super::lists;
 
 /// A file that inputs are changed from, in a folder with what belongs to it.
 pub struct Seed {
@@ -50,6 +53,8 @@ pub struct Corpus {
     pub routers: Vec<Seed>,
     pub findings: Vec<Seed>,
     pub states: Vec<Seed>,
+    pub lists: Vec<Seed>,
+    pub records: Vec<Seed>,
     pub sessions: Vec<Seed>,
     /// Names of fields of all of them.
     pub words: Vec<String>,
@@ -189,6 +194,13 @@ impl Corpus {
             seed(&with_settings, "generation_config.json")?,
             seed(&pictures, "preprocessor_config.json")?,
         ];
+        let mut listed = Vec::new();
+        for (name, text) in lists::LISTS {
+            write(&root.join("lists"), name, text.as_bytes())?;
+            listed.push(seed(&root.join("lists"), name)?);
+        }
+        write(&root.join("records"), RECORDS, lists::RECORDS.as_bytes())?;
+        let records = vec![seed(&root.join("records"), RECORDS)?];
         let all = [&configs, &tokenizers, &settings, &plans, &sessions];
         let words = words(&all.into_iter().flatten().collect::<Vec<_>>());
         let (indices, chats) = (vec![index], vec![seed(&chat, "tokenizer_config.json")?]);
@@ -204,6 +216,8 @@ impl Corpus {
             routers,
             findings,
             states,
+            lists: listed,
+            records,
             sessions,
             words,
             engine,

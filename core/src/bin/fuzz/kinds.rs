@@ -13,6 +13,7 @@ use sluice_core::plan::Plan;
 use sluice_core::session::{Session, beside};
 
 use super::corpus::{Corpus, Seed};
+use super::lists;
 use super::mutate::{self, Dice};
 
 const MIB: u64 = 1 << 20;
@@ -75,6 +76,8 @@ pub const KINDS: &[Kind] = &[
     Kind { name: "router", seeds: |c| &c.routers, change: header, read: router, most: text },
     Kind { name: "findings", seeds: |c| &c.findings, change: json, read: findings, most: study },
     Kind { name: "state", seeds: |c| &c.states, change: header, read: findings, most: study },
+    Kind { name: "list", seeds: |c| &c.lists, change: lists::change, read: lists::read, most: study },
+    Kind { name: "records", seeds: |c| &c.records, change: lists::change, read: lists::records, most: study },
     Kind { name: "session", seeds: |c| &c.sessions, change: json, read: session, most: study },
 ];
 

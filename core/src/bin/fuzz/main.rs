@@ -6,6 +6,7 @@
 mod corpus;
 mod counting;
 mod kinds;
+mod lists;
 mod mutate;
 mod parent;
 mod worker;

@@ -103,6 +103,26 @@ pub fn json(text: &str, words: &[String], dice: &mut Dice) -> Vec<u8> {
     }
 }
 
+/// Lines of JSON with some of them changed, doubled or gone.
+pub fn lines(text: &str, words: &[String], dice: &mut Dice) -> Vec<u8> {
+    let mut lines: Vec<Vec<u8>> = text.lines().map(|line| line.as_bytes().to_vec()).collect();
+    for _ in 0..=dice.below(3) {
+        let at = dice.below(lines.len());
+        let Some(line) = lines.get(at).cloned() else { break };
+        match dice.below(8) {
+            0 => lines.insert(at, line),
+            1 => drop(lines.remove(at)),
+            _ => {
+                if let (Some(slot), Ok(text)) = (lines.get_mut(at), std::str::from_utf8(&line)) {
+                    *slot = json(text, words, dice);
+                }
+            }
+        }
+    }
+    let end: &[u8] = if dice.once_in(4) { b"\r\n" } else { b"\n" };
+    lines.join(end)
+}
+
 /// One change somewhere in a tree.
 fn change(value: &mut Value, words: &[String], dice: &mut Dice) {
     let deeper = !dice.once_in(3);
