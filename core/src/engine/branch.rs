@@ -83,13 +83,27 @@ impl Engine {
     /// # Errors
     /// Tokens that the model does not take.
     pub fn side_by_side(&self, runs: &[(&Input, &Arc<Schedule>)]) -> Result<Pass> {
-        let branch = |(input, schedule): &(&Input, &Arc<Schedule>)| {
-            let (pass, _) = self.start(input, schedule, Ask::default())?;
-            let schedule = Arc::clone(schedule);
-            Ok(Branch { schedule, sublayer: 0, start: 0, end: input.len(), x: pass.embedded()? })
-        };
-        let branches = runs.iter().map(branch).collect::<Result<Vec<Branch>>>()?;
-        self.from_the_start(branches, Ask { logits: Logits::Last, ..Ask::default() })
+        let branches = runs.iter().map(|(input, schedule)| self.whole(input, schedule));
+        let ask = Ask { logits: Logits::Last, ..Ask::default() };
+        self.from_the_start(branches.collect::<Result<Vec<Branch>>>()?, ask)
+    }
+
+    /// A pass over `tokens` that keeps keys and values of one layer at a time, for whoever goes on from none of them.
+    ///
+    /// # Errors
+    /// As [`Engine::start`].
+    pub fn start_uncached(&self, tokens: &Input, schedule: &Arc<Schedule>, ask: Ask) -> Result<Pass> {
+        let schedule = self.fed(schedule, tokens)?;
+        self.from_the_start(vec![self.whole(tokens, &schedule)?], ask)
+    }
+
+    /// A branch that is all of a run.
+    fn whole(&self, input: &Input, schedule: &Arc<Schedule>) -> Result<Branch> {
+        let nothing = Arc::new(KvCache::new(&self.model.spec, 0)?);
+        let (model, schedule) = (Arc::clone(&self.model), Arc::clone(schedule));
+        let mut pass = Pass::new(model, Arc::clone(&schedule), nothing, input, 0, Ask::default())?;
+        pass.show(input.image(), &[]);
+        Ok(Branch { schedule, sublayer: 0, start: 0, end: input.len(), x: pass.embedded()? })
     }
 
     /// Rows that one pass should take of branches: enough to keep the cores busy, few enough that a sublayer ends soon and

@@ -79,7 +79,7 @@ impl Reading {
             Some(pass) => pass,
             None => {
                 let ask = Ask { logits: Logits::None, ..Ask::default() };
-                let (mut pass, _) = engine.start(&self.tokens, schedule, ask)?;
+                let mut pass = engine.start_uncached(&self.tokens, schedule, ask)?;
                 pass.stop_before(2 * engine.model.spec.n_layers());
                 pass
             }
