@@ -10,10 +10,20 @@ use sluice_core::{Error, Result};
 
 use super::{apart, checkpoint, note, out, there};
 
+/// A part of the world that training does not see.
 #[derive(Clone, Copy, ValueEnum)]
-enum On {
+pub enum On {
     Test,
     Validation,
+}
+
+impl From<On> for Split {
+    fn from(on: On) -> Self {
+        match on {
+            On::Test => Self::Test,
+            On::Validation => Self::Validation,
+        }
+    }
 }
 
 #[derive(Args)]
@@ -43,10 +53,8 @@ pub struct Evaluate {
 impl Evaluate {
     pub fn run(&self) -> Result<()> {
         let Self { questions, captions, sequences, .. } = *self;
-        let (split, chosen) = match self.split {
-            On::Test => (Split::Test, ""),
-            On::Validation => (Split::Validation, " --split validation"),
-        };
+        let split = Split::from(self.split);
+        let chosen = if split == Split::Validation { " --split validation" } else { "" };
         let amount = Amount { split, questions, captions, sequences };
         let command = format!(
             "sluice evaluate --out DIR --questions {questions} --captions {captions} --sequences {sequences}{chosen}"

@@ -38,6 +38,7 @@ mod tokens;
 mod train;
 mod whole;
 mod window;
+mod world;
 
 use nearest::nearest;
 use prompt::{PromptArgs, one_of};
@@ -102,6 +103,8 @@ enum Command {
     Train(train::Train),
     /// Report card of a checkpoint that `train` made
     Evaluate(evaluate::Evaluate),
+    /// The world that a checkpoint of `train` knows, as files for others: pictures with questions, facts, text
+    World(world::WorldArgs),
     /// Completions of commands and flags, for a shell to read
     Completions(manual::Completions),
     /// The manual as man pages
@@ -218,6 +221,7 @@ pub fn main() -> ExitCode {
         Some(Command::Screenshots(command)) => command.run(),
         Some(Command::Train(command)) => command.run(),
         Some(Command::Evaluate(command)) => command.run(),
+        Some(Command::World(command)) => command.run(),
         Some(Command::Completions(command)) => command.run(),
         Some(Command::Man(command)) => command.run(),
     };

@@ -246,3 +246,34 @@ fn a_batch_answers_each_line_of_a_pipe_when_it_comes() {
         sluice_reading(folder.path(), &["score", "--text", "-", "--json"], b"Taren comes from Arwick.");
     assert_eq!(json(&output)["items"], 1);
 }
+
+#[test]
+fn the_world_is_written_so_that_others_can_check_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let world = ["world", "--count", "6", "--out", "world"];
+    let output = sluice(folder, &world);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(fs::read_dir(folder.join("world/images")).unwrap().count(), 18);
+    let lines = |name: &str| -> Vec<Value> {
+        let text = String::from_utf8(read(folder, &format!("world/{name}"))).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let (questions, facts) = (lines("presence.jsonl"), lines("facts.jsonl"));
+    assert_eq!((questions.len(), facts.len()), (24, 2400));
+    let yes = questions.iter().filter(|question| question["label"] == 0);
+    assert!(yes.clone().all(|question| question["id"].as_str().unwrap().starts_with("present")));
+    assert_eq!(yes.count(), 6);
+    assert_eq!(facts.iter().filter(|fact| fact["held_out"] == true).count(), 600);
+    // Every fact's prompt and answer make up a sentence of the text, where the text tells it.
+    let told = String::from_utf8(read(folder, "world/text.txt")).unwrap();
+    let sentence =
+        |fact: &Value| format!("{}{}.", fact["prompt"].as_str().unwrap(), fact["answer"].as_str().unwrap());
+    assert!(facts.iter().any(|fact| told.contains(&sentence(fact))));
+    assert!(facts.iter().all(|fact| fact["held_out"] == false || !told.contains(&sentence(fact))));
+    let judged = json(&sluice(folder, &["score", "--choices", "world/presence.jsonl", "--json"]));
+    assert_eq!((&judged["items"], &judged["failed"]), (&json!(24), &json!(0)));
+    assert!(judged["accuracy"].as_f64() > Some(0.6), "{judged}");
+    refused(folder, &world, "holds a world already");
+    refused(folder, &["world", "--count", "0", "--out", "other"], "--count");
+}

@@ -14,6 +14,7 @@
 //! Training, validation and test are disjoint by construction: a hash of what a scene or document says decides which
 //! of them may use it, and draws that belong elsewhere are thrown away.
 
+pub mod export;
 pub mod facts;
 pub mod kind;
 pub mod paint;
