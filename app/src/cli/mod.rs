@@ -30,6 +30,7 @@ mod prompt;
 mod replay;
 mod report;
 mod run;
+mod sbatch;
 mod score;
 mod screenshots;
 mod signals;
@@ -89,6 +90,8 @@ enum Command {
     Score(score::Score),
     /// Join what shards of a score did, as if one run had done it all
     Merge(merge::Merge),
+    /// A script that has Slurm share a command out, and merges what its tasks did
+    Sbatch(sbatch::Sbatch),
     /// The methods that `study` runs, with their parameters
     Methods(methods::Methods),
     /// Every method's figures on a prompt: PNG, SVG, CSV
@@ -214,6 +217,7 @@ pub fn main() -> ExitCode {
         Some(Command::Batch(command)) => command.run(),
         Some(Command::Score(command)) => command.run(),
         Some(Command::Merge(command)) => command.run(),
+        Some(Command::Sbatch(command)) => command.run(),
         Some(Command::Methods(command)) => command.run(),
         Some(Command::Report(command)) => command.run(),
         Some(Command::Replay(command)) => command.run(),

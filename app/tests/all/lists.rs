@@ -277,3 +277,39 @@ fn the_world_is_written_so_that_others_can_check_it() {
     refused(folder, &world, "holds a world already");
     refused(folder, &["world", "--count", "0", "--out", "other"], "--count");
 }
+
+#[test]
+fn a_script_for_slurm_runs_shards_and_their_merge() {
+    let folder = folder(20);
+    let folder = folder.path();
+    let score = ["score", "--list", "list.jsonl", "--plan=plan.json", "--out"];
+    assert!(sluice(folder, &[&score[..], &["one"]].concat()).status.success());
+    let sbatch = ["sbatch", "--shards", "3", "--out", "job.sh", "--partition", "all", "--"];
+    let output = sluice(folder, &[&sbatch[..], &score[..], &["it's shared"]].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let run = |arguments: &[&str], shard: &str| {
+        let mut command = Command::new("sh");
+        // From anywhere, as Slurm runs it.
+        command.arg(folder.join("job.sh")).args(arguments).current_dir("/");
+        let output = command.env("SLURM_ARRAY_TASK_ID", shard).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    };
+    for shard in ["3", "1", "2", "2"] {
+        run(&[], shard);
+    }
+    run(&["merge"], "");
+    for name in ["records.jsonl", "score.json"] {
+        assert_eq!(read(folder, &format!("it's shared/all/{name}")), read(folder, &format!("one/{name}")));
+    }
+    let script = String::from_utf8(read(folder, "job.sh")).unwrap();
+    assert!(script.contains("#SBATCH --partition=all\n") && script.contains("--array=1-3"), "{script}");
+    let refuse = |command: &[&str], says: &str| {
+        refused(folder, &[&["sbatch", "--shards", "3", "--out", "x.sh", "--"], command].concat(), says);
+    };
+    refuse(&["score", "--text", "list.jsonl", "--out", "x"], "one item");
+    refuse(&["score", "--list", "list.jsonl"], "no --out");
+    refuse(&["score", "--list", "list.jsonl", "--out", "x", "--shard", "1/2"], "--shard");
+    refuse(&["tokens", "--prompt", "a"], "only the findings of score");
+    refuse(&["score", "--lists"], "behind --");
+    refused(folder, &[&sbatch[..], &score[..], &["x"]].concat(), "job.sh is there already");
+}

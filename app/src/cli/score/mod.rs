@@ -106,6 +106,32 @@ impl Score {
         texts::run(self, source, &checkpoint)
     }
 
+    /// The folder of its records, where its items can be shared out.
+    ///
+    /// # Errors
+    /// Where they cannot.
+    pub fn sharded(&self) -> Result<&Path> {
+        let refuse = |cause: &str| Err(Error::asked(cause, "correct the command behind --"));
+        if self.text.is_some() && self.split.is_none() {
+            return refuse("a text without --split is one item: it has no shards");
+        }
+        if self.shard.is_some() || self.resume || self.overwrite || self.per_token.is_some() {
+            return refuse(
+                "--shard, --resume, --overwrite and --per-token are not for a command that is shared out",
+            );
+        }
+        match &self.out {
+            Some(folder) => Ok(folder),
+            None => refuse("it has no --out"),
+        }
+    }
+
+    /// What it reads.
+    pub fn paths(&self) -> Vec<&Path> {
+        let files = [&self.checkpoint, &self.text, &self.list, &self.choices, &self.last_word];
+        files.into_iter().flatten().chain(&self.plan).map(PathBuf::as_path).collect()
+    }
+
     /// The plans, and what they are called.
     fn plans(&self) -> Result<(Vec<Plan>, Vec<String>)> {
         let plans = self.plan.iter().map(|path| Plan::read(path)).collect::<Result<Vec<Plan>>>()?;
