@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -11,12 +10,12 @@ use super::{
     Ask, Case, Fact, Found, Group, Method, Params as _, Sample, Source, State, Stepper, Steps, SubjectKind,
     as_it_is, bits64, params, raw, read,
 };
-use crate::engine::{Cancelled, Card, Engine, RunSize};
-use crate::error::{Error, Result};
+use crate::engine::{Cancelled, Card, Engine};
+use crate::error::Result;
 use crate::figure::{Figure, FigureId, Lines, Plot, Provenance, Series};
-use crate::metric;
-use crate::model::{Ask as Asks, Input, Logits, Pass, Schedule, Work, fused};
+use crate::model::{Input, Work};
 use crate::plan::{Change, Part, Plan, Positions, Skip, Sublayer};
+use crate::score::{Losses, Reading, Window};
 use crate::statistics::{Mean, Share};
 
 /// What a plan costs on a text.
@@ -75,11 +74,11 @@ pub struct PlanCostFound {
     pub base: Vec<f64>,
     /// The same with it.
     pub plan: Vec<f64>,
-    /// Mean KL(without || with) after every token, nats, by piece.
+    /// Mean KL(without || with) of the predictions of these, nats, by piece.
     pub kl: Vec<f64>,
-    /// Tokens after which the most likely next one is the same, by piece.
+    /// Predictions whose most likely token is the same, by piece.
     pub same: Vec<u64>,
-    /// Tokens that were compared so, of each piece.
+    /// Predictions that were compared so, of each piece.
     pub compared: u64,
     /// Losses by piece.
     #[serde(skip)]
@@ -127,62 +126,10 @@ impl Found for PlanCostFound {
 pub struct PlanCostRun {
     pieces: Vec<Input>,
     plan: Plan,
-    under_way: Option<UnderWay>,
+    /// The piece under way.
+    reading: Option<Reading>,
     provenance: Provenance,
     kept: Kept,
-}
-
-/// A piece under way.
-enum UnderWay {
-    /// The pass without the plan.
-    Base(Pass),
-    /// The pass under the plan, beside the logits without it.
-    Plan(Pass, Tensor),
-    Rows(Rows),
-}
-
-/// Logits of a piece, read row by row.
-struct Rows {
-    base: Tensor,
-    plan: Tensor,
-    /// Losses of the rows that are done, without the plan and under it.
-    losses: [Vec<f32>; 2],
-    kl: Vec<f64>,
-    same: u64,
-}
-
-/// Logits that are read between two looks at what else is asked.
-const AT_ONCE: usize = 1 << 20;
-
-impl Rows {
-    fn new(base: Tensor, plan: Tensor) -> Self {
-        Self { base, plan, losses: Default::default(), kl: Vec::new(), same: 0 }
-    }
-
-    /// Some rows of a piece. Whether it was the last of them.
-    fn step(&mut self, piece: &Input) -> Result<bool> {
-        let from = self.kl.len();
-        let (rows, vocab) = self.base.dims2()?;
-        let count = (AT_ONCE / vocab.max(1)).clamp(1, rows.saturating_sub(from).max(1));
-        // The last row foretells what is not there.
-        let next: Vec<u32> = piece.iter().skip(1 + from).take(count).copied().collect();
-        if !next.is_empty() {
-            for (losses, logits) in self.losses.iter_mut().zip([&self.base, &self.plan]) {
-                let own = fused::surprisal(&logits.narrow(0, from, next.len())?, &next)?;
-                losses.extend(own.to_vec1::<f32>()?);
-            }
-        }
-        for row in from..rows.min(from + count) {
-            let log = |logits: &Tensor| -> Result<Vec<f32>> {
-                Ok(metric::log_softmax(&logits.get(row)?.to_vec1::<f32>()?))
-            };
-            let (base, plan) = (log(&self.base)?, log(&self.plan)?);
-            let top = |row: &[f32]| metric::top_k(row, 1).first().map(|(id, _)| *id);
-            self.kl.push(metric::kl(&base, &plan));
-            self.same += u64::from(top(&base) == top(&plan));
-        }
-        Ok(self.kl.len() >= rows)
-    }
 }
 
 /// State that a later run goes on from.
@@ -202,36 +149,33 @@ impl PlanCostRun {
     /// Over pieces of one length, nothing read yet.
     ///
     /// # Errors
-    /// Findings of another number of pieces, or too little memory.
+    /// Findings of another number of pieces.
     pub fn new(case: Case<'_>, pieces: Vec<Input>) -> Result<Self> {
         let resumed: Option<Kept> = case.resumed()?;
-        let length = pieces.first().map_or(0, |piece| piece.len());
-        // Those of both are held at once.
-        RunSize::new(&case.engine.model.spec, 2 * length).with_all_logits().check()?;
         let Case { plan, provenance, .. } = case;
-        Ok(Self { pieces, plan, under_way: None, provenance, kept: resumed.unwrap_or_default() })
+        Ok(Self { pieces, plan, reading: None, provenance, kept: resumed.unwrap_or_default() })
     }
 
-    fn begin(engine: &Engine, piece: &Input, schedule: &Arc<Schedule>) -> Result<Pass> {
-        let ask = Asks { logits: Logits::All, ..Asks::default() };
-        Ok(engine.start(piece, schedule, ask)?.0)
+    fn begin(&self, engine: &mut Engine, piece: &Input, cancelled: Cancelled) -> Result<Reading> {
+        let window = Window { start: 0, ids: piece.to_vec(), first: 1 };
+        // Without a plan one run is both.
+        let plans = std::slice::from_ref(&self.plan);
+        let plans = if self.plan.active().is_empty() { &[] } else { plans };
+        Reading::new(engine, &window, plans, cancelled)
     }
 
-    /// Logits of a pass that is done.
-    fn logits(&mut self, pass: Pass) -> Result<Tensor> {
-        let output = pass.finish();
-        self.kept.work += output.work;
-        output.logits.ok_or_else(|| Error::Internal("a pass without logits".into()))
-    }
-
-    /// Every row of a piece was read.
-    fn take(&mut self, rows: &Rows) {
-        let mean_of = |losses: &[f32]| mean(losses.iter().map(|x| f64::from(*x)));
-        let [base, plan] = &rows.losses;
+    /// A piece was read.
+    fn take(&mut self, reading: Reading) {
+        let (losses, work) = reading.finish();
+        let mean_of = |values: &[f32]| mean(values.iter().map(|x| f64::from(*x)));
+        let base = losses.first().map(|base| base.nats.as_slice()).unwrap_or_default();
+        let same = Losses { nats: base.to_vec(), kl: vec![0.0; base.len()], same: vec![true; base.len()] };
+        let plan = losses.get(1).unwrap_or(&same);
+        self.kept.work += work;
         self.kept.base.push(mean_of(base));
-        self.kept.plan.push(mean_of(plan));
-        self.kept.kl.push(mean(rows.kl.iter().copied()));
-        self.kept.same.push(rows.same);
+        self.kept.plan.push(mean_of(&plan.nats));
+        self.kept.kl.push(mean_of(&plan.kl));
+        self.kept.same.push(plan.same.iter().filter(|same| **same).count() as u64);
     }
 
     /// Findings so far.
@@ -261,8 +205,8 @@ impl PlanCostRun {
             )],
             provenance: self.provenance.clone(),
         };
-        let (tokens, compared) = (length.saturating_sub(1), length as u64);
-        PlanCostFound { tokens, base, plan, kl, same, compared, figure: Arc::new(figure) }
+        let tokens = length.saturating_sub(1);
+        PlanCostFound { tokens, base, plan, kl, same, compared: tokens as u64, figure: Arc::new(figure) }
     }
 }
 
@@ -274,34 +218,15 @@ fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
 impl Stepper for PlanCostRun {
     fn step(&mut self, engine: &mut Engine, cancelled: Cancelled) -> Result<()> {
         let Some(piece) = self.pieces.get(self.kept.base.len()).cloned() else { return Ok(()) };
-        let mut under_way = match self.under_way.take() {
-            Some(under_way) => under_way,
-            None => UnderWay::Base(Self::begin(engine, &piece, &Schedule::none())?),
+        let mut reading = match self.reading.take() {
+            Some(reading) => reading,
+            None => self.begin(engine, &piece, cancelled)?,
         };
-        let done = match &mut under_way {
-            UnderWay::Base(pass) | UnderWay::Plan(pass, _) => {
-                pass.step()?;
-                pass.is_done()
-            }
-            UnderWay::Rows(rows) => rows.step(&piece)?,
-        };
-        self.under_way = match (done, under_way) {
-            (false, under_way) => Some(under_way),
-            (true, UnderWay::Base(pass)) => {
-                let base = self.logits(pass)?;
-                Some(if self.plan.active().is_empty() {
-                    UnderWay::Rows(Rows::new(base.clone(), base))
-                } else {
-                    let schedule = engine.schedule(&self.plan.fitted(piece.len()), &piece, cancelled)?;
-                    UnderWay::Plan(Self::begin(engine, &piece, &schedule)?, base)
-                })
-            }
-            (true, UnderWay::Plan(pass, base)) => Some(UnderWay::Rows(Rows::new(base, self.logits(pass)?))),
-            (true, UnderWay::Rows(rows)) => {
-                self.take(&rows);
-                None
-            }
-        };
+        if reading.step(engine)? {
+            self.take(reading);
+        } else {
+            self.reading = Some(reading);
+        }
         Ok(())
     }
 
@@ -367,11 +292,12 @@ mod tests {
             let kl: f64 = base
                 .iter()
                 .zip(&under)
+                .take(piece.len() - 1)
                 .map(|(p, q)| p.iter().zip(q).map(|(p, q)| p.exp() * (p - q)).sum::<f64>())
                 .sum();
             assert!((of.base[index] - loss(&base)).abs() < 1e-5);
             assert!((of.plan[index] - loss(&under)).abs() < 1e-5);
-            assert!((of.kl[index] - kl / piece.len() as f64).abs() < 1e-5);
+            assert!((of.kl[index] - kl / (piece.len() - 1) as f64).abs() < 1e-5);
         }
         assert!(of.difference().mean != 0.0 && of.same.iter().all(|same| *same <= of.compared));
     }
