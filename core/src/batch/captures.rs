@@ -73,9 +73,24 @@ impl Archive {
         if has_any && there == There::Keep {
             return Err(Error::Exists { path: folder.to_owned(), what: "captures" });
         }
+        archive.clear()?;
         archive.begin_file(There::Replace)?;
         archive.write_index()?;
         Ok(archive)
+    }
+
+    /// Take away the files of an earlier batch.
+    fn clear(&self) -> Result<()> {
+        for number in 0.. {
+            let path = self.folder.join(name(number));
+            let ends = ["safetensors", "values", "jsonl"].map(|end| path.with_extension(end));
+            let there: Vec<&PathBuf> = ends.iter().filter(|path| path.exists()).collect();
+            if there.is_empty() {
+                break;
+            }
+            there.into_iter().try_for_each(|path| remove(path))?;
+        }
+        Ok(())
     }
 
     fn new(folder: &Path, about: BTreeMap<String, String>) -> Self {
@@ -90,7 +105,8 @@ impl Archive {
     pub fn resume(folder: &Path, about: BTreeMap<String, String>, behind: u64) -> Result<Self> {
         let path = folder.join(INDEX);
         if !path.exists() {
-            return Self::begin(folder, about, There::Keep);
+            // Killed before anything was kept.
+            return Self::begin(folder, about, There::Replace);
         }
         let (bytes, _) = read_within(&path, MOST_INDEX).map_err(|error| Error::read(&path, &error))?;
         let index = serde_json::from_slice(&bytes).map_err(|error| {
@@ -141,7 +157,7 @@ impl Archive {
 
     /// Name of the file under way.
     fn name(&self) -> String {
-        format!("captures-{:05}.safetensors", self.index.files.len())
+        name(self.index.files.len())
     }
 
     fn path(&self, end: &str) -> PathBuf {
@@ -214,6 +230,10 @@ impl Archive {
     pub fn finish(mut self) -> Result<()> {
         self.close()
     }
+}
+
+fn name(number: usize) -> String {
+    format!("captures-{number:05}.safetensors")
 }
 
 fn line(part: &Part) -> Result<String> {
