@@ -26,6 +26,8 @@ use crate::records::Shard;
 
 /// Windows at a time at most.
 const TOGETHER: usize = 4;
+/// What may wait behind a window: a list may have any number of entries that cannot be read.
+const WAITING: usize = 64;
 
 /// What is to be scored.
 #[derive(Clone, Debug)]
@@ -188,8 +190,9 @@ impl Scorer {
             None if self.ended => return Ok(Step::End),
             None => {}
         }
+        let full = self.queue.len() >= WAITING;
         let mut windows: Vec<&mut Reads> = self.queue.iter_mut().filter_map(Queued::under_way).collect();
-        if windows.len() < self.together && !self.ended {
+        if windows.len() < self.together && !full && !self.ended {
             return self.fetch(engine, cancelled).map(|()| Step::More);
         }
         let engine: &Engine = engine;
