@@ -10,6 +10,7 @@ use sluice_core::model::fields::IRRELEVANT;
 
 use crate::support::golden;
 
+mod ropes;
 mod table;
 
 use table::Expect::{Honoured, Neutral, Refused};
