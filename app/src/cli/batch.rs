@@ -2,22 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::json;
 use sluice_core::batch::{Archive, Ask, Batch, Reply, written};
-use sluice_core::engine::{self, Card, Opened};
-use sluice_core::files::{Entries, Grown, There};
+use sluice_core::engine::{Card, Opened};
+use sluice_core::files::{Entries, Grown, claim_file, json_line};
 use sluice_core::plan::Plan;
-use sluice_core::records::Map;
 use sluice_core::site::Site;
 use sluice_core::{Error, Result};
 
-use super::{apart, checkpoint, has_enough, name_failure, note, out, signals, there};
-
-/// Time between two words of progress.
-const OFTEN: Duration = Duration::from_secs(5);
+use super::progress::{Progress, name_failure};
+use super::{apart, checkpoint, has_enough, mapped, note, opened, out, signals, there};
 
 #[derive(Args)]
 pub struct BatchArgs {
@@ -73,22 +69,24 @@ impl BatchArgs {
         for path in [&self.out].into_iter().filter(|path| *path != pipe).chain(&self.captures) {
             apart(path, &checkpoint)?;
         }
-        let map = Map::parse(&self.map).map_err(|cause| Error::asked(cause, "such as prompt=text"))?;
-        let map = Some(map).filter(|_| !self.map.is_empty());
+        let map = mapped(&self.map)?;
         let plan = self.plan.as_deref().map(Plan::read).transpose()?.unwrap_or_default();
-        let (mut to, behind, mut failed) = self.begin()?;
-        signals::watch()?;
-        let Opened { mut engine, card } = engine::open(&checkpoint, &mut |_, _| {}, &signals::came)?;
-        for warning in &card.warnings {
-            note(warning);
+        if self.out != pipe && !self.resume {
+            claim_file(&self.out, there(self.overwrite))?;
         }
+        signals::watch()?;
+        let Opened { mut engine, card } = opened(&checkpoint, &signals::came)?;
         let mut capture = BTreeSet::new();
         for glob in &self.capture {
             capture.extend(Site::select(&engine.model.spec, glob)?);
         }
+        let ask = Ask { list: self.list.clone(), map, plan: plan.clone(), capture };
+        let mut batch = Batch::new(ask)?;
+        // What is there goes once everything else is open.
+        let (mut to, behind, mut failed) = self.begin()?;
+        batch.go_on_behind(behind);
         let mut archive = self.archive(&card, &plan, behind)?;
-        let mut batch = Batch::new(Ask { list: self.list.clone(), map, plan, capture, behind })?;
-        let (begin, mut said, mut lines) = (Instant::now(), Instant::now(), 0_u64);
+        let (mut progress, mut lines) = (Progress::begin(), 0_u64);
         loop {
             let replies = match batch.next(&mut engine, &signals::came) {
                 Err(Error::Cancelled) => {
@@ -116,10 +114,7 @@ impl BatchArgs {
             if has_enough() {
                 return Ok(());
             }
-            if said.elapsed() >= OFTEN {
-                said = Instant::now();
-                note(&format!("{lines} lines, {:.1} a second", lines as f64 / begin.elapsed().as_secs_f64()));
-            }
+            progress.say(|seconds| format!("{lines} lines, {:.1} a second", lines as f64 / seconds));
         }
         if let Some(archive) = archive {
             archive.finish()?;
@@ -127,7 +122,7 @@ impl BatchArgs {
         if let To::File(file) = to {
             file.sync()?;
         }
-        note(&format!("{lines} lines in {:.3} s", begin.elapsed().as_secs_f64()));
+        note(&format!("{lines} lines in {:.3} s", progress.seconds()));
         match failed {
             0 => Ok(()),
             _ => Err(Error::asked(
@@ -171,19 +166,16 @@ impl BatchArgs {
             about.into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
         Ok(Some(match self.resume {
             true => Archive::resume(folder, about, behind)?,
-            false => {
-                Archive::begin(folder, about, if self.overwrite { There::Replace } else { There::Keep })?
-            }
+            false => Archive::begin(folder, about, there(self.overwrite))?,
         }))
     }
 }
 
 impl To {
     fn write(&mut self, reply: &Reply) -> Result<()> {
-        let line = serde_json::to_string(reply).map_err(|error| Error::Internal(error.to_string()))? + "\n";
         match self {
-            Self::Stdout => out(&line),
-            Self::File(file) => file.write(line.as_bytes())?,
+            Self::Stdout => out(&json_line(reply)?),
+            Self::File(file) => file.line(reply)?,
         }
         Ok(())
     }

@@ -29,7 +29,9 @@ impl Merge {
     pub fn run(&self) -> Result<()> {
         claim_folder(&self.out)?;
         let _lock = Lock::take(&self.out)?;
-        merge(&self.shards, &self.out, there(self.overwrite))?;
+        let there = there(self.overwrite);
+        score::claim_score(&self.out, there)?;
+        merge(&self.shards, &self.out, there)?;
         score::merged(&self.out, self.json)
     }
 }

@@ -10,11 +10,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use sluice_core::checkpoint::Checkpoint;
-use sluice_core::engine::{self, Card, Engine, Opened};
+use sluice_core::engine::{self, Cancelled, Card, Engine, Opened};
 use sluice_core::error::Fault;
 use sluice_core::figure::printable;
 use sluice_core::files::{There, claim_apart};
 use sluice_core::plan::Plan;
+use sluice_core::records::Map;
 use sluice_core::{Error, Result};
 
 mod batch;
@@ -26,6 +27,7 @@ mod manual;
 mod merge;
 mod methods;
 mod nearest;
+mod progress;
 mod prompt;
 mod replay;
 mod report;
@@ -151,10 +153,7 @@ impl Input {
         let prompt = self.prompt.read(&checkpoint)?;
         let prompt = prompt.ok_or_else(|| Error::Input("there is no prompt".into()))?;
         let plan = self.plan.as_deref().map(Plan::read).transpose()?.unwrap_or_default();
-        let Opened { mut engine, card } = engine::open(&checkpoint, &mut |_, _| {}, &engine::never)?;
-        for warning in &card.warnings {
-            note(warning);
-        }
+        let Opened { mut engine, card } = opened(&checkpoint, &engine::never)?;
         let tokens = engine.input(&prompt)?;
         let prompt = card.provenance(&prompt, &plan).prompt;
         Ok(Ready { engine, tokens, plan, card, prompt })
@@ -276,6 +275,18 @@ fn command_meant(folder: &Path) -> Option<String> {
     Some(format!("\"{name}\" is no subcommand and no folder; did you mean `sluice {near}`?"))
 }
 
+/// Open a checkpoint, and say what it warns of.
+fn opened(checkpoint: &Checkpoint, cancelled: Cancelled) -> Result<Opened> {
+    let opened = engine::open(checkpoint, &mut |_, _| {}, cancelled)?;
+    opened.card.warnings.iter().for_each(|warning| note(warning));
+    Ok(opened)
+}
+
+/// What --map says; none where it was not given.
+fn mapped(pairs: &[String]) -> Result<Option<Map>> {
+    Map::parse(pairs).map_err(|cause| Error::asked(cause, "such as --map answer=attribute"))
+}
+
 /// What a flag says about files that are there.
 fn there(overwrite: bool) -> There {
     if overwrite { There::Replace } else { There::Keep }
@@ -291,18 +302,6 @@ fn note(text: &str) {
 static HAS_ENOUGH: AtomicBool = AtomicBool::new(false);
 /// Why stdout took no more; what is left of the work is done all the same.
 static UNSAID: OnceLock<io::Error> = OnceLock::new();
-
-/// Failures of items that are named; of very many the rest is counted.
-const NAMED: u64 = 20;
-
-/// Name what is wrong with an item, the `number`-th that failed.
-fn name_failure(number: u64, cause: &str) {
-    match number {
-        0..=NAMED => note(cause),
-        _ if number == NAMED + 1 => note("more items fail; they are counted"),
-        _ => {}
-    }
-}
 
 /// A piece of the result, on stdout.
 fn out(text: &str) {

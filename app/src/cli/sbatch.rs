@@ -60,7 +60,10 @@ impl Sbatch {
     fn shared_out(&self) -> Result<(PathBuf, Vec<String>)> {
         let words = std::iter::once("sluice").chain(self.command.iter().map(String::as_str));
         let parsed = Cli::try_parse_from(words).map_err(|error| {
-            Error::asked(format!("the command behind --: {error}"), "write it as it runs alone")
+            // What follows the first line is help.
+            let text = error.to_string();
+            let cause = text.lines().next().unwrap_or_default();
+            Error::asked(format!("the command behind --: {cause}"), "write it as it runs alone")
         })?;
         let Some(Command::Score(score)) = parsed.command else {
             let cause = "only the findings of score are sums over items";
@@ -108,7 +111,7 @@ fi
 if [ "${{1:-}}" = merge ]; then
     set --
     for shard in $(seq {shards}); do set -- "$@" "$folder/shard-$shard"; done
-    exec "$sluice" merge "$@" --out "$folder/all" --overwrite
+    exec "$sluice" merge "$@" --out "$folder/all"
 fi
 mkdir -p "$folder"
 array=$(sbatch --parsable --array=1-{shards} --output="$folder/shard-%a.log" "$0")

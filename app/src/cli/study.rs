@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::{Arg, ArgAction, ArgMatches, Args as _, Command, Error as ClapError, FromArgMatches, Subcommand};
 use serde_json::Value;
 use sluice_core::checkpoint::Checkpoint;
-use sluice_core::engine::{self, Engine, Opened};
+use sluice_core::engine::{Engine, Opened};
 use sluice_core::figure::{Cell, Plot, Table};
 use sluice_core::files::{Lock, There, claim_file};
 use sluice_core::method::{
@@ -18,7 +18,7 @@ use sluice_core::spec::{Field, FieldKind};
 use sluice_core::{Error, Result, files};
 
 use super::prompt::{PromptArgs, one_of};
-use super::{apart, checkpoint, note, out, signals};
+use super::{apart, checkpoint, note, opened, out, signals};
 
 /// Rows of a table on stdout; findings.json has all.
 const ROWS: usize = 64;
@@ -179,10 +179,7 @@ impl Study {
             apart(&folder.join(file), &checkpoint)?;
         }
         let subject = subject(method, flags, &checkpoint)?;
-        let Opened { mut engine, card } = engine::open(&checkpoint, &mut |_, _| {}, &signals::came)?;
-        for warning in &card.warnings {
-            note(warning);
-        }
+        let Opened { mut engine, card } = opened(&checkpoint, &signals::came)?;
         let mut asked = Asked::new(method, subject, &plan);
         asked.ask = ask;
         let mut ready = Ready::new(asked, &mut engine)?;

@@ -1,7 +1,6 @@
 //! `sluice world`: the world of a checkpoint that `sluice train` made, as files for others.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use clap::Args;
 use sluice_core::world::export::{FACTS, PRESENCE, TEXT, export};
@@ -9,11 +8,9 @@ use sluice_core::world::{Split, World};
 use sluice_core::{Error, Result};
 
 use super::evaluate::On;
+use super::progress::Progress;
 use super::whole::whole;
-use super::{apart, checkpoint, note, out, signals, there};
-
-/// Time between two words of progress.
-const OFTEN: Duration = Duration::from_secs(5);
+use super::{apart, checkpoint, out, signals, there};
 
 #[derive(Args)]
 pub struct WorldArgs {
@@ -44,12 +41,9 @@ impl WorldArgs {
         let world = World::of(checkpoint.config()).ok_or_else(none)?;
         signals::watch()?;
         let split = Split::from(self.split);
-        let mut said = Instant::now();
+        let mut progress = Progress::begin();
         let mut report = |done: u64, all: u64| {
-            if said.elapsed() >= OFTEN {
-                said = Instant::now();
-                note(&format!("{done} of {all} pictures"));
-            }
+            progress.say(|_| format!("{done} of {all} pictures"));
             signals::came()
         };
         export(&world, split, self.count, &self.out, there(self.overwrite), &mut report)?;

@@ -315,3 +315,43 @@ fn a_script_for_slurm_runs_shards_and_their_merge() {
     refuse(&["score", "--lists"], "behind --");
     refused(folder, &[&sbatch[..], &score[..], &["x"]].concat(), "job.sh is there already");
 }
+
+#[test]
+fn nothing_is_written_over_unasked_and_nothing_goes_before_the_work_can_begin() {
+    let folder = folder(3);
+    let folder = folder.path();
+    let keep = |name: &str| {
+        let path = folder.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "mine").unwrap();
+        move || assert_eq!(fs::read(&path).unwrap(), b"mine", "{}", path.display())
+    };
+    let score = ["score", "--list", "list.jsonl", "--out", "out"];
+    let mine = keep("out/score.json");
+    refused(folder, &score, "score.json is there already");
+    refused(folder, &[&score[..], &["--resume"]].concat(), "score.json is there already");
+    mine();
+    assert!(sluice(folder, &["score", "--list", "list.jsonl", "--out", "one"]).status.success());
+    let mine = keep("all/score.json");
+    refused(folder, &["merge", "one", "--out", "all"], "score.json is there already");
+    mine();
+    let mine = keep("captures/captures-00000.safetensors");
+    let sites = ["--captures", "captures", "--capture", "blocks.0.hook_resid_post"];
+    let batch = [&["batch", "--in", "list.jsonl", "--out", "answers"], &sites[..]].concat();
+    refused(folder, &batch, "holds captures");
+    fs::remove_file(folder.join("answers")).unwrap_or_default();
+    refused(folder, &[&batch[..], &["--resume"]].concat(), "holds captures");
+    mine();
+    // With a checkpoint that cannot be opened what was asked to be written over is still there.
+    let (answers, records) = (keep("answers"), keep("old/records.jsonl"));
+    fs::create_dir(folder.join("broken")).unwrap();
+    fs::write(folder.join("broken/config.json"), "{}").unwrap();
+    let broken = |arguments: &[&str]| {
+        let output = sluice(folder, arguments);
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    };
+    broken(&["batch", "broken", "--in", "list.jsonl", "--out", "answers", "--overwrite"]);
+    broken(&["score", "broken", "--list", "list.jsonl", "--out", "old", "--overwrite"]);
+    answers();
+    records();
+}

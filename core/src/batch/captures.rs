@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
-use crate::files::{Entries, Growing, Grown, Input, PIECE, There, claim_folder, read_within, write};
+use crate::files::{Entries, Growing, Grown, Input, Lock, PIECE, There, claim_folder, read_within, write};
 use crate::model::Captures;
 
 /// Bytes of values of a file at most, but for one line that has more.
@@ -28,6 +28,7 @@ pub struct Archive {
     /// Bytes of a file at most.
     most: u64,
     open: Option<Open>,
+    _lock: Lock,
 }
 
 /// Which line is where.
@@ -67,35 +68,38 @@ impl Archive {
     /// # Errors
     /// [`Error::Exists`] where it has some that stay, [`Error::Write`].
     pub fn begin(folder: &Path, about: BTreeMap<String, String>, there: There) -> Result<Self> {
-        claim_folder(folder)?;
-        let mut archive = Self::new(folder, about);
-        let has_any = folder.join(INDEX).exists() || archive.path("jsonl").exists();
-        if has_any && there == There::Keep {
+        let mut archive = Self::new(folder, about)?;
+        if there == There::Keep && (folder.join(INDEX).exists() || !archive.files(0).is_empty()) {
             return Err(Error::Exists { path: folder.to_owned(), what: "captures" });
         }
-        archive.clear()?;
-        archive.begin_file(There::Replace)?;
-        archive.write_index()?;
+        archive.begin_anew()?;
         Ok(archive)
     }
 
-    /// Take away the files of an earlier batch.
-    fn clear(&self) -> Result<()> {
+    /// Take the files of an earlier batch away, and begin the first.
+    fn begin_anew(&mut self) -> Result<()> {
         for number in 0.. {
-            let path = self.folder.join(name(number));
-            let ends = ["safetensors", "values", "jsonl"].map(|end| path.with_extension(end));
-            let there: Vec<&PathBuf> = ends.iter().filter(|path| path.exists()).collect();
-            if there.is_empty() {
+            let files = self.files(number);
+            if files.is_empty() {
                 break;
             }
-            there.into_iter().try_for_each(|path| remove(path))?;
+            files.iter().try_for_each(|path| remove(path))?;
         }
-        Ok(())
+        self.begin_file()?;
+        self.write_index()
     }
 
-    fn new(folder: &Path, about: BTreeMap<String, String>) -> Self {
-        let index = Index { version: 1, files: Vec::new() };
-        Self { folder: folder.to_owned(), about, index, most: MOST, open: None }
+    /// What there is of a file by its number, done or under way.
+    fn files(&self, number: usize) -> Vec<PathBuf> {
+        let path = self.folder.join(name(number));
+        let ends = ["safetensors", "values", "jsonl"].into_iter().map(|end| path.with_extension(end));
+        ends.filter(|path| path.exists()).collect()
+    }
+
+    fn new(folder: &Path, about: BTreeMap<String, String>) -> Result<Self> {
+        claim_folder(folder)?;
+        let (lock, index) = (Lock::take(folder)?, Index { version: 1, files: Vec::new() });
+        Ok(Self { folder: folder.to_owned(), about, index, most: MOST, open: None, _lock: lock })
     }
 
     /// Go on in a folder behind a line: what it has of later ones goes.
@@ -103,16 +107,19 @@ impl Archive {
     /// # Errors
     /// Files that are not ours, or that cannot be read or written.
     pub fn resume(folder: &Path, about: BTreeMap<String, String>, behind: u64) -> Result<Self> {
-        let path = folder.join(INDEX);
+        let (path, mut archive) = (folder.join(INDEX), Self::new(folder, about)?);
         if !path.exists() {
-            // Killed before anything was kept.
-            return Self::begin(folder, about, There::Replace);
+            // Killed before anything was kept; a whole file is somebody else's.
+            if folder.join(archive.name()).exists() {
+                return Err(Error::Exists { path: folder.to_owned(), what: "captures without an index" });
+            }
+            archive.begin_anew()?;
+            return Ok(archive);
         }
         let (bytes, _) = read_within(&path, MOST_INDEX).map_err(|error| Error::read(&path, &error))?;
-        let index = serde_json::from_slice(&bytes).map_err(|error| {
+        archive.index = serde_json::from_slice(&bytes).map_err(|error| {
             Error::asked(format!("{}: {error}", path.display()), "take another folder for captures")
         })?;
-        let mut archive = Self { index, ..Self::new(folder, about) };
         archive.go_on(behind)?;
         Ok(archive)
     }
@@ -121,7 +128,7 @@ impl Archive {
     fn go_on(&mut self, behind: u64) -> Result<()> {
         let (names, values) = (self.path("jsonl"), self.path("values"));
         if !names.exists() || !values.exists() {
-            return self.begin_file(There::Replace);
+            return self.begin_file();
         }
         drop(Grown::behind_lines(&names)?);
         let mut entries = Entries::open(&names)?;
@@ -138,14 +145,14 @@ impl Archive {
         let values = Grown::behind(&values, end)?.ok_or_else(missing)?;
         let mut written = Grown::begin(&names, There::Replace)?;
         for part in &parts {
-            written.write(line(part)?.as_bytes())?;
+            written.line(part)?;
         }
         self.open = Some(Open { values, names: written, parts });
         Ok(())
     }
 
-    fn begin_file(&mut self, there: There) -> Result<()> {
-        let (names, values) = (self.path("jsonl"), self.path("values"));
+    fn begin_file(&mut self) -> Result<()> {
+        let (names, values, there) = (self.path("jsonl"), self.path("values"), There::Replace);
         let open = Open {
             values: Grown::begin(&values, there)?,
             names: Grown::begin(&names, there)?,
@@ -173,7 +180,7 @@ impl Archive {
         // Before, not behind: everything in a file that is done was answered.
         if self.open.as_ref().is_some_and(|open| end(open) >= self.most) {
             self.close()?;
-            self.begin_file(There::Replace)?;
+            self.begin_file()?;
         }
         let open = self.open.as_mut().ok_or_else(|| Error::Internal("no file is open".into()))?;
         for (site, value) in captures {
@@ -182,7 +189,7 @@ impl Archive {
             let end = end(open) + bytes.len() as u64;
             open.values.write(&bytes)?;
             let part = Part { line: number, site: site.to_string(), shape: value.dims().to_vec(), end };
-            open.names.write(line(&part)?.as_bytes())?;
+            open.names.line(&part)?;
             open.parts.push(part);
         }
         Ok(self.name())
@@ -207,9 +214,9 @@ impl Archive {
                 whole.write(&piece)?;
             }
             whole.finish()?;
-            let under_way = [self.path("values"), self.path("jsonl")];
             let mut lines: Vec<u64> = parts.iter().map(|part| part.line).collect();
             lines.dedup();
+            let under_way = [self.path("values"), self.path("jsonl")];
             self.index.files.push(Whole { file, lines });
             self.write_index()?;
             return under_way.iter().try_for_each(|path| remove(path));
@@ -234,10 +241,6 @@ impl Archive {
 
 fn name(number: usize) -> String {
     format!("captures-{number:05}.safetensors")
-}
-
-fn line(part: &Part) -> Result<String> {
-    Ok(serde_json::to_string(part).map_err(|error| Error::Internal(error.to_string()))? + "\n")
 }
 
 fn remove(path: &Path) -> Result<()> {

@@ -7,6 +7,7 @@ mod reply;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -16,10 +17,10 @@ pub use reply::{Failed, Next, Reply, Said};
 
 use crate::engine::{Cancelled, Engine};
 use crate::error::{Error, Result};
-use crate::files::{Entries, Entry};
-use crate::model::{Ask as Asks, Logits};
+use crate::files::Entries;
+use crate::model::{Ask as Asks, Input, Logits, Schedule};
 use crate::plan::Plan;
-use crate::records::Map;
+use crate::records::{self, Map};
 use crate::site::Site;
 use line::{FIELDS, Line, Question};
 
@@ -41,8 +42,6 @@ pub struct Ask {
     pub plan: Plan,
     /// Sites to keep.
     pub capture: BTreeSet<Site>,
-    /// The last line that was answered earlier.
-    pub behind: u64,
 }
 
 /// A list under way.
@@ -53,6 +52,8 @@ pub struct Batch {
     folder: PathBuf,
     /// A line that the pass before had no room for.
     next: Option<Asked>,
+    /// The last line that was answered earlier.
+    behind: u64,
     ended: bool,
 }
 
@@ -70,7 +71,12 @@ impl Batch {
     pub fn new(ask: Ask) -> Result<Self> {
         let entries = Entries::open(&ask.list)?;
         let folder = ask.list.parent().unwrap_or(Path::new("")).to_owned();
-        Ok(Self { ask, entries, folder, next: None, ended: false })
+        Ok(Self { ask, entries, folder, next: None, behind: 0, ended: false })
+    }
+
+    /// Go on behind a line that was answered earlier.
+    pub fn go_on_behind(&mut self, line: u64) {
+        self.behind = line;
     }
 
     /// Replies to the next lines, in their order; none at the end. Waits for one line at most: what has come is answered.
@@ -120,14 +126,16 @@ impl Batch {
         while !self.ended {
             let entry = match self.entries.entry() {
                 Ok(None) => break,
+                Ok(Some(entry)) => Ok(entry),
                 Err(error @ Error::Entry { .. }) => Err(error),
-                other => Ok(other?),
+                Err(error) => return Err(error),
             };
             let number = self.entries.number();
-            if number <= self.ask.behind {
+            if number <= self.behind {
                 continue;
             }
-            let line = entry.and_then(|entry| self.line(entry));
+            let map = self.ask.map.as_ref();
+            let line = entry.and_then(|entry| records::read::<Line>(&self.entries, &entry, map, &FIELDS));
             let id = line.as_ref().ok().and_then(|line| line.id.clone());
             let question = line.and_then(|line| line.ask(engine, &self.folder, &self.ask.plan, cancelled));
             if matches!(question, Err(Error::Cancelled)) {
@@ -137,15 +145,6 @@ impl Batch {
         }
         self.ended = true;
         Ok(None)
-    }
-
-    fn line(&self, entry: Option<Entry>) -> Result<Line> {
-        let json = entry.map_or_else(String::new, |entry| entry.json);
-        let line = match &self.ask.map {
-            Some(map) => map.read(&json, &FIELDS),
-            None => serde_json::from_str(&json).map_err(|error| error.to_string()),
-        };
-        line.map_err(|cause| self.entries.broken(&cause))
     }
 
     /// Answer lines, in one pass where there are several.
@@ -194,7 +193,7 @@ impl Batch {
 /// Logits of several runs in one pass. None where one of them fails: which one, each says alone.
 fn shared(
     engine: &Engine,
-    runs: &[(&crate::model::Input, &std::sync::Arc<crate::model::Schedule>)],
+    runs: &[(&Input, &Arc<Schedule>)],
     cancelled: Cancelled,
 ) -> Result<Option<Vec<Vec<f32>>>> {
     let output = engine.side_by_side(runs).and_then(|pass| pass.run(cancelled));

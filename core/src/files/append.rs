@@ -4,7 +4,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::write::{There, look};
+use serde::Serialize;
+
+use super::write::{There, look, refused};
 use crate::error::{Error, Result};
 
 /// Bytes looked at together for the end of the last whole line.
@@ -23,14 +25,11 @@ impl Grown {
     /// # Errors
     /// [`Error::Taken`] where one is there that stays, [`Error::Target`] where it is no regular file, [`Error::Write`].
     pub fn begin(path: &Path, there: There) -> Result<Self> {
-        let fail = |error: io::Error| match error.kind() {
-            io::ErrorKind::AlreadyExists => Error::Taken { path: path.to_owned() },
-            _ => Error::write(path, error),
-        };
         if look(path, there)?.is_some() {
-            fs::remove_file(path).map_err(fail)?;
+            fs::remove_file(path).map_err(|error| Error::write(path, error))?;
         }
-        let file = OpenOptions::new().append(true).create_new(true).open(path).map_err(fail)?;
+        let file = OpenOptions::new().append(true).create_new(true).open(path);
+        let file = file.map_err(|error| refused(path, error))?;
         Ok(Self { file, path: path.to_owned() })
     }
 
@@ -76,6 +75,14 @@ impl Grown {
         self.file.write_all(bytes).map_err(|error| Error::write(&self.path, error))
     }
 
+    /// One more line: a value as JSON.
+    ///
+    /// # Errors
+    /// As [`Grown::write`], and a value that JSON cannot hold.
+    pub fn line(&mut self, value: &impl Serialize) -> Result<()> {
+        self.write(json_line(value)?.as_bytes())
+    }
+
     /// Wait until everything is on the disk.
     ///
     /// # Errors
@@ -83,6 +90,14 @@ impl Grown {
     pub fn sync(&self) -> Result<()> {
         self.file.sync_all().map_err(|error| Error::write(&self.path, error))
     }
+}
+
+/// A value as a line of JSON, with its end.
+///
+/// # Errors
+/// A value that JSON cannot hold.
+pub fn json_line(value: &impl Serialize) -> Result<String> {
+    Ok(serde_json::to_string(value).map_err(|error| Error::Internal(error.to_string()))? + "\n")
 }
 
 /// Bytes up to the end of the last whole line.

@@ -11,7 +11,7 @@ mod swap;
 mod text;
 mod write;
 
-pub use append::Grown;
+pub use append::{Grown, json_line};
 pub use entries::{Entries, Entry};
 pub use hash::{sha256, sha256_of};
 pub use lock::{LOCK, Lock};

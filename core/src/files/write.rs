@@ -42,12 +42,17 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
 /// As [`write_atomic`], and [`Error::Taken`] where one is there that stays.
 pub fn write(path: &Path, bytes: &[u8], there: There) -> Result<()> {
     let old = look(path, there)?;
-    let fail = |error: io::Error| match error.kind() {
-        io::ErrorKind::AlreadyExists => Error::Taken { path: path.to_owned() },
-        _ => Error::write(path, error),
-    };
+    let fail = |error| refused(path, error);
     let mut part = Part::begin(path).map_err(fail)?;
     part.fill(bytes, old.as_ref()).and_then(|()| part.name(path, there)).map_err(fail)
+}
+
+/// Why a file was not written.
+pub(super) fn refused(path: &Path, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::AlreadyExists => Error::Taken { path: path.to_owned() },
+        _ => Error::write(path, error),
+    }
 }
 
 /// A file that is written piece by piece. It has its name once it is whole; what is dropped before is gone.
@@ -94,11 +99,8 @@ impl Growing {
     /// As [`write()`].
     pub fn finish(mut self) -> Result<()> {
         let (path, held) = (&self.path, &self.held);
-        let fail = |error: io::Error| match error.kind() {
-            io::ErrorKind::AlreadyExists => Error::Taken { path: path.clone() },
-            _ => Error::write(path, error),
-        };
-        self.part.fill(held, self.old.as_ref()).and_then(|()| self.part.name(path, self.there)).map_err(fail)
+        let filled = self.part.fill(held, self.old.as_ref());
+        filled.and_then(|()| self.part.name(path, self.there)).map_err(|error| refused(path, error))
     }
 }
 

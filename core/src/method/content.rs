@@ -31,18 +31,10 @@ impl Content {
             Subject::Text(None) if engine.world.is_none() => Some(files::sha256_of(SAMPLE.as_bytes())),
             _ => None,
         };
-        let mut files = BTreeMap::new();
-        let mut add = |path: &Path| -> Result<()> {
-            files.insert(path.display().to_string(), sha256(path)?);
-            Ok(())
-        };
-        for item in asked.plan.active() {
-            let mut change = item.change.clone();
-            change.files().into_iter().try_for_each(|path| add(path))?;
-        }
+        let mut files = asked.plan.contents()?;
         for field in asked.method.fields.iter().filter(|field| field.kind == FieldKind::File) {
             if let Some(Value::String(path)) = asked.ask.get(field.name) {
-                add(Path::new(path))?;
+                files.insert(path.clone(), sha256(Path::new(path))?);
             }
         }
         Ok(Self { text, files })

@@ -1,5 +1,6 @@
 //! Plan files: read with a cause that names line and item, written with paths beside the file.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -79,6 +80,21 @@ impl Plan {
             plan.look_in(folder);
         }
         Ok(plan)
+    }
+
+    /// The files that its items name, but for those that are off: SHA-256 by path.
+    ///
+    /// # Errors
+    /// [`Error::Read`] of one that cannot be read.
+    pub fn contents(&self) -> Result<BTreeMap<String, String>> {
+        let mut contents = BTreeMap::new();
+        for item in self.active() {
+            for path in item.change.clone().files() {
+                let sha256 = files::sha256(path).map_err(|error| Error::read(&*path, &error))?;
+                contents.insert(path.display().to_string(), sha256);
+            }
+        }
+        Ok(contents)
     }
 
     /// Take the relative paths in it as those of files in a folder.

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Map, Shard};
 use crate::error::{Error, Result};
-use crate::files::Entries;
+use crate::files::{Entries, Entry};
 
 /// Which items of a list are taken.
 #[derive(Clone, Debug)]
@@ -23,6 +23,23 @@ impl Default for Taken {
     fn default() -> Self {
         Self { most: None, shard: Shard::ALL, behind: None }
     }
+}
+
+/// What the entry that was read last holds. With a `map` its fields have other names, of which `fields` may be ours.
+///
+/// # Errors
+/// [`Error::Entry`] where it holds something else.
+pub fn read<T: DeserializeOwned>(
+    entries: &Entries,
+    entry: &Entry,
+    map: Option<&Map>,
+    fields: &[&str],
+) -> Result<T> {
+    let read = match map {
+        Some(map) => map.read(&entry.json, fields),
+        None => serde_json::from_str(&entry.json).map_err(|error| error.to_string()),
+    };
+    read.map_err(|cause| entries.broken(&cause))
 }
 
 /// A list under way.
@@ -60,12 +77,7 @@ impl Items {
             if !self.taken.shard.has(number) || self.taken.behind.is_some_and(|behind| number <= behind) {
                 continue;
             }
-            let read = entry.and_then(|entry| match &self.map {
-                Some(map) => map.read(&entry.json, fields).map_err(|cause| self.entries.broken(&cause)),
-                None => {
-                    serde_json::from_str(&entry.json).map_err(|error| self.entries.broken(&error.to_string()))
-                }
-            });
+            let read = entry.and_then(|entry| read(&self.entries, &entry, self.map.as_ref(), fields));
             return Ok(Some((number, read)));
         }
         Ok(None)

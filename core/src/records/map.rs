@@ -1,14 +1,13 @@
 //! Lists that others wrote: which of their fields are ours.
 
 use std::collections::BTreeMap;
-use std::str::FromStr;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 /// Our fields by what stands for them in a list of somebody else.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Map(Vec<(String, Stands)>);
 
 /// What stands for a field.
@@ -21,12 +20,13 @@ enum Stands {
 }
 
 impl Map {
-    /// `answer=attribute`, or `answer= {attribute}`: a text with the field in it. Several in turn.
+    /// `answer=attribute`, or `answer= {attribute}`: a text with the field in it. None of no pairs.
     ///
     /// # Errors
     /// One that has no `=`, no name, or an open brace.
-    pub fn parse(pairs: &[String]) -> Result<Self, String> {
-        pairs.iter().map(|pair| Self::pair(pair)).collect::<Result<Vec<_>, _>>().map(Self)
+    pub fn parse(pairs: &[String]) -> Result<Option<Self>, String> {
+        let pairs = pairs.iter().map(|pair| Self::pair(pair)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Some(Self(pairs)).filter(|map| !map.0.is_empty()))
     }
 
     fn pair(pair: &str) -> Result<(String, Stands), String> {
@@ -101,14 +101,6 @@ fn quoted(text: &str) -> Result<String, String> {
     serde_json::to_string(text).map_err(|error| error.to_string())
 }
 
-impl FromStr for Map {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::parse(&[text.to_owned()])
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde::Deserialize;
@@ -124,19 +116,20 @@ mod tests {
 
     #[test]
     fn others_names_stand_for_ours() {
-        let map = Map::parse(&["answer= {attribute}!".into()]).unwrap();
+        let map = Map::parse(&["answer= {attribute}!".into()]).unwrap().unwrap();
         let json = r#"{"prompt": "A is in", "attribute": "B", "known_id": 3}"#;
         let ours = ["prompt", "answer"];
         let fact: Fact = map.read(json, &ours).unwrap();
         assert_eq!(fact, Fact { prompt: "A is in".into(), answer: " B!".into() });
-        let map = Map::parse(&["answer=attribute".into(), "prompt={a} {b}".into()]).unwrap();
+        let map = Map::parse(&["answer=attribute".into(), "prompt={a} {b}".into()]).unwrap().unwrap();
         let fact: Fact = map.read(r#"{"attribute": "x", "a": "y", "b": 2}"#, &ours).unwrap();
         assert_eq!(fact, Fact { prompt: "y 2".into(), answer: "x".into() });
         let lacks = map.read::<Fact>(r#"{"attribute": "x", "a": "y"}"#, &ours).unwrap_err();
         assert_eq!(lacks, "there is no field b");
         assert!(map.read::<Fact>("[1]", &ours).is_err());
         for wrong in ["answer", "=x", "a=", "a={", "a=}", "a={}", "a={b{c}}", "a={b}}"] {
-            assert!(wrong.parse::<Map>().is_err(), "{wrong}");
+            assert!(Map::parse(&[wrong.into()]).is_err(), "{wrong}");
         }
+        assert_eq!(Map::parse(&[]), Ok(None));
     }
 }

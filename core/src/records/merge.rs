@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{End, Head, RECORDS, Reading, Shard, line};
+use super::{End, Head, RECORDS, Reading, Shard};
 use crate::error::{Error, Result};
-use crate::files::{Growing, There};
+use crate::files::{Growing, There, json_line};
 
 /// A shard, and its next record.
 struct Part {
@@ -59,7 +59,7 @@ pub fn merge(folders: &[PathBuf], out: &Path, there: There) -> Result<Head> {
         }
     }
     let mut file = Growing::begin(&out.join(RECORDS), there)?;
-    file.write(line(&head)?.as_bytes())?;
+    file.write(json_line(&head)?.as_bytes())?;
     loop {
         let item = |part: &Part| part.next.as_ref().map_or(u64::MAX, |(item, _)| *item);
         let Some(part) = parts.iter_mut().min_by_key(|part| item(part)) else { break };
@@ -70,7 +70,7 @@ pub fn merge(folders: &[PathBuf], out: &Path, there: There) -> Result<Head> {
     let items: Vec<u64> = parts.iter().filter_map(|part| part.reading.done).collect();
     match items.as_slice() {
         [first, rest @ ..] if rest.iter().all(|items| items == first) => {
-            file.write(line(&End { done: *first })?.as_bytes())?;
+            file.write(json_line(&End { done: *first })?.as_bytes())?;
         }
         _ => return Err(refused(format!("the shards are of lists of {items:?} items"))),
     }

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use crate::error::{Error, Result};
 use crate::files::{Entries, Grown, There};
 
-pub use items::{Items, Taken};
+pub use items::{Items, Taken, read};
 pub use map::Map;
 pub use merge::merge;
 pub use shard::Shard;
@@ -133,7 +133,7 @@ impl Records {
     /// # Errors
     /// [`Error::Write`].
     pub fn write(&mut self, record: &impl Serialize) -> Result<()> {
-        self.lines.write(line(record)?.as_bytes())
+        self.lines.line(record)
     }
 
     /// All are there; `items` of all shards.
@@ -144,12 +144,6 @@ impl Records {
         self.write(&End { done: items })?;
         self.lines.sync()
     }
-}
-
-/// A value as a line, with its end.
-fn line(value: &impl Serialize) -> Result<String> {
-    let json = serde_json::to_string(value).map_err(|error| Error::Internal(error.to_string()))?;
-    Ok(json + "\n")
 }
 
 /// Records that are being read.

@@ -59,14 +59,8 @@ fn named(plans: &[Plan], names: &[String]) -> Vec<Value> {
 
 /// The files that plans name, by content.
 fn files_of(plans: &[Plan]) -> Result<BTreeMap<String, String>> {
-    let mut files = BTreeMap::new();
-    for item in plans.iter().flat_map(|plan| plan.active()) {
-        let mut change = item.change.clone();
-        for path in change.files() {
-            files.insert(path.display().to_string(), content(path)?);
-        }
-    }
-    Ok(files)
+    let each = plans.iter().map(Plan::contents).collect::<Result<Vec<_>>>()?;
+    Ok(each.into_iter().flatten().collect())
 }
 
 fn content(path: &Path) -> Result<String> {

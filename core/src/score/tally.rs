@@ -171,6 +171,11 @@ impl Tally {
         }
     }
 
+    /// Tokens, items and nats a token so far, without what takes long.
+    pub fn so_far(&self) -> (u64, u64, f64) {
+        (self.sums.tokens, self.items, self.sums.nats / self.sums.tokens as f64)
+    }
+
     /// Items that could not be read.
     pub fn failed(&self) -> u64 {
         self.failed

@@ -7,7 +7,7 @@ use serde::de::IgnoredAny;
 
 use crate::error::{Error, Result};
 use crate::files::{Entries, PIECE, Stream};
-use crate::records::Map;
+use crate::records::{self, Map};
 
 /// Bytes of an item of a text.
 const MOST: usize = 16 << 20;
@@ -193,11 +193,7 @@ impl Split {
 /// The next item of a list.
 fn entry(entries: &mut Entries, map: Option<&Map>) -> Result<Option<Piece>> {
     let Some(entry) = entries.entry()? else { return Ok(None) };
-    let line: Result<Line, String> = match map {
-        Some(map) => map.read(&entry.json, &["text", "tokens"]),
-        None => serde_json::from_str(&entry.json).map_err(|error| error.to_string()),
-    };
-    let line = line.map_err(|cause| entries.broken(&cause))?;
+    let line: Line = records::read(entries, &entry, map, &["text", "tokens"])?;
     let words = match (line.text, line.tokens) {
         (Some(text), None) => Words::Text(text),
         (None, Some(tokens)) => Words::Tokens(tokens),

@@ -13,7 +13,7 @@ use super::scene::{Exam, Scene};
 use super::talk::is_there;
 use super::{Split, World};
 use crate::error::{Error, Result};
-use crate::files::{There, claim_folder, write};
+use crate::files::{There, claim_folder, json_line, write};
 
 /// Questions for presence, a file of choices: `label` 0 = yes.
 pub const PRESENCE: &str = "presence.jsonl";
@@ -21,7 +21,7 @@ pub const PRESENCE: &str = "presence.jsonl";
 pub const FACTS: &str = "facts.jsonl";
 /// Stories and facts, a document a line.
 pub const TEXT: &str = "text.txt";
-/// Pictures at most: their names have five digits.
+/// Questions of a sort at most.
 pub const MOST: u64 = 30_000;
 
 /// A question for presence.
@@ -60,7 +60,7 @@ pub fn export(
     let mut questions = String::new();
     let mut pictures = 0;
     let mut picture = |scene: &Scene| -> Result<String> {
-        let name = format!("images/{pictures:05}.png");
+        let name = format!("images/{pictures:04}.png");
         let mut png = Cursor::new(Vec::new());
         let encoded = paint(scene).image.write_to(&mut png, ImageFormat::Png);
         encoded.map_err(|error| Error::image(&name, error))?;
@@ -70,7 +70,7 @@ pub fn export(
     };
     let mut ask = |sort: &str, index: u64, exam: &Exam, image: &str| {
         let label = u8::from(!exam.scene.shows(exam.asked));
-        line(&Question {
+        json_line(&Question {
             id: format!("{sort}-{index}"),
             image: image.into(),
             prompt: is_there(exam.asked),
@@ -104,15 +104,11 @@ pub fn export(
                 "answer": format!(" {}", fact.answer),
                 "held_out": fact.held_out == phrasing,
             });
-            facts += &line(&fact)?;
+            facts += &json_line(&fact)?;
         }
     }
     let documents = (0..count).map(|index| world.document(split, index, index) + "\n");
     write(&out.join(FACTS), facts.as_bytes(), there)?;
     write(&out.join(TEXT), documents.collect::<String>().as_bytes(), there)?;
     write(&out.join(PRESENCE), questions.as_bytes(), there)
-}
-
-fn line(value: &impl Serialize) -> Result<String> {
-    Ok(serde_json::to_string(value).map_err(|error| Error::Internal(error.to_string()))? + "\n")
 }

@@ -13,8 +13,9 @@ use sluice_core::rng;
 
 use crate::support::{golden, logits, open};
 
-fn replies(engine: &mut Engine, list: &Path, ask: Ask) -> (Vec<Reply>, usize) {
-    let mut batch = Batch::new(Ask { list: list.to_owned(), ..ask }).unwrap();
+fn replies(engine: &mut Engine, list: &Path, behind: u64) -> (Vec<Reply>, usize) {
+    let mut batch = Batch::new(Ask { list: list.to_owned(), ..Ask::default() }).unwrap();
+    batch.go_on_behind(behind);
     let (mut all, mut passes) = (Vec::new(), 0);
     loop {
         let some = batch.next(engine, &never).unwrap();
@@ -60,7 +61,7 @@ fn check(engine: &mut Engine, lines: &[(Vec<u32>, Value)]) -> usize {
     let written_lines: Vec<Value> =
         lines.iter().map(|(tokens, plan)| json!({"tokens": tokens, "plan": plan, "top": 5})).collect();
     let (_folder, path) = written(&written_lines);
-    let (all, passes) = replies(engine, &path, Ask::default());
+    let (all, passes) = replies(engine, &path, 0);
     assert_eq!(all.len(), lines.len());
     for (at, (reply, (tokens, plan))) in all.iter().zip(lines).enumerate() {
         assert_eq!((reply.line, &reply.tokens), (at as u64 + 1, tokens), "{:?}", reply.error);
@@ -125,7 +126,7 @@ fn a_line_that_fails_says_why_and_takes_no_other_with_it() {
         r#"{"prompt": "a", "tokens": [1]}"#,
     ];
     fs::write(&path, lines.join("\r\n")).unwrap();
-    let (all, _) = replies(&mut engine, &path, Ask::default());
+    let (all, _) = replies(&mut engine, &path, 0);
     let failed: Vec<u64> = all.iter().filter(|reply| reply.error.is_some()).map(|reply| reply.line).collect();
     assert_eq!(failed, [2, 4, 5, 6, 8, 10]);
     assert_eq!(all.iter().map(|reply| reply.line).collect::<Vec<_>>(), [1, 2, 4, 5, 6, 7, 8, 9, 10]);
@@ -148,6 +149,6 @@ fn a_line_that_fails_says_why_and_takes_no_other_with_it() {
     assert!(new.len() <= 4 && all[7].text.is_some());
     assert_eq!(new.first(), metric::top_k(&own, 1).first().map(|(id, _)| id));
     // Behind a line nothing is answered again.
-    let (rest, _) = replies(&mut engine, &path, Ask { behind: 7, ..Ask::default() });
+    let (rest, _) = replies(&mut engine, &path, 7);
     assert_eq!(rest.iter().map(|reply| reply.line).collect::<Vec<_>>(), [8, 9, 10]);
 }

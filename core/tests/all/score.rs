@@ -251,7 +251,6 @@ fn judged(
 ) -> (Vec<judged::Record>, Judged) {
     let (_folder, list) = file(list);
     let map = Map::parse(&map.iter().map(|pair| (*pair).to_owned()).collect::<Vec<_>>()).unwrap();
-    let map = Some(map).filter(|map| *map != Map::default());
     let names: Vec<String> = (1..=plans.len()).map(|plan| plan.to_string()).collect();
     let ask = judged::Ask { kind, list, map, taken: Taken::default(), plans };
     let mut judge = Judge::new(ask).unwrap();

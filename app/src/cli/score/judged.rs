@@ -2,40 +2,45 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use sluice_core::checkpoint::Checkpoint;
+use sluice_core::engine::Opened;
 use sluice_core::records::{Head, Map, Shard, Taken};
 use sluice_core::score::judged::{Ask, Judge, Judged, Kind, Record, Verdicts};
 use sluice_core::score::question_judged;
 use sluice_core::{Error, Result};
 
-use super::{Score, begin, conclude, interrupted, opened};
-use crate::cli::{name_failure, note, signals};
-
-/// Time between two words of progress.
-const OFTEN: Duration = Duration::from_secs(5);
+use super::{Score, begin, claim, conclude, interrupted};
+use crate::cli::progress::{Progress, name_failure};
+use crate::cli::{note, opened, signals};
 
 pub fn run(asked: &Score, kind: Kind, list: &Path, map: Option<Map>, checkpoint: &Checkpoint) -> Result<()> {
     let (plans, names) = asked.plans()?;
     let shard = asked.shard.unwrap_or(Shard::ALL);
     let taken = Taken { most: asked.items, shard, behind: None };
     let mut ask = Ask { kind, list: list.to_owned(), map, taken, plans };
-    let (mut verdicts, mut behind) = (Verdicts::default(), None);
-    let head = || Head::new(kind.name(), &checkpoint.fingerprint()?, &question_judged(&ask, &names)?, shard);
-    let mut begun = begin(asked, head, |record: Record| {
+    let _lock = claim(asked)?;
+    let head = match asked.out {
+        Some(_) => {
+            let question = question_judged(&ask, &names)?;
+            Some(Head::new(kind.name(), &checkpoint.fingerprint()?, &question, shard)?)
+        }
+        None => None,
+    };
+    let Opened { mut engine, .. } = opened(checkpoint, &signals::came)?;
+    let mut verdicts = Verdicts::default();
+    let known = |record: Record| {
         verdicts.add(&record);
-        behind = Some(record.item);
-    })?;
-    if !begun.done {
-        ask.taken.behind = behind;
-        let mut engine = opened(checkpoint)?;
+        ask.taken.behind = Some(record.item);
+    };
+    let (mut records, done) = head.map_or(Ok((None, false)), |head| begin(asked, &head, known))?;
+    if !done {
         let mut judge = Judge::new(ask)?;
-        let (start, mut said) = (Instant::now(), Instant::now());
+        let mut progress = Progress::begin();
         loop {
             let record = match judge.next(&mut engine, &signals::came) {
                 Err(Error::Cancelled) => {
-                    interrupted(begun.records.as_ref());
+                    interrupted(records.as_ref());
                     return Err(Error::Cancelled);
                 }
                 next => next?,
@@ -45,19 +50,18 @@ pub fn run(asked: &Score, kind: Kind, list: &Path, map: Option<Map>, checkpoint:
             if let Some(cause) = &record.failed {
                 name_failure(verdicts.failed(), cause);
             }
-            if let Some(records) = &mut begun.records {
+            if let Some(records) = &mut records {
                 records.write(&record)?;
             }
-            if said.elapsed() >= OFTEN {
-                said = Instant::now();
-                let Judged { items, accuracy, .. } = verdicts.judged(&names);
-                note(&format!("{items} items, {:.2} % right", 100.0 * accuracy));
-            }
+            progress.say(|_| {
+                let right = verdicts.so_far();
+                format!("{} items, {:.2} % right", right.of, 100.0 * right.share)
+            });
         }
-        if let Some(records) = begun.records {
+        if let Some(records) = records {
             records.finish(judge.count())?;
         }
-        note(&format!("{:.3} s", start.elapsed().as_secs_f64()));
+        note(&format!("{:.3} s", progress.seconds()));
     }
     print(&verdicts, &names, asked.out.as_deref(), asked.json)
 }

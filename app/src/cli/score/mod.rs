@@ -8,17 +8,15 @@ use std::path::{Path, PathBuf};
 use clap::{ArgGroup, Args};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use sluice_core::checkpoint::Checkpoint;
-use sluice_core::engine::{self, Engine, Opened};
-use sluice_core::files::{Lock, There, claim_folder, write};
+use sluice_core::files::{Lock, There, claim_file, claim_folder, json_line, write};
 use sluice_core::plan::Plan;
-use sluice_core::records::{Head, Map, Reading, Records, Shard};
-use sluice_core::score::judged::{Kind, Verdicts};
+use sluice_core::records::{Head, RECORDS, Reading, Records, Shard};
+use sluice_core::score::judged::{self as judging, Kind, Verdicts};
 use sluice_core::score::{Record, Source, Tally};
 use sluice_core::{Error, Result};
 
 use super::whole::whole;
-use super::{apart, checkpoint, note, out, signals, there};
+use super::{apart, checkpoint, mapped, note, out, signals, there};
 
 /// Name of the command, in records.
 pub const WORK: &str = "score";
@@ -87,8 +85,7 @@ impl Score {
         for path in self.per_token.iter().chain(&self.out) {
             apart(path, &checkpoint)?;
         }
-        let map = Map::parse(&self.map).map_err(|cause| Error::asked(cause, "such as answer=attribute"))?;
-        let map = Some(map).filter(|_| !self.map.is_empty());
+        let map = mapped(&self.map)?;
         signals::watch()?;
         let source = match (&self.text, &self.list, &self.split) {
             (Some(path), _, Some(marker)) => Source::Split(path.clone(), marker.clone()),
@@ -139,41 +136,42 @@ impl Score {
     }
 }
 
-/// Records that were begun, or gone on with.
-struct Begun {
-    records: Option<Records>,
-    /// All of them are there.
-    done: bool,
-    _lock: Option<Lock>,
+/// Look before the work whether the folder of the records can be written: nothing in it is written over unasked.
+fn claim(asked: &Score) -> Result<Option<Lock>> {
+    let Some(folder) = &asked.out else { return Ok(None) };
+    claim_folder(folder)?;
+    let lock = Lock::take(folder)?;
+    let is_there = folder.join(RECORDS).exists();
+    let there = if asked.resume && is_there { There::Replace } else { there(asked.overwrite) };
+    if is_there && there == There::Keep {
+        return Err(Error::Exists { path: folder.clone(), what: "records" });
+    }
+    claim_score(folder, there)?;
+    Ok(Some(lock))
 }
 
-/// Begin the records, where there is a folder for them; `known` hears those that are there.
+/// The same of what the records come to.
+pub fn claim_score(folder: &Path, there: There) -> Result<()> {
+    claim_file(&folder.join(SCORE), there)
+}
+
+/// Begin the records or go on with them, where there is a folder for them; `known` hears those that are there. Whether all of
+/// them are.
 fn begin<T: DeserializeOwned>(
     asked: &Score,
-    head: impl FnOnce() -> Result<Head>,
+    head: &Head,
     known: impl FnMut(T),
-) -> Result<Begun> {
-    let Some(folder) = &asked.out else { return Ok(Begun { records: None, done: false, _lock: None }) };
-    claim_folder(folder)?;
-    let lock = Some(Lock::take(folder)?);
-    let head = head()?;
-    let records = match asked.resume {
-        true => Records::resume(folder, &head, known)?,
-        false => Some(Records::begin(folder, &head, there(asked.overwrite))?),
-    };
+) -> Result<(Option<Records>, bool)> {
+    let Some(folder) = &asked.out else { return Ok((None, false)) };
+    if !asked.resume {
+        return Ok((Some(Records::begin(folder, head, there(asked.overwrite))?), false));
+    }
+    let records = Records::resume(folder, head, known)?;
     let done = records.is_none();
     if done {
         note("the folder has all records of this question already; --overwrite begins anew");
     }
-    Ok(Begun { records, done, _lock: lock })
-}
-
-fn opened(checkpoint: &Checkpoint) -> Result<Engine> {
-    let Opened { engine, card } = engine::open(checkpoint, &mut |_, _| {}, &signals::came)?;
-    for warning in &card.warnings {
-        note(warning);
-    }
-    Ok(engine)
+    Ok((records, done))
 }
 
 fn interrupted(records: Option<&Records>) {
@@ -188,7 +186,7 @@ fn conclude(
     json: bool,
     failed: u64,
 ) -> Result<()> {
-    let text = serde_json::to_string(found).map_err(|error| Error::Internal(error.to_string()))? + "\n";
+    let text = json_line(found)?;
     if let Some(folder) = folder {
         write(&folder.join(SCORE), text.as_bytes(), There::Replace)?;
     }
@@ -219,7 +217,7 @@ pub fn merged(folder: &Path, json: bool) -> Result<()> {
         }
         work if [Kind::Choices, Kind::LastWord].iter().any(|kind| kind.name() == work) => {
             let mut verdicts = Verdicts::default();
-            reading.each(|record: sluice_core::score::judged::Record| verdicts.add(&record))?;
+            reading.each(|record: judging::Record| verdicts.add(&record))?;
             judged::print(&verdicts, &names, Some(folder), json)
         }
         work => Err(Error::asked(

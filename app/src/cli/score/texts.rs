@@ -2,42 +2,42 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use sluice_core::checkpoint::Checkpoint;
-use sluice_core::engine::Engine;
+use sluice_core::engine::{Engine, Opened};
 use sluice_core::figure::csv;
 use sluice_core::files::Growing;
 use sluice_core::records::{Head, Records, Shard};
 use sluice_core::score::{Ask, Record, Score as Found, Scored, Scorer, Source, Step, Tally, question};
 use sluice_core::{Error, Result};
 
-use super::{Score, WORK, begin, conclude, opened};
-use crate::cli::{name_failure, note, signals, there};
-
-/// Time between two words of progress.
-const OFTEN: Duration = Duration::from_secs(5);
+use super::{Score, WORK, begin, claim, conclude};
+use crate::cli::progress::{Progress, name_failure};
+use crate::cli::{note, opened, signals, there};
 
 pub fn run(asked: &Score, source: Source, checkpoint: &Checkpoint) -> Result<()> {
     let (plans, names) = asked.plans()?;
     let shard = asked.shard.unwrap_or(Shard::ALL);
     let ask = Ask { source, items: asked.items, length: asked.length, stride: asked.stride, plans, shard };
+    let _lock = claim(asked)?;
+    let head = match asked.out {
+        Some(_) => Some(Head::new(WORK, &checkpoint.fingerprint()?, &question(&ask, &names)?, shard)?),
+        None => None,
+    };
     let table = asked.per_token.as_deref().map(|path| Table::begin(path, asked)).transpose()?;
-    let (mut known, mut last) = (Tally::default(), None);
-    let head = || Head::new(WORK, &checkpoint.fingerprint()?, &question(&ask, &names)?, shard);
-    let begun = begin(asked, head, |record: Record| {
-        known.add(&record);
+    let Opened { mut engine, .. } = opened(checkpoint, &signals::came)?;
+    let mut scorer = Scorer::new(&engine, ask)?;
+    let (mut tally, mut last) = (Tally::default(), None);
+    let known = |record: Record| {
+        tally.add(&record);
         last = Some(record);
-    })?;
-    let mut tally = known;
-    if !begun.done {
-        let mut engine = opened(checkpoint)?;
-        let mut scorer = Scorer::new(&engine, ask)?;
+    };
+    let (records, done) = head.map_or(Ok((None, false)), |head| begin(asked, &head, known))?;
+    if !done {
         if let Some(last) = &last {
             scorer.go_on_behind(last);
         }
-        let to = To { records: begun.records, table, tally, names: &names };
-        tally = to.score(&mut scorer, &mut engine)?;
+        tally = To { records, table, tally }.score(&mut scorer, &mut engine)?;
     }
     print(&tally, &names, asked.out.as_deref(), asked.json)
 }
@@ -52,17 +52,16 @@ pub fn print(tally: &Tally, names: &[String], folder: Option<&Path>, json: bool)
 }
 
 /// Where records go.
-struct To<'a> {
+struct To {
     records: Option<Records>,
     table: Option<Table>,
     tally: Tally,
-    names: &'a [String],
 }
 
-impl To<'_> {
+impl To {
     /// Everything to the end.
     fn score(mut self, scorer: &mut Scorer, engine: &mut Engine) -> Result<Tally> {
-        let (begin, mut said) = (Instant::now(), Instant::now());
+        let mut progress = Progress::begin();
         loop {
             match scorer.step(engine, &signals::came)? {
                 Step::More => {}
@@ -79,14 +78,11 @@ impl To<'_> {
                 Step::End => break,
             }
             if signals::came() {
-                progress(&self.tally.score(self.names), begin);
+                note(&self.word(progress.seconds()));
                 super::interrupted(self.records.as_ref());
                 return Err(Error::Cancelled);
             }
-            if said.elapsed() >= OFTEN {
-                said = Instant::now();
-                progress(&self.tally.score(self.names), begin);
-            }
+            progress.say(|seconds| self.word(seconds));
         }
         if let Some(table) = self.table {
             table.file.finish()?;
@@ -94,21 +90,20 @@ impl To<'_> {
         if let Some(records) = self.records {
             records.finish(scorer.items())?;
         }
-        note(&format!("{:.3} s", begin.elapsed().as_secs_f64()));
+        note(&format!("{:.3} s", progress.seconds()));
         Ok(self.tally)
+    }
+
+    fn word(&self, seconds: f64) -> String {
+        let (tokens, items, nats) = self.tally.so_far();
+        let rate = tokens as f64 / seconds;
+        format!("{tokens} tokens, {items} items, {nats:.4} nats, {rate:.0} tokens/s")
     }
 
     fn keep(&mut self, record: &Record) -> Result<()> {
         self.tally.add(record);
         self.records.as_mut().map_or(Ok(()), |records| records.write(record))
     }
-}
-
-fn progress(score: &Found, begin: Instant) {
-    let seconds = begin.elapsed().as_secs_f64();
-    let Found { tokens, items, nats, .. } = score;
-    let rate = *tokens as f64 / seconds;
-    note(&format!("{tokens} tokens, {items} items, {nats:.4} nats, {rate:.0} tokens/s"));
 }
 
 /// For people.

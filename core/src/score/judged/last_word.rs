@@ -65,7 +65,7 @@ fn judge(
 ) -> Result<Verdict> {
     let schedule = engine.schedule(&plan.fitted(input.len()), input, cancelled)?;
     let ask = Ask { logits: Logits::None, ..Ask::default() };
-    let (mut pass, _) = engine.start(input, &schedule, ask)?;
+    let mut pass = engine.start_uncached(input, &schedule, ask)?;
     pass.stop_before(2 * engine.model.spec.n_layers());
     while !pass.is_done() {
         if cancelled() {

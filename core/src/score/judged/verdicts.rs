@@ -108,6 +108,11 @@ impl Verdicts {
         }
     }
 
+    /// Right without a plan so far.
+    pub fn so_far(&self) -> Share {
+        Share::of(self.runs.first().into_iter().flatten().map(|(right, _)| *right))
+    }
+
     /// Items that could not be judged.
     pub fn failed(&self) -> u64 {
         self.failed
