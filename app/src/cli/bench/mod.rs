@@ -14,18 +14,19 @@ use super::{note, out};
 mod engine;
 mod frames;
 mod growth;
+mod lists;
 mod memory;
 mod open;
 mod studies;
 mod variants;
 
 /// What can be measured. Growth takes minutes, and is measured where it is named only.
-const BENCHES: [&str; 7] = ["engine", "frames", "studies", "variants", "memory", "open", "growth"];
+const BENCHES: [&str; 8] = ["engine", "frames", "studies", "variants", "lists", "memory", "open", "growth"];
 
 #[derive(Args)]
 pub struct Bench {
     /// Checkpoint folder (left out: what the targets name: random weights, or for studies the bundled one), and what to
-    /// measure: engine, frames, studies, variants, memory, open, growth; left out = all but growth
+    /// measure: engine, frames, studies, variants, lists, memory, open, growth; left out = all but growth
     #[arg(num_args = 0..=2)]
     what: Vec<String>,
     /// What other programs took on this machine, as "name value unit" lines
@@ -93,6 +94,7 @@ impl Bench {
             "frames" => frames::run(checkpoint),
             "studies" => studies::run(checkpoint, self.text.as_deref()),
             "variants" => in_scratch(|folder| variants::run(checkpoint, folder)),
+            "lists" => in_scratch(|folder| lists::run(checkpoint, folder, peers)),
             "memory" => in_scratch(|folder| memory::run(checkpoint, folder)),
             "open" => in_scratch(|folder| open::run(checkpoint, folder)),
             _ if checkpoint.is_some() => {
