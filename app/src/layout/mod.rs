@@ -1,6 +1,7 @@
 //! The centre: panels as tabs that can be dragged apart into splits.
 
-use eframe::egui::{Color32, Id, Stroke, Style, Ui, Visuals, WidgetText};
+use eframe::egui::style::ScrollAnimation;
+use eframe::egui::{Color32, Id, Response, Stroke, Style, Ui, Visuals, WidgetText};
 use egui_tiles::{
     Behavior, Container, SimplificationOptions, TabState, Tile, TileId, Tiles, Tree, UiResponse,
 };
@@ -21,19 +22,30 @@ const TREE: &str = "centre";
 /// Where the panels are.
 pub struct Layout {
     tree: Tree<PanelId>,
+    /// A panel that was brought to the front: its tab is yet to be scrolled into sight.
+    brought: Option<TileId>,
 }
 
 impl Default for Layout {
     fn default() -> Self {
         let open = panels::panels().iter().map(|panel| panel.info()).filter(|info| info.open);
         let open: Vec<PanelId> = open.map(|info| info.id).collect();
-        Self { tree: Tree::new_tabs(Id::unique(TREE), open) }
+        Self::of(Tree::new_tabs(Id::unique(TREE), open))
     }
 }
 
 impl Layout {
+    fn of(tree: Tree<PanelId>) -> Self {
+        Self { tree, brought: None }
+    }
+
     /// Bring a panel to the front of its tabs; one that was closed comes back.
     pub fn show(&mut self, id: PanelId) {
+        self.open(id);
+        self.brought = self.tree.tiles.find_pane(&id);
+    }
+
+    fn open(&mut self, id: PanelId) {
         let is = |tile: &Tile<PanelId>| matches!(tile, Tile::Pane(pane) if *pane == id);
         if self.tree.make_active(|_, tile| is(tile)) {
             return;
@@ -67,12 +79,14 @@ impl Layout {
 
 /// Draw the panels.
 pub fn ui(ui: &mut Ui, layout: &mut Layout, state: &mut State, commands: &mut Vec<Command>) {
-    layout.tree.ui(&mut Panes { state, commands }, ui);
+    let brought = layout.brought.take();
+    layout.tree.ui(&mut Panes { state, commands, brought }, ui);
 }
 
 struct Panes<'a> {
     state: &'a mut State,
     commands: &'a mut Vec<Command>,
+    brought: Option<TileId>,
 }
 
 impl Behavior<PanelId> for Panes<'_> {
@@ -91,6 +105,13 @@ impl Behavior<PanelId> for Panes<'_> {
 
     fn tab_title_for_pane(&mut self, id: &PanelId) -> WidgetText {
         panels::find(id).map_or(*id, |panel| panel.info().name).into()
+    }
+
+    fn on_tab_button(&mut self, _: &mut Tiles<PanelId>, id: TileId, tab: Response) -> Response {
+        if self.brought == Some(id) {
+            tab.scroll_to_me_animation(None, ScrollAnimation::none());
+        }
+        tab
     }
 
     fn is_tab_closable(&self, _tiles: &Tiles<PanelId>, _id: TileId) -> bool {

@@ -50,7 +50,7 @@ impl Layout {
     pub fn restore(saved: &Saved) -> Option<Self> {
         let mut restored = Restored { tiles: Tiles::default(), panels: BTreeSet::new() };
         let root = restored.add(saved, 0)?;
-        Some(Self { tree: Tree::new(Id::unique(TREE), root, restored.tiles) })
+        Some(Self::of(Tree::new(Id::unique(TREE), root, restored.tiles)))
     }
 }
 

@@ -271,3 +271,26 @@ fn every_panel_is_walked_by_keys_alone() {
         window.harness.run_steps(2);
     }
 }
+
+#[test]
+fn the_tab_of_a_panel_that_is_shown_is_in_sight() {
+    let mut window = Window::bundled();
+    let panels: Vec<_> = sluice::panels::panels().iter().map(|panel| panel.info()).collect();
+    for info in &panels {
+        window.apply(Command::Show(info.id));
+    }
+    // More tabs than there is room for, shown from both ends.
+    for info in panels.iter().rev().chain(&panels) {
+        window.apply(Command::Show(info.id));
+        if window.harness.query_by_label("Scroll tabs right").is_none() {
+            assert!(
+                window.harness.query_by_label("Scroll tabs left").is_some(),
+                "there is room for all tabs"
+            );
+        }
+        let tabs = window.harness.query_all_by_role_and_label(Role::Button, info.name);
+        let centre = 200.0..1130.0;
+        let seen = |rect: eframe::egui::Rect| rect.left() >= centre.start && rect.right() <= centre.end;
+        assert!(tabs.map(|tab| tab.rect()).any(seen), "{}", info.name);
+    }
+}
