@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
-use sluice_core::batch::{Archive, Ask, Batch, Reply, written};
+use sluice_core::batch::{Archive, Ask, Batch, Reply, Written};
 use sluice_core::engine::{Card, Opened};
 use sluice_core::files::{Entries, Grown, claim_file, json_line};
 use sluice_core::plan::Plan;
@@ -83,8 +83,11 @@ impl BatchArgs {
         let ask = Ask { list: self.list.clone(), map, plan: plan.clone(), capture };
         let mut batch = Batch::new(ask)?;
         // What is there goes once everything else is open.
-        let (mut to, behind, mut failed) = self.begin()?;
-        batch.go_on_behind(behind);
+        let (mut to, last, mut failed) = self.begin()?;
+        let behind = last.as_ref().map_or(0, |last| last.line);
+        if let Some(last) = last {
+            batch.go_on_behind(last);
+        }
         let mut archive = self.archive(&card, &plan, behind)?;
         let (mut progress, mut lines) = (Progress::begin(), 0_u64);
         loop {
@@ -132,24 +135,24 @@ impl BatchArgs {
         }
     }
 
-    /// The file of answers, the last line that it has an answer to, and how many of those failed.
-    fn begin(&self) -> Result<(To, u64, u64)> {
+    /// The file of answers, the last that it has, and how many of them failed.
+    fn begin(&self) -> Result<(To, Option<Written>, u64)> {
         if self.out == Path::new("-") {
-            return Ok((To::Stdout, 0, 0));
+            return Ok((To::Stdout, None, 0));
         }
         let known = if self.resume { Grown::behind_lines(&self.out)? } else { None };
         let Some(file) = known else {
-            return Ok((To::File(Grown::begin(&self.out, there(self.overwrite))?), 0, 0));
+            return Ok((To::File(Grown::begin(&self.out, there(self.overwrite))?), None, 0));
         };
         let mut entries = Entries::open(&self.out)?;
-        let (mut behind, mut failed) = (0, 0);
+        let (mut last, mut failed) = (None, 0);
         while let Some(entry) = entries.entry()? {
-            let (line, bad) =
-                written(&entry.json).ok_or_else(|| entries.broken("it is no answer of a batch"))?;
-            behind = line;
-            failed += u64::from(bad);
+            let written =
+                Written::read(&entry.json).ok_or_else(|| entries.broken("it is no answer of a batch"))?;
+            failed += u64::from(written.failed());
+            last = Some(written);
         }
-        Ok((To::File(file), behind, failed))
+        Ok((To::File(file), last, failed))
     }
 
     fn archive(&self, card: &Card, plan: &Plan, behind: u64) -> Result<Option<Archive>> {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 
 pub use captures::Archive;
 pub use reply::{Failed, Next, Reply, Said};
@@ -53,7 +54,7 @@ pub struct Batch {
     /// A line that the pass before had no room for.
     next: Option<Asked>,
     /// The last line that was answered earlier.
-    behind: u64,
+    behind: Option<Written>,
     ended: bool,
 }
 
@@ -71,12 +72,12 @@ impl Batch {
     pub fn new(ask: Ask) -> Result<Self> {
         let entries = Entries::open(&ask.list)?;
         let folder = ask.list.parent().unwrap_or(Path::new("")).to_owned();
-        Ok(Self { ask, entries, folder, next: None, behind: 0, ended: false })
+        Ok(Self { ask, entries, folder, next: None, behind: None, ended: false })
     }
 
-    /// Go on behind a line that was answered earlier.
-    pub fn go_on_behind(&mut self, line: u64) {
-        self.behind = line;
+    /// Go on behind a line that was answered earlier, if it is a line of this list.
+    pub fn go_on_behind(&mut self, last: Written) {
+        self.behind = Some(last);
     }
 
     /// Replies to the next lines, in their order; none at the end. Waits for one line at most: what has come is answered.
@@ -131,7 +132,8 @@ impl Batch {
                 Err(error) => return Err(error),
             };
             let number = self.entries.number();
-            if number <= self.behind {
+            let last = self.behind.as_ref().map_or(0, |last| last.line);
+            if number < last {
                 continue;
             }
             let map = self.ask.map.as_ref();
@@ -141,10 +143,15 @@ impl Batch {
             if matches!(question, Err(Error::Cancelled)) {
                 return Err(Error::Cancelled);
             }
+            if let Some(last) = self.behind.take_if(|last| last.line == number) {
+                last.answers(id.as_deref(), question.as_ref().ok())?;
+                continue;
+            }
             return Ok(Some(Asked { reply: Reply::to(number, id), question }));
         }
         self.ended = true;
-        Ok(None)
+        // A list that ends before it is another one.
+        self.behind.take().map_or(Ok(None), |last| Err(last.of_another()))
     }
 
     /// Answer lines, in one pass where there are several.
@@ -208,15 +215,42 @@ fn shared(
 }
 
 /// What counts of a reply that was written.
-#[derive(Deserialize)]
-struct Written {
-    line: u64,
+#[derive(Clone, Debug, Deserialize)]
+pub struct Written {
+    /// The line that it answers.
+    pub line: u64,
+    #[serde(default)]
+    id: Option<Box<RawValue>>,
+    #[serde(default)]
+    tokens: Vec<u32>,
     #[serde(default)]
     error: Option<IgnoredAny>,
 }
 
-/// The line that a written reply answers, and whether it failed; none of what is no reply.
-pub fn written(json: &str) -> Option<(u64, bool)> {
-    let Written { line, error } = serde_json::from_str(json).ok()?;
-    Some((line, error.is_some()))
+impl Written {
+    /// A reply by its JSON; none of what is no reply.
+    pub fn read(json: &str) -> Option<Self> {
+        serde_json::from_str(json).ok()
+    }
+
+    /// Whether the line could not be answered.
+    pub fn failed(&self) -> bool {
+        self.error.is_some()
+    }
+
+    /// Fails where it does not answer such a line: one that cannot be read is answered by its failure.
+    fn answers(&self, id: Option<&RawValue>, question: Option<&Question>) -> Result<()> {
+        let same = match question {
+            Some(question) if !self.failed() => question.input.to_vec() == self.tokens,
+            Some(_) => true,
+            None => self.failed(),
+        };
+        let named = |id: Option<&RawValue>| id.map(|id| id.get().to_owned());
+        if same && named(self.id.as_deref()) == named(id) { Ok(()) } else { Err(self.of_another()) }
+    }
+
+    fn of_another(&self) -> Error {
+        let cause = format!("the answers that are there are of another list: line {} differs", self.line);
+        Error::asked(cause, "give their list, or begin anew with --overwrite")
+    }
 }

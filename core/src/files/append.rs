@@ -1,6 +1,6 @@
 //! A file that grows while work goes on. What a kill leaves torn is cut off by whoever goes on with it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 /// Bytes looked at together for the end of the last whole line.
 const BLOCK: u64 = 1 << 16;
 
-/// A file that is open for more.
+/// A file that is open for more; no other process of ours writes it meanwhile.
 #[derive(Debug)]
 pub struct Grown {
     file: File,
@@ -26,10 +26,12 @@ impl Grown {
     /// [`Error::Taken`] where one is there that stays, [`Error::Target`] where it is no regular file, [`Error::Write`].
     pub fn begin(path: &Path, there: There) -> Result<Self> {
         if look(path, there)?.is_some() {
+            // Whoever writes it would go on with what nobody sees.
+            drop(free(path, reopened(path)?)?);
             fs::remove_file(path).map_err(|error| Error::write(path, error))?;
         }
         let file = OpenOptions::new().append(true).create_new(true).open(path);
-        let file = file.map_err(|error| refused(path, error))?;
+        let file = free(path, file.map_err(|error| refused(path, error))?)?;
         Ok(Self { file, path: path.to_owned() })
     }
 
@@ -57,11 +59,7 @@ impl Grown {
             return Ok(None);
         }
         let fail = |error: io::Error| Error::write(path, error);
-        let mut options = OpenOptions::new();
-        options.read(true).append(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NOFOLLOW | libc::O_NONBLOCK);
-        let mut file = options.open(path).map_err(fail)?;
+        let mut file = free(path, reopened(path)?)?;
         let whole = whole(&mut file).map_err(fail)?;
         file.set_len(whole).map_err(fail)?;
         Ok(Some(Self { file, path: path.to_owned() }))
@@ -89,6 +87,27 @@ impl Grown {
     /// [`Error::Write`].
     pub fn sync(&self) -> Result<()> {
         self.file.sync_all().map_err(|error| Error::write(&self.path, error))
+    }
+}
+
+/// A file that is there, for more.
+fn reopened(path: &Path) -> Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    options.open(path).map_err(|error| Error::write(path, error))
+}
+
+/// A file that nobody else writes; the lock ends with it. A system without locks has none to respect.
+fn free(path: &Path, file: File) -> Result<File> {
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => {
+            let (cause, next_step) =
+                ("another process writes it", "wait until it has ended, or choose another name");
+            Err(Error::Target { path: path.to_owned(), cause: cause.into(), next_step: next_step.into() })
+        }
+        _ => Ok(file),
     }
 }
 
@@ -134,7 +153,11 @@ mod tests {
             assert_eq!(fs::read_to_string(&path).unwrap(), format!("{before}two\n"));
         }
         fs::write(&path, "torn").unwrap();
-        Grown::behind_lines(&path).unwrap().unwrap().write(b"one\n").unwrap();
+        let mut held = Grown::behind_lines(&path).unwrap().unwrap();
+        held.write(b"one\n").unwrap();
+        assert!(matches!(Grown::behind_lines(&path), Err(Error::Target { .. })));
+        assert!(matches!(Grown::begin(&path, There::Replace), Err(Error::Target { .. })));
+        drop(held);
         assert_eq!(fs::read_to_string(&path).unwrap(), "one\n");
         Grown::behind(&path, 2).unwrap().unwrap().write(b"!").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"on!");

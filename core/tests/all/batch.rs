@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use sluice_core::batch::{Ask, Batch, Reply};
+use sluice_core::batch::{Ask, Batch, Reply, Written};
 use sluice_core::engine::{Engine, bundled, never, open as open_checkpoint};
 use sluice_core::metric;
 use sluice_core::model::{Ask as Asks, Logits};
@@ -13,9 +13,11 @@ use sluice_core::rng;
 
 use crate::support::{golden, logits, open};
 
-fn replies(engine: &mut Engine, list: &Path, behind: u64) -> (Vec<Reply>, usize) {
+fn replies(engine: &mut Engine, list: &Path, behind: Option<&Reply>) -> (Vec<Reply>, usize) {
     let mut batch = Batch::new(Ask { list: list.to_owned(), ..Ask::default() }).unwrap();
-    batch.go_on_behind(behind);
+    if let Some(last) = behind {
+        batch.go_on_behind(Written::read(&serde_json::to_string(last).unwrap()).unwrap());
+    }
     let (mut all, mut passes) = (Vec::new(), 0);
     loop {
         let some = batch.next(engine, &never).unwrap();
@@ -61,7 +63,7 @@ fn check(engine: &mut Engine, lines: &[(Vec<u32>, Value)]) -> usize {
     let written_lines: Vec<Value> =
         lines.iter().map(|(tokens, plan)| json!({"tokens": tokens, "plan": plan, "top": 5})).collect();
     let (_folder, path) = written(&written_lines);
-    let (all, passes) = replies(engine, &path, 0);
+    let (all, passes) = replies(engine, &path, None);
     assert_eq!(all.len(), lines.len());
     for (at, (reply, (tokens, plan))) in all.iter().zip(lines).enumerate() {
         assert_eq!((reply.line, &reply.tokens), (at as u64 + 1, tokens), "{:?}", reply.error);
@@ -126,7 +128,7 @@ fn a_line_that_fails_says_why_and_takes_no_other_with_it() {
         r#"{"prompt": "a", "tokens": [1]}"#,
     ];
     fs::write(&path, lines.join("\r\n")).unwrap();
-    let (all, _) = replies(&mut engine, &path, 0);
+    let (all, _) = replies(&mut engine, &path, None);
     let failed: Vec<u64> = all.iter().filter(|reply| reply.error.is_some()).map(|reply| reply.line).collect();
     assert_eq!(failed, [2, 4, 5, 6, 8, 10]);
     assert_eq!(all.iter().map(|reply| reply.line).collect::<Vec<_>>(), [1, 2, 4, 5, 6, 7, 8, 9, 10]);
@@ -149,6 +151,15 @@ fn a_line_that_fails_says_why_and_takes_no_other_with_it() {
     assert!(new.len() <= 4 && all[7].text.is_some());
     assert_eq!(new.first(), metric::top_k(&own, 1).first().map(|(id, _)| id));
     // Behind a line nothing is answered again.
-    let (rest, _) = replies(&mut engine, &path, 7);
-    assert_eq!(rest.iter().map(|reply| reply.line).collect::<Vec<_>>(), [8, 9, 10]);
+    for (last, left) in [(&all[5], &[8, 9, 10][..]), (&all[6], &[9, 10])] {
+        let (rest, _) = replies(&mut engine, &path, Some(last));
+        assert_eq!(rest.iter().map(|reply| reply.line).collect::<Vec<_>>(), left);
+    }
+    // Answers of another list are not gone on with: of another line, or of more.
+    for line in [json!({"line": 1, "id": "a", "tokens": [1, 2]}), json!({"line": 99, "tokens": []})] {
+        let mut batch = Batch::new(Ask { list: path.clone(), ..Ask::default() }).unwrap();
+        batch.go_on_behind(Written::read(&line.to_string()).unwrap());
+        let error = batch.next(&mut engine, &never).unwrap_err();
+        assert!(error.to_string().contains("another list"), "{error}");
+    }
 }
