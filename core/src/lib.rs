@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! error < files < records < rng < statistics < metric < spec < checkpoint < site < figure < model < plan <
-//! world < engine < learn < score < batch < method < session < protocol < worker < train < evaluate
+//! world < engine < learn < score < batch < save < method < session < protocol < worker < train < evaluate
 //! ```
 //!
 //! | room | what it holds |
@@ -19,6 +19,7 @@
 //! | [`method`] | what can be asked: one list of methods, each a value with parameters, a run and findings; views are those quick enough to follow every change |
 //! | [`batch`] | many prompts, one load: questions line by line, short ones in one pass |
 //! | [`score`] | texts read window by window, without and with plans: nats, KL, agreement |
+//! | [`save`] | the model that a plan describes, as a Hugging Face folder |
 //! | [`metric`] | KL divergence, normalised recovery, cross-entropy and the like |
 //! | [`files`] | one door for reading, one for writing |
 //! | [`records`] | a line for each item that is done: what was killed goes on, what shards did is merged |
@@ -48,6 +49,7 @@ pub mod plan;
 pub mod protocol;
 pub mod records;
 pub mod rng;
+pub mod save;
 pub mod score;
 pub mod session;
 pub mod site;

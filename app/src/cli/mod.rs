@@ -32,6 +32,7 @@ mod prompt;
 mod replay;
 mod report;
 mod run;
+mod save;
 mod sbatch;
 mod score;
 mod screenshots;
@@ -92,6 +93,8 @@ enum Command {
     Score(score::Score),
     /// Join what shards of a score did, as if one run had done it all
     Merge(merge::Merge),
+    /// The model that a plan describes, as a Hugging Face folder that transformers opens
+    Save(save::SaveArgs),
     /// A script that has Slurm share a command out, and merges what its tasks did
     Sbatch(sbatch::Sbatch),
     /// The methods that `study` runs, with their parameters
@@ -216,6 +219,7 @@ pub fn main() -> ExitCode {
         Some(Command::Batch(command)) => command.run(),
         Some(Command::Score(command)) => command.run(),
         Some(Command::Merge(command)) => command.run(),
+        Some(Command::Save(command)) => command.run(),
         Some(Command::Sbatch(command)) => command.run(),
         Some(Command::Methods(command)) => command.run(),
         Some(Command::Report(command)) => command.run(),

@@ -13,11 +13,14 @@ use crate::files;
 /// Most names that a message lists.
 const LISTED: usize = 5;
 /// Files beside config.json and weights that a checkpoint is read from.
-const SIDE_FILES: [&str; 9] = [
+pub(super) const SIDE_FILES: [&str; 12] = [
     "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
     "generation_config.json",
     "merges.txt",
     "preprocessor_config.json",
+    "processor_config.json",
     "special_tokens_map.json",
     "tokenizer.json",
     "tokenizer.model",

@@ -7,13 +7,16 @@ use candle_core::Tensor;
 use serde_json::Value;
 
 use super::fingerprint::fingerprint;
-use super::folder::Folder;
+use super::folder::{Folder, SIDE_FILES};
 use super::json::{parse_object, read_text};
 use super::shards::weight_files;
 use super::tensors::{TensorFile, TensorInfo};
 use super::tokenizer::Tokenizer;
 use crate::error::{Error, Fault, Result};
 use crate::files;
+
+/// Bytes of a file beside config and weights at most, as a tokenizer's.
+const MAX_SIDE: u64 = 128 << 20;
 
 /// An open checkpoint: config parsed, headers checked, no weights read yet.
 #[derive(Debug)]
@@ -232,6 +235,42 @@ impl Checkpoint {
     /// A tensor of the expected shape `[shape]`, f32, and whether all of it is finite.
     pub fn load_f32(&self, name: &str, shape: &[usize]) -> Result<(Tensor, bool)> {
         self.file_of(name, shape)?.load_f32(name)
+    }
+
+    /// The bytes of a tensor as the file has them, piece by piece.
+    ///
+    /// # Errors
+    /// A tensor that is not there, what cannot be read, and what `take` refuses with.
+    pub fn copy(&self, name: &str, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let shape = self.info(name).map(|info| info.shape.clone()).unwrap_or_default();
+        self.file_of(name, &shape)?.copy(name, take)
+    }
+
+    /// What belongs to the model beside config and weights, with the name of each file: tokenizer, settings of generation and
+    /// pictures, chat template.
+    ///
+    /// # Errors
+    /// What cannot be read.
+    pub fn side_files(&self) -> Result<Vec<(&'static str, Vec<u8>)>> {
+        if let Some(Embedded { preprocessor, tokenizer, .. }) = &self.embedded {
+            let files = [("preprocessor_config.json", preprocessor), ("tokenizer.json", tokenizer)];
+            return Ok(files.map(|(name, text)| (name, text.as_bytes().to_vec())).to_vec());
+        }
+        let Some(folder) = &self.folder else { return Ok(Vec::new()) };
+        let mut files = Vec::new();
+        for name in SIDE_FILES {
+            let path = folder.join(name);
+            if !files::stands(&path) {
+                continue;
+            }
+            let (bytes, more) =
+                files::read_within(&path, MAX_SIDE).map_err(|error| Error::read(&path, &error))?;
+            if more {
+                return Err(Error::checkpoint(&path, format!("is over the limit of {MAX_SIDE} bytes")));
+            }
+            files.push((name, bytes));
+        }
+        Ok(files)
     }
 
     /// A matrix of the expected shape in panels, as [`TensorFile::load_interleaved`] has it.

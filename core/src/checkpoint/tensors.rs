@@ -24,6 +24,8 @@ const MAX_HEADER: u64 = 16 << 20;
 
 /// Bytes that are read at a time: they and what they become stay in a core's cache.
 const PIECE: usize = 1 << 18;
+/// Bytes that are copied at a time.
+const COPIED: usize = 1 << 22;
 /// Tensors of fewer bytes are read by one core: to hand them out takes longer.
 const SMALL: usize = 1 << 20;
 /// Bytes that tell what else a file may be.
@@ -174,6 +176,23 @@ impl TensorFile {
             true => Ok(()),
             false => Err(Error::faulty(&self.path, Fault::Changed, "was written to while it was read")),
         }
+    }
+
+    /// The bytes of a tensor, piece by piece.
+    ///
+    /// # Errors
+    /// A tensor that is not there, what cannot be read, and what `take` refuses with.
+    pub(super) fn copy(&self, name: &str, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let missing = || Error::checkpoint(&self.path, format!("has no tensor \"{name}\""));
+        let info = self.tensors.get(name).ok_or_else(missing)?;
+        let start = self.data + info.range.0 as u64;
+        for at in (0..info.len()).step_by(COPIED) {
+            let len = COPIED.min(info.len() - at);
+            let bytes =
+                self.bytes.read(start + at as u64, len).map_err(|error| broken_off(&self.path, &error))?;
+            take(&bytes)?;
+        }
+        Ok(())
     }
 
     /// A tensor, of the shape `[..]` that its header has, widened to f32 in fresh memory, and whether all of it is finite.

@@ -14,25 +14,25 @@ use crate::model::layout::{
 use crate::model::{Spec, family};
 
 /// An architecture with the tensors that hold it.
-pub(super) struct Named {
-    pub(super) spec: Spec,
-    pub(super) layout: Layout,
+pub(crate) struct Named {
+    pub(crate) spec: Spec,
+    pub(crate) layout: Layout,
     /// Every declared tensor with its name in the checkpoint.
-    pub(super) tensors: Vec<(String, Decl)>,
+    pub(crate) tensors: Vec<(String, Decl)>,
     /// Tensors of the checkpoint that nothing reads.
-    pub(super) unread: Vec<String>,
+    pub(crate) unread: Vec<String>,
     /// What the person should know about them.
-    pub(super) warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Named {
     /// Bytes of the weights as held.
-    pub(super) fn bytes_resident(&self) -> u64 {
+    pub(crate) fn bytes_resident(&self) -> u64 {
         parameters(&self.spec, &self.layout).saturating_mul(4)
     }
 
     /// Bytes of the largest tensor that holds many experts: it stands beside what it is taken apart into.
-    pub(super) fn widest_stack(&self) -> u64 {
+    pub(crate) fn widest_stack(&self) -> u64 {
         let stacks = self.tensors.iter().filter(|(_, decl)| decl.shape.len() == 3);
         stacks.map(|(_, decl)| decl.len().saturating_mul(4)).max().unwrap_or(0)
     }
@@ -52,7 +52,7 @@ fn no_tokens(file: &str, settings: &Value) -> Vec<String> {
 }
 
 /// Find every tensor that config.json asks for, of the shape that it says.
-pub(super) fn resolve(checkpoint: &Checkpoint) -> Result<Named> {
+pub(crate) fn resolve(checkpoint: &Checkpoint) -> Result<Named> {
     let family::Read { mut spec, mut layout, ignored } = family::read(checkpoint.config())?;
     let mut warnings = checkpoint.warnings().to_vec();
     if !ignored.is_empty() {
@@ -153,7 +153,7 @@ fn unmerged(checkpoint: &Checkpoint) -> Option<Error> {
 }
 
 /// What is said of fields that change nothing.
-pub(super) fn ignored_fields(names: &[String]) -> String {
+pub(crate) fn ignored_fields(names: &[String]) -> String {
     format!("config fields that nothing reads: {}", names.join(", "))
 }
 

@@ -19,7 +19,7 @@ pub use patience::apart;
 pub(crate) use patience::watched;
 pub use read::{Input, allow_many, names, read_within, stands};
 pub use stream::{PIECE, Stream};
-pub use swap::{Scratch, Staged, recover};
+pub use swap::{Own, Scratch, Staged, recover};
 pub use text::{is_text, unmarked, utf8};
 pub use write::{Growing, There, claim_apart, claim_file, claim_folder, free, numbered, write, write_atomic};
 

@@ -5,13 +5,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::lock::{LOCK, Lock};
-use super::write::{cannot, hidden, is_hidden, parent, rename_new, sync};
+use super::write::{cannot, hidden, is_hidden, parent, refused, rename_new, sync};
 use crate::error::{Error, Result};
 
 /// How the name of a folder ends that is not complete, or was replaced.
 const NEW: &str = ".part";
 /// How that of an old one ends while its place is empty, where a file system cannot swap.
 const OLD: &str = ".old";
+
+/// Whether a file of this name is of what is written: the rest of a folder is somebody else's.
+pub type Own<'a> = &'a dyn Fn(&str) -> bool;
 
 /// A folder beside another one, to be filled and to take its place.
 pub struct Staged {
@@ -21,7 +24,7 @@ pub struct Staged {
 }
 
 impl Staged {
-    /// An empty folder beside `place`, which is a folder.
+    /// An empty folder beside `place`, which is a folder or not there.
     ///
     /// # Errors
     /// [`Error::Write`] where the system refuses.
@@ -48,12 +51,28 @@ impl Staged {
         fs::remove_dir_all(&path).map_err(|error| Error::write(&path, error))
     }
 
-    /// Take the place. What the old folder holds beside `own` names moves into the new one, the rest of it goes. `lock` is that
+    /// Take a place that nothing has.
+    ///
+    /// # Errors
+    /// [`Error::Taken`] where something has it by now, [`Error::Write`] where the system refuses.
+    pub fn appear(self) -> Result<()> {
+        let Self { path, place, mut lock } = self;
+        if let Err(error) = sync(&path).and_then(|()| rename_new(&path, &place)) {
+            drop(lock);
+            drop(fs::remove_dir_all(&path));
+            return Err(refused(&place, error));
+        }
+        lock.path = place.join(LOCK);
+        drop(lock);
+        sync(parent(&place)).map_err(|error| Error::write(&place, error))
+    }
+
+    /// Take the place. What the old folder holds beside `own` files moves into the new one, the rest of it goes. `lock` is that
     /// of the place, before and after.
     ///
     /// # Errors
     /// [`Error::Write`] where the system refuses.
-    pub fn commit(self, own: &[&str], lock: &mut Lock) -> Result<()> {
+    pub fn commit(self, own: Own<'_>, lock: &mut Lock) -> Result<()> {
         let Self { path, place, lock: staged } = self;
         let fail = |error: io::Error| Error::write(&place, error);
         let swap = || -> io::Result<PathBuf> {
@@ -119,7 +138,7 @@ impl Drop for Scratch {
 ///
 /// # Errors
 /// [`Error::Write`] where the system refuses.
-pub fn recover(place: &Path, own: &[&str]) -> Result<()> {
+pub fn recover(place: &Path, own: Own<'_>) -> Result<()> {
     let fail = |error: io::Error| Error::write(place, error);
     for old in beside(place, OLD) {
         if !place.exists() {
@@ -174,7 +193,7 @@ fn exchange(new: &Path, place: &Path) -> io::Result<PathBuf> {
 }
 
 /// Take away a folder of which only what is not ours counts: that moves into the place.
-fn settle(folder: &Path, place: &Path, own: &[&str], lock: Lock) -> io::Result<()> {
+fn settle(folder: &Path, place: &Path, own: Own<'_>, lock: Lock) -> io::Result<()> {
     let entries: Vec<_> = fs::read_dir(folder)?.collect::<io::Result<_>>()?;
     for entry in entries {
         let name = entry.file_name();
@@ -183,7 +202,7 @@ fn settle(folder: &Path, place: &Path, own: &[&str], lock: Lock) -> io::Result<(
             continue;
         }
         let unfinished = is_hidden(&written, NEW) && entry.file_type()?.is_file();
-        if own.contains(&&*written) || unfinished {
+        if own(&written) || unfinished {
             fs::remove_file(entry.path())?;
         } else if rename_new(&entry.path(), &place.join(&name)).is_err() {
             // The place has one of this name: both stay.

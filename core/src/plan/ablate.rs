@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::compile::{Compiler, Place};
-use super::kind::{Kind, POSITIONS, SITE, UNIT};
+use super::kind::{Fold, Kind, POSITIONS, SITE, UNIT};
 use super::source::Source;
 use super::target::Target;
 use crate::error::{Error, Result};
@@ -73,6 +73,10 @@ impl Kind for Ablate {
 
     fn positions(&self) -> Positions {
         self.positions.clone()
+    }
+
+    fn fold(&self) -> Fold {
+        Fold::AsCompiled
     }
 
     fn compile(&self, compiler: &mut Compiler<'_>, strength: f32) -> Result<()> {

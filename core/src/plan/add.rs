@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::compile::{Compiler, Place};
-use super::kind::{Kind, SITE};
+use super::kind::{Fold, Kind, SITE};
 use super::source::{FromPosition, Source};
 use super::values::Taking;
 use crate::error::{Error, Result};
@@ -92,6 +92,10 @@ impl Kind for Add {
 
     fn positions(&self) -> Positions {
         self.positions.clone()
+    }
+
+    fn fold(&self) -> Fold {
+        Fold::AsCompiled
     }
 
     fn compile(&self, compiler: &mut Compiler<'_>, strength: f32) -> Result<()> {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::compile::Compiler;
-use super::kind::Kind;
+use super::kind::{Fold, Kind};
 use super::words;
 use super::{
     ablate::Ablate, add::Add, corrupt::Corrupt, experts::Experts, iri::Iri, patch::Patch, route::Route,
@@ -113,9 +113,9 @@ macro_rules! changes {
                 match self { $(Self::$kind(change) => change.takes_out_ffn(layer, position, len),)* }
             }
 
-            /// Why weights alone cannot do what it does.
-            pub fn fold_reason(&self) -> &'static str {
-                match self { $(Self::$kind(change) => change.fold_reason(),)* }
+            /// Whether weights can do what it does: [`Kind::fold`].
+            pub fn fold(&self) -> Fold {
+                match self { $(Self::$kind(change) => change.fold(),)* }
             }
 
             /// Add what it does to the schedule.

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::compile::{Compiler, no_layer};
-use super::kind::{Kind, POSITIONS};
+use super::kind::{Fold, Kind, POSITIONS};
 use crate::error::{Error, Result};
 use crate::model::schedule::{Choice, Rules};
 use crate::spec::{Field, FieldKind, Positions, Spec};
@@ -112,6 +112,10 @@ impl Kind for Experts {
 
     fn positions(&self) -> Positions {
         self.positions.clone()
+    }
+
+    fn fold(&self) -> Fold {
+        Fold::AsCompiled
     }
 
     fn compile(&self, compiler: &mut Compiler<'_>, strength: f32) -> Result<()> {

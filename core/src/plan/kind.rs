@@ -61,10 +61,19 @@ pub trait Kind: Sized {
     /// fit the model or the prompt.
     fn compile(&self, compiler: &mut Compiler<'_>, strength: f32) -> Result<()>;
 
-    /// Why weights alone cannot do what it does.
-    fn fold_reason(&self) -> &'static str {
-        "it depends on positions or on values of the run, which weights do not know"
+    /// Whether weights can do what it does (`sluice save`).
+    fn fold(&self) -> Fold {
+        Fold::Never("it depends on positions or on values of the run, which weights do not know")
     }
+}
+
+/// Whether weights can do what an intervention does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fold {
+    /// What it compiles to, wherever that is a factor or a sum at a site behind weights.
+    AsCompiled,
+    /// They cannot, and why.
+    Never(&'static str),
 }
 
 /// The parameter that most kinds have.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::compile::{Compiler, Place};
-use super::kind::{FROM_POSITION, Kind, POSITIONS, SITE, UNIT};
+use super::kind::{FROM_POSITION, Fold, Kind, POSITIONS, SITE, UNIT};
 use super::source::{FromPosition, Source};
 use super::target::Target;
 use super::values::Taking;
@@ -77,6 +77,10 @@ impl Kind for Patch {
             (_, Source::Values(_), _) | (_, _, Some(_)) => "changed too".into(),
             _ => "unmodified past the source's end".into(),
         }
+    }
+
+    fn fold(&self) -> Fold {
+        Fold::AsCompiled
     }
 
     fn compile(&self, compiler: &mut Compiler<'_>, strength: f32) -> Result<()> {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::compile::{Compiler, Place};
-use super::kind::{Kind, POSITIONS, SITE, UNIT};
+use super::kind::{Fold, Kind, POSITIONS, SITE, UNIT};
 use super::target::Target;
 use crate::error::Result;
 use crate::model::schedule::Op;
@@ -41,6 +41,10 @@ impl Kind for Scale {
 
     fn positions(&self) -> Positions {
         self.positions.clone()
+    }
+
+    fn fold(&self) -> Fold {
+        Fold::AsCompiled
     }
 
     fn compile(&self, compiler: &mut Compiler<'_>, strength: f32) -> Result<()> {

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::compile::{Compiler, Place};
-use super::kind::{Kind, POSITIONS};
+use super::kind::{Fold, Kind, POSITIONS};
 use crate::error::Result;
 use crate::model::schedule::Op;
 use crate::site::{Hook, Site};
@@ -96,6 +96,10 @@ impl Kind for Skip {
 
     fn takes_out_ffn(&self, layer: usize, position: usize, len: usize) -> bool {
         self.sublayer == Sublayer { layer, part: Part::Ffn } && self.positions.contains(position, len)
+    }
+
+    fn fold(&self) -> Fold {
+        Fold::AsCompiled
     }
 
     fn compile(&self, compiler: &mut Compiler<'_>, strength: f32) -> Result<()> {

@@ -24,6 +24,10 @@ const WEIGHTS: [&str; 6] = [".safetensors", ".bin", ".pt", ".pth", ".gguf", ".in
 /// Bytes of a config at most, to look whose it is.
 const MOST: u64 = 64 << 20;
 
+fn is_own(name: &str) -> bool {
+    OWN.contains(&name)
+}
+
 /// The folder, while this process has the right to write into it.
 pub(super) struct Output {
     folder: PathBuf,
@@ -38,7 +42,7 @@ impl Output {
         // A link's folder is swapped, not the link. Of a run that was killed while its folder was swapped the place may be empty.
         let place = std::path::absolute(out).map_err(|error| Error::write(out, error))?;
         let place = fs::canonicalize(&place).unwrap_or(place);
-        recover(&place, &OWN)?;
+        recover(&place, &is_own)?;
         let begun = is_run(&place)?;
         if begun && existing == Existing::Refuse {
             return Err(Error::Exists { path: out.to_owned(), what: "a run" });
@@ -79,7 +83,7 @@ impl Output {
             write(STATE, &state)
         };
         match all() {
-            Ok(()) => staged.commit(&OWN, &mut self.lock),
+            Ok(()) => staged.commit(&is_own, &mut self.lock),
             Err(error) => staged.discard().and(Err(error)),
         }
     }

@@ -30,6 +30,7 @@ mod repairs;
 mod rooms;
 mod routers;
 mod routes;
+mod save;
 mod score;
 mod sessions;
 mod sizes;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// A room imports from those before it. Also in the docs of core/src/lib.rs.
-const ORDER: [&str; 23] = [
+const ORDER: [&str; 24] = [
     "error",
     "files",
     "records",
@@ -22,6 +22,7 @@ const ORDER: [&str; 23] = [
     "learn",
     "score",
     "batch",
+    "save",
     "method",
     "session",
     "protocol",

@@ -217,6 +217,10 @@ fn writers_of_one_folder_do_not_clear_each_other_away() {
 
 const OWN: [&str; 2] = ["config", "model"];
 
+fn is_own(name: &str) -> bool {
+    OWN.contains(&name)
+}
+
 fn run(folder: &Path, text: &str) {
     fs::create_dir_all(folder).unwrap();
     OWN.iter().for_each(|name| fs::write(folder.join(name), text).unwrap());
@@ -234,8 +238,8 @@ fn a_folder_takes_the_place_of_another_and_what_was_beside_stays() {
     let staged = Staged::beside(&place).unwrap();
     run(staged.path(), "new");
     // Who is at work is left alone.
-    recover(&place, &OWN).unwrap();
-    staged.commit(&OWN, &mut lock).unwrap();
+    recover(&place, &is_own).unwrap();
+    staged.commit(&is_own, &mut lock).unwrap();
     assert_eq!(sorted(around.path()), ["run"]);
     assert_eq!(sorted(&place), [LOCK, "config", "model", "notes", "routers"]);
     assert_eq!((text(place.join("model")), text(place.join("routers/one"))), ("new".into(), "kept".into()));
@@ -261,7 +265,7 @@ fn a_swap_that_was_killed_is_brought_to_an_end() {
     run(&left(around.path(), "run.x", ".part"), "kept");
     run(&left(around.path(), "runs", ".part"), "kept");
     run(&around.path().join(".run.part"), "kept");
-    recover(&place, &OWN).unwrap();
+    recover(&place, &is_own).unwrap();
     let others = [
         ".run.part".to_owned(),
         ".run.x.4294967295-0123456789abcdef.part".to_owned(),
@@ -272,13 +276,13 @@ fn a_swap_that_was_killed_is_brought_to_an_end() {
     // Between the two steps of a system that cannot swap: the old one comes back.
     fs::rename(&place, left(around.path(), "run", ".old")).unwrap();
     run(&left(around.path(), "run", ".part"), "new");
-    recover(&place, &OWN).unwrap();
+    recover(&place, &is_own).unwrap();
     assert_eq!(sorted(around.path()), [&others[..], &["run".to_owned()]].concat());
     assert_eq!(text(place.join("model")), "one");
     // A note of one name in both: both stay.
     run(&left(around.path(), "run", ".part"), "new");
     fs::write(left(around.path(), "run", ".part").join("notes"), "other").unwrap();
-    recover(&place, &OWN).unwrap();
+    recover(&place, &is_own).unwrap();
     assert_eq!(text(left(around.path(), "run", ".part").join("notes")), "other");
     assert_eq!(text(place.join("notes")), "kept");
 }

@@ -243,6 +243,15 @@ impl Schedule {
         rules.iter().filter(move |choice| choice.rows.contains(position))
     }
 
+    /// All edits, in the order of the pass and of the plan.
+    pub(crate) fn all_edits(&self) -> Vec<(Site, &Edit)> {
+        let mut all: Vec<(Site, &Edit)> =
+            self.edits.iter().flat_map(|(&site, edits)| edits.iter().map(move |edit| (site, edit))).collect();
+        // Stable: those of one site stay in their order.
+        all.sort_by_key(|(site, _)| *site);
+        all
+    }
+
     /// All rules about experts, by layer.
     pub(crate) fn all_choices(&self) -> impl Iterator<Item = (usize, &[Choice])> {
         self.choices.iter().map(|(&layer, choices)| (layer, choices.as_slice()))

@@ -1,0 +1,29 @@
+//! README.md of a saved model.
+
+use std::fmt::Write as _;
+
+use super::Saved;
+
+/// What it is, what became of the plan, and how to open it.
+pub(super) fn page(saved: &Saved, model_type: &str) -> String {
+    let Saved { source, fingerprint, written, blocks: [blocks, left], parameters: [before, now], .. } = saved;
+    let mut page = format!(
+        "# {source}, changed\n\nA {model_type} model that Sluice {} made of the checkpoint `{source}` (fingerprint \
+         {fingerprint}).\n\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    match written.is_empty() {
+        true => page.push_str("Nothing is changed but, where one was asked for, the number format.\n"),
+        false => page.push_str("What was changed:\n\n"),
+    }
+    for item in written {
+        let _ = writeln!(page, "- {}", item.replace(['\n', '\r'], " "));
+    }
+    let _ = write!(
+        page,
+        "\n| | before | now |\n|---|---|---|\n| blocks | {blocks} | {left} |\n| parameters | {before} | {now} |\n\n\
+         Weights that were not changed are as they were, to the bit. `sluice.json` has the plan.\n\n\
+         ```python\nfrom transformers import AutoModelForCausalLM\n\nmodel = AutoModelForCausalLM.from_pretrained(\".\")\n```\n"
+    );
+    page
+}
