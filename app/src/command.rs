@@ -222,6 +222,7 @@ pub fn actions(panels: &[PanelInfo], methods: impl Iterator<Item = &'static Meth
         action(Menu::File, "Open bundled checkpoint", "the one that ships with Sluice", None, Command::OpenBundled),
         action(Menu::File, "Open plan…", "replaces the plan", None, Command::Ask(Dialog::OpenPlan)),
         action(Menu::File, "Save plan…", "as JSON, for this window and the command line", None, Command::SavePlan),
+        action(Menu::File, "Save the changed model…", "what the plan describes, as a Hugging Face folder that transformers opens", None, Command::Ask(Dialog::ModelFolder)),
         action(Menu::File, "Open session…", "prompts, plans and findings of a file", None, Command::Ask(Dialog::OpenSession)),
         action(Menu::File, "Save session as…", "with findings and pictures beside it", ctrl_shift(Key::S), Command::SaveSession { anew: true }),
         action(Menu::File, "Save session", "to its file; it is kept without one too", ctrl(Key::S), Command::SaveSession { anew: false }),

@@ -10,6 +10,7 @@
 //! | [`Request::Generate`] | [`Event::Text`], each with all the text so far |
 //! | [`Request::Study`] | [`Event::Progress`], [`Event::Findings`], each with all the findings so far, [`Event::Reached`] |
 //! | [`Request::Restore`] | one [`Event::Restored`] or [`Event::Lost`] per study asked |
+//! | [`Request::Fold`] | [`Event::Folded`] |
 //! | [`Request::Columns`] | one [`Event::Column`] per variant, [`Event::Compared`] of them |
 //! | any | [`Event::Failed`] |
 
@@ -23,6 +24,7 @@ use crate::figure::Figure;
 use crate::figure::beside::Compared;
 pub use crate::method::view::{View, ViewData};
 use crate::method::{Asked, Findings, Reached};
+pub use crate::plan::Foldable;
 use crate::plan::Plan;
 
 /// Number of a request, counted up by the front end's handle; results carry it.
@@ -43,6 +45,8 @@ pub enum Slot {
     Restore,
     /// Variants beside each other.
     Columns,
+    /// A plan on its way into weights.
+    Fold,
 }
 
 /// Request of a front end.
@@ -60,6 +64,8 @@ pub enum Request {
     Restore(Vec<Study>),
     /// Run variants and show the same of each.
     Columns(Columns),
+    /// Say what a plan comes to in weights; the prompt is whose run it reads.
+    Fold(Variant),
 }
 
 /// A prompt under a plan.
@@ -170,6 +176,8 @@ pub enum Event {
     SceneDone(RequestId, Recomputed),
     /// A continuation, whole so far.
     Text(RequestId, Arc<Continuation>),
+    /// What a plan comes to in weights.
+    Folded(RequestId, Arc<Vec<Foldable>>),
     /// Findings of a method, whole so far.
     Findings(RequestId, Arc<Findings>),
     /// What the study has come to, from time to time and when it ends.
@@ -268,6 +276,7 @@ impl Request {
             Self::Study(_) => Slot::Study,
             Self::Restore(_) => Slot::Restore,
             Self::Columns(_) => Slot::Columns,
+            Self::Fold(_) => Slot::Fold,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What each command does.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use eframe::egui::{Context, OpenUrl};
@@ -8,7 +8,7 @@ use sluice_core::figure::Figure;
 use sluice_core::method::Method;
 use sluice_core::plan::{Change, Plan, Positions};
 use sluice_core::session::History;
-use sluice_core::worker::{Request, Slot, Study, Target};
+use sluice_core::worker::{Request, Slot, Study, Target, Variant};
 
 use super::SluiceApp;
 use crate::browser::Browser;
@@ -132,9 +132,15 @@ impl SluiceApp {
             Command::TakeVariant(index) => self.take_variant(index),
             Command::ContinueVariants => self.continue_variants(),
             Command::MeasureVariants => self.measure(),
-            Command::Cancel(slot) => self.worker.cancel(slot),
+            Command::Cancel(slot) => {
+                if slot == Slot::Fold {
+                    self.errands.stop_saving();
+                }
+                self.worker.cancel(slot);
+            }
             Command::CancelAll => {
                 let slots: Vec<Slot> = self.state.results.progress.keys().copied().collect();
+                self.errands.stop_saving();
                 for slot in slots.into_iter().chain([Slot::Generate, Slot::Study]) {
                     self.worker.cancel(slot);
                 }
@@ -304,6 +310,8 @@ impl SluiceApp {
             Found::PlanFile(path, there) => {
                 self.errands.save_plan(self.state.history.plan().clone(), path, there);
             }
+            Found::ModelFolder(folder) => self.fold(folder),
+            Found::Saving(progress) => drop(self.state.results.progress.insert(Slot::Fold, progress)),
             Found::NoDialog(dialog) => self.browse(dialog),
             Found::Listing(folder, listing) => {
                 if let Some(browser) = &mut self.browser {
@@ -347,16 +355,34 @@ impl SluiceApp {
                 ctx.copy_image(picture);
                 self.state.say("copied as picture");
             }
-            Found::Said(text) => self.state.say(text),
+            Found::Said(text) => {
+                self.state.results.progress.remove(&Slot::Fold);
+                self.state.say(text);
+            }
             Found::Wrote(text, folder) => {
+                self.state.results.progress.remove(&Slot::Fold);
                 self.state.offer(text, Remedy::Folder(folder));
                 drop(self.state.results.failure.take_if(|(slot, _)| *slot == Slot::Open));
             }
             Found::Failed(failure) => {
+                self.state.results.progress.remove(&Slot::Fold);
                 self.state.message = None;
                 self.state.results.failure = Some((Slot::Open, failure));
             }
         }
+    }
+
+    /// Have the worker say what the plan comes to in weights; then the model is written.
+    fn fold(&mut self, folder: PathBuf) {
+        self.state.take_typed();
+        let prompt = match self.state.request_prompt() {
+            Ok(prompt) => prompt,
+            Err(cause) => return self.state.say(cause),
+        };
+        let plan = self.state.history.plan().clone();
+        let id = self.worker.send(Request::Fold(Variant { prompt, plan: Arc::new(plan.clone()) }));
+        self.folding = Some((id, plan, folder));
+        self.state.say("saving the changed model …");
     }
 
     /// Open our own browser where the last choice was, or at home.
@@ -367,7 +393,7 @@ impl SluiceApp {
                 let file = settings.sessions.first();
                 file.and_then(|file| file.parent()).map(Path::to_owned)
             }
-            Dialog::ExportFolder | Dialog::SavePlan | Dialog::OpenPlan => {
+            Dialog::ExportFolder | Dialog::ModelFolder | Dialog::SavePlan | Dialog::OpenPlan => {
                 std::path::absolute(&settings.export_folder).ok()
             }
             _ => settings.recent.first().and_then(|path| path.parent()).map(Path::to_owned),

@@ -1,6 +1,7 @@
 //! One frame: take the worker's events, draw, apply commands, ask for what is visible.
 
 use std::collections::{HashSet, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,6 +57,8 @@ pub struct SluiceApp {
     /// The newest variants, and their continuations.
     columns: RequestId,
     column_text: RequestId,
+    /// A plan on its way into weights, and the folder for the model's.
+    folding: Option<(RequestId, Plan, PathBuf)>,
     /// Pins whose plan is yet to be measured, first the one that is.
     measuring: VecDeque<usize>,
     prompt_changed: Option<(f64, String)>,
@@ -110,6 +113,7 @@ impl SluiceApp {
             text: 0,
             restore: 0,
             columns: 0,
+            folding: None,
             column_text: 0,
             measuring: VecDeque::new(),
             prompt_changed: None,

@@ -91,6 +91,13 @@ impl SluiceApp {
                 results.beside.take(index, column);
             }
             Event::Compared(id, compared) if id == self.columns => results.beside.draw(&compared),
+            Event::Folded(id, items) => {
+                if let Some((_, plan, folder)) = self.folding.take_if(|(asked, ..)| *asked == id)
+                    && let Some(card) = self.state.card.clone()
+                {
+                    self.errands.save_model(card, plan, items, folder);
+                }
+            }
             Event::Findings(id, findings) if id == self.study => {
                 let method = findings.asked.method;
                 if findings.done {
@@ -159,6 +166,7 @@ impl SluiceApp {
             Slot::Study => self.study == id,
             Slot::Restore => self.restore == id,
             Slot::Columns => self.columns == id,
+            Slot::Fold => self.folding.take_if(|(asked, ..)| *asked == id).is_some(),
         };
         if !current {
             return;
@@ -188,7 +196,7 @@ impl SluiceApp {
             }
             Slot::Scene if keeps => self.answered = true,
             Slot::Scene => self.settle(),
-            Slot::Study | Slot::Generate | Slot::Restore | Slot::Columns => {}
+            Slot::Study | Slot::Generate | Slot::Restore | Slot::Columns | Slot::Fold => {}
         }
     }
 

@@ -37,6 +37,8 @@ pub enum Dialog {
     OpenSession,
     /// A session file to write.
     SaveSession,
+    /// A folder for a changed model's folder.
+    ModelFolder,
     /// A picture for the prompt.
     Picture,
 }
@@ -54,6 +56,7 @@ impl Dialog {
             Self::SavePlan => "Save the plan".into(),
             Self::OpenSession => "Open a session".into(),
             Self::SaveSession => "Save the session".into(),
+            Self::ModelFolder => "Folder for the changed model's folder".into(),
             Self::Picture => "Open an image".into(),
         }
     }
@@ -65,7 +68,7 @@ impl Dialog {
 
     /// A folder is chosen.
     pub fn is_folder(self) -> bool {
-        matches!(self, Self::Checkpoint | Self::ExportFolder)
+        matches!(self, Self::Checkpoint | Self::ExportFolder | Self::ModelFolder)
     }
 
     /// A file is written.
@@ -85,7 +88,7 @@ impl Dialog {
     /// Whether a file of a name can be chosen.
     pub fn takes(self, name: &str) -> bool {
         match self {
-            Self::Checkpoint | Self::ExportFolder => false,
+            Self::Checkpoint | Self::ExportFolder | Self::ModelFolder => false,
             Self::Sample | Self::Text(_) | Self::Parameter(..) => true,
             Self::OpenPlan | Self::SavePlan | Self::OpenSession | Self::SaveSession => {
                 name.to_lowercase().ends_with(".json")
@@ -98,7 +101,7 @@ impl Dialog {
     fn pick(self) -> Option<PathBuf> {
         let files = rfd::FileDialog::new().set_title(self.title());
         match self {
-            Self::Checkpoint | Self::ExportFolder => files.pick_folder(),
+            Self::Checkpoint | Self::ExportFolder | Self::ModelFolder => files.pick_folder(),
             Self::Sample | Self::Text(_) | Self::Parameter(..) => files.pick_file(),
             Self::OpenPlan => files.add_filter("plan", &["json"]).pick_file(),
             Self::OpenSession => files.add_filter("session", &["json"]).pick_file(),
@@ -113,6 +116,7 @@ impl Dialog {
         match self {
             Self::Checkpoint => Found::Checkpoint(path),
             Self::ExportFolder => Found::ExportFolder(path),
+            Self::ModelFolder => Found::ModelFolder(path),
             Self::Sample => Found::Sample(path),
             Self::Text(method) => Found::Text(method, path),
             Self::Parameter(method, name) => Found::Parameter(method, name, path),

@@ -15,7 +15,7 @@ use sluice_core::figure::{Figure, Format, Sheet, csv, export};
 use sluice_core::files::{There, claim_folder, free, write};
 use sluice_core::plan::Plan;
 use sluice_core::session::{Opened, Session};
-use sluice_core::worker::{Card, Failure, Picture};
+use sluice_core::worker::{Card, Failure, Picture, Progress};
 use sluice_core::{Error, Result};
 
 use crate::browser::{self, Listing};
@@ -26,6 +26,7 @@ use crate::state::{ExportChoice, Shown};
 
 mod dialog;
 mod line;
+mod model;
 
 pub use dialog::Dialog;
 use line::Line;
@@ -40,6 +41,10 @@ pub enum Found {
     Checkpoint(PathBuf),
     /// A folder for exports was chosen.
     ExportFolder(PathBuf),
+    /// A folder for a changed model's folder was chosen.
+    ModelFolder(PathBuf),
+    /// How far the model that is saved is.
+    Saving(Progress),
     /// A sample text for surrogate small FFNs was chosen.
     Sample(PathBuf),
     /// A text file for a method, by its id.
@@ -120,13 +125,23 @@ pub struct Errands {
     ctx: Context,
     /// Pictures asked for so far.
     pictures: u64,
+    /// Set to stop the model that is saved.
+    stopped: Arc<AtomicBool>,
 }
 
 impl Errands {
     /// No errand yet; `ctx` is repainted when one ends.
     pub fn new(ctx: &Context) -> Self {
         let (send, found) = bounded(MOST);
-        Self { send, found, dialog: Arc::default(), line: Arc::default(), ctx: ctx.clone(), pictures: 0 }
+        Self {
+            send,
+            found,
+            dialog: Arc::default(),
+            line: Arc::default(),
+            ctx: ctx.clone(),
+            pictures: 0,
+            stopped: Arc::default(),
+        }
     }
 
     /// What came back since the last call. Never blocks.

@@ -15,7 +15,7 @@ fn ask(window: &mut Window, dialog: Dialog) {
 }
 
 /// Frames until something is on screen, or gone.
-fn wait(window: &mut Window, label: &str, there: bool) {
+pub fn wait(window: &mut Window, label: &str, there: bool) {
     for _ in 0..2000 {
         window.harness.step();
         if window.harness.query_by_label(label).is_some() == there {

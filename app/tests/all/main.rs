@@ -20,6 +20,7 @@ mod prompts;
 mod provenance;
 mod replay;
 mod room;
+mod save;
 mod sessions;
 mod states;
 mod studies;

@@ -250,7 +250,8 @@ pub fn sluice_reading(folder: &Path, arguments: &[&str], input: &[u8]) -> Output
     child.wait_with_output().unwrap()
 }
 
-fn command(folder: &Path, arguments: &[&str]) -> Command {
+/// The command line in a folder, to be started.
+pub fn command(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
     command.args(arguments).current_dir(folder).env("XDG_DATA_HOME", folder.join("data"));
     for display in ["DISPLAY", "WAYLAND_DISPLAY", "WAYLAND_SOCKET"] {

@@ -53,7 +53,9 @@ pub(super) fn work(board: &Arc<Board>, wake: &Receiver<()>) {
 
 /// Do the most urgent piece of work. False = there was none.
 fn serve(board: &Arc<Board>, desk: &mut Desk) -> bool {
-    for slot in [Slot::Open, Slot::Scene, Slot::Columns, Slot::Restore, Slot::Generate, Slot::Study] {
+    const ORDER: [Slot; 7] =
+        [Slot::Open, Slot::Scene, Slot::Fold, Slot::Columns, Slot::Restore, Slot::Generate, Slot::Study];
+    for slot in ORDER {
         let Some(Waiting { id, request, since }) = board.take(slot) else { continue };
         let waited = since.elapsed();
         guarded(board, slot, id, || start(board, desk, id, request, waited));
@@ -130,6 +132,14 @@ fn start(
         }
         Request::Restore(studies) => {
             desk.restoring = Some(Restoring::new(id, studies));
+            Ok(())
+        }
+        Request::Fold(Variant { prompt, plan }) => {
+            let (engine, _) = opened(&mut desk.open)?;
+            let tokens = engine.input(&prompt)?;
+            let cancelled = || board.stale(Slot::Fold, id);
+            let items = engine.foldable(&plan.fitted(tokens.len()), Some(&tokens), &cancelled)?;
+            board.post(Event::Folded(id, Arc::new(items)));
             Ok(())
         }
         Request::Columns(columns) => {

@@ -48,7 +48,7 @@ struct Board {
     requests: Mutex<BTreeMap<Slot, Waiting>>,
     events: Mutex<Vec<Event>>,
     /// Newest request per slot; work for an older one stops.
-    newest: [AtomicU64; 6],
+    newest: [AtomicU64; 7],
     next_id: AtomicU64,
     quit: AtomicBool,
     woken: Box<dyn Fn() + Send + Sync>,
@@ -120,7 +120,7 @@ impl Drop for Worker {
 
 impl Board {
     fn newest_of(&self, slot: Slot) -> &AtomicU64 {
-        let [open, scene, generate, study, restore, columns] = &self.newest;
+        let [open, scene, generate, study, restore, columns, fold] = &self.newest;
         match slot {
             Slot::Open => open,
             Slot::Scene => scene,
@@ -128,6 +128,7 @@ impl Board {
             Slot::Study => study,
             Slot::Restore => restore,
             Slot::Columns => columns,
+            Slot::Fold => fold,
         }
     }
 
@@ -168,6 +169,7 @@ fn origin(event: &Event) -> Option<(Slot, RequestId)> {
             Some((Slot::Scene, id))
         }
         Event::Text(id, _) => Some((Slot::Generate, id)),
+        Event::Folded(id, _) => Some((Slot::Fold, id)),
         Event::Findings(id, _) => Some((Slot::Study, id)),
         Event::Restored(id, ..) | Event::Lost(id, ..) => Some((Slot::Restore, id)),
         Event::Column(id, ..) | Event::Compared(id, _) => Some((Slot::Columns, id)),
@@ -194,6 +196,7 @@ fn topic(event: &Event) -> (u8, Option<Slot>, Option<&View>, &str, usize) {
         Event::Lost(..) => (13, None, None),
         Event::Column(..) => (14, None, None),
         Event::Compared(..) => (15, None, None),
+        Event::Folded(..) => (16, None, None),
     };
     let index = if let Event::Column(_, index, _) = event { *index } else { 0 };
     let method = match event {
