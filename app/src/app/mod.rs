@@ -20,6 +20,7 @@ use crate::theme;
 use crate::widgets::{area, export};
 
 mod apply;
+mod cost;
 mod example;
 mod keep;
 mod picture;
@@ -59,6 +60,8 @@ pub struct SluiceApp {
     column_text: RequestId,
     /// A plan on its way into weights, and the folder for the model's.
     folding: Option<(RequestId, Plan, PathBuf)>,
+    /// What the plan's cost was measured of last.
+    costed: Option<cost::Costed>,
     /// Pins whose plan is yet to be measured, first the one that is.
     measuring: VecDeque<usize>,
     prompt_changed: Option<(f64, String)>,
@@ -114,6 +117,7 @@ impl SluiceApp {
             restore: 0,
             columns: 0,
             folding: None,
+            costed: None,
             column_text: 0,
             measuring: VecDeque::new(),
             prompt_changed: None,
@@ -157,6 +161,7 @@ impl SluiceApp {
         }
         self.ask(ctx);
         self.ask_columns();
+        self.follow_cost();
         self.go_on(ctx);
         self.keep(ctx);
     }

@@ -92,12 +92,8 @@ impl SluiceApp {
         let (Some(plan), Ok(own)) = (plan, self.state.ask_of(&PLAN_COST)) else {
             return self.measuring.clear();
         };
-        let asked = Asked { plan: (*plan).clone(), ..own };
-        self.state.studies.ended();
-        self.state.studies.running = Some(PLAN_COST.id);
-        let study = self.state.studies.get_mut(PLAN_COST.id);
-        (study.findings, study.failure, study.awaited, study.kept) = (None, None, true, None);
-        self.study = self.worker.send(Request::Study(Box::new(asked.into())));
+        self.state.studies.get_mut(PLAN_COST.id).findings = None;
+        self.ask_cost(Asked { plan: (*plan).clone(), ..own });
     }
 
     /// Findings came in: those of a pin are its cost, and the next is measured.

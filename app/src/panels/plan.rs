@@ -9,6 +9,7 @@ use eframe::egui::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sluice_core::engine::describe_small;
+use sluice_core::method::plan_cost::{PLAN_COST, PlanCostFound};
 use sluice_core::plan::edits::together;
 use sluice_core::plan::{Change, Item, Plan, order};
 use sluice_core::spec::{Field, FieldKind};
@@ -64,6 +65,8 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
             }
         });
     });
+    cost(ui, state, commands);
+    let items = &state.history.plan().items;
     if items.is_empty() {
         ui.label(
             RichText::new(
@@ -112,6 +115,41 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     ui.spacing_mut().item_spacing.y = theme::UNIT;
     state.choices.set(choice);
     as_json(ui, &mut state.item, commands);
+}
+
+/// What the plan costs on a text, where a person wants to see it after each change.
+fn cost(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
+    ui.horizontal(|ui| {
+        let live = ui.checkbox(&mut state.settings.live_cost, "Loss on a text");
+        live.on_hover_text(
+            "measured after each change, on the text that Cost of a plan has; other studies are not stopped for it",
+        );
+        if !state.settings.live_cost || state.history.plan().active().is_empty() {
+            return;
+        }
+        let findings = state.studies.findings(PLAN_COST.id).cloned();
+        let found = findings.as_ref().and_then(|findings| findings.value::<PlanCostFound>());
+        let found = found.filter(|found| !found.base.is_empty());
+        let (Some(findings), Some(found)) = (&findings, found) else {
+            ui.weak("measuring …");
+            return;
+        };
+        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
+        let now = findings.done && state.earlier(findings).is_none();
+        let (base, plan, kl) = (mean(&found.base), mean(&found.plan), mean(&found.kl));
+        let text = RichText::new(format!("{base:.3} → {plan:.3} nats")).monospace();
+        let about = format!(
+            "{:+.4} nats a token, KL {kl:.4}, over {} pieces of {} tokens{}; Cost of a plan has the interval",
+            plan - base,
+            found.base.len(),
+            found.tokens,
+            if now { "" } else { "; being measured again" }
+        );
+        let shown = ui.add(Button::new(if now { text } else { text.weak() }).frame(false));
+        if shown.on_hover_text(about).clicked() {
+            commands.push(Command::Show(PLAN_COST.id));
+        }
+    });
 }
 
 /// Stretches of items of one kind.

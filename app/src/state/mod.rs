@@ -84,6 +84,8 @@ pub struct Settings {
     pub folded: Vec<String>,
     /// The examples of the first screen were put away.
     pub examples_hidden: bool,
+    /// What the plan costs on a text is measured after each change.
+    pub live_cost: bool,
 }
 
 impl Default for Settings {
@@ -96,6 +98,7 @@ impl Default for Settings {
             pins: Vec::new(),
             folded: [Group::Replace, Group::Learn].map(|group| group.name().to_owned()).into(),
             examples_hidden: false,
+            live_cost: false,
         }
     }
 }

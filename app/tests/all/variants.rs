@@ -5,7 +5,8 @@ use egui_kittest::kittest::Queryable as _;
 use sluice::command::Command;
 use sluice::state::State;
 use sluice_core::figure::{Plot, csv};
-use sluice_core::method::plan_cost::PLAN_COST;
+use sluice_core::method::plan_cost::{PLAN_COST, PlanCostFound};
+use sluice_core::plan::{Part, Sublayer};
 use sluice_core::worker::{Column, ViewData};
 
 use crate::support::{Window, bits};
@@ -223,4 +224,29 @@ fn plans_are_measured_on_a_text_and_kept_with_their_cost() {
     window.apply(Command::Show("variants"));
     columns(&mut window);
     assert!(window.harness.query_by_label_contains("not measured").is_none());
+}
+
+#[test]
+fn the_loss_on_a_text_follows_the_plan() {
+    let mut window = Window::bundled();
+    let app = window.harness.state_mut().as_mut().unwrap();
+    app.state.studies.get_mut(PLAN_COST.id).ask.insert("samples".into(), 4.into());
+    window.click("Loss on a text");
+    window.settle();
+    assert!(window.state().studies.findings(PLAN_COST.id).is_none(), "nothing is changed yet");
+    let measured = |state: &State, items: usize| {
+        let findings = state.studies.findings(PLAN_COST.id);
+        findings.is_some_and(|found| found.done && found.asked.plan.items.len() == items)
+    };
+    window.apply(Command::Toggle(Sublayer { layer: 2, part: Part::Ffn }));
+    window.until("the cost", |state| measured(state, 1));
+    window.apply(Command::Toggle(Sublayer { layer: 3, part: Part::Ffn }));
+    window.until("the cost of both", |state| measured(state, 2));
+    window.settle();
+    let found = window.found(&PLAN_COST);
+    let found = found.value::<PlanCostFound>().unwrap();
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let shown = format!("{:.3} → {:.3} nats", mean(&found.base), mean(&found.plan));
+    window.click(&shown);
+    assert!(window.state().visible.contains(&PLAN_COST.id));
 }

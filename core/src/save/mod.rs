@@ -130,7 +130,7 @@ pub fn save(
             write_atomic(&folder.join(name), &bytes)?;
         }
         write_atomic(&folder.join("config.json"), &text(&config)?)?;
-        write_atomic(&folder.join("README.md"), page::page(&saved, &named.spec.model_type).as_bytes())?;
+        write_atomic(&folder.join("README.md"), page::page(&saved, &named.spec).as_bytes())?;
         write_atomic(&folder.join(ABOUT), &text(&json!(saved))?)
     })?;
     Ok(saved)

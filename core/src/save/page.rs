@@ -3,9 +3,12 @@
 use std::fmt::Write as _;
 
 use super::Saved;
+use crate::spec::Spec;
 
 /// What it is, what became of the plan, and how to open it.
-pub(super) fn page(saved: &Saved, model_type: &str) -> String {
+pub(super) fn page(saved: &Saved, spec: &Spec) -> String {
+    let (model_type, pictures) = (&spec.model_type, spec.vision.is_some());
+    let class = if pictures { "AutoModelForImageTextToText" } else { "AutoModelForCausalLM" };
     let Saved { source, fingerprint, written, blocks: [blocks, left], parameters: [before, now], .. } = saved;
     let mut page = format!(
         "# {source}, changed\n\nA {model_type} model that Sluice {} made of the checkpoint `{source}` (fingerprint \
@@ -23,7 +26,7 @@ pub(super) fn page(saved: &Saved, model_type: &str) -> String {
         page,
         "\n| | before | now |\n|---|---|---|\n| blocks | {blocks} | {left} |\n| parameters | {before} | {now} |\n\n\
          Weights that were not changed are as they were, to the bit. `sluice.json` has the plan.\n\n\
-         ```python\nfrom transformers import AutoModelForCausalLM\n\nmodel = AutoModelForCausalLM.from_pretrained(\".\")\n```\n"
+         ```python\nfrom transformers import {class}\n\nmodel = {class}.from_pretrained(\".\")\n```\n"
     );
     page
 }
