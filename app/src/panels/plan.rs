@@ -120,6 +120,7 @@ pub fn ui(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
 /// What the plan costs on a text, where a person wants to see it after each change.
 fn cost(ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
     ui.horizontal(|ui| {
+        theme::fields(ui);
         let live = ui.checkbox(&mut state.settings.live_cost, "Loss on a text");
         live.on_hover_text(
             "measured after each change, on the text that Cost of a plan has; other studies are not stopped for it",

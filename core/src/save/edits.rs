@@ -1,6 +1,7 @@
 //! What becomes of single tensors: factors, sums and choices along their axes, in the order of the pass.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use candle_core::Tensor;
 
@@ -15,9 +16,9 @@ use crate::spec::Spec;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Edit {
     /// Values are multiplied by the factor of their place along an axis; of a stack, those of one matrix or of all.
-    Times { axis: usize, factors: Vec<f64>, of: Option<usize> },
+    Times { axis: usize, factors: Arc<[f64]>, of: Option<usize> },
     /// The number of their place along an axis is added.
-    Plus { axis: usize, sums: Vec<f64> },
+    Plus { axis: usize, sums: Arc<[f64]> },
 }
 
 /// What happens to every tensor that changes.
@@ -84,9 +85,10 @@ impl Edits {
                     }
                     spread
                 };
-                let (factors, sums) = (spread(&change.factors, 1.0), spread(&change.sums, 0.0));
+                let factors: Arc<[f64]> = spread(&change.factors, 1.0).into();
+                let sums = spread(&change.sums, 0.0).into();
                 if multiplies {
-                    let factors = factors.clone();
+                    let factors = Arc::clone(&factors);
                     self.push(
                         slot(role, WeightPart::Weight),
                         Edit::Times { axis: outputs, factors, of: None },
@@ -99,11 +101,11 @@ impl Edits {
             Weights::Inputs { role, outputs: width, .. } => {
                 let weight = slot(role, WeightPart::Weight);
                 if adds {
-                    let sums = times(&read(weight)?, &change.sums, width, layout.transposed)?;
+                    let sums = times(&read(weight)?, &change.sums, width, layout.transposed)?.into();
                     self.push(slot(role, WeightPart::Bias), Edit::Plus { axis: 0, sums });
                 }
                 if multiplies {
-                    let factors = change.factors.clone();
+                    let factors = change.factors.as_slice().into();
                     self.push(weight, Edit::Times { axis: 1 - outputs, factors, of: None });
                 }
             }
@@ -118,7 +120,7 @@ impl Edits {
                     self.scale_norm(slot(role, WeightPart::Weight), norm.offset_one, &change.factors);
                 }
                 if norm.bias {
-                    let (factors, sums) = (change.factors.clone(), change.sums.clone());
+                    let (factors, sums) = (change.factors.as_slice().into(), change.sums.as_slice().into());
                     self.shift(slot(role, WeightPart::Bias), (multiplies, factors), (adds, sums));
                 }
             }
@@ -140,7 +142,7 @@ impl Edits {
             }
             Weights::Table { role, scale } => {
                 let table = slot(role, WeightPart::Weight);
-                let factors = change.factors.clone();
+                let factors = change.factors.as_slice().into();
                 let sums = change.sums.iter().map(|sum| sum / scale).collect();
                 if multiplies {
                     self.push(table, Edit::Times { axis: 1, factors, of: None });
@@ -153,13 +155,14 @@ impl Edits {
                 return Ok(Err(Misfit::Never("shares of experts have no sum of their own")));
             }
             Weights::AllExperts { shared } => {
-                let factors = &change.factors;
+                // One for all of them: there may be thousands.
+                let factors: Arc<[f64]> = change.factors.as_slice().into();
                 for (place, axis) in places(spec, layout, seat.layer) {
-                    self.push(place, Edit::Times { axis, factors: factors.clone(), of: None });
+                    self.push(place, Edit::Times { axis, factors: Arc::clone(&factors), of: None });
                 }
                 if shared {
                     let down = slot(Role::SharedDown, WeightPart::Weight);
-                    self.push(down, Edit::Times { axis: outputs, factors: factors.clone(), of: None });
+                    self.push(down, Edit::Times { axis: outputs, factors: Arc::clone(&factors), of: None });
                 }
             }
             Weights::EachExpert => {
@@ -172,7 +175,7 @@ impl Edits {
                             Role::ExpertDown(_) => None,
                             _ => Some(expert),
                         };
-                        let factors = vec![factor; spec.d_model];
+                        let factors = vec![factor; spec.d_model].into();
                         self.push(place, Edit::Times { axis, factors, of });
                     }
                 }
@@ -182,7 +185,12 @@ impl Edits {
     }
 
     /// A bias that is multiplied, then added to.
-    fn shift(&mut self, bias: Slot, (multiplies, factors): (bool, Vec<f64>), (adds, sums): (bool, Vec<f64>)) {
+    fn shift(
+        &mut self,
+        bias: Slot,
+        (multiplies, factors): (bool, Arc<[f64]>),
+        (adds, sums): (bool, Arc<[f64]>),
+    ) {
         if multiplies {
             self.push(bias, Edit::Times { axis: 0, factors, of: None });
         }
@@ -193,7 +201,7 @@ impl Edits {
 
     /// The weight of a norm, multiplied; one that is stored as an offset from 1 is `factor * (1 + stored) - 1`.
     fn scale_norm(&mut self, weight: Slot, offset_one: bool, factors: &[f64]) {
-        self.push(weight, Edit::Times { axis: 0, factors: factors.to_vec(), of: None });
+        self.push(weight, Edit::Times { axis: 0, factors: factors.into(), of: None });
         if offset_one {
             let sums = factors.iter().map(|factor| factor - 1.0).collect();
             self.push(weight, Edit::Plus { axis: 0, sums });
@@ -262,7 +270,7 @@ mod tests {
     #[test]
     fn values_are_edited_along_their_axis() {
         let values = vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
-        let times = |axis, factors: &[f64], of| Edit::Times { axis, factors: factors.to_vec(), of };
+        let times = |axis, factors: &[f64], of| Edit::Times { axis, factors: factors.into(), of };
         let shape = [2, 3];
         assert_eq!(
             edited(values.clone(), &shape, &[times(0, &[1.0, 2.0], None)]),
@@ -272,7 +280,7 @@ mod tests {
             edited(values.clone(), &shape, &[times(1, &[1.0, 0.0, 3.0], None)]),
             [1., 0., 9., 4., 0., 18.]
         );
-        let plus = Edit::Plus { axis: 1, sums: vec![1.0, 0.0, -1.0] };
+        let plus = Edit::Plus { axis: 1, sums: [1.0, 0.0, -1.0].into() };
         assert_eq!(
             edited(values.clone(), &shape, &[times(0, &[0.0, 1.0], None), plus]),
             [1., 0., -1., 5., 5., 5.]
