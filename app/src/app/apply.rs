@@ -10,7 +10,7 @@ use sluice_core::plan::{Change, Plan, Positions};
 use sluice_core::session::History;
 use sluice_core::worker::{Request, Slot, Study, Target, Variant};
 
-use super::SluiceApp;
+use super::{Folding, SluiceApp};
 use crate::browser::Browser;
 use crate::command::Command;
 use crate::errands::{Dialog, Found, PictureSource};
@@ -379,9 +379,10 @@ impl SluiceApp {
             Ok(prompt) => prompt,
             Err(cause) => return self.state.say(cause),
         };
+        let Some(card) = self.state.card.clone() else { return };
         let plan = self.state.history.plan().clone();
         let id = self.worker.send(Request::Fold(Variant { prompt, plan: Arc::new(plan.clone()) }));
-        self.folding = Some((id, plan, folder));
+        self.folding = Some(Folding { id, card, plan, folder });
         self.state.say("saving the changed model …");
     }
 
@@ -420,6 +421,10 @@ impl SluiceApp {
                 return;
             }
         };
+        if self.state.studies.running != Some(method.id) {
+            // What this one stops is measured again behind it.
+            self.costed = None;
+        }
         self.state.studies.ended();
         self.state.studies.running = Some(method.id);
         let study = self.state.studies.get_mut(method.id);

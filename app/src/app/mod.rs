@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use eframe::egui::{CentralPanel, Context, Event, Frame, InputState, Key, Panel, ScrollArea, Ui, vec2};
 use sluice_core::plan::Plan;
-use sluice_core::worker::{Failure, Prompt, Request, RequestId, Scene, Slot, Target, View, Worker};
+use sluice_core::worker::{Card, Failure, Prompt, Request, RequestId, Scene, Slot, Target, View, Worker};
 
 use crate::browser::{Browser, Step};
 use crate::command::{Action, Command};
@@ -26,6 +26,15 @@ mod keep;
 mod picture;
 mod take;
 mod variants;
+
+/// A plan on its way into the weights of a checkpoint.
+struct Folding {
+    id: RequestId,
+    card: Arc<Card>,
+    plan: Plan,
+    /// The folder for the model's.
+    folder: PathBuf,
+}
 
 /// How long the prompt must rest before it is run, seconds.
 const REST: f64 = 0.15;
@@ -58,8 +67,8 @@ pub struct SluiceApp {
     /// The newest variants, and their continuations.
     columns: RequestId,
     column_text: RequestId,
-    /// A plan on its way into weights, and the folder for the model's.
-    folding: Option<(RequestId, Plan, PathBuf)>,
+    /// A plan on its way into weights.
+    folding: Option<Folding>,
     /// What the plan's cost was measured of last.
     costed: Option<cost::Costed>,
     /// Pins whose plan is yet to be measured, first the one that is.

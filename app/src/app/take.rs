@@ -6,7 +6,7 @@ use sluice_core::method::find;
 use sluice_core::session::Document;
 use sluice_core::worker::{Event, Failure, Request, Slot, Target};
 
-use super::SluiceApp;
+use super::{Folding, SluiceApp};
 use crate::state::Kept;
 
 impl SluiceApp {
@@ -42,6 +42,8 @@ impl SluiceApp {
                 // Asked of the checkpoint before.
                 self.worker.cancel(Slot::Study);
                 self.worker.cancel(Slot::Generate);
+                self.worker.cancel(Slot::Fold);
+                (self.folding, self.costed) = (None, None);
                 let away = self.state.away();
                 self.restore = match away.is_empty() {
                     true => 0,
@@ -92,9 +94,7 @@ impl SluiceApp {
             }
             Event::Compared(id, compared) if id == self.columns => results.beside.draw(&compared),
             Event::Folded(id, items) => {
-                if let Some((_, plan, folder)) = self.folding.take_if(|(asked, ..)| *asked == id)
-                    && let Some(card) = self.state.card.clone()
-                {
+                if let Some(Folding { card, plan, folder, .. }) = self.folding.take_if(|of| of.id == id) {
                     self.errands.save_model(card, plan, items, folder);
                 }
             }
@@ -166,7 +166,7 @@ impl SluiceApp {
             Slot::Study => self.study == id,
             Slot::Restore => self.restore == id,
             Slot::Columns => self.columns == id,
-            Slot::Fold => self.folding.take_if(|(asked, ..)| *asked == id).is_some(),
+            Slot::Fold => self.folding.take_if(|of| of.id == id).is_some(),
         };
         if !current {
             return;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use sluice_core::checkpoint::Checkpoint;
 use sluice_core::engine;
-use sluice_core::files::{There, free};
+use sluice_core::files::{There, claim_apart, free};
 use sluice_core::plan::Plan;
 use sluice_core::save::{Save, Saved, save};
 use sluice_core::worker::{Card, Foldable, Progress};
@@ -47,6 +47,9 @@ impl Errands {
                 if checkpoint.fingerprint()? != card.fingerprint {
                     let cause = format!("{} was changed on the disk since it was opened", card.name);
                     return Err(Error::asked(cause, "open it again, then save"));
+                }
+                if let Some(from) = &card.folder {
+                    claim_apart(&out, from)?;
                 }
                 let ask = Save { plan: &plan, items: &items, dtype: None, out: &out, there: There::Keep };
                 save(&checkpoint, &ask, &mut report, &|| stopped.load(Ordering::Relaxed))

@@ -1,5 +1,7 @@
 //! A plan as what weights could do: factors and sums at sites, and rules about experts, each item on its own.
 
+use std::ops::Range;
+
 use super::compile::{Compiler, Resolve};
 use super::kind::Fold;
 use super::target::row_width;
@@ -23,9 +25,21 @@ pub struct Foldable {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Changes {
     /// At sites.
-    pub sites: Vec<(Site, Affine)>,
+    pub sites: Vec<(Site, Stretch)>,
     /// To the choice of experts, by layer.
     pub experts: Vec<(usize, Choice)>,
+}
+
+/// x -> factor * x + sum for some values of a position's row at a site; the others stay.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Stretch {
+    /// Values of a row.
+    width: usize,
+    /// Which of them.
+    range: Range<usize>,
+    factor: f64,
+    /// One for each of them; none where nothing is added.
+    sums: Vec<f64>,
 }
 
 /// x -> factor * x + sum, for each value of a position's row at a site.
@@ -38,6 +52,22 @@ pub(crate) struct Affine {
 }
 
 impl Affine {
+    /// All that stretches do one after the other.
+    pub fn of<'a>(stretches: impl IntoIterator<Item = &'a Stretch>) -> Self {
+        let mut all = Self { factors: Vec::new(), sums: Vec::new() };
+        for stretch in stretches {
+            all.factors.resize(stretch.width, 1.0);
+            all.sums.resize(stretch.width, 0.0);
+            let parts = all.factors.iter_mut().zip(&mut all.sums);
+            let within = parts.skip(stretch.range.start).take(stretch.range.len());
+            for (place, (factor, sum)) in within.enumerate() {
+                *factor *= stretch.factor;
+                *sum = *sum * stretch.factor + stretch.sums.get(place).copied().unwrap_or(0.0);
+            }
+        }
+        all
+    }
+
     /// Whether values are multiplied.
     pub fn multiplies(&self) -> bool {
         self.factors.iter().any(|&factor| factor != 1.0)
@@ -51,15 +81,6 @@ impl Affine {
     /// Whether nothing is left of any value.
     pub fn is_zero(&self) -> bool {
         self.factors.iter().chain(&self.sums).all(|&value| value == 0.0)
-    }
-
-    /// As much of what is changed as a strength leaves, of the values in `range`.
-    fn new(width: usize, range: std::ops::Range<usize>, factor: f64, sum: impl Fn(usize) -> f64) -> Self {
-        let within = |at: usize| range.contains(&at);
-        Self {
-            factors: (0..width).map(|at| if within(at) { factor } else { 1.0 }).collect(),
-            sums: (0..width).map(|at| if within(at) { sum(at) } else { 0.0 }).collect(),
-        }
     }
 }
 
@@ -97,7 +118,7 @@ impl Plan {
         let schedule = compiler.schedule;
         let mut changes = Changes::default();
         for (site, edit) in schedule.all_edits() {
-            changes.sites.push((site, affine(site, edit, spec)?));
+            changes.sites.push((site, stretch(site, edit, spec)?));
         }
         for (layer, choices) in schedule.all_choices() {
             for choice in choices {
@@ -113,7 +134,7 @@ impl Plan {
 }
 
 /// An edit of a site, where it is a factor or a sum at every position.
-fn affine(site: Site, edit: &Edit, spec: &Spec) -> Result<Affine, String> {
+fn stretch(site: Site, edit: &Edit, spec: &Spec) -> Result<Stretch, String> {
     everywhere(&edit.rows)?;
     let width = row_width(site, spec);
     let strength = f64::from(edit.strength);
@@ -126,29 +147,28 @@ fn affine(site: Site, edit: &Edit, spec: &Spec) -> Result<Affine, String> {
             unit * values..(unit + 1) * values
         }
     };
-    let one = |values: &Values| match values {
+    let times = |values: &Values, factor: f64| match values {
         Values::One(vector) => {
             let values = vector.flatten_all().and_then(|vector| vector.to_vec1::<f32>());
-            values.map_err(|error| error.to_string())
+            let values = values.map_err(|error| error.to_string())?;
+            let part = values.get(range.clone()).unwrap_or_default();
+            Ok(part.iter().map(|&value| factor * f64::from(value)).collect())
         }
         Values::Rows(..) => Err("it puts in another row at each position".to_owned()),
     };
-    let at = |values: &[f32], place: usize| values.get(place).copied().map_or(0.0, f64::from);
-    Ok(match &edit.op {
-        Op::Zero => Affine::new(width, range, 1.0 - strength, |_| 0.0),
-        Op::Scale(factor) => Affine::new(width, range, 1.0 + strength * (f64::from(*factor) - 1.0), |_| 0.0),
-        Op::Put(values) => {
-            let values = one(values)?;
-            Affine::new(width, range, 1.0 - strength, |place| strength * at(&values, place))
-        }
-        Op::Add { values, scale, keep_norm: false } => {
-            let (values, scale) = (one(values)?, f64::from(*scale));
-            Affine::new(width, range, 1.0, |place| strength * scale * at(&values, place))
-        }
+    let (factor, sums) = match &edit.op {
+        Op::Zero => (1.0 - strength, Vec::new()),
+        Op::Scale(factor) => (1.0 + strength * (f64::from(*factor) - 1.0), Vec::new()),
+        Op::Put(values) => (1.0 - strength, times(values, strength)?),
+        Op::Add { values, scale, keep_norm: false } => (1.0, times(values, strength * f64::from(*scale))?),
         Op::Add { keep_norm: true, .. } => return Err("it keeps the norm of what it is added to".into()),
         Op::Threshold(_) => return Err("a threshold looks at the values of the run".into()),
         Op::Noise { .. } => return Err("noise is another at each position".into()),
-    })
+    };
+    if !sums.iter().chain([&factor]).all(|value| value.is_finite()) {
+        return Err("its values are no finite numbers".into());
+    }
+    Ok(Stretch { width, range, factor, sums })
 }
 
 fn everywhere(rows: &Rows) -> Result<(), String> {

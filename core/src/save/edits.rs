@@ -234,29 +234,32 @@ fn times(weight: &Tensor, vector: &[f64], width: usize, transposed: bool) -> Res
     Ok(outputs)
 }
 
-/// The values of a tensor `[shape]` after its edits.
+/// The values of a tensor `[shape]` after its edits, rounded once.
 pub(super) fn edited(mut values: Vec<f32>, shape: &[usize], edits: &[Edit]) -> Vec<f32> {
-    for edit in edits {
-        let axis = match edit {
-            Edit::Times { axis, .. } | Edit::Plus { axis, .. } => *axis,
-        };
-        let inner: usize = shape.iter().skip(axis + 1).product::<usize>().max(1);
-        let side = shape.get(axis).copied().unwrap_or(1).max(1);
-        let matrix: usize = shape.iter().skip(1).product::<usize>().max(1);
-        for (at, value) in values.iter_mut().enumerate() {
+    let matrix: usize = shape.iter().skip(1).product::<usize>().max(1);
+    // Of each edit's axis: values of a step along it, and steps.
+    let along = |edit: &Edit| {
+        let (Edit::Times { axis, .. } | Edit::Plus { axis, .. }) = *edit;
+        (shape.iter().skip(axis + 1).product::<usize>().max(1), shape.get(axis).copied().unwrap_or(1).max(1))
+    };
+    let along: Vec<(usize, usize)> = edits.iter().map(along).collect();
+    if edits.is_empty() {
+        return values;
+    }
+    for (at, value) in values.iter_mut().enumerate() {
+        let after = |x: f64, (edit, (inner, side)): (&Edit, &(usize, usize))| {
             let place = at / inner % side;
-            *value = match edit {
-                Edit::Times { of: Some(of), .. } if at / matrix != *of => *value,
+            match edit {
+                Edit::Times { of: Some(of), .. } if at / matrix != *of => x,
                 Edit::Times { factors, .. } => match factors.get(place).copied().unwrap_or(1.0) {
                     // Whatever it was.
                     0.0 => 0.0,
-                    factor => (f64::from(*value) * factor) as f32,
+                    factor => x * factor,
                 },
-                Edit::Plus { sums, .. } => {
-                    (f64::from(*value) + sums.get(place).copied().unwrap_or(0.0)) as f32
-                }
-            };
-        }
+                Edit::Plus { sums, .. } => x + sums.get(place).copied().unwrap_or(0.0),
+            }
+        };
+        *value = edits.iter().zip(&along).fold(f64::from(*value), after) as f32;
     }
     values
 }

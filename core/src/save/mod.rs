@@ -16,7 +16,7 @@ use crate::files::{There, write_atomic};
 use crate::model::family;
 use crate::model::layout::{Layout, Role, Slot, WeightPart, parameters, walk};
 use crate::model::schedule::Choice;
-use crate::plan::{Affine, Foldable, Plan};
+use crate::plan::{Affine, Foldable, Plan, Stretch};
 use crate::site::{Hook, Site};
 use crate::spec::{Residual, Score, Spec};
 
@@ -130,7 +130,7 @@ pub fn save(
             write_atomic(&folder.join(name), &bytes)?;
         }
         write_atomic(&folder.join("config.json"), &text(&config)?)?;
-        write_atomic(&folder.join("README.md"), page::page(&saved, &named.spec).as_bytes())?;
+        write_atomic(&folder.join("README.md"), page::page(&saved, &named.spec, ask.dtype).as_bytes())?;
         write_atomic(&folder.join(ABOUT), &text(&json!(saved))?)
     })?;
     Ok(saved)
@@ -279,27 +279,42 @@ fn fold(
     weights: edits::Read<'_>,
 ) -> Result<(Edits, Misfits, BTreeSet<Role>)> {
     let (mut edits, mut misfits, mut wanted) = (Edits::default(), Vec::new(), BTreeSet::new());
-    let mut changes: Vec<(Site, &Affine, &Foldable)> = Vec::new();
     for item in items {
-        match &item.changes {
-            Err(reason) => misfits.push((item.label.clone(), reason.clone())),
-            Ok(own) => changes.extend(own.sites.iter().map(|(site, change)| (*site, change, item))),
+        if let Err(reason) = &item.changes {
+            misfits.push((item.label.clone(), reason.clone()));
         }
     }
-    // In the order of the pass; at one site in that of the plan.
-    changes.sort_by_key(|(site, ..)| *site);
-    for (site, change, item) in changes {
-        let reason = match edits.take(site, change, (spec, layout), &mut *weights)? {
-            Ok(()) => continue,
-            Err(Misfit::Never(reason)) => reason.to_owned(),
-            Err(Misfit::NoBias(role)) => {
-                wanted.insert(role);
-                "what is added needs a bias, and the weights here have none in this family".to_owned()
-            }
-        };
-        misfits.push((item.label.clone(), format!("{site}: {reason}")));
+    for (site, changes) in by_site(items) {
+        // Together, since a later one also changes what an earlier one adds.
+        let all = Affine::of(changes.iter().map(|(_, change)| *change));
+        if edits.take(site, &all, (spec, layout), &mut *weights)?.is_ok() {
+            continue;
+        }
+        for (item, change) in changes {
+            let alone = Edits::default().take(site, &Affine::of([change]), (spec, layout), &mut *weights)?;
+            let reason = match alone {
+                Ok(()) => continue,
+                Err(Misfit::Never(reason)) => reason.to_owned(),
+                Err(Misfit::NoBias(role)) => {
+                    wanted.insert(role);
+                    "what is added needs a bias, and the weights here have none in this family".to_owned()
+                }
+            };
+            misfits.push((item.label.clone(), format!("{site}: {reason}")));
+        }
     }
     Ok((edits, misfits, wanted))
+}
+
+/// The changes of each site in the order of effects, sites in that of the pass.
+fn by_site(items: &[Foldable]) -> BTreeMap<Site, Vec<(&Foldable, &Stretch)>> {
+    let mut all: BTreeMap<Site, Vec<(&Foldable, &Stretch)>> = BTreeMap::new();
+    for item in items {
+        for (site, change) in item.changes.iter().flat_map(|changes| &changes.sites) {
+            all.entry(*site).or_default().push((item, change));
+        }
+    }
+    all
 }
 
 /// The config with the biases of a role, in a family that has a field for them, and its architecture.
@@ -326,18 +341,10 @@ fn refuse(misfits: Misfits) -> Result<()> {
 
 /// The blocks that still do something; at least one.
 fn blocks_left(items: &[Foldable], spec: &Spec) -> Vec<usize> {
-    let mut at: BTreeMap<Site, Affine> = BTreeMap::new();
-    for (site, change) in
-        items.iter().filter_map(|item| item.changes.as_ref().ok()).flat_map(|own| &own.sites)
-    {
-        let then = |so_far: &mut Affine| {
-            let parts = so_far.factors.iter_mut().zip(&mut so_far.sums);
-            for ((factor, sum), (by, plus)) in parts.zip(change.factors.iter().zip(&change.sums)) {
-                (*factor, *sum) = (*factor * by, *sum * by + plus);
-            }
-        };
-        at.entry(*site).and_modify(then).or_insert_with(|| change.clone());
-    }
+    let composed =
+        |changes: Vec<(&Foldable, &Stretch)>| Affine::of(changes.into_iter().map(|(_, change)| change));
+    let at: BTreeMap<Site, Affine> =
+        by_site(items).into_iter().map(|(site, changes)| (site, composed(changes))).collect();
     let zero = |site: Site| at.get(&site).is_some_and(Affine::is_zero);
     let adds = |site: Site| at.get(&site).is_some_and(Affine::adds);
     let idle = |layer: usize| {

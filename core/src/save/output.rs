@@ -65,10 +65,10 @@ impl Place {
         if !held.is_empty() && there == There::Keep {
             return Err(Error::Taken { path: out.to_owned() });
         }
-        let of_checkpoint = |name: &&String| name.as_str() == "config.json" || name.ends_with(".safetensors");
-        if let (false, Some(name)) = (held.iter().any(|name| name == ABOUT), held.iter().find(of_checkpoint))
-        {
-            let cause = "it is of a checkpoint that `sluice save` did not make".into();
+        // What would go with the old folder, or beside which a model would be a mixture.
+        let foreign = |name: &&String| is_own(name) || name.ends_with(".safetensors");
+        if let (false, Some(name)) = (held.iter().any(|name| name == ABOUT), held.iter().find(foreign)) {
+            let cause = "it is of a folder that `sluice save` did not make".into();
             let next_step = "choose another folder".into();
             return Err(Error::Target { path: path.join(name), cause, next_step });
         }

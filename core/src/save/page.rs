@@ -2,14 +2,18 @@
 
 use std::fmt::Write as _;
 
-use super::Saved;
+use super::{Saved, SavedDtype};
 use crate::spec::Spec;
 
 /// What it is, what became of the plan, and how to open it.
-pub(super) fn page(saved: &Saved, spec: &Spec) -> String {
+pub(super) fn page(saved: &Saved, spec: &Spec, dtype: Option<SavedDtype>) -> String {
     let (model_type, pictures) = (&spec.model_type, spec.vision.is_some());
     let class = if pictures { "AutoModelForImageTextToText" } else { "AutoModelForCausalLM" };
     let Saved { source, fingerprint, written, blocks: [blocks, left], parameters: [before, now], .. } = saved;
+    let weights = match dtype {
+        None => "Weights that were not changed are as they were, to the bit.".to_owned(),
+        Some(dtype) => format!("All weights are in {}.", dtype.name()),
+    };
     let mut page = format!(
         "# {source}, changed\n\nA {model_type} model that Sluice {} made of the checkpoint `{source}` (fingerprint \
          {fingerprint}).\n\n",
@@ -25,7 +29,7 @@ pub(super) fn page(saved: &Saved, spec: &Spec) -> String {
     let _ = write!(
         page,
         "\n| | before | now |\n|---|---|---|\n| blocks | {blocks} | {left} |\n| parameters | {before} | {now} |\n\n\
-         Weights that were not changed are as they were, to the bit. `sluice.json` has the plan.\n\n\
+         {weights} `sluice.json` has the plan.\n\n\
          ```python\nfrom transformers import {class}\n\nmodel = {class}.from_pretrained(\".\")\n```\n"
     );
     page

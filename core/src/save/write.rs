@@ -50,8 +50,12 @@ impl Tensor<'_> {
             return Ok(edited(vec![0.0; self.shape.iter().product()], &self.shape, self.edits));
         };
         let shape = checkpoint.info(source).map(|info| info.shape.clone()).unwrap_or_default();
-        let (tensor, _) = checkpoint.load_f32(source, &shape)?;
+        let (tensor, finite) = checkpoint.load_f32(source, &shape)?;
         let values = edited(tensor.flatten_all()?.to_vec1()?, &shape, self.edits);
+        if finite && !values.iter().all(|value| value.is_finite()) {
+            let cause = format!("{} would have numbers that f32 has no room for", self.name);
+            return Err(Error::asked(cause, "use smaller factors or vectors in the plan"));
+        }
         let Some(kept) = self.kept else { return Ok(values) };
         let row = shape.iter().skip(1).product::<usize>().max(1);
         let rows = kept.iter().filter_map(|&at| values.get(at * row..(at + 1) * row));

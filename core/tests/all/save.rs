@@ -116,6 +116,20 @@ fn changes(spec: &Spec) -> Vec<(&'static str, Value)> {
                 add("blocks.0.hook_resid_post")[0],
             ]),
         ),
+        (
+            "mean, then less",
+            json!([
+                { "kind": "ablate", "site": "blocks.0.attn.hook_z", "unit": 1, "to": "mean" },
+                scale("blocks.0.attn.hook_z", 0.5),
+            ]),
+        ),
+        (
+            "put, then nothing",
+            json!([
+                { "kind": "patch", "site": "blocks.0.attn.hook_z", "source": { "values": wave(spec.layers[0].attn.heads * spec.layers[0].attn.d_head, 0.2) } },
+                { "kind": "ablate", "site": "blocks.0.attn.hook_z" },
+            ]),
+        ),
         ("experts", json!([{ "kind": "experts", "knock_out": [1] }])),
         ("fewer experts", json!([{ "kind": "experts", "k": 1 }])),
         (
@@ -154,7 +168,7 @@ fn fits(change: &str, spec: &Spec) -> bool {
             [spec.ln_final, spec.layers[1].ln1].iter().all(|norm| norm.is_some_and(|norm| norm.weight))
         }
         "mean" | "add" | "add before" => mlp && dense(0),
-        "mean head" | "put" => attention,
+        "mean head" | "put" | "mean, then less" => attention,
         "add between" => !parallel && !posted && attention,
         "steer" => !posted && attention,
         "add first" => spec.embed.positions.is_some() || (!spec.unembed.tied && spec.vision.is_none()),
