@@ -119,7 +119,11 @@ impl Records {
         let mut reading = match Reading::open(folder)? {
             Some(reading) => reading,
             // Killed before anything was there.
-            None => return Self::begin(folder, head, There::Replace).map(Some),
+            None => {
+                // Its lock is our own.
+                drop(lines);
+                return Self::begin(folder, head, There::Replace).map(Some);
+            }
         };
         head.same(&reading.head, &path)?;
         while let Some((_, record)) = reading.record()? {
