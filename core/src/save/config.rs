@@ -114,13 +114,14 @@ fn count(fields: &mut Map<String, Value>, names: &[&str], count: usize) {
 
 /// GPT-Neo's list of (pattern, repetitions), one entry for each block.
 fn written_out(types: &Value) -> Option<Vec<Value>> {
+    /// More than any model has.
+    const MOST: u64 = 1 << 16;
     let mut all = Vec::new();
     for group in types.as_array()? {
         let (pattern, times) = (group.get(0)?.as_array()?, group.get(1)?.as_u64()?);
-        for _ in 0..times {
+        for _ in 0..times.min(MOST + 1) {
             all.extend(pattern.iter().cloned());
-            // More than any model has.
-            if all.len() > 1 << 16 {
+            if all.len() as u64 > MOST {
                 return None;
             }
         }
@@ -199,6 +200,7 @@ mod tests {
         let all = written_out(&types).unwrap();
         assert_eq!(json!(all), json!(["global", "local", "global", "local", "local"]));
         assert_eq!(written_out(&json!([[["global"], u64::MAX]])), None);
+        assert_eq!(written_out(&json!([[[], u64::MAX]])), Some(Vec::new()));
         assert_eq!(written_out(&json!("global")), None);
     }
 }
