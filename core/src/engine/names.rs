@@ -20,19 +20,19 @@ pub(crate) struct Named {
     /// Every declared tensor with its name in the checkpoint.
     pub(crate) tensors: Vec<(String, Decl)>,
     /// Tensors of the checkpoint that nothing reads.
-    pub(crate) unread: Vec<String>,
+    pub(super) unread: Vec<String>,
     /// What the person should know about them.
-    pub(crate) warnings: Vec<String>,
+    pub(super) warnings: Vec<String>,
 }
 
 impl Named {
     /// Bytes of the weights as held.
-    pub(crate) fn bytes_resident(&self) -> u64 {
+    pub(super) fn bytes_resident(&self) -> u64 {
         parameters(&self.spec, &self.layout).saturating_mul(4)
     }
 
     /// Bytes of the largest tensor that holds many experts: it stands beside what it is taken apart into.
-    pub(crate) fn widest_stack(&self) -> u64 {
+    pub(super) fn widest_stack(&self) -> u64 {
         let stacks = self.tensors.iter().filter(|(_, decl)| decl.shape.len() == 3);
         stacks.map(|(_, decl)| decl.len().saturating_mul(4)).max().unwrap_or(0)
     }
@@ -153,7 +153,7 @@ fn unmerged(checkpoint: &Checkpoint) -> Option<Error> {
 }
 
 /// What is said of fields that change nothing.
-pub(crate) fn ignored_fields(names: &[String]) -> String {
+pub(super) fn ignored_fields(names: &[String]) -> String {
     format!("config fields that nothing reads: {}", names.join(", "))
 }
 
