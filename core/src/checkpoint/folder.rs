@@ -12,8 +12,8 @@ use crate::files;
 
 /// Most names that a message lists.
 const LISTED: usize = 5;
-/// Files beside config.json and weights that a checkpoint is read from.
-pub(super) const SIDE_FILES: [&str; 12] = [
+/// Files beside config.json and weights that belong to a checkpoint.
+pub(crate) const SIDE_FILES: [&str; 12] = [
     "added_tokens.json",
     "chat_template.jinja",
     "chat_template.json",

@@ -19,11 +19,13 @@ mod tokenizer;
 mod widen;
 
 pub use chat::{ChatTemplate, Content, Message, Part};
+pub(crate) use folder::SIDE_FILES;
 pub use hf::{Checkpoint, Embedded};
 pub use image::{Preprocessor, decode_image, decoding_bytes, read_image};
 pub(crate) use json::{MAX_TEXT, check_weight};
 pub use json::{non_finite, written};
 pub use picture::Picture;
+pub(crate) use save::encoded;
 pub use save::{SaveDtype, safetensors_bytes, safetensors_with, save};
 pub use tensors::{TensorFile, TensorInfo};
 pub(crate) use tokenizer::escaped;

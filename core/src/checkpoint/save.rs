@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use candle_core::{DType, Tensor};
-use half::bf16;
+use half::{bf16, f16};
 use safetensors::{Dtype, View};
 use serde_json::Value;
 
@@ -17,8 +17,31 @@ use crate::files::write_atomic;
 pub enum SaveDtype {
     /// 4 bytes.
     F32,
-    /// 2 bytes.
+    /// 2 bytes, small exponents.
+    F16,
+    /// 2 bytes, the exponents of f32.
     Bf16,
+}
+
+impl SaveDtype {
+    /// As safetensors name it.
+    pub(crate) fn stored(self) -> Dtype {
+        match self {
+            Self::F32 => Dtype::F32,
+            Self::F16 => Dtype::F16,
+            Self::Bf16 => Dtype::BF16,
+        }
+    }
+}
+
+/// Numbers in little-endian order; of another format than the four that are read, as f32.
+pub(crate) fn encoded(values: &[f32], dtype: Dtype) -> Vec<u8> {
+    match dtype {
+        Dtype::F16 => values.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes()).collect(),
+        Dtype::BF16 => values.iter().flat_map(|&x| bf16::from_f32(x).to_le_bytes()).collect(),
+        Dtype::F64 => values.iter().flat_map(|&x| f64::from(x).to_le_bytes()).collect(),
+        _ => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+    }
 }
 
 /// Bytes of a safetensors file holding `tensors`; equal tensors give equal bytes.
@@ -88,13 +111,8 @@ struct Raw {
 impl Raw {
     fn new(tensor: &Tensor, dtype: SaveDtype) -> Result<Self> {
         let values: Vec<f32> = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-        let (dtype, bytes) = match dtype {
-            SaveDtype::F32 => (Dtype::F32, values.iter().flat_map(|x| x.to_le_bytes()).collect()),
-            SaveDtype::Bf16 => {
-                (Dtype::BF16, values.iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes()).collect())
-            }
-        };
-        Ok(Self { shape: tensor.dims().to_vec(), dtype, bytes })
+        let dtype = dtype.stored();
+        Ok(Self { shape: tensor.dims().to_vec(), dtype, bytes: encoded(&values, dtype) })
     }
 }
 

@@ -8,7 +8,7 @@ use safetensors::Dtype;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, SaveDtype};
 use crate::engine::Cancelled;
 use crate::engine::names::{Named, resolve};
 use crate::error::{Error, Result};
@@ -38,40 +38,19 @@ pub struct Save<'a> {
     /// What they come to ([`crate::engine::Engine::foldable`]).
     pub items: &'a [Foldable],
     /// Number format; `None` = each tensor's own.
-    pub dtype: Option<SavedDtype>,
+    pub dtype: Option<SaveDtype>,
     /// Where.
     pub out: &'a Path,
     /// What to do with a model that is there.
     pub there: There,
 }
 
-/// Number format of a saved model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SavedDtype {
-    /// 4 bytes.
-    F32,
-    /// 2 bytes, small exponents.
-    F16,
-    /// 2 bytes, the exponents of f32.
-    Bf16,
-}
-
-impl SavedDtype {
-    /// As config.json has it.
-    fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "float32",
-            Self::F16 => "float16",
-            Self::Bf16 => "bfloat16",
-        }
-    }
-
-    fn stored(self) -> Dtype {
-        match self {
-            Self::F32 => Dtype::F32,
-            Self::F16 => Dtype::F16,
-            Self::Bf16 => Dtype::BF16,
-        }
+/// A number format as config.json has it.
+fn dtype_name(dtype: SaveDtype) -> &'static str {
+    match dtype {
+        SaveDtype::F32 => "float32",
+        SaveDtype::F16 => "float16",
+        SaveDtype::Bf16 => "bfloat16",
     }
 }
 
@@ -97,7 +76,7 @@ pub struct Saved {
 /// Save the model that a plan describes. `report` gets bytes done and bytes in all.
 ///
 /// # Errors
-/// [`Error::Plan`] that names every item which weights cannot do; nothing is written then. What cannot be read or written,
+/// One that names every item which weights cannot do; nothing is written then. What cannot be read or written,
 /// and [`Error::Cancelled`]; the folder is as it was then.
 pub fn save(
     checkpoint: &Checkpoint,
@@ -111,7 +90,7 @@ pub fn save(
     let model = Changed::new(checkpoint, &named, items)?;
     let mut config = model.config.clone();
     if let Some(dtype) = ask.dtype {
-        config = config::with_dtype(&config, dtype.name());
+        config = config::with_dtype(&config, dtype_name(dtype));
     }
     let mut saved = Saved {
         source: checkpoint.name().into(),
@@ -221,7 +200,7 @@ impl Changed {
         &'a self,
         checkpoint: &Checkpoint,
         named: &'a Named,
-        dtype: Option<SavedDtype>,
+        dtype: Option<SaveDtype>,
     ) -> Result<Vec<write::Tensor<'a>>> {
         let sources: BTreeMap<Slot, &str> =
             named.tensors.iter().map(|(name, decl)| (decl.slot, name.as_str())).collect();
@@ -235,7 +214,7 @@ impl Changed {
             tensors.push(write::Tensor {
                 name: format!("{prefix}{}", decl.name),
                 shape: decl.shape,
-                dtype: dtype.map_or(own, SavedDtype::stored),
+                dtype: dtype.map_or(own, SaveDtype::stored),
                 source: sources.get(&slot).copied(),
                 kept,
                 edits: self.edits.of(slot),
@@ -360,7 +339,7 @@ fn blocks_left(items: &[Foldable], spec: &Spec) -> Vec<usize> {
 /// Take the experts out that the plan knocks out, and set how many a token goes through; a config has one number for all
 /// blocks.
 fn cut_experts(items: &[Foldable], spec: &Spec, left: &mut Left, misfits: &mut Misfits) {
-    let of = |item: &'_ Foldable| item.changes.as_ref().is_ok_and(|changes| !changes.experts.is_empty());
+    let of = |item: &Foldable| item.changes.as_ref().is_ok_and(|changes| !changes.experts.is_empty());
     let mut rules: BTreeMap<usize, Vec<&Choice>> = BTreeMap::new();
     for (layer, choice) in
         items.iter().filter_map(|item| item.changes.as_ref().ok()).flat_map(|own| &own.experts)

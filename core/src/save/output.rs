@@ -3,35 +3,19 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::checkpoint::SIDE_FILES;
 use crate::error::{Error, Result};
 use crate::files::{Lock, Staged, There, claim_folder, names, recover};
 
 /// What was made of what.
 pub(super) const ABOUT: &str = "sluice.json";
-/// Files that a saved model has, whatever it is.
-const OWN: [&str; 17] = [
-    ABOUT,
-    "README.md",
-    "added_tokens.json",
-    "chat_template.jinja",
-    "chat_template.json",
-    "config.json",
-    "generation_config.json",
-    "merges.txt",
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "preprocessor_config.json",
-    "processor_config.json",
-    "special_tokens_map.json",
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "vocab.json",
-];
+/// What else a saved model has beside its side files and shards.
+const OWN: [&str; 5] =
+    [ABOUT, "README.md", "config.json", "model.safetensors", "model.safetensors.index.json"];
 
 /// Whether a saved model has a file of this name.
 fn is_own(name: &str) -> bool {
-    OWN.contains(&name) || is_shard(name)
+    OWN.contains(&name) || SIDE_FILES.contains(&name) || is_shard(name)
 }
 
 fn is_shard(name: &str) -> bool {

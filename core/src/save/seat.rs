@@ -55,11 +55,7 @@ pub(super) fn seat(site: Site, spec: &Spec, layout: &Layout) -> Result<Seat, &'s
         weights.map(|weights| Seat { layer: Some(layer), weights, no_factor: None })
     };
     let post_norm = block.residual == Residual::PostNorm;
-    let stream = |seat: Seat| match seat.weights {
-        // What a norm gives is the whole stream.
-        Weights::Normed { .. } if post_norm => seat,
-        _ => Seat { no_factor: Some(ADDS), ..seat },
-    };
+    let stream = |seat: Seat| Seat { no_factor: Some(ADDS), ..seat };
     let normalised = |role: Role, norm: Option<NormSpec>| {
         here(norm.ok_or(RUN).map(|norm| Weights::Normalised { role, norm }))
     };

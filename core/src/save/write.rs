@@ -8,7 +8,8 @@ use safetensors::Dtype;
 use serde_json::{Value, json};
 
 use super::edits::{Edit, edited};
-use crate::checkpoint::Checkpoint;
+use super::text;
+use crate::checkpoint::{Checkpoint, encoded};
 use crate::engine::Cancelled;
 use crate::error::{Error, Result};
 use crate::files::{Growing, There, write_atomic};
@@ -101,9 +102,7 @@ pub(super) fn write(
     }
     if shards.len() > 1 {
         let index = json!({ "metadata": { "total_size": total }, "weight_map": home });
-        let text =
-            serde_json::to_string_pretty(&index).map_err(|error| Error::Internal(error.to_string()))?;
-        write_atomic(&folder.join("model.safetensors.index.json"), (text + "\n").as_bytes())?;
+        write_atomic(&folder.join("model.safetensors.index.json"), &text(&index)?)?;
     }
     Ok(total)
 }
@@ -160,13 +159,7 @@ fn put(tensor: &Tensor<'_>, values: &[f32], file: &mut Growing) -> Result<()> {
             let cause = format!("{} has numbers that {:?} has no room for", tensor.name, tensor.dtype);
             return Err(Error::asked(cause, "save it with --dtype bf16 or f32"));
         }
-        let bytes: Vec<u8> = match tensor.dtype {
-            Dtype::F16 => values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect(),
-            Dtype::BF16 => values.iter().flat_map(|&value| bf16::from_f32(value).to_le_bytes()).collect(),
-            Dtype::F64 => values.iter().flat_map(|&value| f64::from(value).to_le_bytes()).collect(),
-            _ => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-        };
-        file.write(&bytes)?;
+        file.write(&encoded(values, tensor.dtype))?;
     }
     Ok(())
 }

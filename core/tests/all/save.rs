@@ -5,13 +5,13 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use sluice_core::checkpoint::Checkpoint;
+use sluice_core::checkpoint::{Checkpoint, SaveDtype};
 use sluice_core::engine::{self, Engine, Opened, never};
 use sluice_core::error::Result;
 use sluice_core::files::There;
 use sluice_core::model::Input;
 use sluice_core::plan::Plan;
-use sluice_core::save::{Save, Saved, SavedDtype, save};
+use sluice_core::save::{Save, Saved, save};
 use sluice_core::spec::{Residual, Score, Spec};
 
 use crate::support::{copy_of, golden, logits, open};
@@ -30,7 +30,7 @@ fn opened(folder: &Path) -> (Checkpoint, Engine) {
     (checkpoint, engine)
 }
 
-fn saved(case: &Path, plan: &Plan, out: &Path, dtype: Option<SavedDtype>) -> Result<Saved> {
+fn saved(case: &Path, plan: &Plan, out: &Path, dtype: Option<SaveDtype>) -> Result<Saved> {
     let (checkpoint, mut engine) = opened(case);
     let prompt = Input::from(TOKENS.as_slice());
     let items = engine.foldable(plan, Some(&prompt), &never)?;
@@ -208,7 +208,7 @@ fn every_kind_of_change_is_in_the_weights_of_every_family_that_has_a_place_for_i
         let folder = golden().join(&case);
         let spec = open(&folder).model.spec.as_ref().clone();
         // Half the numbers' digits would hide what is compared.
-        let dtype = case.ends_with("f16").then_some(SavedDtype::F32);
+        let dtype = case.ends_with("f16").then_some(SaveDtype::F32);
         for (name, items) in changes(&spec) {
             let plan = plan(&items);
             let place = tempfile::tempdir().unwrap();
@@ -314,9 +314,9 @@ fn what_is_not_changed_is_copied_to_the_bit_and_formats_are_as_asked() {
         ("llama-bf16", None, "BF16", None),
         ("llama-f16", None, "F16", None),
         ("llama", None, "F32", None),
-        ("llama", Some(SavedDtype::Bf16), "BF16", Some("bfloat16")),
-        ("llama", Some(SavedDtype::F16), "F16", Some("float16")),
-        ("llama-bf16", Some(SavedDtype::F32), "F32", Some("float32")),
+        ("llama", Some(SaveDtype::Bf16), "BF16", Some("bfloat16")),
+        ("llama", Some(SaveDtype::F16), "F16", Some("float16")),
+        ("llama-bf16", Some(SaveDtype::F32), "F32", Some("float32")),
     ] {
         let (folder, place) = (golden().join(case), tempfile::tempdir().unwrap());
         let out = place.path().join("model");
@@ -359,7 +359,7 @@ fn numbers_that_a_format_has_no_room_for_are_refused() {
     let folder = copy_of("llama");
     let plan = plan(&json!([{ "kind": "scale", "site": "blocks.0.hook_attn_out", "factor": 1e7 }]));
     let place = tempfile::tempdir().unwrap();
-    let error = saved(folder.path(), &plan, &place.path().join("model"), Some(SavedDtype::F16)).unwrap_err();
+    let error = saved(folder.path(), &plan, &place.path().join("model"), Some(SaveDtype::F16)).unwrap_err();
     assert!(error.to_string().contains("F16"), "{error}");
     assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
 }
