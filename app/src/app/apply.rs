@@ -311,7 +311,12 @@ impl SluiceApp {
                 self.errands.save_plan(self.state.history.plan().clone(), path, there);
             }
             Found::ModelFolder(folder) => self.fold(folder),
-            Found::Saving(progress) => drop(self.state.results.progress.insert(Slot::Fold, progress)),
+            Found::Saving(Some(progress)) => {
+                self.state.results.progress.insert(Slot::Fold, progress);
+            }
+            Found::Saving(None) => {
+                self.state.results.progress.remove(&Slot::Fold);
+            }
             Found::NoDialog(dialog) => self.browse(dialog),
             Found::Listing(folder, listing) => {
                 if let Some(browser) = &mut self.browser {
@@ -355,17 +360,12 @@ impl SluiceApp {
                 ctx.copy_image(picture);
                 self.state.say("copied as picture");
             }
-            Found::Said(text) => {
-                self.state.results.progress.remove(&Slot::Fold);
-                self.state.say(text);
-            }
+            Found::Said(text) => self.state.say(text),
             Found::Wrote(text, folder) => {
-                self.state.results.progress.remove(&Slot::Fold);
                 self.state.offer(text, Remedy::Folder(folder));
                 drop(self.state.results.failure.take_if(|(slot, _)| *slot == Slot::Open));
             }
             Found::Failed(failure) => {
-                self.state.results.progress.remove(&Slot::Fold);
                 self.state.message = None;
                 self.state.results.failure = Some((Slot::Open, failure));
             }

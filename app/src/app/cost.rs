@@ -24,8 +24,9 @@ impl SluiceApp {
         if findings.is_some_and(|findings| state.earlier(findings).is_none()) {
             return;
         }
-        let study = state.studies.get(PLAN_COST.id).cloned().unwrap_or_default();
-        let costed: Costed = (state.history.version(), study.text, study.ask);
+        let asked = state.studies.get(PLAN_COST.id).map(|study| (study.text.clone(), study.ask.clone()));
+        let (text, ask) = asked.unwrap_or_default();
+        let costed: Costed = (state.history.version(), text, ask);
         if self.costed.as_ref() == Some(&costed) {
             return;
         }

@@ -43,8 +43,8 @@ pub enum Found {
     ExportFolder(PathBuf),
     /// A folder for a changed model's folder was chosen.
     ModelFolder(PathBuf),
-    /// How far the model that is saved is.
-    Saving(Progress),
+    /// How far the model that is saved is; `None` = it has ended.
+    Saving(Option<Progress>),
     /// A sample text for surrogate small FFNs was chosen.
     Sample(PathBuf),
     /// A text file for a method, by its id.

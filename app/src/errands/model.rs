@@ -33,12 +33,12 @@ impl Errands {
                 if said.elapsed() >= OFTEN {
                     said = Instant::now();
                     // Where the window has no room for it, the next one tells more.
-                    drop(send.try_send(Found::Saving(Progress::new(
+                    drop(send.try_send(Found::Saving(Some(Progress::new(
                         "saving the model".into(),
                         done,
                         all,
                         begin,
-                    ))));
+                    )))));
                     ctx.request_repaint();
                 }
             };
@@ -54,7 +54,10 @@ impl Errands {
                 let ask = Save { plan: &plan, items: &items, dtype: None, out: &out, there: There::Keep };
                 save(&checkpoint, &ask, &mut report, &|| stopped.load(Ordering::Relaxed))
             };
-            Some(match all() {
+            let ended = all();
+            // Fails only when the window is gone.
+            drop(send.send(Found::Saving(None)));
+            Some(match ended {
                 Ok(Saved { blocks: [before, now], .. }) => {
                     let blocks =
                         if now < before { format!(", {now} of {before} blocks") } else { String::new() };
