@@ -2,8 +2,11 @@
 //! site.
 //!
 //! The stream is looked at after every sublayer, and an edited site as it is edited: one comparison a value, beside the
-//! products of a sublayer. Once a value is so large that its square overflows, every site is looked at from there on: what
-//! overflows inside a sublayer may come out of it as zero.
+//! products of a sublayer. Once a value of a strand is so large that its square overflows, every site is looked at from
+//! there on: what overflows inside a sublayer may come out of it as zero. Each strand is looked at as closely as it would be
+//! alone, whatever runs beside it.
+
+use std::collections::BTreeSet;
 
 use candle_core::{DType, Storage, Tensor};
 
@@ -15,22 +18,20 @@ use crate::site::{Hook, Shape, Site};
 /// Sums of squares of such magnitudes come near the end of f32.
 const LARGE: f32 = 1e15;
 
-/// How closely values are looked at.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Watch {
-    /// The stream between sublayers, and what is edited.
-    #[default]
-    Streams,
-    /// An edited value is not finite: the sublayer is done again.
-    Suspect,
-    /// Every site.
-    Sites,
+/// How closely values are looked at, by the strands' numbers: everywhere at the stream between sublayers and at what is
+/// edited.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Watch {
+    /// Here at every site.
+    closely: BTreeSet<usize>,
+    /// An edited value of these is not finite: the sublayer is done again.
+    suspects: BTreeSet<usize>,
 }
 
 impl Watch {
-    /// Whether every site is looked at.
-    pub fn closely(self) -> bool {
-        self == Self::Sites
+    /// Whether every site of some strand is looked at.
+    pub fn closely(&self) -> bool {
+        !self.closely.is_empty()
     }
 }
 
@@ -54,7 +55,9 @@ impl Pass {
     /// What it takes to do a stage again; nothing where every site is looked at already.
     pub(super) fn before(&self, stage: usize) -> Option<Before> {
         let drops_rows = stage >= 2 * self.model.spec.n_layers();
-        (!self.ask.lenient && self.watch != Watch::Sites).then(|| Before {
+        let all = self.strands.iter().all(|strand| self.watch.closely.contains(&strand.number));
+        let closely = all && self.watch.closely();
+        (!self.ask.lenient && !closely).then(|| Before {
             x: self.x.clone(),
             parallel: self.parallel.clone(),
             strands: drops_rows.then(|| self.strands.clone()),
@@ -66,14 +69,19 @@ impl Pass {
         if self.ask.lenient {
             return Ok(());
         }
-        let mut worst = Size::Fine;
+        let mut failed = std::mem::take(&mut self.watch.suspects);
+        let mut large = BTreeSet::new();
         for x in self.x.iter().chain(self.parallel.iter().map(|(out, _)| out)) {
-            worst = worst.max(size(x, None)?);
+            for (number, size) in self.sizes(None, x)? {
+                let _ = if size == Size::NotFinite { failed.insert(number) } else { large.insert(number) };
+            }
         }
         let logits = self.bad_logits()?;
-        let failed = worst == Size::NotFinite || logits.is_some() || self.watch == Watch::Suspect;
-        if let Some(before) = before.filter(|_| failed) {
-            self.watch = Watch::Sites;
+        if let Some((row, _)) = logits {
+            failed.extend(strand_of(&self.in_number_order(), row).map(|(strand, _)| strand.number));
+        }
+        if let Some(before) = before.filter(|_| !failed.is_subset(&self.watch.closely)) {
+            self.watch.closely.append(&mut failed);
             (self.x, self.parallel) = (before.x, before.parallel);
             if let Some(strands) = before.strands {
                 self.strands = strands;
@@ -83,13 +91,9 @@ impl Pass {
             self.stage_of(stage)?;
         }
         if let Some((row, what)) = logits {
-            let mut order: Vec<&Strand> = self.strands.iter().collect();
-            order.sort_by_key(|strand| strand.number);
-            return Err(not_finite(None, row, what, &order));
+            return Err(not_finite(None, row, what, &self.in_number_order()));
         }
-        if worst == Size::Large {
-            self.watch = Watch::Sites;
-        }
+        self.watch.closely.append(&mut large);
         Ok(())
     }
 
@@ -99,21 +103,59 @@ impl Pass {
             return Ok(());
         }
         if self.watch.closely() {
-            return match first_bad(site, x)? {
-                Some((row, what)) => {
-                    Err(not_finite(Some(site), row, what, &self.strands.iter().collect::<Vec<_>>()))
-                }
-                None => Ok(()),
-            };
+            let rows = self.rows_of(|strand| self.watch.closely.contains(&strand.number));
+            if let Some((row, what)) = first_bad(site, x, &rows)? {
+                return Err(not_finite(Some(site), row, what, &self.strands.iter().collect::<Vec<_>>()));
+            }
         }
         if self.edits(site) {
-            match size(x, Some(site))? {
-                Size::Fine => {}
-                Size::Large => self.watch = Watch::Sites,
-                Size::NotFinite => self.watch = Watch::Suspect,
+            let sizes = self.sizes(Some(site), x)?;
+            let edits = |number: usize| {
+                self.strands.iter().any(|strand| strand.number == number && strand.schedule.edits_site(site))
+            };
+            let edited: Vec<_> = sizes.into_iter().filter(|(number, _)| edits(*number)).collect();
+            for (number, size) in edited {
+                let seen = match size {
+                    Size::NotFinite => &mut self.watch.suspects,
+                    Size::Large | Size::Fine => &mut self.watch.closely,
+                };
+                seen.insert(number);
             }
         }
         Ok(())
+    }
+
+    /// For every row whether it is of a strand that is meant.
+    fn rows_of(&self, meant: impl Fn(&Strand) -> bool) -> Vec<bool> {
+        let row = |strand: &Strand| std::iter::repeat_n(meant(strand), strand.positions.len());
+        self.strands.iter().flat_map(row).collect()
+    }
+
+    /// The strands with values that are not fine, by number, and how large those are; a strand may come twice. `x` is
+    /// `[rows, d]` or of the site's shape.
+    fn sizes(&self, site: Option<Site>, x: &Tensor) -> Result<Vec<(usize, Size)>> {
+        // Nearly always all of them are fine.
+        if on_values(x, magnitude)? < LARGE.to_bits() {
+            return Ok(Vec::new());
+        }
+        let rows = Rows::of(site, x);
+        let mut of_row = vec![Size::Fine; rows.count];
+        on_values(x, |values| {
+            for (row, values) in rows.chunks(values) {
+                if let Some(worst) = of_row.get_mut(row) {
+                    *worst = size(values, site).max(*worst);
+                }
+            }
+        })?;
+        let numbers = self.strands.iter().flat_map(|strand| strand.positions.iter().map(|_| strand.number));
+        Ok(numbers.zip(of_row).filter(|(_, size)| *size != Size::Fine).collect())
+    }
+
+    /// The strands as the logits have them.
+    fn in_number_order(&self) -> Vec<&Strand> {
+        let mut order: Vec<&Strand> = self.strands.iter().collect();
+        order.sort_by_key(|strand| strand.number);
+        order
     }
 
     /// The first row of the logits that is of no use: NaN, an infinite logit, or all of them -inf. A single -inf keeps a
@@ -138,11 +180,36 @@ impl Pass {
     }
 }
 
+/// Where a site's rows lie in its values.
+struct Rows {
+    count: usize,
+    /// Values of a row that lie together.
+    inner: usize,
+}
+
+impl Rows {
+    fn of(site: Option<Site>, x: &Tensor) -> Self {
+        let axis = usize::from(site.is_some_and(|site| site.shape() == Shape::Square));
+        let count = x.dims().get(axis).copied().unwrap_or(1).max(1);
+        Self { count, inner: x.dims().iter().skip(axis + 1).product::<usize>().max(1) }
+    }
+
+    /// The values, a row's at a time.
+    fn chunks<'a>(&self, values: &'a [f32]) -> impl Iterator<Item = (usize, &'a [f32])> {
+        let count = self.count;
+        values.chunks(self.inner).enumerate().map(move |(index, values)| (index % count, values))
+    }
+}
+
+/// Whose row it is among some strands' rows, and its position.
+fn strand_of<'a>(strands: &[&'a Strand], row: usize) -> Option<(&'a Strand, usize)> {
+    strands.iter().flat_map(|&strand| strand.positions.iter().map(move |at| (strand, *at))).nth(row)
+}
+
 /// The error about a row of some strands' rows.
 fn not_finite(site: Option<Site>, row: usize, what: &'static str, strands: &[&Strand]) -> Error {
-    let rows = strands.iter().flat_map(|strand| strand.positions.iter().map(move |at| (strand, *at)));
     let (mut items, mut routed, mut position) = (Vec::new(), false, row);
-    if let Some((strand, at)) = rows.into_iter().nth(row) {
+    if let Some((strand, at)) = strand_of(strands, row) {
         position = at;
         items = strand.schedule.items_until(site);
         routed = strand.schedule.is_routed();
@@ -162,22 +229,20 @@ fn may_hold(site: Option<Site>, x: f32) -> bool {
 }
 
 /// How large the largest value is.
-fn size(x: &Tensor, site: Option<Site>) -> Result<Size> {
-    on_values(x, |values| {
-        let most = magnitude(values);
-        if most < LARGE.to_bits() {
-            return Size::Fine;
-        }
-        let bad = most >= f32::INFINITY.to_bits() && values.iter().any(|&x| !may_hold(site, x));
-        let large = || values.iter().any(|x| x.is_finite() && x.abs() >= LARGE);
-        if bad {
-            Size::NotFinite
-        } else if large() {
-            Size::Large
-        } else {
-            Size::Fine
-        }
-    })
+fn size(values: &[f32], site: Option<Site>) -> Size {
+    let most = magnitude(values);
+    if most < LARGE.to_bits() {
+        return Size::Fine;
+    }
+    let bad = most >= f32::INFINITY.to_bits() && values.iter().any(|&x| !may_hold(site, x));
+    let large = || values.iter().any(|x| x.is_finite() && x.abs() >= LARGE);
+    if bad {
+        Size::NotFinite
+    } else if large() {
+        Size::Large
+    } else {
+        Size::Fine
+    }
 }
 
 /// Bits of the largest magnitude: those of finite values, infinity and NaN are in this order.
@@ -185,20 +250,21 @@ fn magnitude(values: &[f32]) -> u32 {
     values.iter().fold(0, |most, x| most.max(x.to_bits() & 0x7fff_ffff))
 }
 
-/// The first row with a value that the site may not hold, and what that is.
-fn first_bad(site: Site, x: &Tensor) -> Result<Option<(usize, &'static str)>> {
-    let dims = x.dims();
-    let axis = usize::from(site.shape() == Shape::Square);
-    let rows = dims.get(axis).copied().unwrap_or(1).max(1);
-    let inner = dims.iter().skip(axis + 1).product::<usize>().max(1);
+/// The first of the rows that are looked at with a value that the site may not hold, and what that is.
+fn first_bad(site: Site, x: &Tensor, looked_at: &[bool]) -> Result<Option<(usize, &'static str)>> {
+    let rows = Rows::of(Some(site), x);
     on_values(x, |values| {
-        let bad = values.iter().enumerate().filter(|(_, x)| !may_hold(Some(site), **x));
-        bad.map(|(index, x)| (index / inner % rows, name(*x))).min_by_key(|(row, _)| *row)
+        let looked_at = rows.chunks(values).filter(|(row, _)| looked_at.get(*row).copied().unwrap_or(true));
+        let bad = |(row, values): (usize, &[f32])| {
+            let x = values.iter().find(|x| !may_hold(Some(site), **x))?;
+            Some((row, name(*x)))
+        };
+        looked_at.filter_map(bad).min_by_key(|(row, _)| *row)
     })
 }
 
 /// A function of a tensor's values; of none where they are no f32.
-fn on_values<T>(x: &Tensor, f: impl Fn(&[f32]) -> T) -> Result<T> {
+fn on_values<T>(x: &Tensor, f: impl FnOnce(&[f32]) -> T) -> Result<T> {
     if x.dtype() != DType::F32 {
         return Ok(f(&[]));
     }

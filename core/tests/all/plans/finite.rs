@@ -98,6 +98,36 @@ fn what_is_large_but_comes_out_finite_is_no_failure() {
     }
 }
 
+/// What nobody reads may be infinite; that another plan is looked at there does not change it.
+#[test]
+fn a_run_is_looked_at_as_closely_as_alone_whatever_runs_beside_it() {
+    let engine = &mut llama();
+    let tokens: Input = PROMPT.as_slice().into();
+    let base = engine.base(&tokens, &never).unwrap();
+    let unread = r#"{"kind":"ablate","site":"blocks.1.ln2.hook_scale","positions":"last"},
+        {"kind":"route","layers":[{"layer":1,"tokens":["big","big","big","big","big","skip_ffn"]}]}"#;
+    let beside = [
+        r#"{"kind":"scale","site":"blocks.1.ln2.hook_normalized","factor":0.9}"#,
+        r#"{"kind":"scale","site":"blocks.0.hook_resid_post","factor":1e17}"#,
+    ];
+    let branch = |engine: &mut Engine, items: &str| {
+        let schedule = engine.schedule(&plan(items), &tokens, &never).unwrap();
+        engine.branch(&base, schedule).unwrap().unwrap()
+    };
+    let last = |engine: &Engine, branches| {
+        let out = engine.branches(&base, branches, Logits::Last).unwrap().run(&never).unwrap();
+        out.logits.unwrap().to_vec2::<f32>().unwrap()
+    };
+    let unread = branch(engine, unread);
+    let alone = last(engine, vec![unread.clone()]).swap_remove(0);
+    assert!(alone.iter().all(|x| x.is_finite()));
+    for items in beside {
+        let other = branch(engine, items);
+        let expected = [alone.clone(), last(engine, vec![other.clone()]).swap_remove(0)];
+        assert_eq!(last(engine, vec![unread.clone(), other]), expected, "{items}");
+    }
+}
+
 #[test]
 fn weights_that_are_no_numbers_are_told_by_their_site() {
     for (family, tensor, site) in [
