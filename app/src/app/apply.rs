@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use eframe::egui::{Context, OpenUrl};
 use sluice_core::figure::Figure;
-use sluice_core::method::Method;
+use sluice_core::method::{ListOf, Method};
 use sluice_core::plan::{Change, Plan, Positions};
 use sluice_core::session::History;
 use sluice_core::worker::{Request, Slot, Study, Target, Variant};
@@ -324,6 +324,10 @@ impl SluiceApp {
                 }
             }
             Found::Text(method, path) => self.state.studies.get_mut(method).text = Some(path),
+            Found::List(method, file) => {
+                let study = self.state.studies.get_mut(method);
+                study.list = Some(ListOf { file, ..study.list.take().unwrap_or_default() });
+            }
             Found::Parameter(method, name, path) => {
                 let path = path.to_string_lossy().into_owned();
                 self.state.studies.get_mut(method).ask.insert(name.to_owned(), path.into());

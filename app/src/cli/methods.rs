@@ -58,13 +58,18 @@ fn value(method: &Method, spec: &Spec) -> Value {
         "line": method.line,
         "reading": method.reading,
         "source": method.source,
-        "subject": [method.subject.name()],
-        "shards": false,
+        "subject": subjects(method),
+        "shards": method.takes_lists(),
         "picks": picks.collect::<Vec<_>>(),
         "needs": method.needs.iter().map(|need| need.name()).collect::<Vec<_>>(),
         "available": method.unavailable(spec).map_or(Value::Bool(true), Value::from),
         "parameters": method.fields.iter().map(parameter).collect::<Vec<_>>(),
     })
+}
+
+/// What it can be asked about.
+fn subjects(method: &Method) -> Vec<&'static str> {
+    std::iter::once(method.subject.name()).chain(method.takes_lists().then_some("list")).collect()
 }
 
 /// A parameter, as a method's or a kind's.

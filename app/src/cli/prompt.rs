@@ -13,7 +13,7 @@ use sluice_core::{Error, Result};
 const MOST: u64 = 16 << 20;
 
 /// The flags that give a prompt's words, of which one is given.
-const WORDS: [&str; 3] = ["prompt", "prompt_file", "tokens"];
+pub const WORDS: [&str; 3] = ["prompt", "prompt_file", "tokens"];
 
 /// A prompt.
 #[derive(Args, Clone, Debug)]

@@ -65,17 +65,21 @@ impl Sbatch {
             let cause = text.lines().next().unwrap_or_default();
             Error::asked(format!("the command behind --: {cause}"), "write it as it runs alone")
         })?;
-        let Some(Command::Score(score)) = parsed.command else {
-            let cause = "only the findings of score are sums over items";
-            return Err(Error::asked(cause, "give it behind --, such as -- score --list FILE --out DIR"));
+        let (folder, paths) = match &parsed.command {
+            Some(Command::Score(score)) => (score.sharded()?, score.paths()),
+            Some(Command::Study(study)) => (study.sharded()?, study.paths()),
+            _ => {
+                let cause = "only the findings of score and of studies of lists are sums over items";
+                return Err(Error::asked(cause, "give it behind --, such as -- score --list FILE --out DIR"));
+            }
         };
-        let folder = absolute(score.sharded()?)?;
+        let folder = absolute(folder)?;
         let (mut command, mut words) = (Vec::new(), self.command.iter());
         while let Some(word) = words.next() {
             if word == "--out" {
                 words.next();
             } else if !word.starts_with("--out=") {
-                command.push(placed(word, &score.paths())?);
+                command.push(placed(word, &paths)?);
             }
         }
         Ok((folder, command))

@@ -27,6 +27,8 @@ pub enum Dialog {
     Sample,
     /// A text file for a method, by its id.
     Text(&'static str),
+    /// A list of prompts for a method.
+    List(&'static str),
     /// A file for a parameter of a method, by their names.
     Parameter(&'static str, &'static str),
     /// A plan file to read.
@@ -51,6 +53,7 @@ impl Dialog {
             Self::ExportFolder => "Folder for exported figures".into(),
             Self::Sample => "Text for surrogate small FFNs".into(),
             Self::Text(method) => format!("Text for {method}"),
+            Self::List(method) => format!("List of prompts for {method}"),
             Self::Parameter(_, name) => format!("File for {}", name.replace('_', " ")),
             Self::OpenPlan => "Open a plan".into(),
             Self::SavePlan => "Save the plan".into(),
@@ -89,7 +92,7 @@ impl Dialog {
     pub fn takes(self, name: &str) -> bool {
         match self {
             Self::Checkpoint | Self::ExportFolder | Self::ModelFolder => false,
-            Self::Sample | Self::Text(_) | Self::Parameter(..) => true,
+            Self::Sample | Self::Text(_) | Self::List(_) | Self::Parameter(..) => true,
             Self::OpenPlan | Self::SavePlan | Self::OpenSession | Self::SaveSession => {
                 name.to_lowercase().ends_with(".json")
             }
@@ -102,7 +105,7 @@ impl Dialog {
         let files = rfd::FileDialog::new().set_title(self.title());
         match self {
             Self::Checkpoint | Self::ExportFolder | Self::ModelFolder => files.pick_folder(),
-            Self::Sample | Self::Text(_) | Self::Parameter(..) => files.pick_file(),
+            Self::Sample | Self::Text(_) | Self::List(_) | Self::Parameter(..) => files.pick_file(),
             Self::OpenPlan => files.add_filter("plan", &["json"]).pick_file(),
             Self::OpenSession => files.add_filter("session", &["json"]).pick_file(),
             Self::SavePlan | Self::SaveSession => files.set_file_name(self.name()).save_file(),
@@ -119,6 +122,7 @@ impl Dialog {
             Self::ModelFolder => Found::ModelFolder(path),
             Self::Sample => Found::Sample(path),
             Self::Text(method) => Found::Text(method, path),
+            Self::List(method) => Found::List(method, path),
             Self::Parameter(method, name) => Found::Parameter(method, name, path),
             Self::Picture => Found::PictureFile(path),
             Self::SavePlan => Found::PlanFile(path, asked),

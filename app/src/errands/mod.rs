@@ -49,6 +49,8 @@ pub enum Found {
     Sample(PathBuf),
     /// A text file for a method, by its id.
     Text(&'static str, PathBuf),
+    /// A list of prompts for a method.
+    List(&'static str, PathBuf),
     /// A file for a parameter of a method, by their names.
     Parameter(&'static str, &'static str, PathBuf),
     /// A picture file was chosen.

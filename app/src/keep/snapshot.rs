@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sluice_core::method::find;
+use sluice_core::method::{ListOf, find};
 use sluice_core::session::{Answered, History, Inquiry, Pinned, Reference, Session, Work};
 use sluice_core::worker::Target;
 
@@ -35,6 +35,7 @@ struct OfWork {
 struct OfMethod {
     shown: Option<(String, usize)>,
     brush: usize,
+    list: Option<ListOf>,
 }
 
 /// What is chosen is made of names and numbers: JSON holds it.
@@ -95,7 +96,7 @@ fn inquiry(study: &Study) -> Inquiry {
         picks: study.picks.clone(),
         text: study.text.clone(),
         taken: study.taken.clone(),
-        window: value(&OfMethod { shown: study.shown.clone(), brush: study.brush }),
+        window: value(&OfMethod { shown: study.shown.clone(), brush: study.brush, list: study.list.clone() }),
         found,
     }
 }
@@ -116,12 +117,13 @@ fn shelved((order, work): (usize, Work)) -> (String, Shelved) {
     let mut studies = Studies::default();
     for (id, inquiry) in work.methods {
         let Some(method) = find(id) else { continue };
-        let OfMethod { shown, brush } = read(&inquiry.window);
+        let OfMethod { shown, brush, list } = read(&inquiry.window);
         *studies.get_mut(method.id) = Study {
             ask: inquiry.ask,
             picks: inquiry.picks,
             brush,
             text: inquiry.text,
+            list: list.filter(|_| method.takes_lists()),
             shown,
             taken: inquiry.taken,
             kept: inquiry.found.map(|found| Kept { asked: found.asked, reached: found.reached }),

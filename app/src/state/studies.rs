@@ -8,7 +8,8 @@ use std::sync::Arc;
 use serde_json::Value;
 use sluice_core::files::free;
 use sluice_core::method::{
-    Ask, Asked, Findings, Found, Gesture, Method, Pick, Picks, Place, Reached, Subject, SubjectKind, find,
+    Ask, Asked, Findings, Found, Gesture, ListOf, Method, Pick, Picks, Place, Reached, Subject, SubjectKind,
+    find,
 };
 use sluice_core::plan::{Item, Plan};
 use sluice_core::spec::FieldKind;
@@ -30,6 +31,8 @@ pub struct Study {
     pub brush: usize,
     /// Text file; none = the checkpoint's own text.
     pub text: Option<PathBuf>,
+    /// Prompts that it is asked about in place of the one that is there.
+    pub list: Option<ListOf>,
     /// Which of its figures is shown: its id, and how many of that id come before; none = the first.
     pub shown: Option<(String, usize)>,
     /// The newest findings.
@@ -111,6 +114,12 @@ impl Studies {
     }
 }
 
+/// A list without pairs that are not begun.
+fn typed(list: &ListOf) -> ListOf {
+    let map = list.map.iter().filter(|pair| !pair.is_empty()).cloned().collect();
+    ListOf { map, ..list.clone() }
+}
+
 impl State {
     /// A parameter of a method as it would be asked.
     pub fn parameter(&self, method: &'static Method, name: &str) -> Value {
@@ -133,7 +142,10 @@ impl State {
     pub fn ask_of(&self, method: &'static Method) -> Result<Asked, String> {
         let study = self.studies.get(method.id).cloned().unwrap_or_default();
         let subject = match method.subject {
-            SubjectKind::Prompt => Subject::Prompt(self.request_prompt()?),
+            SubjectKind::Prompt => match study.list {
+                Some(list) => Subject::List(typed(&list)),
+                None => Subject::Prompt(self.request_prompt()?),
+            },
             SubjectKind::Text => Subject::Text(study.text),
             SubjectKind::None => Subject::Nothing,
         };
@@ -146,7 +158,9 @@ impl State {
         let mut asked = Asked::new(method, subject, self.history.plan());
         asked.ask =
             method.fields.iter().map(|f| (f.name.to_owned(), self.parameter(method, f.name))).collect();
-        asked.picks = study.picks.into_iter().filter(|(_, at)| !at.is_empty()).collect();
+        if !matches!(asked.subject, Subject::List(_)) {
+            asked.picks = study.picks.into_iter().filter(|(_, at)| !at.is_empty()).collect();
+        }
         asked.folder = self.beside(method);
         Ok(asked)
     }
@@ -198,10 +212,11 @@ impl State {
         self.ask_of(method).is_ok_and(|now| now == **asked).then_some(failure)
     }
 
-    /// The picks that a method asks for on this prompt.
+    /// The picks that a method asks for on this prompt; items of a list mark their own.
     pub fn picks_of(&self, method: &'static Method) -> impl Iterator<Item = &'static Pick> + use<> {
         let picture = !self.image_positions().is_empty();
-        method.picks.iter().filter(move |pick| !(pick.text_only && picture))
+        let list = self.studies.get(method.id).is_some_and(|study| study.list.is_some());
+        method.picks.iter().filter(move |pick| !(list || pick.text_only && picture))
     }
 
     /// What findings are of, where it is not what the window asks now. Asked of every method in every frame: nothing that
@@ -209,9 +224,12 @@ impl State {
     pub fn earlier(&self, findings: &Findings) -> Option<&'static str> {
         let (of, method) = (&*findings.asked, findings.asked.method);
         let study = self.studies.get(method.id);
+        let list = study.and_then(|study| study.list.as_ref());
         let (subject, what) = match &of.subject {
+            Subject::Prompt(_) if list.is_some() => (false, "prompt"),
             // Where there is no prompt, there is nothing to compare.
             Subject::Prompt(prompt) => (self.request_prompt().map_or(true, |now| now == *prompt), "prompt"),
+            Subject::List(of) => (list.is_some_and(|list| typed(list) == *of), "list"),
             Subject::Text(text) => (study.map_or(&None, |study| &study.text) == text, "text"),
             Subject::Nothing => (true, ""),
         };
@@ -219,7 +237,7 @@ impl State {
             return Some(what);
         }
         let empty = Picks::new();
-        let picks = study.map_or(&empty, |study| &study.picks);
+        let picks = study.filter(|_| list.is_none()).map_or(&empty, |study| &study.picks);
         let marked = |picks: &Picks| picks.values().filter(|at| !at.is_empty()).count();
         let same = picks.iter().all(|(name, at)| at.is_empty() || of.picks.get(name) == Some(at));
         if !same || marked(picks) != marked(&of.picks) {

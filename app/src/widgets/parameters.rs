@@ -2,7 +2,7 @@
 
 use eframe::egui::{ComboBox, DragValue, Response, Slider, TextEdit, Ui};
 use serde_json::Value;
-use sluice_core::method::{Method, SubjectKind};
+use sluice_core::method::{ListOf, Method, SubjectKind};
 use sluice_core::spec::{Field, FieldKind};
 
 use super::head;
@@ -18,15 +18,17 @@ const SLIDER: f64 = 1000.0;
 
 /// The text that a method reads, and its parameters, in one row.
 pub fn controls(ui: &mut Ui, state: &mut State, method: &'static Method, commands: &mut Vec<Command>) {
-    let text = usize::from(method.subject == SubjectKind::Text);
-    let count = text + method.fields.len();
+    let text = method.subject == SubjectKind::Text;
+    let before = usize::from(text || method.takes_lists());
+    let count = before + method.fields.len();
     if count == 0 {
         return;
     }
     head::parameters(ui, method.id, count, |ui, index| {
         ui.spacing_mut().slider_width = 90.0;
-        match index.checked_sub(text).and_then(|index| method.fields.get(index)) {
-            None => source(ui, state, method, commands),
+        match index.checked_sub(before).and_then(|index| method.fields.get(index)) {
+            None if text => source(ui, state, method, commands),
+            None => about(ui, state, method, commands),
             Some(field) if field.kind == FieldKind::Answer => answer_box(ui, state, commands),
             Some(field) => {
                 let mut value = state.parameter(method, field.name);
@@ -47,6 +49,55 @@ fn source(ui: &mut Ui, state: &State, method: &'static Method, commands: &mut Ve
     let button = ui.button(name.unwrap_or_else(|| "the checkpoint's own text".into()));
     if button.on_hover_text("choose a text file").clicked() {
         commands.push(Command::Ask(Dialog::Text(method.id)));
+    }
+}
+
+/// What a method is asked about: the prompt that is there, or a list, with what stands for our fields in it.
+fn about(ui: &mut Ui, state: &mut State, method: &'static Method, commands: &mut Vec<Command>) {
+    let known = state.studies.get(method.id).and_then(|study| study.list.clone());
+    let mut list = known.clone();
+    let name =
+        list.as_ref().and_then(|list| list.file.file_name()).map(|name| name.to_string_lossy().into_owned());
+    let button = ui.button(name.unwrap_or_else(|| "this prompt".into()));
+    if button
+        .on_hover_text("choose a list of prompts (JSON lines) in its place; findings are means over it")
+        .clicked()
+    {
+        commands.push(Command::Ask(Dialog::List(method.id)));
+    }
+    if let Some(of) = &mut list {
+        fields_of_list(ui, of);
+        if ui.small_button("×").on_hover_text("about this prompt again").clicked() {
+            list = None;
+        }
+    }
+    if list != known {
+        state.studies.get_mut(method.id).list = list;
+    }
+}
+
+/// What stands for our fields in a list, and how many items are taken.
+fn fields_of_list(ui: &mut Ui, of: &mut ListOf) {
+    let mut map = of.map.join("; ");
+    let hint = "answer= {attribute}; subject=name";
+    let field = TextEdit::singleline(&mut map).desired_width(150.0).hint_text(hint);
+    let label = ui.label("fields");
+    let field = ui.add(field).labelled_by(label.id);
+    if field
+        .on_hover_text(
+            "what stands in the list for prompt, subject, answer …: OURS=THEIRS; OURS=TEXT {THEIRS}",
+        )
+        .changed()
+    {
+        // As typed: one that is not begun yet is empty.
+        of.map = map.split("; ").map(str::to_owned).collect();
+    }
+    let mut given = of.most.is_some();
+    if ui.checkbox(&mut given, "at most").on_hover_text("items of the list at most").changed() {
+        of.most = given.then_some(100);
+    }
+    if let Some(most) = &mut of.most {
+        ui.add(DragValue::new(most).range(1..=u64::MAX).suffix(" items"));
     }
 }
 

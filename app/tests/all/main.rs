@@ -24,6 +24,7 @@ mod save;
 mod sessions;
 mod states;
 mod studies;
+mod study_lists;
 mod support;
 mod tokenizers;
 mod travel;

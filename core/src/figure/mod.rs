@@ -21,6 +21,8 @@ mod samples;
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 pub use bars::{BarSeries, Bars};
 pub use colour::Ground;
 pub use export::Format;
@@ -63,7 +65,8 @@ impl Figure {
 }
 
 /// The provenance line of every export.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Provenance {
     /// Checkpoint name.
     pub checkpoint: String,

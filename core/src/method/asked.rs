@@ -10,6 +10,7 @@ use super::{Ask, Method};
 use crate::engine::{Prompt, Token};
 use crate::error::{Error, Result};
 use crate::plan::Plan;
+use crate::records::Shard;
 
 /// Named sets of positions of a prompt, ascending: `corrupt`, `object` …
 pub type Picks = BTreeMap<String, Vec<usize>>;
@@ -19,10 +20,32 @@ pub type Picks = BTreeMap<String, Vec<usize>>;
 pub enum Subject {
     /// A prompt, with its picture.
     Prompt(Prompt),
+    /// Many prompts, one after the other: findings are means over them.
+    List(ListOf),
     /// A text file; none = text of the checkpoint's own world, or the bundled sample.
     Text(Option<PathBuf>),
     /// Its own small data.
     Nothing,
+}
+
+/// Prompts of a list: JSON lines, or an array.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListOf {
+    /// The list.
+    pub file: PathBuf,
+    /// What stands for our fields in it, as [`Map::parse`](crate::records::Map::parse) reads it.
+    #[serde(default)]
+    pub map: Vec<String>,
+    /// Items at most; none = all.
+    #[serde(default)]
+    pub most: Option<u64>,
+    /// The part of the items that is meant.
+    #[serde(default)]
+    pub shard: Shard,
+    /// Positions of every item by the name of their pick, as [`positions`] reads them: of items that do not mark their own.
+    #[serde(default)]
+    pub marks: BTreeMap<String, String>,
 }
 
 /// The kind of a [`Subject`].
@@ -52,7 +75,8 @@ impl Subject {
     /// Kind of the subject.
     pub fn kind(&self) -> SubjectKind {
         match self {
-            Self::Prompt(_) => SubjectKind::Prompt,
+            // A list is one of prompts.
+            Self::Prompt(_) | Self::List(_) => SubjectKind::Prompt,
             Self::Text(_) => SubjectKind::Text,
             Self::Nothing => SubjectKind::None,
         }
@@ -124,6 +148,8 @@ pub struct Pick {
     pub required: bool,
     /// Not where the prompt has a picture.
     pub text_only: bool,
+    /// Fields that mark it in an item of a list, the first that is there.
+    pub fields: &'static [&'static str],
     /// What a click does.
     pub gesture: Gesture,
     /// Where its positions lie.
@@ -155,6 +181,23 @@ impl Place {
             Self::Outside(name) => !inside(name),
         }
     }
+}
+
+/// Fails where a pick is missing that a prompt needs, with a picture or without.
+///
+/// # Errors
+/// Which, and how it is marked.
+pub(super) fn check_picks(all: &[Pick], picks: &Picks, picture: bool) -> Result<()> {
+    let missing = |pick: &&Pick| {
+        let here = !(pick.text_only && picture);
+        pick.required && here && picks.get(pick.name).is_none_or(Vec::is_empty)
+    };
+    let Some(pick) = all.iter().find(missing) else { return Ok(()) };
+    let picture = if pick.text_only { ", or give the prompt a picture (--image)" } else { "" };
+    Err(Error::asked(
+        format!("no position is marked as {}: {}", pick.name, pick.help),
+        &format!("mark them (--{}){picture}", pick.name),
+    ))
 }
 
 /// Positions as written: `5..9,12` (half-open ranges and numbers), or a text that occurs in the prompt, `text#2` for its

@@ -5,17 +5,20 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{Asked, Subject};
+use super::{Asked, ListOf, Subject};
 use crate::engine::{Engine, SAMPLE};
 use crate::error::{Error, Result};
 use crate::files;
+use crate::records;
 use crate::spec::FieldKind;
 
 /// SHA-256 of the files that a question names, hexadecimal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Content {
-    /// The text that it is about: a file or the bundled sample. None where the checkpoint's own world draws it.
+    /// The text or the list that it is about: a file or the bundled sample. None where the checkpoint's own world draws it.
     pub text: Option<String>,
+    /// Items of the list, of all shards.
+    pub items: Option<u64>,
     /// Those that the plan's items and the parameters name, by path.
     pub files: BTreeMap<String, String>,
 }
@@ -24,11 +27,15 @@ impl Content {
     /// Reads every file that `asked` names; items of the plan that are off name none.
     ///
     /// # Errors
-    /// [`Error::Read`] of one that cannot be read.
+    /// [`Error::Read`] of one that cannot be read, or a list that has no items or comes from another program.
     pub fn of(asked: &Asked, engine: &Engine) -> Result<Self> {
         let text = match &asked.subject {
-            Subject::Text(Some(path)) => Some(sha256(path)?),
+            Subject::Text(Some(path)) | Subject::List(ListOf { file: path, .. }) => Some(sha256(path)?),
             Subject::Text(None) if engine.world.is_none() => Some(files::sha256_of(SAMPLE.as_bytes())),
+            _ => None,
+        };
+        let items = match &asked.subject {
+            Subject::List(list) => Some(items(list)?),
             _ => None,
         };
         let mut files = asked.plan.contents()?;
@@ -37,10 +44,21 @@ impl Content {
                 files.insert(path.clone(), sha256(Path::new(path))?);
             }
         }
-        Ok(Self { text, files })
+        Ok(Self { text, items, files })
+    }
+}
+
+/// How many there are.
+fn items(list: &ListOf) -> Result<u64> {
+    match records::count(&list.file, list.most)? {
+        0 => Err(Error::asked("the list is empty", "give a list with items")),
+        items => Ok(items),
     }
 }
 
 fn sha256(path: &Path) -> Result<String> {
+    if path == Path::new("-") {
+        return Err(Error::asked("findings need a file that can be read again", "write it to a file first"));
+    }
     files::sha256(path).map_err(|error| Error::read(path, &error))
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::{Group, METHODS, Method, Place, SubjectKind};
+use super::{Group, METHODS, Measure, Method, Place, SubjectKind};
 use crate::spec::Field;
 
 const HEAD: &str = "# Methods
@@ -15,7 +15,8 @@ subcommand of `sluice study`, and is in `sluice methods`, `sluice report`, `slui
 `sluice study ID [CHECKPOINT] SUBJECT [--plan P] [its parameters] --out DIR [--json] [--resume | --overwrite]` writes
 findings.json (docs/findings.md), figures and files into DIR. A prompt is `--prompt TEXT` or `--tokens 1,2,3`, with
 `--image FILE` where the checkpoint reads pictures; a text is `--text FILE`, left out the checkpoint's own. Positions are
-`5..9,12` or a text that occurs in the prompt. Parameters are JSON names with dashes; a switch is `--x` or `--no-x`.
+`5..9,12` or a text that occurs in the prompt. Parameters are JSON names with dashes; a switch is `--x` or `--no-x`. What can
+be measured of a prompt of any length is asked about a list of them too, `--list FILE` (docs/scripting.md): means over it.
 ";
 
 /// The text of `docs/methods.md`.
@@ -47,6 +48,12 @@ fn section(text: &mut String, method: &Method) {
         method.about(),
         method.source.line()
     );
+    if method.takes_lists() {
+        let measure =
+            |measure: &Measure| format!("`{}` ({})", measure.name, measure.quantity.replace('|', "\\|"));
+        let measures: Vec<String> = method.measures.iter().map(measure).collect();
+        let _ = write!(text, "\nMeans over a list: {}.\n", measures.join(", "));
+    }
     if !method.picks.is_empty() || !method.fields.is_empty() {
         text.push_str("\n| flag | type | default | |\n|---|---|---|---|\n");
     }

@@ -33,6 +33,7 @@ pub static EXPERTS: Method = Method {
     subject: SubjectKind::Text,
     picks: &[],
     needs: &[Need::Experts],
+    measures: &[],
     fields: ExpertsAsk::FIELDS,
     plan: |_| Plan::default(),
     start,

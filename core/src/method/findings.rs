@@ -8,12 +8,13 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
-use super::{Ask, Asked, Content, Subject, complete};
+use super::{Ask, Asked, Content, Measured, Subject, complete};
 use crate::engine::{Card, Token};
 use crate::error::{Error, Result};
 use crate::figure::{Figure, FigureId};
 use crate::model::Work;
 use crate::plan::Item;
+use crate::records::Shard;
 
 /// Version of findings.json.
 pub const VERSION: u32 = 1;
@@ -28,6 +29,12 @@ pub trait Found: Any + Send + Sync {
 
     /// Everything, for scripts: docs/findings.md lists the keys.
     fn data(&self) -> Result<Box<RawValue>>;
+
+    /// What they measure of a prompt whatever its length: values of the method's measures, in their order. Asked of whole
+    /// findings alone.
+    fn measured(&self) -> Measured {
+        Ok(Vec::new())
+    }
 
     /// What can be taken over into the plan.
     fn offers(&self) -> Vec<Offer> {
@@ -202,6 +209,8 @@ impl Findings {
             method: &'static str,
             checkpoint: Value,
             subject: Value,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            shard: Option<Shard>,
             picks: &'a super::Picks,
             plan: &'a crate::plan::Plan,
             ask: Ask,
@@ -224,6 +233,10 @@ impl Findings {
             method: self.asked.method.id,
             checkpoint: json!({"name": self.checkpoint, "fingerprint": self.fingerprint}),
             subject: subject(&self.asked, &self.tokens, &self.content),
+            shard: match &self.asked.subject {
+                Subject::List(list) => Some(list.shard).filter(|shard| *shard != Shard::ALL),
+                _ => None,
+            },
             picks: &self.asked.picks,
             plan: &self.asked.plan,
             ask: complete(self.asked.method.fields, &self.asked.ask)?,
@@ -271,6 +284,19 @@ fn subject(asked: &Asked, tokens: &[Token], content: &Content) -> Value {
                     "fingerprint": format!("{:016x}", picture.fingerprint()),
                 });
                 object.insert("image".into(), image);
+            }
+            subject
+        }
+        Subject::List(list) => {
+            let mut subject = json!({
+                "file": list.file.file_name().map(|name| name.to_string_lossy()),
+                "sha256": content.text,
+                "items": content.items,
+            });
+            let more = [("map", json!(list.map)), ("marks", json!(list.marks))];
+            if let Some(subject) = subject.as_object_mut() {
+                let given = more.into_iter().filter(|(_, value)| *value != json!([]) && *value != json!({}));
+                subject.extend(given.map(|(name, value)| (name.to_owned(), value)));
             }
             subject
         }

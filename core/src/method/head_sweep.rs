@@ -6,10 +6,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::measure::{by_head, flat};
 use super::trace::MOST_CELLS;
 use super::{
-    Ask, Case, Fact, Found, Group, Method, Offer, Params as _, Sample, Source, State, Stepper, Steps,
-    Subject, SubjectKind, as_it_is, bits64, choices, params, raw, read,
+    Ask, Case, Fact, Found, Group, Measure, Measured, Method, Offer, Params as _, Sample, Source, State,
+    Stepper, Steps, Subject, SubjectKind, as_it_is, bits64, choices, params, raw, read,
 };
 use crate::engine::{Cancelled, Card, Engine, Prompt, Run, RunSize};
 use crate::error::{Error, Result};
@@ -37,6 +38,14 @@ pub static HEAD_SWEEP: Method = Method {
     subject: SubjectKind::Prompt,
     picks: &[],
     needs: &[],
+    measures: &[Measure {
+        name: "kl",
+        title: "KL without each attention head",
+        quantity: "KL(base || without), nats",
+        unit: "nats",
+        signed: false,
+        shape: by_head,
+    }],
     fields: HeadSweepAsk::FIELDS,
     plan: as_it_is,
     start,
@@ -120,6 +129,10 @@ impl Found for HeadSweepFound {
 
     fn figures(&self) -> Vec<Arc<Figure>> {
         vec![Arc::clone(&self.figure)]
+    }
+
+    fn measured(&self) -> Measured {
+        Ok(vec![flat(&self.kl)])
     }
 
     fn data(&self) -> Result<Box<RawValue>> {

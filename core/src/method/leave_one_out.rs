@@ -6,10 +6,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::measure::by_sublayer;
 use super::trace::MOST_CELLS;
 use super::{
-    Ask, Case, Fact, Found, Group, Method, Offer, Params as _, Sample, Source, State, Stepper, Steps,
-    Subject, SubjectKind, as_it_is, choices, number, params, raw, read,
+    Ask, Case, Fact, Found, Group, Measure, Measured, Method, Offer, Params as _, Sample, Source, State,
+    Stepper, Steps, Subject, SubjectKind, as_it_is, choices, number, params, raw, read,
 };
 use crate::engine::{Answer, Cancelled, Card, Engine, Prompt, Run, RunSize, Token};
 use crate::error::{Error, Result};
@@ -31,6 +32,24 @@ pub static LEAVE_ONE_OUT: Method = Method {
     subject: SubjectKind::Prompt,
     picks: &[],
     needs: &[],
+    measures: &[
+        Measure {
+            name: "kl",
+            title: "KL without each sublayer",
+            quantity: "KL(base || without), nats",
+            unit: "nats",
+            signed: false,
+            shape: by_sublayer,
+        },
+        Measure {
+            name: "logit",
+            title: "Change of the answer's logit without each sublayer",
+            quantity: "logit without, less logit",
+            unit: "",
+            signed: true,
+            shape: by_sublayer,
+        },
+    ],
     fields: LeaveOneOutAsk::FIELDS,
     plan: as_it_is,
     start,
@@ -132,6 +151,12 @@ impl Found for LeaveOneOutFound {
 
     fn figures(&self) -> Vec<Arc<Figure>> {
         vec![Arc::clone(&self.figure)]
+    }
+
+    fn measured(&self) -> Measured {
+        let logit = |one: &LeftOut| f64::from(one.logit) - f64::from(self.logit);
+        let each = |of: &dyn Fn(&LeftOut) -> f64| self.sublayers.iter().map(of).collect();
+        Ok(vec![each(&LeftOut::distance), each(&logit)])
     }
 
     fn data(&self) -> Result<Box<RawValue>> {

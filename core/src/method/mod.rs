@@ -7,7 +7,9 @@ mod content;
 mod document;
 mod findings;
 mod list;
+mod measure;
 mod params;
+mod provenance;
 mod reached;
 mod record;
 mod running;
@@ -20,21 +22,23 @@ pub mod fcct;
 pub mod head_sweep;
 pub mod leave_one_out;
 pub mod oracle;
+pub mod over;
 pub mod plan_cost;
 pub mod prune;
 pub mod router;
 pub mod trace;
 pub mod view;
 
-pub use asked::{Asked, Gesture, Pick, Picks, Place, Subject, SubjectKind, positions};
+pub use asked::{Asked, Gesture, ListOf, Pick, Picks, Place, Subject, SubjectKind, positions};
 pub use content::Content;
 pub use document::document;
 pub use findings::{Cost, Fact, Findings, Found, Offer, VERSION, WARNING, question, raw};
 pub use list::{METHODS, find};
+pub use measure::{Labels, Measure, Measured};
 pub use params::{Ask, Parameter, Params, complete, read};
 pub(crate) use params::{choices, params};
 pub use reached::Reached;
-pub use record::{Existing, FINDINGS, Record, STATE, prepare};
+pub use record::{Existing, FINDINGS, Record, STATE, prepare, write_whole};
 pub use running::{Ready, Running};
 pub use state::{State, bits, bits64, number};
 pub use stepper::{Case, Stepper, Steps, finish};
@@ -68,6 +72,8 @@ pub struct Method {
     pub picks: &'static [Pick],
     /// What a checkpoint must have.
     pub needs: &'static [Need],
+    /// What it measures of a prompt whatever its length: it can be asked about a list of them where there is anything.
+    pub measures: &'static [Measure],
     /// Its parameters.
     pub fields: &'static [Field],
     /// The plan without what it replaces.
@@ -207,6 +213,11 @@ impl Method {
         let examples = KINDS.iter().flat_map(|kind| (kind.examples)());
         let all = Plan { items: examples.map(Into::into).collect(), ..Plan::default() };
         !(self.plan)(&all).items.is_empty()
+    }
+
+    /// Whether it can be asked about a list of prompts: its findings are then means over them.
+    pub fn takes_lists(&self) -> bool {
+        !self.measures.is_empty()
     }
 
     /// What it does and how its figure is read, as two sentences.

@@ -31,6 +31,7 @@ pub static PLAN_COST: Method = Method {
     subject: SubjectKind::Text,
     picks: &[],
     needs: &[],
+    measures: &[],
     fields: PlanCostAsk::FIELDS,
     plan: as_it_is,
     start,

@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::over::{self, ItemFound, ListRun};
 use super::state::{same_question, unusable};
-use super::{Findings, Ready, Running, State, Steps};
+use super::{Findings, Ready, Running, State, Steps, Subject};
 use crate::engine::{Cancelled, Card, Engine};
 use crate::error::{Error, Result};
 use crate::figure::{Figure, Format, Ground, export};
 use crate::files::{There, claim_folder, read_within, write_atomic};
+use crate::records::{Head, RECORDS, Records};
 
 /// Name of the findings in their folder.
 pub const FINDINGS: &str = "findings.json";
@@ -38,6 +40,10 @@ pub struct Record {
     running: Running,
     question: Value,
     folder: PathBuf,
+    /// What became of each item, where it is about a list.
+    items: Option<Records>,
+    /// Why the last item failed, until it is told.
+    failed: Option<String>,
     /// Steps that an earlier run had done.
     resumed: usize,
     /// Steps at the last record, when that was made, and how long it took.
@@ -53,7 +59,9 @@ pub struct Record {
 /// # Errors
 /// [`Error::Write`] where the system refuses, or findings are there and nothing is said about them.
 pub fn prepare(folder: &Path, existing: Existing) -> Result<()> {
-    if existing == Existing::Refuse && (folder.join(FINDINGS).exists() || folder.join(STATE).exists()) {
+    if existing == Existing::Refuse
+        && [FINDINGS, STATE, RECORDS].iter().any(|name| folder.join(name).exists())
+    {
         return Err(Error::Exists { path: folder.to_owned(), what: "findings" });
     }
     claim_folder(folder)
@@ -74,21 +82,33 @@ impl Record {
         ready.asked.folder = folder.to_owned();
         let question = ready.question(card)?;
         let state = folder.join(STATE);
+        let head = match &ready.asked.subject {
+            Subject::List(list) => {
+                Some(over::head(&ready.asked, &question, card, &engine.model.spec, list.shard)?)
+            }
+            _ => None,
+        };
         let kept = match existing {
-            Existing::Resume if state.exists() => Some(State::load(&state, &question)?),
+            Existing::Resume if head.is_none() && state.exists() => Some(State::load(&state, &question)?),
             Existing::Resume => {
                 answers(&folder.join(FINDINGS), &question)?;
                 None
             }
             _ => None,
         };
-        let running = ready.start(engine, card, kept, cancelled)?;
+        let mut running = ready.start(engine, card, kept, cancelled)?;
+        let items = match head {
+            Some(head) => items(&mut running, &head, folder, existing)?,
+            None => None,
+        };
         let resumed = running.progress().done;
         let overwrites = existing == Existing::Overwrite;
         Ok(Self {
             running,
             question,
             folder: folder.to_owned(),
+            items,
+            failed: None,
             resumed,
             last: None,
             overwrites,
@@ -111,7 +131,14 @@ impl Record {
     /// # Errors
     /// What the run fails with, and [`Error::Write`] where the folder cannot be written.
     pub fn step(&mut self, engine: &mut Engine, cancelled: Cancelled) -> Result<bool> {
-        if self.running.step(engine, cancelled)? {
+        let done = self.running.step(engine, cancelled)?;
+        if let Some(item) = self.running.list_mut().and_then(ListRun::ended) {
+            if let Some(items) = &mut self.items {
+                items.write(&item)?;
+            }
+            self.failed = item.failed;
+        }
+        if done {
             self.finish(engine)?;
             return Ok(true);
         }
@@ -131,16 +158,29 @@ impl Record {
     /// [`Error::Write`] where the system refuses; what was there before is kept.
     pub fn save(&mut self, engine: &Engine) -> Result<bool> {
         let begin = Instant::now();
-        let state = self.running.state()?;
-        if state.is_empty() {
-            return Ok(false);
+        // What is about a list goes on behind its records.
+        if self.running.list().is_some() {
+            if self.running.progress().done == 0 {
+                return Ok(false);
+            }
+            self.find_stale();
+        } else {
+            let state = self.running.state()?;
+            if state.is_empty() {
+                return Ok(false);
+            }
+            self.find_stale();
+            state.write(&self.folder.join(STATE), &self.question)?;
         }
-        self.find_stale();
-        state.write(&self.folder.join(STATE), &self.question)?;
-        self.write(&self.running.findings(engine), &|_| Vec::new())?;
+        write(&self.running.findings(engine), &|_| Vec::new(), &self.folder)?;
         self.clear(&[])?;
         self.last = Some((self.running.progress(), Instant::now(), begin.elapsed()));
         Ok(true)
+    }
+
+    /// Why an item of the list failed since this was last asked.
+    pub fn failure(&mut self) -> Option<String> {
+        self.failed.take()
     }
 
     /// Findings so far.
@@ -151,15 +191,10 @@ impl Record {
     /// Figures, then findings that name them; then there is nothing to go on from.
     fn finish(&mut self, engine: &Engine) -> Result<()> {
         self.find_stale();
-        let findings = self.running.findings(engine);
-        let files =
-            |figure: &Figure| Format::OF_A_STUDY.map(|format| export::file_name(figure, format)).to_vec();
-        let mut names = Vec::new();
-        for figure in findings.found.figures() {
-            export::write_all(&figure, Ground::Light, &self.folder, There::Replace)?;
-            names.extend(files(&figure));
+        if let (Some(items), Some(run)) = (self.items.take(), self.running.list()) {
+            items.finish(run.count())?;
         }
-        self.write(&findings, &files)?;
+        let names = write_whole(&self.running.findings(engine), &self.folder)?;
         self.clear(&names)?;
         remove(self.folder.join(STATE))
     }
@@ -177,11 +212,39 @@ impl Record {
         }
         Ok(())
     }
+}
 
-    fn write(&self, findings: &Findings, files: &dyn Fn(&Figure) -> Vec<String>) -> Result<()> {
-        let text = findings.json(files)?;
-        write_atomic(&self.folder.join(FINDINGS), text.as_bytes())
+/// The records of what is about a list, begun or gone on with; none where all of them are there.
+fn items(running: &mut Running, head: &Head, folder: &Path, existing: Existing) -> Result<Option<Records>> {
+    let there = if existing == Existing::Overwrite { There::Replace } else { There::Keep };
+    if existing != Existing::Resume {
+        return Records::begin(folder, head, there).map(Some);
     }
+    let mut odd = None;
+    let records = Records::resume(folder, head, |item: ItemFound| {
+        let heard = running.list_mut().map_or(Ok(()), |run| run.hear(&item));
+        odd = odd.take().or_else(|| heard.err());
+    })?;
+    odd.map_or(Ok(records), Err)
+}
+
+/// Write whole findings into a folder: figures, then findings that name them. The figures' names.
+///
+/// # Errors
+/// [`Error::Write`].
+pub fn write_whole(findings: &Findings, folder: &Path) -> Result<Vec<String>> {
+    let files = |figure: &Figure| Format::OF_A_STUDY.map(|format| export::file_name(figure, format)).to_vec();
+    let mut names = Vec::new();
+    for figure in findings.found.figures() {
+        export::write_all(&figure, Ground::Light, folder, There::Replace)?;
+        names.extend(files(&figure));
+    }
+    write(findings, &files, folder)?;
+    Ok(names)
+}
+
+fn write(findings: &Findings, files: &dyn Fn(&Figure) -> Vec<String>, folder: &Path) -> Result<()> {
+    write_atomic(&folder.join(FINDINGS), findings.json(files)?.as_bytes())
 }
 
 /// Fails where findings are there and answer another question: they would be lost.

@@ -44,6 +44,7 @@ pub static ROUTER: Method = Method {
     subject: SubjectKind::Text,
     picks: &[],
     needs: &[],
+    measures: &[],
     fields: RouterAsk::FIELDS,
     plan: surrogate_alone,
     start,

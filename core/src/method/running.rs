@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::answers::answer_facts;
-use super::{Asked, Case, Content, Cost, Fact, Findings, State, Stepper, Steps, Subject, complete, question};
-use crate::engine::{Cancelled, Card, Engine, Token, Words};
+use super::asked::check_picks;
+use super::over::ListRun;
+use super::provenance::provenance;
+use super::{Asked, Case, Content, Cost, Fact, Findings, State, Stepper, Steps, Subject, question};
+use crate::engine::{Cancelled, Card, Engine, Token};
 use crate::error::{Error, Result};
 use crate::model::Input;
 
@@ -19,10 +22,32 @@ pub struct Running {
     tokens: Arc<[Token]>,
     content: Arc<Content>,
     answers: Arc<[Fact]>,
-    run: Box<dyn Stepper>,
+    run: Run,
     begin: Instant,
     /// Seconds of the runs before a resume.
     before: f64,
+}
+
+/// What is under way: about one subject, or about many one after the other.
+enum Run {
+    One(Box<dyn Stepper>),
+    List(Box<ListRun>),
+}
+
+impl Run {
+    fn get(&self) -> &dyn Stepper {
+        match self {
+            Self::One(run) => &**run,
+            Self::List(run) => &**run,
+        }
+    }
+
+    fn get_mut(&mut self) -> &mut dyn Stepper {
+        match self {
+            Self::One(run) => &mut **run,
+            Self::List(run) => &mut **run,
+        }
+    }
 }
 
 /// A question with what it comes to on a checkpoint, not yet begun.
@@ -45,6 +70,10 @@ impl Ready {
     pub fn new(asked: Asked, engine: &mut Engine) -> Result<Self> {
         if let Some(cause) = asked.method.unavailable(&engine.model.spec) {
             return Err(Error::Study(cause.into()));
+        }
+        if matches!(asked.subject, Subject::List(_)) && !asked.method.takes_lists() {
+            let cause = format!("{} measures nothing that could be summed over a list", asked.method.id);
+            return Err(Error::asked(cause, "ask about one prompt"));
         }
         if asked.subject.kind() != asked.method.subject {
             let (id, kind) = (asked.method.id, asked.method.subject.name());
@@ -79,47 +108,33 @@ impl Ready {
         cancelled: Cancelled,
     ) -> Result<Running> {
         let Self { asked, input, tokens, content } = self;
-        let picture = input.image().is_some();
-        let missing = |pick: &&super::Pick| {
-            let here = !(pick.text_only && picture);
-            pick.required && here && asked.picks.get(pick.name).is_none_or(Vec::is_empty)
-        };
-        if let Some(pick) = asked.method.picks.iter().find(missing) {
-            let picture = if pick.text_only { ", or give the prompt a picture (--image)" } else { "" };
-            return Err(Error::asked(
-                format!("no position is marked as {}: {}", pick.name, pick.help),
-                &format!("mark them (--{}){picture}", pick.name),
-            ));
+        if !matches!(asked.subject, Subject::List(_)) {
+            check_picks(asked.method.picks, &asked.picks, input.image().is_some())?;
         }
         let begin = Instant::now();
-        let (text, mut provenance) = match &asked.subject {
-            Subject::Prompt(prompt) => (None, card.provenance(prompt, &asked.plan)),
-            Subject::Text(text) => {
-                let named = text.as_ref().map(|path| path.display().to_string());
-                let about = Words::Text(named.unwrap_or_else(|| "the checkpoint's own text".into()));
-                (text.clone(), card.provenance(&about.into(), &asked.plan))
-            }
-            Subject::Nothing => (None, card.provenance(&Words::Text(String::new()).into(), &asked.plan)),
-        };
-        provenance.method = asked.method.id.into();
-        if !asked.picks.is_empty() {
-            provenance.picks = json!(asked.picks).to_string();
-        }
-        provenance.ask = Value::Object(complete(asked.method.fields, &asked.ask)?).to_string();
+        let provenance = provenance(&asked, card)?;
         let answers = answer_facts(engine, &asked, &input, cancelled)?;
         let before = kept.as_ref().map_or(0.0, |state| state.seconds);
-        let case = Case {
-            engine,
-            tokens: input,
-            text,
-            plan: asked.plan.clone(),
-            picks: asked.picks.clone(),
-            provenance,
-            folder: asked.folder.clone(),
-            kept,
-            cancelled,
+        let run = match &asked.subject {
+            Subject::List(list) => {
+                let run = ListRun::new(&asked, list, &content, provenance, (engine, kept))?;
+                Run::List(Box::new(run))
+            }
+            subject => {
+                let case = Case {
+                    engine,
+                    tokens: input,
+                    text: if let Subject::Text(text) = subject { text.clone() } else { None },
+                    plan: asked.plan.clone(),
+                    picks: asked.picks.clone(),
+                    provenance,
+                    folder: asked.folder.clone(),
+                    kept,
+                    cancelled,
+                };
+                Run::One((asked.method.start)(case, &asked.ask)?)
+            }
         };
-        let run = (asked.method.start)(case, &asked.ask)?;
         Ok(Running {
             asked: Arc::new(asked),
             checkpoint: card.name.clone(),
@@ -151,6 +166,16 @@ impl Running {
         question(&self.asked, card, &self.tokens, &self.content)
     }
 
+    /// The run over a list, where it is about one.
+    pub fn list(&self) -> Option<&ListRun> {
+        if let Run::List(run) = &self.run { Some(run) } else { None }
+    }
+
+    /// The same, to be told of items and asked for them.
+    pub(super) fn list_mut(&mut self) -> Option<&mut ListRun> {
+        if let Run::List(run) = &mut self.run { Some(run) } else { None }
+    }
+
     /// The question.
     pub fn asked(&self) -> &Arc<Asked> {
         &self.asked
@@ -166,18 +191,18 @@ impl Running {
     /// # Errors
     /// [`Error::Cancelled`], or what the model fails with; the run is then of no use any more.
     pub fn step(&mut self, engine: &mut Engine, cancelled: Cancelled) -> Result<bool> {
-        self.run.step(engine, cancelled)?;
-        Ok(self.run.is_done())
+        self.run.get_mut().step(engine, cancelled)?;
+        Ok(self.is_done())
     }
 
     /// Whether everything is found.
     pub fn is_done(&self) -> bool {
-        self.run.is_done()
+        self.run.get().is_done()
     }
 
     /// How far it is.
     pub fn progress(&self) -> Steps {
-        self.run.progress()
+        self.run.get().progress()
     }
 
     fn seconds(&self) -> f64 {
@@ -192,10 +217,10 @@ impl Running {
             fingerprint: self.fingerprint.clone(),
             tokens: Arc::clone(&self.tokens),
             content: Arc::clone(&self.content),
-            found: self.run.found(engine),
+            found: self.run.get().found(engine),
             answers: Arc::clone(&self.answers),
-            done: self.run.is_done(),
-            cost: Cost::new(self.run.work(), self.seconds()),
+            done: self.run.get().is_done(),
+            cost: Cost::new(self.run.get().work(), self.seconds()),
         }
     }
 
@@ -204,7 +229,7 @@ impl Running {
     /// # Errors
     /// Values that the method cannot write down.
     pub fn state(&self) -> Result<State> {
-        let mut state = self.run.state()?;
+        let mut state = self.run.get().state()?;
         state.seconds = self.seconds();
         Ok(state)
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::{Map, Shard};
 use crate::error::{Error, Result};
@@ -40,6 +40,16 @@ pub fn read<T: DeserializeOwned>(
         None => serde_json::from_str(&entry.json).map_err(|error| error.to_string()),
     };
     read.map_err(|cause| entries.broken(&cause))
+}
+
+/// Items of a list, at most so many; entries that cannot be read count too.
+///
+/// # Errors
+/// What the system says.
+pub fn count(path: &Path, most: Option<u64>) -> Result<u64> {
+    let mut items = Items::open(path, None, Taken { most, ..Taken::default() })?;
+    while items.next::<IgnoredAny>(&[])?.is_some() {}
+    Ok(items.count())
 }
 
 /// A list under way.

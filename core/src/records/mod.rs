@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use crate::error::{Error, Result};
 use crate::files::{Entries, Grown, There};
 
-pub use items::{Items, Taken, read};
+pub use items::{Items, Taken, count, read};
 pub use map::Map;
 pub use merge::merge;
 pub use shard::Shard;

@@ -27,6 +27,11 @@ impl Shard {
         item % self.of == self.number - 1
     }
 
+    /// How many of so many items belong to it.
+    pub fn share(self, items: u64) -> u64 {
+        (items + self.of).saturating_sub(self.number) / self.of
+    }
+
     /// Its number, from 1.
     pub fn number(self) -> u64 {
         self.number
@@ -35,6 +40,12 @@ impl Shard {
     /// How many shards there are.
     pub fn of(self) -> u64 {
         self.of
+    }
+}
+
+impl Default for Shard {
+    fn default() -> Self {
+        Self::ALL
     }
 }
 
@@ -81,6 +92,10 @@ mod tests {
             let owners: Vec<u64> =
                 (1..=3).filter(|number| Shard::new(*number, 3).unwrap().has(item)).collect();
             assert_eq!(owners, [item % 3 + 1]);
+            let shares: Vec<u64> = (1..=3).map(|number| Shard::new(number, 3).unwrap().share(item)).collect();
+            let own =
+                |number| (0..item).filter(|item| Shard::new(number, 3).unwrap().has(*item)).count() as u64;
+            assert_eq!(shares, [own(1), own(2), own(3)]);
         }
         assert_eq!("2/4".parse::<Shard>().unwrap().to_string(), "2/4");
     }

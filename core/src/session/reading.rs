@@ -204,6 +204,7 @@ impl<'a> Reader<'a> {
                 }
                 Subject::Prompt(Prompt { words, image })
             }
+            SubjectFile::List(list) => Subject::List(list),
             SubjectFile::Text(path) => Subject::Text(path),
             SubjectFile::Nothing => Subject::Nothing,
         };

@@ -10,7 +10,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::{PlanCost, Reference};
 use crate::engine::Words;
 use crate::error::{Error, Result};
-use crate::method::{Ask, Picks, Reached};
+use crate::method::{Ask, ListOf, Picks, Reached};
 
 /// What the names of kept pictures begin and end with.
 pub(super) const PICTURE: (&str, &str) = ("picture-", ".png");
@@ -119,6 +119,7 @@ pub(super) struct AskedFile {
 #[serde(rename_all = "snake_case")]
 pub(super) enum SubjectFile {
     Prompt { words: Words, picture: Option<usize> },
+    List(ListOf),
     Text(Option<PathBuf>),
     Nothing,
 }

@@ -115,6 +115,7 @@ impl<'a> Writer<'a> {
                 words: words.clone(),
                 picture: image.as_ref().map(|picture| shared.picture(picture)),
             },
+            Subject::List(list) => SubjectFile::List(list.clone()),
             Subject::Text(path) => SubjectFile::Text(path.clone()),
             Subject::Nothing => SubjectFile::Nothing,
         };

@@ -20,6 +20,7 @@ mod images;
 mod iri;
 mod learn;
 mod methods;
+mod over_lists;
 mod parity;
 mod plans;
 mod prune;

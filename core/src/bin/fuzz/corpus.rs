@@ -199,8 +199,11 @@ impl Corpus {
             write(&root.join("lists"), name, text.as_bytes())?;
             listed.push(seed(&root.join("lists"), name)?);
         }
-        write(&root.join("records"), RECORDS, lists::RECORDS.as_bytes())?;
-        let records = vec![seed(&root.join("records"), RECORDS)?];
+        let mut records = Vec::new();
+        for (folder, text) in [("records", lists::RECORDS), ("study-records", lists::RECORDS_OF_A_STUDY)] {
+            write(&root.join(folder), RECORDS, text.as_bytes())?;
+            records.push(seed(&root.join(folder), RECORDS)?);
+        }
         let all = [&configs, &tokenizers, &settings, &plans, &sessions];
         let words = words(&all.into_iter().flatten().collect::<Vec<_>>());
         let (indices, chats) = (vec![index], vec![seed(&chat, "tokenizer_config.json")?]);

@@ -52,6 +52,7 @@ pub static ORACLE: Method = Method {
     subject: SubjectKind::Prompt,
     picks: &[],
     needs: &[],
+    measures: &[],
     fields: OracleAsk::FIELDS,
     plan: unrouted,
     start,

@@ -38,6 +38,7 @@ pub static ROUTES: Method = Method {
     subject: SubjectKind::Text,
     picks: &[],
     needs: &[],
+    measures: &[],
     fields: RoutesAsk::FIELDS,
     plan: |_| Plan::default(),
     start,

@@ -42,6 +42,7 @@ pub static PRUNE: Method = Method {
     subject: SubjectKind::Text,
     picks: &[],
     needs: &[],
+    measures: &[],
     fields: PruneAsk::FIELDS,
     plan: |_| Plan::default(),
     start,

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::over;
 use super::{AnswerScore, Component, LITTLE, PATCH_NOISE, Shown, TraceRun, hook, name, slug};
 use crate::engine::Token;
 use crate::error::Result;
 use crate::figure::{Axis, Figure, FigureId, Map, Plot, Scale};
-use crate::method::{Fact, Found, Offer, Stepper as _, WARNING, raw};
+use crate::method::{Fact, Found, Measured, Offer, Stepper as _, WARNING, raw};
 use crate::metric;
 use crate::plan::{Change, Corrupt, Item, Patch, Positions, Source, Target};
 use crate::site::Site;
@@ -59,6 +60,12 @@ pub struct TraceFound {
     corruption: Option<Item>,
     #[serde(skip)]
     restored: Component,
+    /// Corrupted positions, ascending.
+    #[serde(skip)]
+    corrupt: Vec<usize>,
+    /// The clean run's most likely token is the followed one.
+    #[serde(skip)]
+    said: bool,
 }
 
 /// `[L][T]`
@@ -110,6 +117,14 @@ impl Found for TraceFound {
 
     fn figures(&self) -> Vec<Arc<Figure>> {
         vec![Arc::clone(&self.figure)]
+    }
+
+    fn measured(&self) -> Measured {
+        if !self.said {
+            // As in ROME's own code.
+            return Err("the clean run's most likely token is another one".into());
+        }
+        Ok(over::measured(&self.grid.prob, &self.corrupt, self.clean.prob, self.corrupted.prob))
     }
 
     fn data(&self) -> Result<Box<RawValue>> {
@@ -208,6 +223,8 @@ pub(super) fn found(run: &TraceRun) -> TraceFound {
             Change::Corrupt(Corrupt::embeddings(positions, run.ask.sigma, run.ask.seed)).into()
         }),
         restored: run.ask.restore,
+        corrupt: run.corrupt.clone(),
+        said: run.patcher.said,
     }
 }
 

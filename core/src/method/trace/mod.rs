@@ -4,6 +4,7 @@
 mod draws;
 mod estimate;
 mod found;
+mod over;
 mod patcher;
 mod reach;
 
@@ -17,6 +18,7 @@ pub use estimate::estimate;
 pub(in crate::method) use estimate::graph;
 pub use found::{Cells, Estimate, TraceFound};
 pub(in crate::method) use found::{change_facts, spread_note};
+use over::MEASURES;
 pub use patcher::{AnswerScore, Batch, Corruption, Patcher, Setup, hook};
 pub(in crate::method) use patcher::{MOST_CELLS, name, slug};
 
@@ -48,10 +50,12 @@ pub static TRACE: Method = Method {
         help: "tokens whose embeddings get noise",
         required: true,
         text_only: false,
+        fields: &["corrupt", "subject", "object"],
         gesture: Gesture::Each,
         place: Place::Anywhere,
     }],
     needs: &[],
+    measures: MEASURES,
     fields: TraceAsk::FIELDS,
     plan: as_it_is,
     start,

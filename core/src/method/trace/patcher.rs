@@ -71,6 +71,8 @@ pub struct Patcher {
     pub answer: u32,
     /// The answer in the clean run.
     pub clean: AnswerScore,
+    /// It is the clean run's most likely token.
+    pub said: bool,
     /// The answer in the corrupted run.
     pub corrupted: AnswerScore,
     /// What the clean and the corrupted run cost.
@@ -125,6 +127,7 @@ impl Patcher {
             tokens: tokens.clone(),
             answer,
             clean: AnswerScore::of(&logits, answer),
+            said: metric::top_k(&logits, 1).first().is_some_and(|(id, _)| *id == answer),
             corrupted: AnswerScore::of(&run.last, answer),
             work,
             kept,

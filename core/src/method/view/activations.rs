@@ -30,6 +30,7 @@ pub static ACTIVATIONS: Method = Method {
     subject: SubjectKind::Prompt,
     picks: &[],
     needs: &[Need::DenseFfn],
+    measures: &[],
     fields: ActivationsAsk::FIELDS,
     plan: as_it_is,
     start: start::<ActivationsAsk>,

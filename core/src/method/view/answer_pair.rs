@@ -30,6 +30,7 @@ pub static ANSWER_PAIR: Method = Method {
     subject: SubjectKind::Prompt,
     picks: &[],
     needs: &[],
+    measures: &[],
     fields: AnswerPairAsk::FIELDS,
     plan: as_it_is,
     start: start::<AnswerPairAsk>,

@@ -28,6 +28,7 @@ pub static ATTENTION: Method = Method {
     subject: SubjectKind::Prompt,
     picks: &[],
     needs: &[],
+    measures: &[],
     fields: AttentionAsk::FIELDS,
     plan: as_it_is,
     start: start::<AttentionAsk>,

@@ -32,6 +32,7 @@ pub static EXPERTS_VIEW: Method = Method {
     subject: SubjectKind::Prompt,
     picks: &[],
     needs: &[Need::Experts],
+    measures: &[],
     fields: ExpertsViewAsk::FIELDS,
     plan: as_it_is,
     start: start::<ExpertsViewAsk>,

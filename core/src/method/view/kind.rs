@@ -11,7 +11,7 @@ use super::runs::Runs;
 use crate::engine::{Cancelled, Card, Engine, Prompt};
 use crate::error::{Error, Result};
 use crate::figure::Figure;
-use crate::method::{Fact, Found, Method, Params, Sample, Subject, raw};
+use crate::method::{Fact, Found, Measured, Method, Params, Sample, Subject, raw};
 use crate::spec::{LayerSpec, Spec};
 
 /// A view, as its parameters. Two equal ones of the same runs show the same.
@@ -44,6 +44,11 @@ pub trait Shown: Serialize + Send + Sync + 'static {
 
     /// Numbers to be read off, the most important first.
     fn facts(&self) -> Vec<Fact>;
+
+    /// As [`Found::measured`].
+    fn measured(&self) -> Measured {
+        Ok(Vec::new())
+    }
 }
 
 impl<T: Shown> Found for T {
@@ -53,6 +58,10 @@ impl<T: Shown> Found for T {
 
     fn figures(&self) -> Vec<Arc<Figure>> {
         vec![Arc::clone(self.figure())]
+    }
+
+    fn measured(&self) -> Measured {
+        Shown::measured(self)
     }
 
     fn data(&self) -> Result<Box<RawValue>> {

@@ -28,6 +28,7 @@ pub static SUBLAYERS: Method = Method {
     subject: SubjectKind::Prompt,
     picks: &[],
     needs: &[],
+    measures: &[],
     fields: LadderAsk::FIELDS,
     plan: as_it_is,
     start: start::<LadderAsk>,

@@ -13,7 +13,10 @@ use super::runs::{Runs, Side};
 use crate::engine::{Cancelled, Engine, RunSize};
 use crate::error::{Error, Result};
 use crate::figure::{Figure, FigureId, Plot, Scale};
-use crate::method::{Fact, Group, Method, Params as _, Source, SubjectKind, as_it_is, params};
+use crate::method::measure::{by_layer, one};
+use crate::method::{
+    Fact, Group, Measure, Measured, Method, Params as _, Source, SubjectKind, as_it_is, params,
+};
 use crate::metric;
 
 /// The logit lens.
@@ -33,6 +36,24 @@ pub static LENS: Method = Method {
     subject: SubjectKind::Prompt,
     picks: &[],
     needs: &[],
+    measures: &[
+        Measure {
+            name: "agreement",
+            title: "Layers whose top token is the final one",
+            quantity: "share of prompts whose top token after the last position is the final one",
+            unit: "",
+            signed: false,
+            shape: by_layer,
+        },
+        Measure {
+            name: "settled",
+            title: "Layer from which the top token is the final one",
+            quantity: "layer",
+            unit: "",
+            signed: false,
+            shape: one,
+        },
+    ],
     fields: LensAsk::FIELDS,
     plan: as_it_is,
     start: start::<LensAsk>,
@@ -70,6 +91,13 @@ impl Shown for LogitLens {
         let layer = settled(&self.top);
         let name = "layer from which the last position keeps its top token";
         layer.map(|layer| Fact::new(name, layer as f64, "")).into_iter().collect()
+    }
+
+    fn measured(&self) -> Measured {
+        let last = self.top.last().and_then(|row| row.last());
+        let same = |row: &Vec<u32>| f64::from(u8::from(row.last() == last));
+        let layer = settled(&self.top).map_or(f64::NAN, |layer| layer as f64);
+        Ok(vec![self.top.iter().map(same).collect(), vec![layer]])
     }
 }
 

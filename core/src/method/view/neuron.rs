@@ -29,6 +29,7 @@ pub static NEURON: Method = Method {
     subject: SubjectKind::Prompt,
     picks: &[],
     needs: &[Need::DenseFfn],
+    measures: &[],
     fields: NeuronAsk::FIELDS,
     plan: as_it_is,
     start: start::<NeuronAsk>,

@@ -10,7 +10,10 @@ use super::runs::Runs;
 use crate::engine::{Answer, Cancelled, Engine, Run, Token};
 use crate::error::Result;
 use crate::figure::{Cell, Figure, FigureId, Plot, Table};
-use crate::method::{Fact, Group, Method, Params as _, Source, SubjectKind, as_it_is, params};
+use crate::method::measure::one;
+use crate::method::{
+    Fact, Group, Measure, Measured, Method, Params as _, Source, SubjectKind, as_it_is, params,
+};
 use crate::metric;
 use crate::spec::Spec;
 
@@ -27,6 +30,32 @@ pub static NEXT_TOKENS: Method = Method {
     subject: SubjectKind::Prompt,
     picks: &[],
     needs: &[],
+    measures: &[
+        Measure {
+            name: "kl",
+            title: "KL from the unmodified model",
+            quantity: "KL(base || plan), nats",
+            unit: "nats",
+            signed: false,
+            shape: one,
+        },
+        Measure {
+            name: "p_base",
+            title: "p(answer), unmodified",
+            quantity: "p(answer), unmodified",
+            unit: "",
+            signed: false,
+            shape: one,
+        },
+        Measure {
+            name: "p_plan",
+            title: "p(answer), under the plan",
+            quantity: "p(answer), under the plan",
+            unit: "",
+            signed: false,
+            shape: one,
+        },
+    ],
     fields: NextAsk::FIELDS,
     plan: as_it_is,
     start: start::<NextAsk>,
@@ -103,6 +132,10 @@ impl Shown for NextTokens {
         let other = plan.filter(|plan| base.is_some_and(|base| base.token.id != plan.token.id));
         let rows = base.into_iter().chain(other).flat_map(NextRow::facts);
         [Fact::new("KL(base || plan)", self.kl, "nats")].into_iter().chain(rows).collect()
+    }
+
+    fn measured(&self) -> Measured {
+        Ok(vec![vec![self.kl], vec![f64::from(self.answer.base)], vec![f64::from(self.answer.plan)]])
     }
 }
 

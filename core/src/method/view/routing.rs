@@ -29,6 +29,7 @@ pub static ROUTING_MAP: Method = Method {
     subject: SubjectKind::Prompt,
     picks: &[],
     needs: &[],
+    measures: &[],
     fields: RoutingAsk::FIELDS,
     plan: as_it_is,
     start: start::<RoutingAsk>,

@@ -27,6 +27,7 @@ pub static TOKENS: Method = Method {
     subject: SubjectKind::Prompt,
     picks: &[],
     needs: &[],
+    measures: &[],
     fields: StripAsk::FIELDS,
     plan: as_it_is,
     start: start::<StripAsk>,

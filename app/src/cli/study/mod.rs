@@ -1,5 +1,7 @@
 //! `sluice study ID`: any method of the list, asked by flags that its declaration gives.
 
+pub mod list;
+
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -9,14 +11,17 @@ use sluice_core::checkpoint::Checkpoint;
 use sluice_core::engine::{Engine, Opened};
 use sluice_core::figure::{Cell, Plot, Table};
 use sluice_core::files::{Lock, There, claim_file};
+use sluice_core::method::over::ListRun;
 use sluice_core::method::{
     Ask, Asked, Existing, FINDINGS, Findings, METHODS, Method, Picks, Ready, Record, Steps, Subject,
     SubjectKind, capital, find, positions, prepare,
 };
 use sluice_core::plan::Plan;
+use sluice_core::records::Shard;
 use sluice_core::spec::{Field, FieldKind};
 use sluice_core::{Error, Result, files};
 
+use super::progress::name_failure;
 use super::prompt::{PromptArgs, one_of};
 use super::{apart, checkpoint, note, opened, out, signals};
 
@@ -83,7 +88,11 @@ fn of(method: &'static Method) -> Command {
     match method.subject {
         // The arguments bring what they are as what the command does.
         SubjectKind::Prompt => {
-            command = PromptArgs::augment_args(command).about(about).group(one_of(&[]));
+            command = PromptArgs::augment_args(command).about(about);
+            command = match method.takes_lists() {
+                true => list::flags(command).group(one_of(&[list::LIST])),
+                false => command.group(one_of(&[])),
+            };
         }
         SubjectKind::Text => {
             let help = "Text file; left out = text of the checkpoint's own world, or the bundled sample";
@@ -96,7 +105,10 @@ fn of(method: &'static Method) -> Command {
         let required = pick.required && !pick.text_only;
         let arg =
             Arg::new(pick.name).long(pick.name).value_name("WHERE").help(help).allow_hyphen_values(true);
-        command = command.arg(arg.required(required));
+        command = command.arg(match method.takes_lists() {
+            true if required => arg.required_unless_present(list::LIST),
+            _ => arg.required(required),
+        });
     }
     for field in method.fields {
         command = command.args(flags(field));
@@ -187,10 +199,20 @@ impl Study {
         let mut record = Record::start(ready, &mut engine, &card, (&folder, existing), &signals::came)?;
         if existing == Existing::Resume && is_done(&folder) {
             note("the folder has whole findings of this question already; --overwrite begins anew");
-            return if flags.get_flag("json") { out_written(&folder) } else { Ok(()) };
+            if flags.get_flag("json") {
+                out_written(&folder)?;
+            }
+            return list::conclude(failed(&record));
         }
         let mut said = Instant::now();
-        while !step(&mut record, &mut engine)? {
+        loop {
+            let done = step(&mut record, &mut engine)?;
+            if let Some(cause) = record.failure() {
+                name_failure(failed(&record), &cause);
+            }
+            if done {
+                break;
+            }
             if said.elapsed().as_secs() >= 2 {
                 said = Instant::now();
                 say(&record);
@@ -198,12 +220,50 @@ impl Study {
         }
         let findings = record.findings(&engine);
         if flags.get_flag("json") {
-            return out_written(&folder);
+            out_written(&folder)?;
+        } else {
+            print(&findings);
+            note(&format!("{:.3} s; findings in {}", findings.cost.seconds, folder.display()));
         }
-        print(&findings);
-        note(&format!("{:.3} s; findings in {}", findings.cost.seconds, folder.display()));
-        Ok(())
+        list::conclude(failed(&record))
     }
+
+    /// The folder of its findings, where its items can be shared out.
+    ///
+    /// # Errors
+    /// Where they cannot.
+    pub fn sharded(&self) -> Result<&Path> {
+        let Chosen { method, flags } = &self.asked;
+        let refuse = |cause: &str| Err(Error::asked(cause, "correct the command behind --"));
+        if list::file(method, flags).is_none() {
+            return refuse("only a study of a list (--list) has findings that are sums over items");
+        }
+        if flags.get_one::<Shard>("shard").is_some()
+            || ["resume", "overwrite"].iter().any(|flag| flags.get_flag(flag))
+        {
+            return refuse("--shard, --resume and --overwrite are not for a command that is shared out");
+        }
+        match flags.get_one::<PathBuf>("out") {
+            Some(folder) => Ok(folder),
+            None => refuse("it has no --out"),
+        }
+    }
+
+    /// What it reads.
+    pub fn paths(&self) -> Vec<&Path> {
+        let Chosen { method, flags } = &self.asked;
+        let given = |name: &str| flags.get_one::<PathBuf>(name);
+        [given("checkpoint"), list::file(method, flags), given("plan")]
+            .into_iter()
+            .flatten()
+            .map(PathBuf::as_path)
+            .collect()
+    }
+}
+
+/// Items of a list that failed.
+fn failed(record: &Record) -> u64 {
+    record.running().list().map_or(0, ListRun::failed)
 }
 
 /// A small piece. Where a signal came what was found is written, and the run ends.
@@ -306,6 +366,9 @@ fn folder(method: &Method, flags: &ArgMatches, ask: &mut Ask) -> Result<PathBuf>
 }
 
 fn subject(method: &Method, flags: &ArgMatches, checkpoint: &Checkpoint) -> Result<Subject> {
+    if let Some(list) = list::read(method, flags)? {
+        return Ok(Subject::List(list));
+    }
     Ok(match method.subject {
         SubjectKind::Prompt => {
             let flags =
@@ -327,6 +390,10 @@ fn subject(method: &Method, flags: &ArgMatches, checkpoint: &Checkpoint) -> Resu
 
 fn picks(method: &Method, flags: &ArgMatches, ready: &Ready) -> Result<Picks> {
     let mut picks = Picks::new();
+    if matches!(ready.asked.subject, Subject::List(_)) {
+        // They are marked in every item.
+        return Ok(picks);
+    }
     for pick in method.picks {
         if let Some(written) = flags.get_one::<String>(pick.name) {
             picks.insert(pick.name.to_owned(), positions(written, &ready.tokens)?);
