@@ -40,7 +40,7 @@ pub static HEAD_SWEEP: Method = Method {
     needs: &[],
     measures: &[Measure {
         name: "kl",
-        title: "KL without each attention head",
+        title: "KL without a head",
         quantity: "KL(base || without), nats",
         unit: "nats",
         signed: false,

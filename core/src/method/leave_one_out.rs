@@ -35,7 +35,7 @@ pub static LEAVE_ONE_OUT: Method = Method {
     measures: &[
         Measure {
             name: "kl",
-            title: "KL without each sublayer",
+            title: "KL without a sublayer",
             quantity: "KL(base || without), nats",
             unit: "nats",
             signed: false,
@@ -43,7 +43,7 @@ pub static LEAVE_ONE_OUT: Method = Method {
         },
         Measure {
             name: "logit",
-            title: "Change of the answer's logit without each sublayer",
+            title: "Change of the answer's logit",
             quantity: "logit without, less logit",
             unit: "",
             signed: true,

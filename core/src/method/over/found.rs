@@ -54,6 +54,8 @@ pub(super) struct Totals {
     pub why: Option<String>,
     /// Items that could not be asked about.
     pub failed: u64,
+    /// Why the first of them could not.
+    pub cause: Option<String>,
     /// Cells of all measures, one behind the other.
     pub means: Means,
 }
@@ -74,8 +76,9 @@ impl Totals {
     /// # Errors
     /// Values of another shape.
     pub fn add(&mut self, item: &ItemFound, shapes: &[Shape]) -> Result<()> {
-        if item.failed.is_some() {
+        if let Some(cause) = &item.failed {
             self.failed += 1;
+            self.cause.get_or_insert_with(|| cause.clone());
             return Ok(());
         }
         if let Some(why) = &item.dropped {
@@ -120,6 +123,7 @@ impl Totals {
             dropped: self.dropped,
             why: self.why.clone(),
             failed: self.failed,
+            cause: self.cause.clone(),
             shard,
             provenance,
         }
@@ -172,6 +176,7 @@ pub struct ListFound {
     dropped: u64,
     why: Option<String>,
     failed: u64,
+    cause: Option<String>,
     shard: Shard,
     provenance: Provenance,
 }
@@ -244,10 +249,12 @@ impl ListFound {
 
 impl Found for ListFound {
     fn facts(&self) -> Vec<Fact> {
-        let count = |name: &str, count: u64| Fact::new(name, count as f64, "items");
+        let count = |name: &str, count: u64| Fact::new(name, count as f64, "");
         let dropped = self.why.as_ref().map_or_else(|| "dropped".into(), |why| format!("dropped: {why}"));
+        let failed =
+            self.cause.as_ref().map_or_else(|| "failed".into(), |cause| format!("failed, first: {cause}"));
         let mut facts =
-            vec![count("items", self.items), count(&dropped, self.dropped), count("failed", self.failed)];
+            vec![count("items", self.items), count(&dropped, self.dropped), count(&failed, self.failed)];
         for (measure, Of { shape, cells }) in self.measures() {
             let size = |cell: &Cell| if measure.signed { cell.mean.abs() } else { cell.mean };
             let known = cells.iter().enumerate().filter(|(_, cell)| cell.count > 0);
@@ -275,6 +282,8 @@ impl Found for ListFound {
             #[serde(skip_serializing_if = "Option::is_none")]
             dropped_because: Option<&'a str>,
             failed: u64,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            failed_first: Option<&'a str>,
             measures: Vec<Shown<'a>>,
         }
         raw(&Data {
@@ -282,6 +291,7 @@ impl Found for ListFound {
             dropped: self.dropped,
             dropped_because: self.why.as_deref(),
             failed: self.failed,
+            failed_first: self.cause.as_deref(),
             measures: self.measures().map(|(measure, of)| Shown::of(measure, of)).collect(),
         })
     }

@@ -25,6 +25,7 @@ struct Values {
     dropped: u64,
     why: Option<String>,
     failed: u64,
+    cause: Option<String>,
     work: Work,
 }
 
@@ -42,10 +43,10 @@ fn split(x: f64) -> [f32; 3] {
 impl Kept {
     /// As a state.
     pub fn state(&self) -> Result<State> {
-        let Totals { items, dropped, why, failed, means } = &self.totals;
+        let Totals { items, dropped, why, failed, cause, means } = &self.totals;
         let (items, dropped, failed) = (*items, *dropped, *failed);
-        let values =
-            Values { behind: self.behind, items, dropped, why: why.clone(), failed, work: self.work };
+        let (why, cause) = (why.clone(), cause.clone());
+        let values = Values { behind: self.behind, items, dropped, why, failed, cause, work: self.work };
         let mut state = State::new(&values)?;
         for (name, part) in PARTS.iter().zip(means.parts()) {
             let split: Vec<[f32; 3]> = part.iter().map(|x| split(*x)).collect();
@@ -62,7 +63,7 @@ impl Kept {
     /// One that is none of these.
     pub fn read(state: &State) -> Result<Self> {
         let odd = || Error::Study("what is to be resumed is of no list".into());
-        let Values { behind, items, dropped, why, failed, work } = state.read()?;
+        let Values { behind, items, dropped, why, failed, cause, work } = state.read()?;
         let mut parts = PARTS.iter().map(|name| {
             let rows: Vec<Vec<f32>> = state.tensors.get(*name).ok_or_else(odd)?.to_vec2()?;
             let [high, middle, low] = rows.as_slice() else { return Err(odd()) };
@@ -73,6 +74,6 @@ impl Kept {
         });
         let mut part = || parts.next().unwrap_or_else(|| Err(odd()));
         let means = Means::of_parts([part()?, part()?, part()?, part()?]).ok_or_else(odd)?;
-        Ok(Self { behind, totals: Totals { items, dropped, why, failed, means }, work })
+        Ok(Self { behind, totals: Totals { items, dropped, why, failed, cause, means }, work })
     }
 }

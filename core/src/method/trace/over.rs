@@ -7,14 +7,13 @@ use crate::spec::Spec;
 
 /// Where a token stands to the corrupted ones, the subject: its first, those between, its last; the one behind it, those after
 /// that, and the prompt's last. Of a subject of one token that one is its last.
-const PLACES: [&str; 6] =
-    ["first subject", "middle subject", "last subject", "first after", "further", "last token"];
+const PLACES: [&str; 6] = ["subj first", "subj mid", "subj last", "next", "further", "last"];
 
 /// Means over a list.
 pub(super) const MEASURES: &[Measure] = &[
     Measure {
         name: "indirect_effect",
-        title: "Indirect effect of each layer and token",
+        title: "Indirect effect",
         quantity: "P(answer) restored, less corrupted",
         unit: "",
         signed: true,
@@ -22,7 +21,7 @@ pub(super) const MEASURES: &[Measure] = &[
     },
     Measure {
         name: "total_effect",
-        title: "Total effect of the corruption",
+        title: "Total effect",
         quantity: "P(answer) clean, less corrupted",
         unit: "",
         signed: true,

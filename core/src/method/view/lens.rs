@@ -39,7 +39,7 @@ pub static LENS: Method = Method {
     measures: &[
         Measure {
             name: "agreement",
-            title: "Layers whose top token is the final one",
+            title: "Agreement with the final top token",
             quantity: "share of prompts whose top token after the last position is the final one",
             unit: "",
             signed: false,
@@ -47,7 +47,7 @@ pub static LENS: Method = Method {
         },
         Measure {
             name: "settled",
-            title: "Layer from which the top token is the final one",
+            title: "Layer from which it stays",
             quantity: "layer",
             unit: "",
             signed: false,
