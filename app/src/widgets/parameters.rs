@@ -58,8 +58,8 @@ fn about(ui: &mut Ui, state: &mut State, method: &'static Method, commands: &mut
     let mut list = known.clone();
     let name =
         list.as_ref().and_then(|list| list.file.file_name()).map(|name| name.to_string_lossy().into_owned());
-    let label = ui.label("about");
-    let button = ui.button(name.unwrap_or_else(|| "this prompt".into())).labelled_by(label.id);
+    ui.label("about");
+    let button = ui.button(name.unwrap_or_else(|| "this prompt".into()));
     if button
         .on_hover_text("choose a list of prompts (JSON lines) in its place; findings are means over it")
         .clicked()
