@@ -270,7 +270,7 @@ fn wrong_inputs_are_answered_with_a_cause_and_a_next_step() {
             &["experts: this checkpoint has no experts", "--only"],
         ),
         (&["completions", "bsh"], 2, &["bsh", "'bash'"]),
-        (&["bench", "nonsense", "more"], 1, &["more", "engine, frames"]),
+        (&["bench", "nonsense", "more"], 1, &["more", "engine, product"]),
         (&["studdy", "lens", "--prompt", "x"], 2, &["did you mean `sluice study`"]),
         // Layers, heads, neurons and positions of a view.
         (

@@ -17,16 +17,18 @@ mod growth;
 mod lists;
 mod memory;
 mod open;
+mod product;
 mod studies;
 mod variants;
 
 /// What can be measured. Growth takes minutes, and is measured where it is named only.
-const BENCHES: [&str; 8] = ["engine", "frames", "studies", "variants", "lists", "memory", "open", "growth"];
+const BENCHES: [&str; 9] =
+    ["engine", "product", "frames", "studies", "variants", "lists", "memory", "open", "growth"];
 
 #[derive(Args)]
 pub struct Bench {
     /// Checkpoint folder (left out: what the targets name: random weights, or for studies the bundled one), and what to
-    /// measure: engine, frames, studies, variants, lists, memory, open, growth; left out = all but growth
+    /// measure: engine, product, frames, studies, variants, lists, memory, open, growth; left out = all but growth
     #[arg(num_args = 0..=2)]
     what: Vec<String>,
     /// What other programs took on this machine, as "name value unit" lines
@@ -97,6 +99,7 @@ impl Bench {
             "lists" => in_scratch(|folder| lists::run(checkpoint, folder, peers)),
             "memory" => in_scratch(|folder| memory::run(checkpoint, folder)),
             "open" => in_scratch(|folder| open::run(checkpoint, folder)),
+            "product" => product::run(),
             _ if checkpoint.is_some() => {
                 Err(Error::asked("growth is measured on shapes of its own", "leave the checkpoint out"))
             }

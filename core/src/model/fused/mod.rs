@@ -21,6 +21,7 @@ mod product;
 mod rate;
 mod rotary;
 mod surprisal;
+mod tile;
 
 pub use activation::{activate, gated};
 pub use affine::{add, affine, multiply};
@@ -30,7 +31,7 @@ pub use mixture::{Chosen, mixture};
 pub use norm::{normalized, scale};
 pub use packed::{Packed, each};
 pub use product::{PANEL, Product};
-pub use rate::peak;
+pub use rate::{Taken, peak, product};
 pub use rotary::rotate;
 pub use surprisal::surprisal;
 

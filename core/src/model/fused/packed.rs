@@ -47,6 +47,11 @@ impl Packed {
         Ok(Self { panels, outputs, inputs })
     }
 
+    /// The panels, one behind the other.
+    pub(super) fn panels(&self) -> &[f32] {
+        &self.panels
+    }
+
     /// Outputs: rows of the matrix.
     pub fn outputs(&self) -> usize {
         self.outputs

@@ -5,12 +5,15 @@
 
 use pulp::{Simd, WithSimd};
 
-/// Outputs that stand side by side in a panel.
-pub const PANEL: usize = 16;
+pub use super::tile::PANEL;
+use super::tile::{Tile, beside, steps};
+
 /// Inputs that a panel is read for at a time: this much of it stays in the nearest cache.
 const DEPTH: usize = 256;
 /// Rows that go through all panels together: their inputs stay in the second cache.
 const ROWS: usize = 96;
+/// Panels that one row goes through together.
+const BESIDE: usize = 4;
 
 /// y += x W^T, in one thread.
 pub struct Product<'a, 'x, 'y> {
@@ -29,114 +32,146 @@ impl WithSimd for Product<'_, '_, '_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        // Tiles of rows and vectors whose sums, and one pointer a row, stay in the registers.
-        match S::F32_LANES {
-            16 => self.tiles::<S, 8, 1>(simd),
-            8 => self.tiles::<S, 6, 2>(simd),
-            4 => self.tiles::<S, 4, 4>(simd),
-            _ => self.tiles::<S, 1, PANEL>(simd),
+        // Tiles of rows and two vectors: of two panels, or of one.
+        match (S::F32_LANES, self.x.len()) {
+            (16, 1) => self.one_by_one::<S, 1>(simd),
+            (8, 1) => self.one_by_one::<S, 2>(simd),
+            (4, 1) => self.one_by_one::<S, 4>(simd),
+            (16, _) => self.across::<S, 8>(simd),
+            (8, _) => self.within::<S, 6, 2>(simd),
+            (4, _) => self.within::<S, 8, 4>(simd),
+            _ => self.one_by_one::<S, PANEL>(simd),
         }
     }
 }
 
 impl Product<'_, '_, '_> {
+    /// Two panels together, where a panel is as wide as a vector.
     #[inline(always)]
-    fn tiles<S: Simd, const TALL: usize, const WIDE: usize>(self, simd: S) {
+    fn across<S: Simd, const TALL: usize>(self, simd: S) {
+        let size = PANEL * self.span;
+        for (x, y) in self.x.chunks(ROWS).zip(self.y.chunks_mut(ROWS)) {
+            let depth = x.first().map_or(0, |row| row.len());
+            for (pair, column) in self.panels.chunks(2 * size).zip((0..).step_by(2 * PANEL)) {
+                let (one, other) = pair.split_at(size);
+                let columns = [column, column + PANEL];
+                for from in (0..depth).step_by(DEPTH) {
+                    let to = depth.min(from + DEPTH);
+                    let (one, rows) = (steps::<S, 1>(one, from, to), (x, &mut *y));
+                    if other.is_empty() {
+                        let tile = Tile::<_, false, 1, 0, 0> { one, other: one, from, columns };
+                        tile.down::<S, TALL>(simd, rows);
+                    } else {
+                        let other = steps::<S, 1>(other, from, to);
+                        Tile::<_, true, 1, 0, 0> { one, other, from, columns }.down::<S, TALL>(simd, rows);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Two of the two or four vectors of a panel together.
+    #[inline(always)]
+    fn within<S: Simd, const TALL: usize, const WIDE: usize>(self, simd: S) {
         for (x, y) in self.x.chunks(ROWS).zip(self.y.chunks_mut(ROWS)) {
             let depth = x.first().map_or(0, |row| row.len());
             for (panel, column) in self.panels.chunks_exact(PANEL * self.span).zip((0..).step_by(PANEL)) {
+                let columns = |vector: usize| [0, 1].map(|next| column + (vector + next) * S::F32_LANES);
                 for from in (0..depth).step_by(DEPTH) {
-                    let to = depth.min(from + DEPTH);
-                    let Some(part) = panel.get(from * PANEL..to * PANEL) else { return };
-                    let tile = Tile { panel: S::as_simd_f32s(part).0, from, column };
-                    let mut rest = (x, &mut *y);
-                    rest = tile.down::<S, TALL, WIDE>(simd, rest);
-                    if TALL > 4 {
-                        rest = tile.down::<S, 4, WIDE>(simd, rest);
+                    let one = steps::<S, WIDE>(panel, from, depth.min(from + DEPTH));
+                    let tile = Tile::<_, true, WIDE, 0, 1> { one, other: one, from, columns: columns(0) };
+                    tile.down::<S, TALL>(simd, (x, &mut *y));
+                    if WIDE > 2 {
+                        let tile = Tile::<_, true, WIDE, 2, 3> { one, other: one, from, columns: columns(2) };
+                        tile.down::<S, TALL>(simd, (x, &mut *y));
                     }
-                    if TALL > 2 {
-                        rest = tile.down::<S, 2, WIDE>(simd, rest);
+                }
+            }
+        }
+    }
+
+    /// Row after row, each through some panels at a time.
+    #[inline(always)]
+    fn one_by_one<S: Simd, const WIDE: usize>(self, simd: S) {
+        let size = PANEL * self.span;
+        for (x, y) in self.x.iter().zip(self.y) {
+            for (group, y) in self.panels.chunks(BESIDE * size).zip(y.chunks_mut(BESIDE * PANEL)) {
+                if group.len() == BESIDE * size {
+                    beside::<S, WIDE, BESIDE>(simd, x, group, size, y);
+                } else {
+                    for (panel, y) in group.chunks_exact(size).zip(y.chunks_mut(PANEL)) {
+                        beside::<S, WIDE, 1>(simd, x, panel, size, y);
                     }
-                    tile.down::<S, 1, WIDE>(simd, rest);
                 }
             }
         }
     }
 }
 
-/// Inputs of a panel from `from` on.
-struct Tile<'a, V> {
-    panel: &'a [V],
-    from: usize,
-    /// First output of the panel.
-    column: usize,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng;
 
-/// Rows of inputs and of outputs.
-type Rows<'a, 'x, 'y> = (&'a [&'x [f32]], &'a mut [&'y mut [f32]]);
-
-impl<V: Copy> Tile<'_, V> {
-    /// As many times `TALL` rows as there are; returns the rest.
-    #[inline(always)]
-    fn down<'a, 'x, 'y, S: Simd<f32s = V>, const TALL: usize, const WIDE: usize>(
-        &self,
-        simd: S,
-        (mut x, mut y): Rows<'a, 'x, 'y>,
-    ) -> Rows<'a, 'x, 'y> {
-        while x.len() >= TALL && y.len() >= TALL {
-            let ((x_now, x_later), (y_now, y_later)) = (x.split_at(TALL), y.split_at_mut(TALL));
-            self.rows::<S, TALL, WIDE>(simd, x_now, y_now);
-            (x, y) = (x_later, y_later);
+    /// What each width of vectors makes of a product.
+    fn sums(x: &[&[f32]], panels: &[f32], span: usize, y: &[Vec<f32>]) -> Vec<(usize, Vec<Vec<f32>>)> {
+        fn of<S: Simd>(simd: S, product: Product) -> usize {
+            simd.vectorize(product);
+            S::F32_LANES
         }
-        (x, y)
+        let run = |of: &dyn Fn(Product) -> usize| {
+            let mut y = y.to_vec();
+            let mut rows: Vec<&mut [f32]> = y.iter_mut().map(Vec::as_mut_slice).collect();
+            let lanes = of(Product { x, panels, span, y: &mut rows });
+            (lanes, y)
+        };
+        let mut all = vec![
+            run(&|product| of(pulp::Scalar, product)),
+            run(&|product| of(pulp::Scalar128b, product)),
+            run(&|product| of(pulp::Scalar256b, product)),
+            run(&|product| of(pulp::Scalar512b, product)),
+        ];
+        #[cfg(target_arch = "x86_64")]
+        {
+            all.extend(pulp::x86::V3::try_new().map(|simd| run(&|product| of(simd, product))));
+            all.extend(pulp::x86::V4::try_new().map(|simd| run(&|product| of(simd, product))));
+        }
+        all
     }
 
-    #[inline(always)]
-    fn rows<S: Simd<f32s = V>, const TALL: usize, const WIDE: usize>(
-        &self,
-        simd: S,
-        x: &[&[f32]],
-        y: &mut [&mut [f32]],
-    ) {
-        let mut sums = [[simd.splat_f32s(0.0); WIDE]; TALL];
-        for (sums, y) in sums.iter_mut().zip(y.iter()) {
-            *sums = load::<S, WIDE>(y.get(self.column..).unwrap_or_default());
-        }
-        let panel = self.panel.as_chunks::<WIDE>().0;
-        // Cut to the panel's length, which they have: the loop then checks no bound against memory.
-        let x: [&[f32]; TALL] = std::array::from_fn(|row| &x[row][self.from..][..panel.len()]);
-        for (k, values) in panel.iter().enumerate() {
-            for row in 0..TALL {
-                let x = simd.splat_f32s(x[row][k]);
-                for (sum, value) in sums[row].iter_mut().zip(values) {
-                    *sum = simd.mul_add_f32s(x, *value, *sum);
+    #[test]
+    fn every_width_of_vectors_makes_one_chain_of_each_output() {
+        let value = |seed: u64, at: usize| rng::normal(seed, 0, at as u64);
+        let mut widths = std::collections::BTreeSet::new();
+        for (rows, inputs, span, outputs, panels) in [
+            (1, 5, 5, 70, 5),
+            (1, 300, 301, 64, 4),
+            (2, 3, 3, 16, 1),
+            (7, 40, 64, 33, 3),
+            (13, 300, 300, 48, 3),
+            (97, 17, 17, 50, 4),
+            // Panels past the end of the rows.
+            (9, 20, 20, 20, 4),
+        ] {
+            let flat: Vec<f32> = (0..panels * PANEL * span).map(|at| value(1, at)).collect();
+            let inner: Vec<f32> = (0..rows * inputs).map(|at| value(2, at)).collect();
+            let x: Vec<&[f32]> = inner.chunks(inputs).collect();
+            let y: Vec<Vec<f32>> =
+                (0..rows).map(|row| (0..outputs).map(|at| value(3, row * outputs + at)).collect()).collect();
+            let chain = |row: usize, output: usize| {
+                let weight = |k: usize| flat[(output / PANEL * span + k) * PANEL + output % PANEL];
+                (0..inputs).fold(y[row][output], |sum, k| x[row][k].mul_add(weight(k), sum))
+            };
+            let expected: Vec<Vec<f32>> =
+                (0..rows).map(|row| (0..outputs).map(|output| chain(row, output)).collect()).collect();
+            for (lanes, got) in sums(&x, &flat, span, &y) {
+                widths.insert(lanes);
+                for (row, (got, expected)) in got.iter().zip(&expected).enumerate() {
+                    let same = got.iter().zip(expected).all(|(a, b)| a.to_bits() == b.to_bits());
+                    assert!(same, "{lanes} lanes, row {row} of {rows} x {inputs} x {outputs}");
                 }
             }
         }
-        for (sums, y) in sums.iter().zip(y) {
-            store::<S, WIDE>(sums, y.get_mut(self.column..).unwrap_or_default());
-        }
-    }
-}
-
-#[inline(always)]
-fn load<S: Simd, const WIDE: usize>(y: &[f32]) -> [S::f32s; WIDE] {
-    let mut lanes = [0.0; PANEL];
-    let whole = y.first_chunk::<PANEL>().unwrap_or_else(|| {
-        lanes.iter_mut().zip(y).for_each(|(lane, y)| *lane = *y);
-        &lanes
-    });
-    let (whole, _) = S::as_simd_f32s(whole);
-    std::array::from_fn(|vector| whole[vector])
-}
-
-#[inline(always)]
-fn store<S: Simd, const WIDE: usize>(sums: &[S::f32s; WIDE], y: &mut [f32]) {
-    if let Some(whole) = y.first_chunk_mut::<PANEL>() {
-        S::as_mut_simd_f32s(whole).0.copy_from_slice(sums);
-    } else {
-        let mut lanes = [0.0; PANEL];
-        S::as_mut_simd_f32s(&mut lanes).0.copy_from_slice(sums);
-        y.iter_mut().zip(lanes).for_each(|(y, lane)| *y = lane);
+        assert!([1, 4, 8, 16].iter().all(|lanes| widths.contains(lanes)), "{widths:?}");
     }
 }

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
+use rayon::prelude::*;
 
 use super::Packed;
+use super::product::{PANEL, Product};
 use crate::rng;
 
 /// Rows, columns and depth of the product.
@@ -29,4 +31,81 @@ pub fn peak() -> crate::Result<f64> {
         least = least.min((between - begin).as_secs_f64()).min(between.elapsed().as_secs_f64());
     }
     Ok(2.0 * (SIDE * SIDE * SIDE) as f64 / least)
+}
+
+/// What a product of some rows takes, seconds, the least of some repeats in turn.
+#[derive(Clone, Copy, Debug)]
+pub struct Taken {
+    /// Ours on all cores, as passes use it.
+    pub ours: f64,
+    /// candle's, which is gemm's, on all cores.
+    pub gemm: f64,
+    /// A sum over the bytes of the matrix, on all cores.
+    pub sweep: f64,
+    /// Ours on one core, by vectors of 8 numbers; NaN where the machine has none.
+    pub narrow: f64,
+    /// The same of 16.
+    pub wide: f64,
+}
+
+/// Measure `[rows, inputs]` times `[inputs, outputs]`, f32, for about `seconds`.
+///
+/// # Errors
+/// Too little memory.
+pub fn product(rows: usize, inputs: usize, outputs: usize, seconds: f64) -> crate::Result<Taken> {
+    let values = |seed: u64, count: usize| -> Vec<f32> {
+        (0..count as u64).map(|at| rng::normal(seed, 0, at)).collect()
+    };
+    let x = Tensor::from_vec(values(1, rows * inputs), (rows, inputs), &Device::Cpu)?;
+    let weight = Tensor::from_vec(values(2, inputs * outputs), (outputs, inputs), &Device::Cpu)?;
+    let (packed, turned) = (Arc::new(Packed::new(&weight)?), weight.t()?);
+    let flat: Vec<f32> = x.flatten_all()?.to_vec1()?;
+    let rows_of: Vec<&[f32]> = flat.chunks(inputs).collect();
+    let mut y = vec![0f32; rows * outputs];
+    let mut taken = [f64::INFINITY; 5];
+    let begin = Instant::now();
+    while begin.elapsed().as_secs_f64() < seconds {
+        for (which, least) in taken.iter_mut().enumerate() {
+            let mut own: Vec<&mut [f32]> = y.chunks_mut(outputs).collect();
+            let product = Product { x: &rows_of, panels: packed.panels(), span: inputs, y: &mut own };
+            let now = Instant::now();
+            match which {
+                0 => drop(packed.times(&x, None)?),
+                1 => drop(x.matmul(&turned)?),
+                2 => {
+                    let sums = packed.panels().par_chunks(SWEEP).map(|part| {
+                        part.as_chunks::<PANEL>().0.iter().fold([0f32; PANEL], |sums, panel| {
+                            std::array::from_fn(|lane| sums[lane] + panel[lane])
+                        })
+                    });
+                    std::hint::black_box(sums.map(|sums| sums.iter().sum::<f32>()).sum::<f32>());
+                }
+                _ if one_core(product, if which == 3 { 8 } else { 16 }) => {}
+                _ => continue,
+            }
+            *least = least.min(now.elapsed().as_secs_f64());
+        }
+    }
+    let [ours, gemm, sweep, narrow, wide] =
+        taken.map(|least| if least.is_finite() { least } else { f64::NAN });
+    Ok(Taken { ours, gemm, sweep, narrow, wide })
+}
+
+/// Numbers that a core sums up at a time.
+const SWEEP: usize = 1 << 16;
+
+/// A product on vectors of so many numbers; nothing where the machine has none.
+#[cfg(target_arch = "x86_64")]
+fn one_core(product: Product, lanes: usize) -> bool {
+    use pulp::Simd;
+    use pulp::x86::{V3, V4};
+    match lanes {
+        8 => V3::try_new().map(|simd| Simd::vectorize(simd, product)).is_some(),
+        _ => V4::try_new().map(|simd| Simd::vectorize(simd, product)).is_some(),
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn one_core(_: Product, _: usize) -> bool {
+    false
 }
