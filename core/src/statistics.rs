@@ -108,6 +108,11 @@ impl Means {
         Self { count: vec![0; cells], sum: vec![0.0; cells], sums: resampled.clone(), weights: resampled }
     }
 
+    /// Bytes that so many cells take.
+    pub fn bytes(cells: usize) -> u64 {
+        (cells as u64).saturating_mul(16 * (RESAMPLES + 1))
+    }
+
     /// How many cells.
     pub fn cells(&self) -> usize {
         self.count.len()

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::item::ItemFound;
+use crate::engine::memory;
 use crate::error::{Error, Result};
 use crate::figure::{Figure, FigureId, Lines, Map, Plot, Provenance, Scale, Series};
 use crate::method::{Fact, Found, Labels, Measure, Method, raw};
@@ -18,7 +19,7 @@ use crate::statistics::Means;
 const MEAN: FigureId = FigureId("over-a-list");
 
 /// Cells at most.
-const MOST: usize = 1 << 22;
+const MOST: usize = 1 << 20;
 
 /// Rows and columns of a measure, by its name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,8 +63,13 @@ pub(super) struct Totals {
 
 impl Totals {
     /// Of no item.
-    pub fn new(shapes: &[Shape]) -> Self {
-        Self { means: Means::new(cells(shapes)), ..Self::default() }
+    ///
+    /// # Errors
+    /// [`Error::Memory`] where resamples of so many cells do not fit.
+    pub fn new(shapes: &[Shape]) -> Result<Self> {
+        let cells = cells(shapes);
+        memory::check(&format!("means of {cells} cells"), Means::bytes(cells))?;
+        Ok(Self { means: Means::new(cells), ..Self::default() })
     }
 
     /// Whether it is of these measures.

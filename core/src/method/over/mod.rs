@@ -77,7 +77,7 @@ impl ListRun {
         let shapes: Arc<[Shape]> = shapes(asked.method, &engine.model.spec).into();
         let Kept { behind, totals, work } = match kept {
             Some(state) => Kept::read(&state)?,
-            None => Kept { behind: None, totals: Totals::new(&shapes), work: Work::default() },
+            None => Kept { behind: None, totals: Totals::new(&shapes)?, work: Work::default() },
         };
         if !totals.fits(&shapes) {
             return Err(Error::Study("what is to be resumed has other measures".into()));

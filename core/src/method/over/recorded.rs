@@ -65,7 +65,7 @@ pub fn recorded(folder: &Path) -> Result<Findings> {
     if !Shape::are_of(&measures, method) {
         return Err(wrong("they are of other measures"));
     }
-    let mut totals = Totals::new(&measures);
+    let mut totals = Totals::new(&measures)?;
     let mut odd = None;
     reading.each(|item: ItemFound| odd = odd.take().or_else(|| totals.add(&item, &measures).err()))?;
     if let Some(error) = odd {
