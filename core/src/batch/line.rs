@@ -6,8 +6,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::checkpoint::Picture;
-use crate::engine::{Answer, Cancelled, Engine, Prompt, RunSize, Sampler, Words};
+use crate::engine::{Answer, Cancelled, Engine, Prompt, RunSize, Sampler};
 use crate::error::{Error, Result};
 use crate::model::{Input, Schedule};
 use crate::plan::Plan;
@@ -93,16 +92,11 @@ impl Line {
         plan: &Plan,
         cancelled: Cancelled,
     ) -> Result<Question> {
-        let words = match (&self.prompt, &self.tokens) {
-            (Some(text), None) => Words::Text(text.clone()),
-            (None, Some(ids)) => Words::Tokens(ids.clone()),
-            _ => return Err(Error::Input("a line has one of prompt and tokens".into())),
-        };
         let sampler =
             Sampler { temperature: self.temperature.unwrap_or(0.0), seed: self.seed, ..Sampler::default() };
         sampler.check()?;
-        let image = self.image.as_ref().map(|path| Picture::read(&folder.join(path))).transpose()?;
-        let input = engine.input(&Prompt { words, image })?;
+        let (text, tokens) = (self.prompt.clone(), self.tokens.clone());
+        let input = engine.input(&Prompt::of_entry(text, tokens, self.image.as_deref(), folder)?)?;
         RunSize::new(&engine.model.spec, input.len()).check()?;
         let plan = self.plan.as_ref().map_or_else(|| Ok(plan.clone()), |plan| read(plan, folder))?;
         let ids = |answer: &Answer| {

@@ -1,5 +1,6 @@
 //! A prompt, and how it becomes what the model reads.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::Tensor;
@@ -24,6 +25,26 @@ pub struct Prompt {
     pub words: Words,
     /// What it is about, for checkpoints that read images: stands where the words have their image token, else in front.
     pub image: Option<Picture>,
+}
+
+impl Prompt {
+    /// The prompt of a list's entry: a text or ids, and a picture's file in `folder`.
+    ///
+    /// # Errors
+    /// Both or none of the two, and a picture that cannot be read.
+    pub fn of_entry(
+        text: Option<String>,
+        tokens: Option<Vec<u32>>,
+        image: Option<&Path>,
+        folder: &Path,
+    ) -> Result<Self> {
+        let words = match (text, tokens) {
+            (Some(text), None) => Words::Text(text),
+            (None, Some(ids)) => Words::Tokens(ids),
+            _ => return Err(Error::Input("it has one of prompt and tokens".into())),
+        };
+        Ok(Self { words, image: image.map(|path| Picture::read(&folder.join(path))).transpose()? })
+    }
 }
 
 /// A prompt's words as typed.

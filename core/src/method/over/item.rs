@@ -6,15 +6,14 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use crate::checkpoint::Picture;
-use crate::engine::{Engine, Prompt, Token, Words};
-use crate::error::{Error, Result};
+use crate::engine::{Engine, Prompt, Token};
+use crate::error::Result;
 use crate::method::{Ask, Method, Picks, positions};
 use crate::model::Input;
 use crate::spec::FieldKind;
 
 /// Fields that an item may have.
-pub const FIELDS: [&str; 11] =
+pub(super) const FIELDS: [&str; 11] =
     ["id", "prompt", "tokens", "image", "subject", "object", "words", "context", "corrupt", "answer", "foil"];
 
 /// An item as it is written.
@@ -52,13 +51,8 @@ impl Item {
     /// # Errors
     /// Words or a picture that the model cannot read.
     pub fn input(&self, engine: &mut Engine, folder: &Path) -> Result<Input> {
-        let words = match (&self.prompt, &self.tokens) {
-            (Some(text), None) => Words::Text(text.clone()),
-            (None, Some(ids)) => Words::Tokens(ids.clone()),
-            _ => return Err(Error::Input("it has one of prompt and tokens".into())),
-        };
-        let image = self.image.as_ref().map(|path| Picture::read(&folder.join(path))).transpose()?;
-        engine.input(&Prompt { words, image })
+        let (text, tokens) = (self.prompt.clone(), self.tokens.clone());
+        engine.input(&Prompt::of_entry(text, tokens, self.image.as_deref(), folder)?)
     }
 
     /// What is marked: by its own fields, else as every item is.

@@ -16,8 +16,8 @@ use serde_json::Value;
 pub use found::ListFound;
 use found::{Shape, Totals, shapes};
 pub use head::{head, is_work};
-use item::Item;
-pub use item::{FIELDS, ItemFound};
+pub use item::ItemFound;
+use item::{FIELDS, Item};
 use kept::Kept;
 pub use recorded::recorded;
 

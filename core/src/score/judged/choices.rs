@@ -7,8 +7,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::Verdict;
-use crate::checkpoint::Picture;
-use crate::engine::{Answer, Cancelled, Decoder, Engine, Prompt, Words};
+use crate::engine::{Answer, Cancelled, Decoder, Engine, Prompt};
 use crate::error::{Error, Result};
 use crate::metric;
 use crate::model::{Input, Schedule};
@@ -47,18 +46,13 @@ impl Item {
         plans: &[Plan],
         cancelled: Cancelled,
     ) -> Result<Vec<Verdict>> {
-        let words = match (self.prompt, self.tokens) {
-            (Some(text), None) => Words::Text(text),
-            (None, Some(ids)) => Words::Tokens(ids),
-            _ => return Err(Error::Input("it has one of prompt and tokens".into())),
-        };
         let choices = self.choices.len();
         if self.label >= choices || choices > MOST {
             let label = self.label;
             return Err(Error::Input(format!("label {label} of {choices} choices (at most {MOST})")));
         }
-        let image = self.image.map(|path| Picture::read(&folder.join(path))).transpose()?;
-        let input = engine.input(&Prompt { words, image })?;
+        let prompt = Prompt::of_entry(self.prompt, self.tokens, self.image.as_deref(), folder)?;
+        let input = engine.input(&prompt)?;
         let ids = self.choices.iter().map(|choice| {
             let ids = engine.answer_ids(choice)?;
             if ids.is_empty() { Err(Error::Input("a choice is empty".into())) } else { Ok(ids) }
