@@ -9,7 +9,7 @@ use super::{Asked, ListOf, Subject};
 use crate::engine::{Engine, SAMPLE};
 use crate::error::{Error, Result};
 use crate::files;
-use crate::records;
+use crate::records::{content, count};
 use crate::spec::FieldKind;
 
 /// SHA-256 of the files that a question names, hexadecimal.
@@ -30,7 +30,7 @@ impl Content {
     /// [`Error::Read`] of one that cannot be read, or a list that has no items or comes from another program.
     pub fn of(asked: &Asked, engine: &Engine) -> Result<Self> {
         let text = match &asked.subject {
-            Subject::Text(Some(path)) | Subject::List(ListOf { file: path, .. }) => Some(sha256(path)?),
+            Subject::Text(Some(path)) | Subject::List(ListOf { file: path, .. }) => Some(content(path)?),
             Subject::Text(None) if engine.world.is_none() => Some(files::sha256_of(SAMPLE.as_bytes())),
             _ => None,
         };
@@ -41,7 +41,7 @@ impl Content {
         let mut files = asked.plan.contents()?;
         for field in asked.method.fields.iter().filter(|field| field.kind == FieldKind::File) {
             if let Some(Value::String(path)) = asked.ask.get(field.name) {
-                files.insert(path.clone(), sha256(Path::new(path))?);
+                files.insert(path.clone(), content(Path::new(path))?);
             }
         }
         Ok(Self { text, items, files })
@@ -50,15 +50,8 @@ impl Content {
 
 /// How many there are.
 fn items(list: &ListOf) -> Result<u64> {
-    match records::count(&list.file, list.most)? {
+    match count(&list.file, list.most)? {
         0 => Err(Error::asked("the list is empty", "give a list with items")),
         items => Ok(items),
     }
-}
-
-fn sha256(path: &Path) -> Result<String> {
-    if path == Path::new("-") {
-        return Err(Error::asked("findings need a file that can be read again", "write it to a file first"));
-    }
-    files::sha256(path).map_err(|error| Error::read(path, &error))
 }

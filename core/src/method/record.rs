@@ -220,12 +220,8 @@ fn items(running: &mut Running, head: &Head, folder: &Path, existing: Existing) 
     if existing != Existing::Resume {
         return Records::begin(folder, head, there).map(Some);
     }
-    let mut odd = None;
-    let records = Records::resume(folder, head, |item: ItemFound| {
-        let heard = running.list_mut().map_or(Ok(()), |run| run.hear(&item));
-        odd = odd.take().or_else(|| heard.err());
-    })?;
-    odd.map_or(Ok(records), Err)
+    let hear = |item: ItemFound| running.list_mut().map_or(Ok(()), |run| run.hear(&item));
+    Records::resume(folder, head, hear)
 }
 
 /// Write whole findings into a folder: figures, then findings that name them. The figures' names.

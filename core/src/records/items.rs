@@ -6,7 +6,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::{Map, Shard};
 use crate::error::{Error, Result};
-use crate::files::{Entries, Entry};
+use crate::files::{self, Entries, Entry};
 
 /// Which items of a list are taken.
 #[derive(Clone, Debug)]
@@ -40,6 +40,18 @@ pub fn read<T: DeserializeOwned>(
         None => serde_json::from_str(&entry.json).map_err(|error| error.to_string()),
     };
     read.map_err(|cause| entries.broken(&cause))
+}
+
+/// SHA-256 of a file that work over its items goes on with later.
+///
+/// # Errors
+/// A file that cannot be read, or one that another program sends: it cannot be read twice.
+pub fn content(path: &Path) -> Result<String> {
+    if path == Path::new("-") {
+        let cause = "work that is written down needs a file that can be read again";
+        return Err(Error::asked(cause, "write the text or the list to a file first"));
+    }
+    files::sha256(path).map_err(|error| Error::read(path, &error))
 }
 
 /// Items of a list, at most so many; entries that cannot be read count too.

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use crate::error::{Error, Result};
 use crate::files::{Entries, Grown, There};
 
-pub use items::{Items, Taken, count, read};
+pub use items::{Items, Taken, content, count, read};
 pub use map::Map;
 pub use merge::merge;
 pub use shard::Shard;
@@ -106,11 +106,11 @@ impl Records {
     /// Go on in a folder, or begin there. `known` hears every record that is there. None = all of them are.
     ///
     /// # Errors
-    /// Records of something else, or that cannot be read.
+    /// Records of something else, or that cannot be read, and what `known` fails with.
     pub fn resume<T: DeserializeOwned>(
         folder: &Path,
         head: &Head,
-        mut known: impl FnMut(T),
+        mut known: impl FnMut(T) -> Result<()>,
     ) -> Result<Option<Self>> {
         let path = folder.join(RECORDS);
         let Some(lines) = Grown::behind_lines(&path)? else {
@@ -127,7 +127,7 @@ impl Records {
         };
         head.same(&reading.head, &path)?;
         while let Some((_, record)) = reading.record()? {
-            known(reading.read(&record)?);
+            known(reading.read(&record)?)?;
         }
         Ok(reading.done.is_none().then_some(Self { lines }))
     }
@@ -212,10 +212,10 @@ impl Reading {
     /// All that are left, in turn.
     ///
     /// # Errors
-    /// As [`Reading::record`] and [`Reading::read`].
-    pub fn each<T: DeserializeOwned>(mut self, mut hear: impl FnMut(T)) -> Result<()> {
+    /// As [`Reading::record`] and [`Reading::read`], and what `hear` fails with.
+    pub fn each<T: DeserializeOwned>(mut self, mut hear: impl FnMut(T) -> Result<()>) -> Result<()> {
         while let Some((_, record)) = self.record()? {
-            hear(self.read(&record)?);
+            hear(self.read(&record)?)?;
         }
         Ok(())
     }

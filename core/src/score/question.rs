@@ -2,14 +2,13 @@
 //! files count by content.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::{Ask, Source, judged};
-use crate::error::{Error, Result};
-use crate::files;
+use crate::error::Result;
 use crate::plan::Plan;
+use crate::records::content;
 
 /// Of texts; `names` are what the plans are called.
 ///
@@ -61,12 +60,4 @@ fn named(plans: &[Plan], names: &[String]) -> Vec<Value> {
 fn files_of(plans: &[Plan]) -> Result<BTreeMap<String, String>> {
     let each = plans.iter().map(Plan::contents).collect::<Result<Vec<_>>>()?;
     Ok(each.into_iter().flatten().collect())
-}
-
-fn content(path: &Path) -> Result<String> {
-    if path == Path::new("-") {
-        let cause = "records need a file that can be read again";
-        return Err(Error::asked(cause, "write the text to a file first"));
-    }
-    files::sha256(path).map_err(|error| Error::read(path, &error))
 }

@@ -180,7 +180,11 @@ fn shard(engine: &mut Engine, path: &Path, shard: Shard, folder: &Path, plan: &P
     let ask = Ask { plans: vec![plan.clone()], shard, ..ask(source) };
     let head = Head::new("score", "f", &json!({"plan": plan}), shard).unwrap();
     let mut last = None;
-    let resumed = Records::resume(folder, &head, |record: Record| last = Some(record)).unwrap();
+    let known = |record: Record| {
+        last = Some(record);
+        Ok(())
+    };
+    let resumed = Records::resume(folder, &head, known).unwrap();
     let Some(mut file) = resumed else { return };
     let (records, _, items) = scored(engine, ask, last.as_ref());
     records.iter().for_each(|record| file.write(record).unwrap());

@@ -160,13 +160,16 @@ pub fn claim_score(folder: &Path, there: There) -> Result<()> {
 fn begin<T: DeserializeOwned>(
     asked: &Score,
     head: &Head,
-    known: impl FnMut(T),
+    mut known: impl FnMut(T),
 ) -> Result<(Option<Records>, bool)> {
     let Some(folder) = &asked.out else { return Ok((None, false)) };
     if !asked.resume {
         return Ok((Some(Records::begin(folder, head, there(asked.overwrite))?), false));
     }
-    let records = Records::resume(folder, head, known)?;
+    let records = Records::resume(folder, head, |record| {
+        known(record);
+        Ok(())
+    })?;
     let done = records.is_none();
     if done {
         note("the folder has all records of this question already; --overwrite begins anew");
@@ -212,12 +215,18 @@ pub fn merged(folder: &Path, json: bool) -> Result<()> {
     match reading.head.work.as_str() {
         WORK => {
             let mut tally = Tally::default();
-            reading.each(|record: Record| tally.add(&record))?;
+            reading.each(|record: Record| {
+                tally.add(&record);
+                Ok(())
+            })?;
             texts::print(&tally, &names, Some(folder), json)
         }
         work if [Kind::Choices, Kind::LastWord].iter().any(|kind| kind.name() == work) => {
             let mut verdicts = Verdicts::default();
-            reading.each(|record: judging::Record| verdicts.add(&record))?;
+            reading.each(|record: judging::Record| {
+                verdicts.add(&record);
+                Ok(())
+            })?;
             judged::print(&verdicts, &names, Some(folder), json)
         }
         work => Err(Error::asked(

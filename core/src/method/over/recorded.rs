@@ -66,11 +66,8 @@ pub fn recorded(folder: &Path) -> Result<Findings> {
         return Err(wrong("they are of other measures"));
     }
     let mut totals = Totals::new(&measures)?;
-    let mut odd = None;
-    reading.each(|item: ItemFound| odd = odd.take().or_else(|| totals.add(&item, &measures).err()))?;
-    if let Some(error) = odd {
-        return Err(wrong(&error.to_string()));
-    }
+    reading
+        .each(|item: ItemFound| totals.add(&item, &measures).map_err(|error| wrong(&error.to_string())))?;
     let AskedOf { subject, plan, ask, files, .. } = asked;
     let SubjectOf { file, sha256, items, map, marks } = subject;
     let list = ListOf { file: file.into(), map, most: None, shard: head.shard, marks };
