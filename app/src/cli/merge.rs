@@ -39,7 +39,7 @@ impl Merge {
         }
         merge(&self.shards, &self.out, there)?;
         match of_a_study {
-            true => study::list::merged(&self.out, self.json),
+            true => study::list::merged(&self.out, there, self.json),
             false => score::merged(&self.out, self.json),
         }
     }

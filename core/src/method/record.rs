@@ -194,7 +194,7 @@ impl Record {
         if let (Some(items), Some(run)) = (self.items.take(), self.running.list()) {
             items.finish(run.count())?;
         }
-        let names = write_whole(&self.running.findings(engine), &self.folder)?;
+        let names = write_whole(&self.running.findings(engine), &self.folder, There::Replace)?;
         self.clear(&names)?;
         remove(self.folder.join(STATE))
     }
@@ -224,15 +224,16 @@ fn items(running: &mut Running, head: &Head, folder: &Path, existing: Existing) 
     Records::resume(folder, head, hear)
 }
 
-/// Write whole findings into a folder: figures, then findings that name them. The figures' names.
+/// Write whole findings into a folder: figures, then findings that name them. `there` is for figures that are there. Their
+/// names.
 ///
 /// # Errors
-/// [`Error::Write`].
-pub fn write_whole(findings: &Findings, folder: &Path) -> Result<Vec<String>> {
+/// [`Error::Write`], and figures that are there and stay.
+pub fn write_whole(findings: &Findings, folder: &Path, there: There) -> Result<Vec<String>> {
     let files = |figure: &Figure| Format::OF_A_STUDY.map(|format| export::file_name(figure, format)).to_vec();
     let mut names = Vec::new();
     for figure in findings.found.figures() {
-        export::write_all(&figure, Ground::Light, folder, There::Replace)?;
+        export::write_all(&figure, Ground::Light, folder, there)?;
         names.extend(files(&figure));
     }
     write(findings, &files, folder)?;

@@ -1,6 +1,5 @@
 //! Methods over lists: means of what each prompt comes to alone; killed, shared out, merged.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -9,12 +8,14 @@ use sluice_core::error::Error;
 use sluice_core::files::There;
 use sluice_core::method::over::recorded;
 use sluice_core::method::{
-    Asked, Existing, FINDINGS, Findings, ListOf, METHODS, Measured, Method, Picks, Reached, Ready, Record,
-    Running, Subject, find, positions, write_whole,
+    Asked, Existing, Findings, ListOf, METHODS, Measured, Method, Picks, Reached, Ready, Record, Running,
+    Subject, find, positions, write_whole,
 };
 use sluice_core::plan::Plan;
 use sluice_core::records::{RECORDS, Shard, merge};
 use sluice_core::worker::{Prompt, Words};
+
+use crate::support::findings_of;
 
 /// Prompts with what is marked in them; the last one's answer is not what the model says.
 const ITEMS: [(&str, &str, Option<&str>); 6] = [
@@ -83,18 +84,6 @@ fn alone(
 
 fn data(findings: &Findings) -> Value {
     serde_json::from_str(findings.found.data().unwrap().get()).unwrap()
-}
-
-/// findings.json of a folder less what it cost, and every file beside it.
-fn written(folder: &Path) -> (Value, BTreeMap<String, Vec<u8>>) {
-    let mut files = BTreeMap::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        files.insert(path.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read(path).unwrap());
-    }
-    let mut json: Value = serde_json::from_slice(&files.remove(FINDINGS).unwrap()).unwrap();
-    json.as_object_mut().unwrap().remove("cost").unwrap();
-    (json, files)
 }
 
 /// Begin in a folder, or go on there.
@@ -169,7 +158,7 @@ fn shards_are_merged_to_what_one_run_finds() {
         };
         let one = part("one");
         whole(asked(method, &list), opened, &one);
-        let expected = written(&one);
+        let expected = findings_of(&one);
         assert_eq!(expected.0["data"]["failed"], 1);
         assert_eq!(expected.0["subject"]["items"], 7);
         let parts: Vec<_> = (1..=3)
@@ -177,14 +166,14 @@ fn shards_are_merged_to_what_one_run_finds() {
                 let part = part(&number.to_string());
                 let list = ListOf { shard: Shard::new(number, 3).unwrap(), ..list.clone() };
                 whole(asked(method, &list), opened, &part);
-                assert_eq!(written(&part).0["shard"], format!("{number}/3"));
+                assert_eq!(findings_of(&part).0["shard"], format!("{number}/3"));
                 part
             })
             .collect();
         let all = part("all");
         merge(&parts, &all, There::Keep).unwrap();
-        write_whole(&recorded(&all).unwrap(), &all).unwrap();
-        assert!(written(&all) == expected, "{method:?}");
+        write_whole(&recorded(&all).unwrap(), &all, There::Keep).unwrap();
+        assert!(findings_of(&all) == expected, "{method:?}");
     }
 }
 
@@ -195,7 +184,7 @@ fn a_killed_run_goes_on_behind_its_records() {
     let method = find("trace").unwrap();
     let one = tempfile::tempdir().unwrap();
     whole(asked(method, &list), opened, one.path());
-    let expected = written(one.path());
+    let expected = findings_of(one.path());
     for items in [0, 1, 4, 7, 8] {
         let killed = tempfile::tempdir().unwrap();
         let mut first = record(asked(method, &list), opened, killed.path(), Existing::Refuse).unwrap();
@@ -210,7 +199,7 @@ fn a_killed_run_goes_on_behind_its_records() {
         let mut second = record(asked(method, &list), opened, killed.path(), Existing::Resume).unwrap();
         assert_eq!(second.resumed(), items);
         while !second.step(&mut opened.engine, &never).unwrap() {}
-        assert!(written(killed.path()) == expected, "after {items} items");
+        assert!(findings_of(killed.path()) == expected, "after {items} items");
     }
     // A list that has changed is another question.
     std::fs::write(&list.file, std::fs::read_to_string(&list.file).unwrap() + "{}\n").unwrap();
@@ -281,7 +270,7 @@ fn items_that_cannot_be_asked_about_are_named_and_the_rest_goes_on() {
     for (failure, (line, cause)) in failures.iter().zip(wants) {
         assert!(failure.contains(line) && failure.contains(cause), "{failure}");
     }
-    let (json, files) = written(&out);
+    let (json, files) = findings_of(&out);
     assert_eq!((&json["data"]["items"], &json["data"]["failed"]), (&json!(5), &json!(7)));
     let records = String::from_utf8(files[RECORDS].clone()).unwrap();
     assert_eq!(records.lines().count(), 2 + ITEMS.len() + wants.len());

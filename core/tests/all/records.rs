@@ -1,6 +1,6 @@
 //! Runs that are written to a folder: killed, gone on with, refused, written over.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
@@ -14,18 +14,7 @@ use sluice_core::rng;
 use sluice_core::worker::{Prompt, Words};
 
 use crate::methods::{Bench, each};
-
-/// findings.json of a folder less what it cost, and every file beside it.
-fn written(folder: &Path) -> (Value, BTreeMap<String, Vec<u8>>) {
-    let mut files = BTreeMap::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        files.insert(path.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read(path).unwrap());
-    }
-    let mut json: Value = serde_json::from_slice(&files.remove(FINDINGS).unwrap()).unwrap();
-    json.as_object_mut().unwrap().remove("cost").unwrap();
-    (json, files)
-}
+use crate::support::findings_of;
 
 /// Stopped where `kill -9` may stop it: after the first piece that was done, in the middle, before the last, and within one.
 #[test]
@@ -43,7 +32,7 @@ fn a_killed_run_goes_on_and_finds_the_same() {
             }
             pieces += usize::from(record.running().progress() != before);
         }
-        let expected = written(folder.path());
+        let expected = findings_of(folder.path());
         assert!(expected.0["done"] == true && !expected.1.contains_key(STATE), "{what}");
         case += 1;
         let within = rng::bits(7, 0, case) as usize % steps;
@@ -60,14 +49,14 @@ fn a_killed_run_goes_on_and_finds_the_same() {
             let keeps = !record.running().state().unwrap().is_empty();
             drop(record);
             if keeps {
-                let (partial, files) = written(folder.path());
+                let (partial, files) = findings_of(folder.path());
                 assert!(partial["done"] == false && files.contains_key(STATE), "{what}");
             } else {
                 assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "{what}");
             }
             let mut record = bench.record(&asked, folder.path(), Existing::Resume).unwrap();
             while !record.step(&mut bench.opened.engine, &never).unwrap() {}
-            let (json, files) = written(folder.path());
+            let (json, files) = findings_of(folder.path());
             assert_eq!(json, expected.0, "{what}");
             assert!(files.keys().eq(expected.1.keys()), "{what}: {:?}", files.keys());
             assert!(files == expected.1, "{what}: files differ");
@@ -103,7 +92,7 @@ fn another_question_is_not_resumed() {
     record.save(&bench.opened.engine).unwrap();
     // While there is something to go on from, and when only what was found is there.
     for ended in [false, true] {
-        let before = written(folder.path());
+        let before = findings_of(folder.path());
         let refused = bench.record(&asked, folder.path(), Existing::Refuse).err();
         assert!(matches!(refused, Some(Error::Exists { .. })), "{refused:?}");
         for (difference, other) in &others {
@@ -111,7 +100,7 @@ fn another_question_is_not_resumed() {
             assert!(refused.contains("another question"), "{refused}");
             assert!(refused.contains(difference), "{difference}: {refused}");
         }
-        assert!(written(folder.path()) == before, "what is there stays");
+        assert!(findings_of(folder.path()) == before, "what is there stays");
         if !ended {
             while !record.step(&mut bench.opened.engine, &never).unwrap() {}
         }
@@ -119,7 +108,7 @@ fn another_question_is_not_resumed() {
     let (_, other) = &others[0];
     let mut record = bench.record(other, folder.path(), Existing::Overwrite).unwrap();
     while !record.step(&mut bench.opened.engine, &never).unwrap() {}
-    assert_eq!(written(folder.path()).0["ask"]["seed"], 1);
+    assert_eq!(findings_of(folder.path()).0["ask"]["seed"], 1);
 }
 
 /// A text is known by its content.
@@ -174,7 +163,7 @@ fn a_side_file_that_changed_is_not_gone_on_with() {
         let mut record = bench.record(&asked, folder.path(), Existing::Refuse).unwrap();
         assert!(!bench.advance(&mut record), "{name}");
         record.save(&bench.opened.engine).unwrap();
-        let (findings, _) = written(folder.path());
+        let (findings, _) = findings_of(folder.path());
         let files = findings["files"].as_object().unwrap();
         assert_eq!(files.len(), usize::from(names), "{name}: {files:?}");
         assert!(files.values().all(|hash| hash.as_str().unwrap().len() == 64), "{name}");
@@ -234,15 +223,15 @@ fn a_study_that_is_written_over_leaves_no_figures_behind() {
     let listed = findings["figures"][0]["files"].as_array_mut().unwrap();
     listed.extend([json!("../kept.svg"), json!("notes.md"), json!("missing.png")]);
     std::fs::write(&path, findings.to_string()).unwrap();
-    let before = written(&inside);
+    let before = findings_of(&inside);
     assert!(before.1.keys().any(|name| name.starts_with("trace")));
     // A question that fails before anything is found costs nothing.
     let broken = r#"{"version":1,"items":[{"kind":"ablate","site":"ln_final.hook_scale"}]}"#;
     let failing = Asked { plan: Plan::from_json(broken).unwrap(), ..lens.clone() };
     assert!(finish(bench, &failing, &inside, Existing::Overwrite).is_err());
-    assert!(written(&inside) == before);
+    assert!(findings_of(&inside) == before);
     finish(bench, &lens, &inside, Existing::Overwrite).unwrap();
-    let (findings, files) = written(&inside);
+    let (findings, files) = findings_of(&inside);
     assert_eq!(findings["method"], "lens");
     assert!(!files.keys().any(|name| name.starts_with("trace")), "{:?}", files.keys());
     assert!(files.contains_key("notes.md") && outside.exists());

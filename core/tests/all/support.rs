@@ -1,10 +1,13 @@
 //! What the tests share.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde_json::Value;
 use sluice_core::checkpoint::Checkpoint;
 use sluice_core::engine::{self, Engine, never};
+use sluice_core::method::FINDINGS;
 use sluice_core::model::{Ask, Logits, Output, Schedule};
 use sluice_core::plan::Plan;
 
@@ -68,4 +71,16 @@ pub fn poisoned(family: &str, tensor: &str) -> tempfile::TempDir {
     tensors.insert(tensor.into(), value);
     candle_core::safetensors::save(&tensors, &path).unwrap();
     folder
+}
+
+/// findings.json of a folder less what it cost, and every file beside it.
+pub fn findings_of(folder: &Path) -> (Value, BTreeMap<String, Vec<u8>>) {
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        files.insert(path.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read(path).unwrap());
+    }
+    let mut json: Value = serde_json::from_slice(&files.remove(FINDINGS).unwrap()).unwrap();
+    json.as_object_mut().unwrap().remove("cost").unwrap();
+    (json, files)
 }

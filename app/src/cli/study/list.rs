@@ -85,9 +85,9 @@ pub fn claim(folder: &Path, there: There) -> Result<()> {
 ///
 /// # Errors
 /// Records of something else, or items that failed.
-pub fn merged(folder: &Path, json: bool) -> Result<()> {
+pub fn merged(folder: &Path, there: There, json: bool) -> Result<()> {
     let findings = recorded(folder)?;
-    write_whole(&findings, folder)?;
+    write_whole(&findings, folder, there)?;
     if json {
         out_written(folder)?;
     } else {
