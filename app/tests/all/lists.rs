@@ -9,7 +9,7 @@ use std::time::Duration;
 use crossbeam_channel::after;
 use serde_json::{Value, json};
 
-use crate::support::{json, sluice, sluice_reading, text};
+use crate::support::{json, killed, sluice, sluice_reading, text};
 
 const SKIP: &str = r#"{"version": 1, "items": [{"kind": "skip", "layer": 2, "part": "ffn"}]}"#;
 const OTHER: &str = r#"{"version": 1, "items": [{"kind": "skip", "layer": 1, "part": "attn"}]}"#;
@@ -73,19 +73,9 @@ fn a_killed_score_goes_on_to_the_same_files() {
     let folder = folder.path();
     let score = ["score", "--list", "list.jsonl", "--plan", "plan.json", "--out"];
     assert!(sluice(folder, &[&score[..], &["one"]].concat()).status.success());
-    let mut stopped = 0;
-    for wait in [1, 10, 30, 60, 100] {
-        let arguments = [&score[..], &["killed", "--resume"]].concat();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_sluice"));
-        child.args(&arguments).current_dir(folder).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut child = child.spawn().unwrap();
-        let _ = after(Duration::from_millis(wait)).recv();
-        stopped += usize::from(child.try_wait().unwrap().is_none());
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-    assert!(stopped > 0);
-    assert!(sluice(folder, &[&score[..], &["killed", "--resume"]].concat()).status.success());
+    let again = [&score[..], &["killed", "--resume"]].concat();
+    assert!(killed(folder, &again, &[1, 10, 30, 60, 100]));
+    assert!(sluice(folder, &again).status.success());
     for name in ["records.jsonl", "score.json"] {
         assert!(read(folder, &format!("killed/{name}")) == read(folder, &format!("one/{name}")), "{name}");
     }

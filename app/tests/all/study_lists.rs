@@ -2,10 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Stdio;
-use std::time::Duration;
 
-use crossbeam_channel::after;
 use eframe::egui::{Key, Role};
 use egui_kittest::kittest::Queryable as _;
 use serde_json::{Value, json};
@@ -16,7 +13,7 @@ use sluice_core::method::{METHODS, Subject};
 use sluice_core::plan::{Part, Sublayer};
 
 use crate::browser::wait;
-use crate::support::{Window, command, json, sluice, text};
+use crate::support::{Window, json, killed, sluice, text};
 
 const SKIP: &str = r#"{"version": 1, "items": [{"kind": "skip", "layer": 2, "part": "ffn"}]}"#;
 
@@ -124,17 +121,9 @@ fn a_killed_study_of_a_list_goes_on_to_the_same_files() {
     let folder = folder.path();
     let study = [&["study", "leave-one-out"], &LIST[..], &["--out"]].concat();
     assert!(sluice(folder, &[&study[..], &["one"]].concat()).status.success());
-    let mut stopped = 0;
-    for wait in [30, 100, 200, 300, 300] {
-        let mut child = command(folder, &[&study[..], &["killed", "--resume"]].concat());
-        let mut child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let _ = after(Duration::from_millis(wait)).recv();
-        stopped += usize::from(child.try_wait().unwrap().is_none());
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-    assert!(stopped > 0);
-    assert!(sluice(folder, &[&study[..], &["killed", "--resume"]].concat()).status.success());
+    let again = [&study[..], &["killed", "--resume"]].concat();
+    assert!(killed(folder, &again, &[30, 100, 200, 300, 300]));
+    assert!(sluice(folder, &again).status.success());
     assert_eq!(findings(folder, "killed"), findings(folder, "one"));
     assert_eq!(records(folder, "killed"), records(folder, "one"));
 }

@@ -260,6 +260,20 @@ pub fn command(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
+/// Start the command line again and again and kill it after so many milliseconds each. Whether it was ever at work then.
+pub fn killed(folder: &Path, arguments: &[&str], waits: &[u64]) -> bool {
+    let mut stopped = false;
+    for wait in waits {
+        let mut child = command(folder, arguments);
+        let mut child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let _ = crossbeam_channel::after(std::time::Duration::from_millis(*wait)).recv();
+        stopped |= child.try_wait().unwrap().is_none();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    stopped
+}
+
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
