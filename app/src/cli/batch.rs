@@ -13,12 +13,14 @@ use sluice_core::site::Site;
 use sluice_core::{Error, Result};
 
 use super::progress::{Progress, name_failure};
-use super::{apart, checkpoint, has_enough, mapped, note, opened, out, signals, there};
+use super::{HeldArgs, apart, checkpoint, has_enough, mapped, note, opened, out, signals, there};
 
 #[derive(Args)]
 pub struct BatchArgs {
     /// Checkpoint folder; left out = the bundled one
     checkpoint: Option<PathBuf>,
+    #[command(flatten)]
+    held: HeldArgs,
     /// Questions, JSON lines or an array: {"id"?, "prompt" or "tokens", "image"?, "plan"?, "answers"?, "foils"?, "max_new_tokens"?,
     /// "temperature"?, "seed"?, "stop"?, "top"?}; - is stdin. Pictures and plans lie beside the file
     #[arg(long = "in", value_name = "FILE", default_value = "-")]
@@ -54,6 +56,7 @@ enum To {
 
 impl BatchArgs {
     pub fn run(&self) -> Result<()> {
+        self.held.apply();
         let pipe = Path::new("-");
         if self.resume && [&self.list, &self.out].iter().any(|path| *path == pipe) {
             return Err(Error::asked("a pipe cannot be gone on with", "name files with --in and --out"));

@@ -8,7 +8,7 @@ use sluice_core::files::{claim_file, claim_folder, write};
 use sluice_core::world::Split;
 use sluice_core::{Error, Result};
 
-use super::{apart, checkpoint, note, out, there};
+use super::{HeldArgs, apart, checkpoint, note, out, there};
 
 /// A part of the world that training does not see.
 #[derive(Clone, Copy, ValueEnum)]
@@ -30,6 +30,8 @@ impl From<On> for Split {
 pub struct Evaluate {
     /// Checkpoint folder; left out = the bundled one
     checkpoint: Option<PathBuf>,
+    #[command(flatten)]
+    held: HeldArgs,
     /// Folder for report-card.md and report-card.json
     #[arg(long)]
     out: PathBuf,
@@ -52,6 +54,7 @@ pub struct Evaluate {
 
 impl Evaluate {
     pub fn run(&self) -> Result<()> {
+        self.held.apply();
         let Self { questions, captions, sequences, .. } = *self;
         let split = Split::from(self.split);
         let chosen = if split == Split::Validation { " --split validation" } else { "" };

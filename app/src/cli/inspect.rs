@@ -11,7 +11,7 @@ use sluice_core::model::Spec;
 use sluice_core::site::{Hook, Site};
 use sluice_core::{Error, Result};
 
-use super::{headers, note, out};
+use super::{HeldArgs, headers, note, out};
 
 /// Tokens of the run whose memory is estimated; fewer where the context is shorter.
 const TOKENS: usize = 128;
@@ -20,6 +20,8 @@ const TOKENS: usize = 128;
 pub struct Inspect {
     /// Checkpoint folder, or a config.json alone; left out = the bundled one
     checkpoint: Option<PathBuf>,
+    #[command(flatten)]
+    held: HeldArgs,
     /// Machine-readable
     #[arg(long)]
     json: bool,
@@ -27,6 +29,7 @@ pub struct Inspect {
 
 impl Inspect {
     pub fn run(&self) -> Result<()> {
+        self.held.apply();
         let checkpoint = headers(self.checkpoint.as_deref())?;
         let mut inspected = engine::inspect(&checkpoint)?;
         let tokenizer = match checkpoint.tokenizer() {
@@ -108,7 +111,7 @@ fn sites(spec: &Spec) -> Vec<PatternOfSites> {
 
 /// The numbers of a checkpoint.
 fn facts(checkpoint: &Checkpoint, inspected: &Inspected, tokenizer: &str) -> Value {
-    let Inspected { spec, parameters, .. } = inspected;
+    let Inspected { spec, parameters, resident, .. } = inspected;
     let first = spec.layers.first();
     // Of blocks with one FFN, and of blocks of experts.
     let dense = spec.layers.iter().find(|layer| layer.experts.is_none());
@@ -132,7 +135,8 @@ fn facts(checkpoint: &Checkpoint, inspected: &Inspected, tokenizer: &str) -> Val
         "vocab": spec.vocab,
         "context": spec.context,
         "bytes_file": checkpoint.bytes_file(),
-        "bytes_resident": parameters.saturating_mul(4),
+        "bytes_resident": resident.bytes,
+        "held": resident.formats(),
         "bytes_run": RunSize::new(spec, tokens).bytes(),
         "bytes_picture": spec.vision.as_ref().map(engine::picture_bytes),
         "tokenizer": tokenizer,

@@ -22,6 +22,7 @@ mod batch;
 mod bench;
 mod evaluate;
 mod generate;
+mod held;
 mod inspect;
 mod manual;
 mod merge;
@@ -44,6 +45,7 @@ mod whole;
 mod window;
 mod world;
 
+use held::HeldArgs;
 use nearest::nearest;
 use prompt::{PromptArgs, one_of};
 use sluice_core::method::find;
@@ -67,6 +69,8 @@ struct Cli {
     /// Picture to open with it, for a checkpoint that reads images
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
+    #[command(flatten)]
+    held: HeldArgs,
     /// What a run aims at beside the weights; left out = a quarter of the memory that it could have. Past it a run keeps
     /// less and computes again what it did not keep; weights, a pass's widest sublayer and what a study keeps stay as they are
     #[arg(long, value_name = "MIB", global = true, value_parser = mebibytes, allow_negative_numbers = true)]
@@ -126,6 +130,8 @@ struct Input {
     /// Checkpoint folder; left out = the bundled one
     checkpoint: Option<PathBuf>,
     #[command(flatten)]
+    held: HeldArgs,
+    #[command(flatten)]
     prompt: PromptArgs,
     /// Plan file
     #[arg(long, value_name = "FILE")]
@@ -148,6 +154,7 @@ struct Ready {
 impl Input {
     /// Open it, unless what is to be written would lie among the checkpoint's files.
     fn open(&self, out: Option<&Path>) -> Result<Ready> {
+        self.held.apply();
         let checkpoint = checkpoint(self.checkpoint.as_deref())?;
         if let Some(out) = out {
             apart(out, &checkpoint)?;
@@ -204,6 +211,7 @@ pub fn main() -> ExitCode {
     if let Some(mib) = cli.memory {
         engine::set_budget(mib << 20);
     }
+    cli.held.apply();
     let done = match cli.command {
         None => window::open(&window::Asked {
             checkpoint: cli.checkpoint.as_ref(),

@@ -14,7 +14,7 @@ use sluice_core::plan::Plan;
 use sluice_core::session::{Answered, Document, Session, Work, beside};
 use sluice_core::{Error, Result};
 
-use super::{apart, note, out, signals, there};
+use super::{HeldArgs, apart, note, out, signals, there};
 
 /// Next tokens of every step of the history, and of every pinned variant.
 const STEPS: &str = "steps.jsonl";
@@ -27,6 +27,8 @@ const MOST: u64 = 1 << 30;
 pub struct Replay {
     /// Session file
     session: PathBuf,
+    #[command(flatten)]
+    held: HeldArgs,
     /// Folder for the findings; one in it for each checkpoint
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -40,6 +42,7 @@ pub struct Replay {
 
 impl Replay {
     pub fn run(&self) -> Result<()> {
+        self.held.apply();
         let opened = Session::read(&self.session)?;
         opened.missing.iter().for_each(|missing| note(missing));
         claim_folder(&self.out)?;

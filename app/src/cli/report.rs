@@ -17,7 +17,7 @@ use sluice_core::{Error, Result};
 
 use super::nearest::nearest;
 use super::prompt::{PromptArgs, at_most_one};
-use super::{apart, checkpoint, note, out, there};
+use super::{HeldArgs, apart, checkpoint, note, out, there};
 
 /// Length of the continuations.
 const NEW_TOKENS: usize = 48;
@@ -30,6 +30,8 @@ const TEXT: &str = "text";
 pub struct Report {
     /// Checkpoint folder; left out = the bundled one
     checkpoint: Option<PathBuf>,
+    #[command(flatten)]
+    held: HeldArgs,
     #[command(flatten)]
     prompt: PromptArgs,
     /// Plan file
@@ -53,6 +55,7 @@ fn trimmed(id: &str) -> std::result::Result<String, String> {
 
 impl Report {
     pub fn run(&self) -> Result<()> {
+        self.held.apply();
         for id in self.only.iter().filter(|id| *id != TEXT) {
             find(id).ok_or_else(|| unknown(id))?;
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use sluice_core::checkpoint::{SaveDtype, safetensors_with};
+use sluice_core::checkpoint::{NumberFormat, safetensors_with};
 use sluice_core::engine::{RunSize, never};
 use sluice_core::files::{claim_file, write};
 use sluice_core::model::{Ask, Logits};
@@ -85,7 +85,7 @@ impl Run {
                 ("dtype", card.dtype.into()),
             ];
             let about = about.into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
-            let bytes = safetensors_with(&tensors, SaveDtype::F32, &about)?;
+            let bytes = safetensors_with(&tensors, NumberFormat::F32, &about)?;
             write(path, &bytes, there(self.overwrite))?;
         }
         let log_p = metric::log_softmax(&last);

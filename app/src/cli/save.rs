@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use sluice_core::Result;
-use sluice_core::checkpoint::SaveDtype;
+use sluice_core::checkpoint::NumberFormat;
 use sluice_core::engine::Opened;
 use sluice_core::plan::Plan;
 use sluice_core::save::{Save, Saved, save};
@@ -59,9 +59,9 @@ impl SaveArgs {
             plan: &plan,
             items: &items,
             dtype: self.dtype.map(|format| match format {
-                Format::F32 => SaveDtype::F32,
-                Format::F16 => SaveDtype::F16,
-                Format::Bf16 => SaveDtype::Bf16,
+                Format::F32 => NumberFormat::F32,
+                Format::F16 => NumberFormat::F16,
+                Format::Bf16 => NumberFormat::Bf16,
             }),
             out: &self.out,
             there: there(self.overwrite),

@@ -17,7 +17,7 @@ use sluice_core::plan::edits::Preset;
 use sluice_core::worker::{Answer, Target};
 use sluice_core::{Error, Result};
 
-use super::{out, there, window};
+use super::{HeldArgs, out, there, window};
 
 /// Frames drawn after everything is there: textures are uploaded and layouts have settled.
 const REST: usize = 6;
@@ -26,6 +26,8 @@ const REST: usize = 6;
 pub struct Screenshots {
     /// Checkpoint folder; left out = the bundled one
     checkpoint: Option<PathBuf>,
+    #[command(flatten)]
+    held: HeldArgs,
     /// Picture that the prompt is about, for a checkpoint that reads images
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
@@ -112,6 +114,7 @@ fn skips(state: &State) -> Vec<Command> {
 
 impl Screenshots {
     pub fn run(&self) -> Result<()> {
+        self.held.apply();
         let there = there(self.overwrite);
         // Before any work.
         if let Some(checkpoint) = &self.checkpoint {

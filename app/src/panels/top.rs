@@ -164,7 +164,7 @@ fn details(ui: &mut Ui, card: &Card) {
         ("context", spec.context.to_string()),
         ("tokenizer", card.tokenizer.clone()),
         ("on disk", mib(card.bytes_file)),
-        ("in memory", format!("{}, {}", mib(card.bytes_resident), card.dtype)),
+        ("in memory", format!("{}, {}", mib(card.bytes_resident), card.held)),
         ("fingerprint", card.fingerprint.clone()),
         ("small FFN", card.small_ffn.clone()),
     ];

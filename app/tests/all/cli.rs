@@ -72,6 +72,7 @@ fn inspect_reads_headers_only() {
         "context",
         "bytes_file",
         "bytes_resident",
+        "held",
         "tokenizer",
     ] {
         assert!(!facts[field].is_null(), "{field}");

@@ -42,6 +42,25 @@ fn json_lists_tensors_sites_and_what_is_unread() {
 }
 
 #[test]
+fn weights_are_held_as_they_are_unless_asked_for_as_f32() {
+    let folder = golden("llama-bf16");
+    let path = folder.to_str().unwrap();
+    let json = |arguments: &[&str]| -> Value {
+        let output = Command::new(env!("CARGO_BIN_EXE_sluice")).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let [narrow, wide] = [&[][..], &["--dtype", "f32"]].map(|dtype| {
+        let with = |command: &[&str]| json(&[command, dtype].concat());
+        (with(&["inspect", path, "--json"]), with(&["run", path, "--tokens", "1,2,3", "--json"]))
+    });
+    assert_eq!((&narrow.0["held"], &wide.0["held"]), (&json!("bf16"), &json!("f32")));
+    assert!(narrow.0["bytes_resident"].as_u64() < wide.0["bytes_resident"].as_u64());
+    assert_eq!(narrow.1["next"], wide.1["next"], "the numbers are the same");
+    assert!(narrow.1["next"].is_array());
+}
+
+#[test]
 fn config_json_alone_says_what_it_says() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.json");

@@ -5,7 +5,7 @@ use std::fs;
 use eframe::egui::{Key, Modifiers, Role};
 use egui_kittest::kittest::Queryable as _;
 use sluice::command::Command;
-use sluice_core::checkpoint::{SaveDtype, save};
+use sluice_core::checkpoint::{NumberFormat, save};
 use sluice_core::figure::{Format, Plot};
 use sluice_core::method::view::RoutingAsk;
 use sluice_core::model::random_tensors;
@@ -218,7 +218,7 @@ fn a_real_shape_is_steered_in_the_window() {
     let config: serde_json::Value = serde_json::from_str(&text).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let tensors = random_tensors(&config, 135).unwrap();
-    save(folder.path(), &config, &tensors, SaveDtype::Bf16, None).unwrap();
+    save(folder.path(), &config, &tensors, NumberFormat::Bf16, None).unwrap();
     drop(tensors);
     let mut window = Window::new(Some(Target::Path(folder.path().to_owned())));
     window.until("the checkpoint", |state| state.card.is_some());

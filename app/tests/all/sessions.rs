@@ -7,7 +7,7 @@ use eframe::egui::{Key, Modifiers, Role};
 use egui_kittest::kittest::Queryable as _;
 use sluice::command::Command;
 use sluice::state::ChipColour;
-use sluice_core::checkpoint::{SaveDtype, save};
+use sluice_core::checkpoint::{NumberFormat, save};
 use sluice_core::figure::csv;
 use sluice_core::files::There;
 use sluice_core::method::trace::TRACE;
@@ -257,7 +257,7 @@ fn checkpoint(folder: &Path, seed: u64) {
     let config: serde_json::Value = serde_json::from_str(&text).unwrap();
     let tensors = sluice_core::model::random_tensors(&config, seed).unwrap();
     fs::create_dir_all(folder).unwrap();
-    save(folder, &config, &tensors, SaveDtype::Bf16, None).unwrap();
+    save(folder, &config, &tensors, NumberFormat::Bf16, None).unwrap();
 }
 
 #[test]

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::fingerprint::fingerprint;
 use super::folder::{Folder, SIDE_FILES};
 use super::json::{parse_object, read_text};
+use super::number::{NumberFormat, widened};
 use super::shards::weight_files;
 use super::tensors::{TensorFile, TensorInfo};
 use super::tokenizer::Tokenizer;
@@ -30,6 +31,7 @@ pub struct Checkpoint {
     home: BTreeMap<String, usize>,
     embedded: Option<Embedded>,
     warnings: Vec<String>,
+    widened: bool,
 }
 
 /// The files of a checkpoint that is compiled in.
@@ -106,6 +108,11 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
+    /// The same, whose matrices are held as f32, whatever the files have.
+    pub fn widened(self) -> Self {
+        Self { widened: true, ..self }
+    }
+
     fn new(
         name: String,
         folder: Option<PathBuf>,
@@ -122,7 +129,8 @@ impl Checkpoint {
                 }
             }
         }
-        Ok(Self { name, folder, config, config_text, files, home, embedded: None, warnings: Vec::new() })
+        let (embedded, warnings, widened) = (None, Vec::new(), widened());
+        Ok(Self { name, folder, config, config_text, files, home, embedded, warnings, widened })
     }
 
     /// Folder name.
@@ -237,6 +245,32 @@ impl Checkpoint {
         self.file_of(name, shape)?.load_f32(name)
     }
 
+    /// The same in the format that it is held in.
+    pub fn load(&self, name: &str, shape: &[usize]) -> Result<(Tensor, bool)> {
+        self.file_of(name, shape)?.load(name, self.widened)
+    }
+
+    /// A matrix of the expected shape in panels, as [`TensorFile::load_interleaved`] has it.
+    pub fn load_interleaved<const ROWS: usize>(
+        &self,
+        name: &str,
+        shape: &[usize],
+    ) -> Result<(Vec<u32>, bool)> {
+        self.file_of(name, shape)?.load_interleaved::<ROWS>(name, self.widened)
+    }
+
+    /// What a matrix of the files is held in; f32 where there is none of this name.
+    pub fn held(&self, name: &str) -> NumberFormat {
+        self.info(name).map_or(NumberFormat::F32, |info| NumberFormat::held(info.dtype, self.widened))
+    }
+
+    /// The format that config.json names, for what it is held in without tensors to ask.
+    pub fn named_format(&self) -> NumberFormat {
+        let named = ["dtype", "torch_dtype"].into_iter().find_map(|field| self.config.get(field)?.as_str());
+        let mut narrow = [NumberFormat::F16, NumberFormat::Bf16].into_iter().filter(|_| !self.widened);
+        narrow.find(|format| named == Some(format.in_config())).unwrap_or(NumberFormat::F32)
+    }
+
     /// The bytes of a tensor as the file has them, piece by piece.
     ///
     /// # Errors
@@ -271,15 +305,6 @@ impl Checkpoint {
             files.push((name, bytes));
         }
         Ok(files)
-    }
-
-    /// A matrix of the expected shape in panels, as [`TensorFile::load_interleaved`] has it.
-    pub fn load_interleaved<const ROWS: usize>(
-        &self,
-        name: &str,
-        shape: &[usize],
-    ) -> Result<(Vec<f32>, bool)> {
-        self.file_of(name, shape)?.load_interleaved::<ROWS>(name)
     }
 
     /// The file that has a tensor of the expected shape.

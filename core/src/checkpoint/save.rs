@@ -9,30 +9,9 @@ use half::{bf16, f16};
 use safetensors::{Dtype, View};
 use serde_json::Value;
 
+use super::number::NumberFormat;
 use crate::error::{Error, Result};
 use crate::files::write_atomic;
-
-/// Number format on disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SaveDtype {
-    /// 4 bytes.
-    F32,
-    /// 2 bytes, small exponents.
-    F16,
-    /// 2 bytes, the exponents of f32.
-    Bf16,
-}
-
-impl SaveDtype {
-    /// As safetensors name it.
-    pub(crate) fn stored(self) -> Dtype {
-        match self {
-            Self::F32 => Dtype::F32,
-            Self::F16 => Dtype::F16,
-            Self::Bf16 => Dtype::BF16,
-        }
-    }
-}
 
 /// Numbers in little-endian order; of another format than the four that are read, as f32.
 pub(crate) fn encoded(values: &[f32], dtype: Dtype) -> Vec<u8> {
@@ -45,14 +24,14 @@ pub(crate) fn encoded(values: &[f32], dtype: Dtype) -> Vec<u8> {
 }
 
 /// Bytes of a safetensors file holding `tensors`; equal tensors give equal bytes.
-pub fn safetensors_bytes(tensors: &BTreeMap<String, Tensor>, dtype: SaveDtype) -> Result<Vec<u8>> {
+pub fn safetensors_bytes(tensors: &BTreeMap<String, Tensor>, dtype: NumberFormat) -> Result<Vec<u8>> {
     safetensors_with(tensors, dtype, &BTreeMap::new())
 }
 
 /// Bytes of a safetensors file with metadata, texts by name, in its header.
 pub fn safetensors_with(
     tensors: &BTreeMap<String, Tensor>,
-    dtype: SaveDtype,
+    dtype: NumberFormat,
     metadata: &BTreeMap<String, String>,
 ) -> Result<Vec<u8>> {
     let views: Vec<(&str, Raw)> = tensors
@@ -89,7 +68,7 @@ pub fn save(
     folder: &Path,
     config: &Value,
     tensors: &BTreeMap<String, Tensor>,
-    dtype: SaveDtype,
+    dtype: NumberFormat,
     tokenizer: Option<&str>,
 ) -> Result<()> {
     fs::create_dir_all(folder).map_err(|error| Error::write(folder, error))?;
@@ -109,7 +88,7 @@ struct Raw {
 }
 
 impl Raw {
-    fn new(tensor: &Tensor, dtype: SaveDtype) -> Result<Self> {
+    fn new(tensor: &Tensor, dtype: NumberFormat) -> Result<Self> {
         let values: Vec<f32> = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
         let dtype = dtype.stored();
         Ok(Self { shape: tensor.dims().to_vec(), dtype, bytes: encoded(&values, dtype) })
@@ -146,14 +125,14 @@ mod tests {
         let two =
             BTreeMap::from([("a".to_owned(), tensor(&[1.0, 2.0])), ("b".to_owned(), tensor(&[3.0; 5]))]);
         for tensors in [two, BTreeMap::new()] {
-            let plain = safetensors_bytes(&tensors, SaveDtype::F32).unwrap();
+            let plain = safetensors_bytes(&tensors, NumberFormat::F32).unwrap();
             for length in 0..9 {
                 let texts =
                     [("kind", "capture".to_owned()), ("prompt", format!("\"é\n{}", "x".repeat(length)))];
                 let metadata: BTreeMap<String, String> =
                     texts.into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
-                let bytes = safetensors_with(&tensors, SaveDtype::F32, &metadata).unwrap();
-                assert_eq!(bytes, safetensors_with(&tensors, SaveDtype::F32, &metadata).unwrap());
+                let bytes = safetensors_with(&tensors, NumberFormat::F32, &metadata).unwrap();
+                assert_eq!(bytes, safetensors_with(&tensors, NumberFormat::F32, &metadata).unwrap());
                 let (header, known) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
                 assert_eq!(header % 8, 0, "tensors begin at a multiple of 8");
                 let read: BTreeMap<String, String> = known.metadata().clone().unwrap().into_iter().collect();

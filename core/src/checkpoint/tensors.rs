@@ -9,13 +9,15 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::{self, available_parallelism};
 
 use candle_core::{Device, Tensor};
-use half::f16;
+use half::vec::HalfBitsVecExt;
+use half::{bf16, f16};
 use safetensors::tensor::Metadata;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
 use super::bytes::Bytes;
+use super::number::NumberFormat;
 use super::stray::stray;
-use super::widen::{bf16, interleave, widen};
+use super::widen::{Carry, each, interleave, of_bf16, of_f16, wide, wide_word};
 use crate::error::{Error, Fault, Result, near};
 use crate::files::watched;
 
@@ -23,7 +25,7 @@ use crate::files::watched;
 const MAX_HEADER: u64 = 16 << 20;
 
 /// Bytes that are read at a time: they and what they become stay in a core's cache.
-const PIECE: usize = 1 << 18;
+const PIECE: usize = 1 << 17;
 /// Bytes that are copied at a time.
 const COPIED: usize = 1 << 22;
 /// Tensors of fewer bytes are read by one core: to hand them out takes longer.
@@ -202,69 +204,97 @@ impl TensorFile {
     pub fn load_f32(&self, name: &str) -> Result<(Tensor, bool)> {
         let info = self.numbers(name)?;
         let (values, finite) = match info.dtype {
-            Dtype::F32 => self.widened::<4>(info, f32::from_le_bytes),
-            Dtype::F16 => self.widened::<2>(info, |b| f16::from_le_bytes(b).to_f32()),
-            Dtype::BF16 => self.widened::<2>(info, bf16),
-            _ => self.widened::<8>(info, |b| f64::from_le_bytes(b) as f32),
+            Dtype::F32 => self.numbers_of(info, wide(f32::from_le_bytes)),
+            Dtype::F16 => self.numbers_of(info, wide(of_f16)),
+            Dtype::BF16 => self.numbers_of(info, wide(of_bf16)),
+            _ => self.numbers_of(info, wide(|bytes| f64::from_le_bytes(bytes) as f32)),
         }?;
         Ok((Tensor::from_vec(values, info.shape.as_slice(), &Device::Cpu)?, finite))
     }
 
-    /// A matrix widened in groups of `ROWS` rows, whose values stand side by side: the first of every row, then the second
-    /// of every row, and so on; the last group is filled up with zeros. And whether all of it is finite.
+    /// The same in the format that it is held in.
     ///
     /// # Errors
     /// As [`TensorFile::load_f32`].
-    pub fn load_interleaved<const ROWS: usize>(&self, name: &str) -> Result<(Vec<f32>, bool)> {
+    pub fn load(&self, name: &str, widened: bool) -> Result<(Tensor, bool)> {
         let info = self.numbers(name)?;
-        match info.dtype {
-            Dtype::F32 => self.interleaved::<4, ROWS>(info, f32::from_le_bytes),
-            Dtype::F16 => self.interleaved::<2, ROWS>(info, |b| f16::from_le_bytes(b).to_f32()),
-            Dtype::BF16 => self.interleaved::<2, ROWS>(info, bf16),
-            _ => self.interleaved::<8, ROWS>(info, |b| f64::from_le_bytes(b) as f32),
+        let shape = info.shape.as_slice();
+        match NumberFormat::held(info.dtype, widened) {
+            NumberFormat::F32 => self.load_f32(name),
+            NumberFormat::F16 => {
+                let (bits, finite) = self.numbers_of(info, Carry::F16.half())?;
+                Ok((Tensor::from_vec(bits.reinterpret_into::<f16>(), shape, &Device::Cpu)?, finite))
+            }
+            NumberFormat::Bf16 => {
+                let (bits, finite) = self.numbers_of(info, Carry::BF16.half())?;
+                Ok((Tensor::from_vec(bits.reinterpret_into::<bf16>(), shape, &Device::Cpu)?, finite))
+            }
         }
     }
 
-    /// Numbers of `N` bytes each to f32.
-    fn widened<const N: usize>(
+    /// A matrix in words of the format that it is held in, in groups of `ROWS` rows whose words stand side by side: the first of
+    /// every row, then the second of every row, and so on. What has no number is zero: the last words of rows, the last group.
+    /// And whether all of it is finite.
+    ///
+    /// # Errors
+    /// As [`TensorFile::load_f32`].
+    pub fn load_interleaved<const ROWS: usize>(&self, name: &str, widened: bool) -> Result<(Vec<u32>, bool)> {
+        let info = self.numbers(name)?;
+        match (NumberFormat::held(info.dtype, widened), info.dtype) {
+            (NumberFormat::F16, _) => self.words_of::<4, ROWS>(info, Carry::F16.word()),
+            (NumberFormat::Bf16, _) => self.words_of::<4, ROWS>(info, Carry::BF16.word()),
+            (_, Dtype::F32) => self.words_of::<4, ROWS>(info, wide_word(f32::from_le_bytes)),
+            (_, Dtype::F16) => self.words_of::<2, ROWS>(info, wide_word(of_f16)),
+            (_, Dtype::BF16) => self.words_of::<2, ROWS>(info, wide_word(of_bf16)),
+            _ => self.words_of::<8, ROWS>(info, wide_word(|bytes| f64::from_le_bytes(bytes) as f32)),
+        }
+    }
+
+    /// What `read` makes of every `N` bytes.
+    fn numbers_of<T: Copy + Default + Send + 'static, const N: usize>(
         &self,
         info: &TensorInfo,
-        read: impl Fn([u8; N]) -> f32 + Copy + Send + Sync + 'static,
-    ) -> Result<(Vec<f32>, bool)> {
-        self.spread(info, (N, 1), move |bytes, values| widen(bytes, values, read))
+        read: impl Fn([u8; N]) -> (T, u32) + Copy + Send + Sync + 'static,
+    ) -> Result<(Vec<T>, bool)> {
+        self.spread(info, (N, 1), move |bytes, values| each(bytes, values, read))
     }
 
     /// The same in groups of `ROWS` rows.
-    fn interleaved<const N: usize, const ROWS: usize>(
+    fn words_of<const N: usize, const ROWS: usize>(
         &self,
         info: &TensorInfo,
-        read: impl Fn([u8; N]) -> f32 + Copy + Send + Sync + 'static,
-    ) -> Result<(Vec<f32>, bool)> {
-        let width: usize = info.shape.iter().skip(1).product();
-        let turn = move |bytes: &[u8], values: &mut [f32]| interleave::<N, ROWS>(bytes, width, values, read);
-        self.spread(info, (N, ROWS * width), turn)
+        read: impl Fn([u8; N]) -> (u32, u32) + Copy + Send + Sync + 'static,
+    ) -> Result<(Vec<u32>, bool)> {
+        let rows = info.shape.first().copied().unwrap_or(0);
+        let row = info.len().checked_div(rows).unwrap_or(0);
+        let turn = move |bytes: &[u8], words: &mut [u32]| interleave::<N, ROWS>(bytes, row, words, read);
+        self.spread(info, (ROWS * row, ROWS * row.div_ceil(N)), turn)
     }
 
-    /// A tensor's numbers, of so many bytes and in groups of so many, as `turn` makes f32 of some groups; whether all of them
-    /// are finite. Every core takes the next piece, which stays in its cache; the last group is filled up with zeros.
-    fn spread(
+    /// A tensor's numbers in groups of so many bytes and of so many values, as `turn` makes values of some groups; whether all
+    /// of them are finite. Every core takes the next piece, which stays in its cache; the last group is filled up with zeros.
+    fn spread<T: Copy + Default + Send + 'static>(
         &self,
         info: &TensorInfo,
-        (number, group): (usize, usize),
-        turn: impl Fn(&[u8], &mut [f32]) -> bool + Copy + Send + Sync + 'static,
-    ) -> Result<(Vec<f32>, bool)> {
+        (bytes_each, values_each): (usize, usize),
+        turn: impl Fn(&[u8], &mut [T]) -> bool + Copy + Send + Sync + 'static,
+    ) -> Result<(Vec<T>, bool)> {
         let (bytes, start, len) = (self.bytes.clone(), self.data + info.range.0 as u64, info.len());
-        let group = group.max(1);
+        let (bytes_each, values_each) = (bytes_each.max(1), values_each.max(1));
         let work = move |done: &AtomicU64| {
-            let mut values = vec![0f32; (len / number).next_multiple_of(group)];
-            let piece = (PIECE / (group * number)).max(1) * group;
-            let pieces = Mutex::new(values.chunks_mut(piece).enumerate());
-            let some = || -> io::Result<bool> {
+            let mut values = vec![T::default(); len.div_ceil(bytes_each) * values_each];
+            let piece = (PIECE / bytes_each).max(1);
+            let pieces = Mutex::new(values.chunks_mut(piece * values_each).enumerate());
+            // From both ends: cores that fill neighbouring pages wait for each other.
+            let some = |back: bool| -> io::Result<bool> {
                 let (mut room, mut finite) = (Vec::new(), true);
-                let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let next = || {
+                    let mut pieces = pieces.lock().unwrap_or_else(PoisonError::into_inner);
+                    if back { pieces.next_back() } else { pieces.next() }
+                };
                 while let Some((place, values)) = next() {
-                    let from = place * piece * number;
-                    let here = (values.len() * number).min(len - from);
+                    let from = place * piece * bytes_each;
+                    let here = (piece * bytes_each).min(len - from);
                     finite &= turn(bytes.at(start + from as u64, here, &mut room)?, values);
                     done.fetch_add(here as u64, Ordering::Relaxed);
                 }
@@ -272,10 +302,12 @@ impl TensorFile {
             };
             let others = if len < SMALL { 0 } else { available_parallelism().map_or(1, NonZero::get) - 1 };
             let finite = thread::scope(|scope| {
-                let others: Vec<_> = (0..others).map(|_| scope.spawn(some)).collect();
+                let some = &some;
+                let others: Vec<_> =
+                    (0..others).map(|other| scope.spawn(move || some(other % 2 == 0))).collect();
                 let dead = |_| Err(io::Error::other("a thread that reads died"));
                 let ended = others.into_iter().map(|thread| thread.join().unwrap_or_else(dead));
-                [some()].into_iter().chain(ended).collect::<io::Result<Vec<bool>>>()
+                [some(false)].into_iter().chain(ended).collect::<io::Result<Vec<bool>>>()
             })?;
             Ok((values, finite.into_iter().all(|finite| finite)))
         };

@@ -31,6 +31,8 @@ pub struct Card {
     pub bytes_file: u64,
     /// Bytes held in memory.
     pub bytes_resident: u64,
+    /// What matrices are held in, `bf16` or `f32, bf16`.
+    pub held: String,
     /// Arithmetic, `f32`.
     pub dtype: &'static str,
     /// `tokenizer.json`, `vocab.json + merges.txt` or `none`.

@@ -1,6 +1,7 @@
 //! What a checkpoint is, from config.json and headers alone.
 
 use super::names::{self, Named, ignored_fields};
+use super::resident::Resident;
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::model::layout::parameters;
@@ -13,6 +14,8 @@ pub struct Inspected {
     pub spec: Spec,
     /// Parameters, tied ones counted once.
     pub parameters: u64,
+    /// What they take once it is open.
+    pub resident: Resident,
     /// Tensors that nothing reads.
     pub unread: Vec<String>,
     /// What to know about it; also why it cannot be opened, where its tensors do not fit.
@@ -31,16 +34,19 @@ pub fn inspect(checkpoint: &Checkpoint) -> Result<Inspected> {
         }
         warnings.extend(more);
         let parameters = parameters(&read.spec, &read.layout);
-        Inspected { spec: read.spec.clone(), parameters, unread: Vec::new(), warnings }
+        let resident = Resident::of_config(&read.spec, &read.layout, checkpoint);
+        Inspected { spec: read.spec.clone(), parameters, resident, unread: Vec::new(), warnings }
     };
     let warnings = checkpoint.warnings().to_vec();
     if !checkpoint.has_weights() {
         return Ok(alone(warnings, None));
     }
-    Ok(match names::resolve(checkpoint) {
-        Ok(Named { spec, layout, unread, warnings, .. }) => {
-            Inspected { parameters: parameters(&spec, &layout), spec, unread, warnings }
+    match names::resolve(checkpoint) {
+        Ok(named) => {
+            let resident = Resident::of(&named, checkpoint);
+            let Named { spec, layout, unread, warnings, .. } = named;
+            Ok(Inspected { parameters: parameters(&spec, &layout), resident, spec, unread, warnings })
         }
-        Err(error) => alone(warnings, Some(format!("{error}; {}", error.next_step()))),
-    })
+        Err(error) => Ok(alone(warnings, Some(format!("{error}; {}", error.next_step())))),
+    }
 }

@@ -32,6 +32,7 @@ pub(crate) mod names;
 mod open;
 mod prompt;
 mod reader;
+mod resident;
 mod sampler;
 mod surrogate;
 mod text;
@@ -51,6 +52,7 @@ pub use memory::{
 pub use open::{Opened, bundled, open};
 pub use prompt::{Prompt, Words};
 pub use reader::Reader;
+pub use resident::Resident;
 pub use sampler::Sampler;
 pub use surrogate::{SURROGATE_TOKENS, describe as describe_small, label as small_label};
 pub(crate) use text::SAMPLE;

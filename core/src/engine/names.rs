@@ -9,7 +9,7 @@ use super::held::{Held, ranges, summary};
 use crate::checkpoint::{Checkpoint, written};
 use crate::error::{Error, Fault, Result};
 use crate::model::layout::{
-    Decl, EachExpert, Layout, Role, Slot, WeightPart, count, embedding, parameters, unembedding, walk,
+    Decl, EachExpert, Layout, Role, Slot, WeightPart, count, embedding, unembedding, walk,
 };
 use crate::model::{Spec, family};
 
@@ -23,19 +23,6 @@ pub(crate) struct Named {
     pub(super) unread: Vec<String>,
     /// What the person should know about them.
     pub(super) warnings: Vec<String>,
-}
-
-impl Named {
-    /// Bytes of the weights as held.
-    pub(super) fn bytes_resident(&self) -> u64 {
-        parameters(&self.spec, &self.layout).saturating_mul(4)
-    }
-
-    /// Bytes of the largest tensor that holds many experts: it stands beside what it is taken apart into.
-    pub(super) fn widest_stack(&self) -> u64 {
-        let stacks = self.tensors.iter().filter(|(_, decl)| decl.shape.len() == 3);
-        stacks.map(|(_, decl)| decl.len().saturating_mul(4)).max().unwrap_or(0)
-    }
 }
 
 /// What to say of a file's begin and ends of a text that are no tokens: they are left out.

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use super::card::NO_TOKENIZER;
 use super::memory::check;
 use super::names::{self, Named};
+use super::resident::{self, Resident};
 use super::{Cancelled, Card, Engine, Words};
 use crate::checkpoint::{Checkpoint, Embedded, Preprocessor, Tokenizer};
 use crate::error::{Error, Load, Result};
 use crate::model::Model;
 use crate::model::fused::{PANEL, Packed};
-use crate::model::weights::{self, Matrix, Parts};
+use crate::model::layout::parameters;
+use crate::model::weights::{self, Goes, Matrix, Parts};
 use crate::plan::Surrogate;
 use crate::world::World;
 
@@ -23,7 +25,7 @@ pub struct Opened {
     pub card: Card,
 }
 
-/// Open a checkpoint: read the config, check every tensor's header against it, then widen the weights to f32 in ordinary
+/// Open a checkpoint: read the config, check every tensor's header against it, then read the weights into ordinary
 /// memory. `progress` gets bytes done and bytes in all.
 ///
 /// # Errors
@@ -34,8 +36,9 @@ pub fn open(
     cancelled: Cancelled,
 ) -> Result<Opened> {
     let mut named = names::resolve(checkpoint)?;
-    let bytes_resident = named.bytes_resident();
-    check(Load::Checkpoint, bytes_resident.saturating_add(named.widest_stack()))?;
+    let resident = Resident::of(&named, checkpoint);
+    let parameters = parameters(&named.spec, &named.layout);
+    check(Load::Checkpoint, resident.bytes.saturating_add(resident.stack))?;
     let mut warnings = std::mem::take(&mut named.warnings);
     // Before the weights: settings that cannot be read are told at once.
     let (tokenizer, no_tokenizer) = match checkpoint.tokenizer() {
@@ -51,7 +54,7 @@ pub fn open(
         engine.no_tokenizer = Some(error);
     }
     checkpoint.check_unchanged()?;
-    let card = card(checkpoint, &engine, bytes_resident, warnings)?;
+    let card = card(checkpoint, &engine, (parameters, &resident), warnings)?;
     Ok(Opened { engine, card })
 }
 
@@ -63,7 +66,7 @@ fn load(
     progress: &mut dyn FnMut(u64, u64),
     cancelled: Cancelled,
 ) -> Result<Arc<Model>> {
-    let total = named.bytes_resident();
+    let total = Resident::of(&named, checkpoint).bytes;
     let Named { spec, layout, tensors, .. } = named;
     let mut broken = Vec::new();
     let mut parts = Parts::new();
@@ -72,13 +75,19 @@ fn load(
         if cancelled() {
             return Err(Error::Cancelled);
         }
-        let (matrix, finite) = match decl.shape.as_slice() {
-            &[outputs, inputs] if weights::goes_packed(&spec, &layout, decl.slot) => {
-                let (panels, finite) = checkpoint.load_interleaved::<PANEL>(&name, &decl.shape)?;
-                (Matrix::Packed(Arc::new(Packed::from_panels(panels, outputs, inputs)?)), finite)
+        let bytes = resident::bytes(&decl, &layout, checkpoint.held(&name));
+        let (matrix, finite) = match (weights::goes(&layout, decl.slot), decl.shape.as_slice()) {
+            (Goes::Panels, &[outputs, inputs]) => {
+                let (words, finite) = checkpoint.load_interleaved::<PANEL>(&name, &decl.shape)?;
+                let packed = Packed::from_words(words, checkpoint.held(&name), outputs, inputs)?;
+                (Matrix::Packed(Arc::new(packed)), finite)
+            }
+            (Goes::Wide, _) => {
+                let (tensor, finite) = checkpoint.load_f32(&name, &decl.shape)?;
+                (Matrix::Plain(tensor), finite)
             }
             _ => {
-                let (tensor, finite) = checkpoint.load_f32(&name, &decl.shape)?;
+                let (tensor, finite) = checkpoint.load(&name, &decl.shape)?;
                 (Matrix::Plain(tensor), finite)
             }
         };
@@ -86,7 +95,7 @@ fn load(
             broken.push(name);
         }
         parts.insert(decl.slot, matrix);
-        done += decl.len().saturating_mul(4);
+        done += bytes;
         progress(done, total);
     }
     if let Some(first) = broken.first() {
@@ -123,16 +132,17 @@ fn engine(
 fn card(
     checkpoint: &Checkpoint,
     engine: &Engine,
-    bytes_resident: u64,
+    (parameters, resident): (u64, &Resident),
     warnings: Vec<String>,
 ) -> Result<Card> {
     Ok(Card {
         name: checkpoint.name().into(),
         folder: checkpoint.folder().map(Path::to_owned),
         fingerprint: checkpoint.fingerprint()?,
-        parameters: bytes_resident / 4,
+        parameters,
         bytes_file: checkpoint.bytes_file(),
-        bytes_resident,
+        bytes_resident: resident.bytes,
+        held: resident.formats(),
         dtype: "f32",
         tokenizer: engine.tokenizer.as_ref().map_or(NO_TOKENIZER, |tokenizer| tokenizer.kind()).into(),
         front: engine.tokenizer.as_ref().map(|tokenizer| tokenizer.front().to_vec()).unwrap_or_default(),

@@ -20,7 +20,7 @@ use super::{
     Ask, Case, Existing, Fact, Found, Group, Method, Offer, Params as _, Sample, Source, State, Stepper,
     Steps, SubjectKind, bits, number, params, raw, read, record,
 };
-use crate::checkpoint::{SaveDtype, safetensors_bytes};
+use crate::checkpoint::{NumberFormat, safetensors_bytes};
 use crate::engine::{self, Cancelled, Card, Engine, RunSize};
 use crate::error::{Error, Result};
 use crate::figure::{Figure, FigureId, Lines, Plot, Provenance, Series};
@@ -410,7 +410,7 @@ impl RouterRun {
 
     /// Under the name that was asked for, else under one that tells routers of one budget apart.
     fn save(&mut self) -> Result<()> {
-        let bytes = safetensors_bytes(&self.fit.weights(), SaveDtype::F32)?;
+        let bytes = safetensors_bytes(&self.fit.weights(), NumberFormat::F32)?;
         let file = self.ask.file.clone().unwrap_or_else(|| {
             let words =
                 bytes.chunks(8).map(|word| word.iter().fold(0u64, |sum, &byte| sum << 8 | u64::from(byte)));

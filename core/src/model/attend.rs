@@ -9,7 +9,7 @@ use pulp::{Simd, WithSimd};
 
 use super::KvCache;
 use super::cache::Layer;
-use super::fused::{Masked, PANEL, Product, Visible, each, slice};
+use super::fused::{Masked, PANEL, Visible, each, multiply_plain, slice};
 use crate::error::{Error, Result};
 
 /// Query rows of one head that are done together: their scores stay in the cache, and keys that all of them are before are
@@ -137,7 +137,7 @@ impl Span<'_> {
 
     /// q k^T of a query head for rows of queries. Each row of `out` is as long as the keys that are read.
     #[inline(always)]
-    fn score(&self, arch: pulp::Arch, (head, heads): (usize, usize), q: &[&[f32]], mut out: Vec<&mut [f32]>) {
+    fn score(&self, (head, heads): (usize, usize), q: &[&[f32]], mut out: Vec<&mut [f32]>) {
         for (layer, count) in self.parts {
             let mut part: Vec<&mut [f32]> = out
                 .iter_mut()
@@ -152,19 +152,13 @@ impl Span<'_> {
             }
             let [panels, _] = layer.head(head * layer.heads / heads);
             let panels = panels.get(..count.div_ceil(PANEL) * PANEL * layer.d_head).unwrap_or_default();
-            arch.dispatch(Product { x: q, panels, span: layer.d_head, y: &mut part });
+            multiply_plain(q, panels, layer.d_head, &mut part);
         }
     }
 
     /// Rows of a pattern times the values of a query head's key head.
     #[inline(always)]
-    fn mix(
-        &self,
-        arch: pulp::Arch,
-        (head, heads): (usize, usize),
-        pattern: &[&[f32]],
-        out: &mut [&mut [f32]],
-    ) {
+    fn mix(&self, (head, heads): (usize, usize), pattern: &[&[f32]], out: &mut [&mut [f32]]) {
         let mut from = 0;
         for (layer, count) in self.parts {
             let part = |row: &&'_ [f32]| -> usize { count.min(row.len().saturating_sub(from)) };
@@ -174,7 +168,7 @@ impl Span<'_> {
             }
             let x: Vec<&[f32]> = pattern.iter().filter_map(|row| row.get(from..from + count)).collect();
             let [_, panels] = layer.head(head * layer.heads / heads);
-            arch.dispatch(Product { x: &x, panels, span: layer.capacity, y: out });
+            multiply_plain(&x, panels, layer.capacity, out);
             from += count;
         }
     }
@@ -253,7 +247,6 @@ impl CustomOp1 for Raw<'_> {
                 first += span.rows;
             }
         }
-        let arch = pulp::Arch::new();
         each(jobs, rows * keys * heads * d_head, &|(head, first, span, out): (
             usize,
             usize,
@@ -261,7 +254,7 @@ impl CustomOp1 for Raw<'_> {
             &mut [f32],
         )| {
             let q = queries(q, d_head, (head, heads), first..first + span.rows);
-            span.score(arch, (head, heads), &q, out.chunks_exact_mut(keys).collect());
+            span.score((head, heads), &q, out.chunks_exact_mut(keys).collect());
         });
         Ok((CpuStorage::F32(out), (heads, rows, keys).into()))
     }
@@ -296,7 +289,6 @@ impl CustomOp1 for Mix<'_> {
                 first += span.rows;
             }
         }
-        let arch = pulp::Arch::new();
         each(jobs, rows * keys * heads * d_head, &|(head, first, span, mut y): (
             usize,
             usize,
@@ -305,7 +297,7 @@ impl CustomOp1 for Mix<'_> {
         )| {
             let x: Vec<&[f32]> =
                 pattern.chunks_exact(keys).skip(head * rows + first).take(span.rows).collect();
-            span.mix(arch, (head, heads), &x, &mut y);
+            span.mix((head, heads), &x, &mut y);
         });
         Ok((CpuStorage::F32(out), (rows, heads, d_head).into()))
     }
@@ -343,13 +335,13 @@ fn attend(spans: &[Span], masked: &Masked, q: &Tensor, keep: Keep) -> candle_cor
         let q = queries(q, d_head, (head, heads), rows.clone());
         let width = end.max(1);
         let mut weights = vec![0.0; rows.len() * end];
-        span.score(arch, (head, heads), &q, weights.chunks_exact_mut(width).collect());
+        span.score((head, heads), &q, weights.chunks_exact_mut(width).collect());
         arch.dispatch(Weigh { masked, head, rows, weights: &mut weights, width, kept: kept_scores, keys });
         for (kept, weights) in kept_pattern.chunks_mut(keys.max(1)).zip(weights.chunks(width)) {
             kept.iter_mut().zip(weights).for_each(|(kept, weight)| *kept = *weight);
         }
         let weights: Vec<&[f32]> = weights.chunks_exact(width).collect();
-        span.mix(arch, (head, heads), &weights, &mut y);
+        span.mix((head, heads), &weights, &mut y);
     });
     let kept = |values: Vec<f32>, wanted: bool| {
         wanted.then(|| Tensor::from_vec(values, (heads, rows, keys), &Device::Cpu)).transpose()

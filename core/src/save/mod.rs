@@ -8,7 +8,7 @@ use safetensors::Dtype;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::checkpoint::{Checkpoint, SaveDtype};
+use crate::checkpoint::{Checkpoint, NumberFormat};
 use crate::engine::Cancelled;
 use crate::engine::names::{Named, resolve};
 use crate::error::{Error, Result};
@@ -38,20 +38,11 @@ pub struct Save<'a> {
     /// What they come to ([`crate::engine::Engine::foldable`]).
     pub items: &'a [Foldable],
     /// Number format; `None` = each tensor's own.
-    pub dtype: Option<SaveDtype>,
+    pub dtype: Option<NumberFormat>,
     /// Where.
     pub out: &'a Path,
     /// What to do with a model that is there.
     pub there: There,
-}
-
-/// A number format as config.json has it.
-fn dtype_name(dtype: SaveDtype) -> &'static str {
-    match dtype {
-        SaveDtype::F32 => "float32",
-        SaveDtype::F16 => "float16",
-        SaveDtype::Bf16 => "bfloat16",
-    }
 }
 
 /// What was saved: sluice.json.
@@ -90,7 +81,7 @@ pub fn save(
     let model = Changed::new(checkpoint, &named, items)?;
     let mut config = model.config.clone();
     if let Some(dtype) = ask.dtype {
-        config = config::with_dtype(&config, dtype_name(dtype));
+        config = config::with_dtype(&config, dtype.in_config());
     }
     let mut saved = Saved {
         source: checkpoint.name().into(),
@@ -200,7 +191,7 @@ impl Changed {
         &'a self,
         checkpoint: &Checkpoint,
         named: &'a Named,
-        dtype: Option<SaveDtype>,
+        dtype: Option<NumberFormat>,
     ) -> Result<Vec<write::Tensor<'a>>> {
         let sources: BTreeMap<Slot, &str> =
             named.tensors.iter().map(|(name, decl)| (decl.slot, name.as_str())).collect();
@@ -214,7 +205,7 @@ impl Changed {
             tensors.push(write::Tensor {
                 name: format!("{prefix}{}", decl.name),
                 shape: decl.shape,
-                dtype: dtype.map_or(own, SaveDtype::stored),
+                dtype: dtype.map_or(own, NumberFormat::stored),
                 source: sources.get(&slot).copied(),
                 kept,
                 edits: self.edits.of(slot),

@@ -2,18 +2,18 @@
 
 use std::fmt::Write as _;
 
-use super::{Saved, dtype_name};
-use crate::checkpoint::SaveDtype;
+use super::Saved;
+use crate::checkpoint::NumberFormat;
 use crate::spec::Spec;
 
 /// What it is, what became of the plan, and how to open it.
-pub(super) fn page(saved: &Saved, spec: &Spec, dtype: Option<SaveDtype>) -> String {
+pub(super) fn page(saved: &Saved, spec: &Spec, dtype: Option<NumberFormat>) -> String {
     let (model_type, pictures) = (&spec.model_type, spec.vision.is_some());
     let class = if pictures { "AutoModelForImageTextToText" } else { "AutoModelForCausalLM" };
     let Saved { source, fingerprint, written, blocks: [blocks, left], parameters: [before, now], .. } = saved;
     let weights = match dtype {
         None => "Weights that were not changed are as they were, to the bit.".to_owned(),
-        Some(dtype) => format!("All weights are in {}.", dtype_name(dtype)),
+        Some(dtype) => format!("All weights are in {}.", dtype.in_config()),
     };
     let mut page = format!(
         "# {source}, changed\n\nA {model_type} model that Sluice {} made of the checkpoint `{source}` (fingerprint \

@@ -8,7 +8,7 @@ use candle_core::Tensor;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::checkpoint::{SaveDtype, safetensors_bytes};
+use crate::checkpoint::{NumberFormat, safetensors_bytes};
 use crate::error::{Error, Result};
 use crate::files::{Lock, Staged, claim_folder, names, read_within, recover, write_atomic};
 use crate::method::Existing;
@@ -69,8 +69,8 @@ impl Output {
         weights: &BTreeMap<String, Tensor>,
         state: &BTreeMap<String, Tensor>,
     ) -> Result<()> {
-        let model = safetensors_bytes(weights, SaveDtype::Bf16)?;
-        let state = safetensors_bytes(state, SaveDtype::F32)?;
+        let model = safetensors_bytes(weights, NumberFormat::Bf16)?;
+        let state = safetensors_bytes(state, NumberFormat::F32)?;
         if self.is_of_this_run() {
             write_atomic(&self.folder.join(MODEL), &model)?;
             return write_atomic(&self.folder.join(STATE), &state);

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use candle_core::Tensor;
-use sluice_core::checkpoint::{Checkpoint, SaveDtype, TensorFile, safetensors_bytes, save};
+use sluice_core::checkpoint::{Checkpoint, NumberFormat, TensorFile, safetensors_bytes, save};
 use sluice_core::engine::{self, Opened, never};
 use sluice_core::model::fused::{PANEL, Packed};
 use sluice_core::plan::Plan;
@@ -35,7 +35,7 @@ fn try_open(folder: &Path) -> Opened {
 /// Logits of a Llama with these tensors.
 fn of(tensors: &BTreeMap<String, Tensor>, tied: bool) -> (Vec<u32>, Vec<String>) {
     let folder = tempfile::tempdir().unwrap();
-    save(folder.path(), &config("llama", tied), tensors, SaveDtype::F32, None).unwrap();
+    save(folder.path(), &config("llama", tied), tensors, NumberFormat::F32, None).unwrap();
     let mut opened = try_open(folder.path());
     (bits(&logits(&mut opened.engine, &PROMPT, &Plan::default())), opened.card.warnings)
 }
@@ -70,7 +70,7 @@ fn shards_read_like_one_file() {
     for (index, (name, tensor)) in whole.iter().enumerate() {
         let shard = format!("model-{index:05}-of-{:05}.safetensors", whole.len());
         let one = BTreeMap::from([(name.clone(), tensor.clone())]);
-        fs::write(folder.path().join(&shard), safetensors_bytes(&one, SaveDtype::F32).unwrap()).unwrap();
+        fs::write(folder.path().join(&shard), safetensors_bytes(&one, NumberFormat::F32).unwrap()).unwrap();
         map.insert(name.clone(), shard.into());
     }
     let index = serde_json::json!({"metadata": {}, "weight_map": map});
@@ -110,11 +110,11 @@ fn a_matrix_read_into_panels_is_the_matrix() {
         assert!(matrices.len() > 8);
         for (name, shape) in matrices {
             let (plain, _) = checkpoint.load_f32(&name, &shape).unwrap();
-            let (panels, finite) = checkpoint.load_interleaved::<PANEL>(&name, &shape).unwrap();
-            let packed = Packed::from_panels(panels, shape[0], shape[1]).unwrap();
+            let (words, finite) = checkpoint.load_interleaved::<PANEL>(&name, &shape).unwrap();
+            let packed = Packed::from_words(words, checkpoint.held(&name), shape[0], shape[1]).unwrap();
             let flat = |x: candle_core::Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
             assert!(finite && flat(packed.unpacked().unwrap()) == flat(plain), "{family} {name}");
         }
     }
-    assert!(Packed::from_panels(vec![0.0; 15], 1, 1).is_err());
+    assert!(Packed::from_words(vec![0; 15], NumberFormat::F32, 1, 1).is_err());
 }

@@ -29,7 +29,7 @@ const FORMS: &[&str] = &[
 ];
 
 /// The examples of every kind that a model takes. IRI's rates are for two layers.
-fn kinds_for(engine: &Engine) -> Vec<Item> {
+pub fn kinds_for(engine: &Engine) -> Vec<Item> {
     let spec = &engine.model.spec;
     let takes = |kind: &&KindInfo| match kind.name {
         "experts" => spec.has_experts(),
@@ -44,7 +44,7 @@ fn item(json: &str) -> Item {
     serde_json::from_str(json).unwrap()
 }
 
-fn plan(items: Vec<Item>) -> Plan {
+pub fn plan(items: Vec<Item>) -> Plan {
     Plan { items, ..Plan::default() }
 }
 

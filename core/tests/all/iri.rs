@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use candle_core::Tensor;
 use serde_json::{Value, json};
-use sluice_core::checkpoint::{SaveDtype, save};
+use sluice_core::checkpoint::{NumberFormat, save};
 use sluice_core::engine::{Decoder, Engine, never};
 use sluice_core::figure::Provenance;
 use sluice_core::method::view::{AnswerPair, AnswerPairAsk, Runs, ViewKind as _};
@@ -30,7 +30,7 @@ fn with_tokenizer(family: &str, layers_field: &str, tokenizer: Option<&str>) -> 
     let mut config: Value = serde_json::from_str(&text).unwrap();
     config[layers_field] = json!(LAYERS);
     let folder = tempfile::tempdir().unwrap();
-    save(folder.path(), &config, &random_tensors(&config, 7).unwrap(), SaveDtype::F32, tokenizer).unwrap();
+    save(folder.path(), &config, &random_tensors(&config, 7).unwrap(), NumberFormat::F32, tokenizer).unwrap();
     open(folder.path())
 }
 

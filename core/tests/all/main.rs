@@ -14,6 +14,7 @@ mod configs;
 mod experts;
 mod fcct;
 mod fields;
+mod held;
 mod hostile;
 mod identity;
 mod images;

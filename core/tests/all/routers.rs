@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
-use sluice_core::checkpoint::{SaveDtype, safetensors_bytes};
+use sluice_core::checkpoint::{NumberFormat, safetensors_bytes};
 use sluice_core::engine::{self, Decoder, Engine, never};
 use sluice_core::files::write_atomic;
 use sluice_core::method::router::{RouterAsk, RouterRun, lanes};
@@ -118,7 +118,7 @@ fn a_hard_mixture_is_hard_routing_behind_a_norm() {
         let tensors: BTreeMap<String, Tensor> =
             (0..layers).map(|layer| (Router::tensor(name, layer), matrix(layer))).collect();
         let path = folder.path().join(case);
-        write_atomic(&path, &safetensors_bytes(&tensors, SaveDtype::F32).unwrap()).unwrap();
+        write_atomic(&path, &safetensors_bytes(&tensors, NumberFormat::F32).unwrap()).unwrap();
         let tokens: Vec<u32> = (0..9).map(|i| 3 + (rng::bits(8, 0, i) % 90) as u32).collect();
         let hard =
             logits(engine, &tokens, &plan(Change::Router(Router { name: name.into(), file: Some(path) })));
@@ -206,7 +206,7 @@ fn routers_that_do_not_fit_are_refused_with_the_reason() {
         let tensors: BTreeMap<String, Tensor> =
             (0..layers).map(|layer| (Router::tensor(name, layer), matrix.clone())).collect();
         let path = folder.path().join(format!("{name}-{layers}-{}-{value}", shape[1]));
-        write_atomic(&path, &safetensors_bytes(&tensors, SaveDtype::F32).unwrap()).unwrap();
+        write_atomic(&path, &safetensors_bytes(&tensors, NumberFormat::F32).unwrap()).unwrap();
         Router { name: name.into(), file: Some(path) }
     };
     let wide = cause(write("big50_small50", layers, [2, d + 1], 0.0));

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use sluice_core::checkpoint::{Checkpoint, SaveDtype};
+use sluice_core::checkpoint::{Checkpoint, NumberFormat};
 use sluice_core::engine::{self, Engine, Opened, never};
 use sluice_core::error::Result;
 use sluice_core::files::There;
@@ -30,7 +30,7 @@ fn opened(folder: &Path) -> (Checkpoint, Engine) {
     (checkpoint, engine)
 }
 
-fn saved(case: &Path, plan: &Plan, out: &Path, dtype: Option<SaveDtype>) -> Result<Saved> {
+fn saved(case: &Path, plan: &Plan, out: &Path, dtype: Option<NumberFormat>) -> Result<Saved> {
     let (checkpoint, mut engine) = opened(case);
     let prompt = Input::from(TOKENS.as_slice());
     let items = engine.foldable(plan, Some(&prompt), &never)?;
@@ -208,7 +208,7 @@ fn every_kind_of_change_is_in_the_weights_of_every_family_that_has_a_place_for_i
         let folder = golden().join(&case);
         let spec = open(&folder).model.spec.as_ref().clone();
         // Half the numbers' digits would hide what is compared.
-        let dtype = case.ends_with("f16").then_some(SaveDtype::F32);
+        let dtype = case.ends_with("f16").then_some(NumberFormat::F32);
         for (name, items) in changes(&spec) {
             let plan = plan(&items);
             let place = tempfile::tempdir().unwrap();
@@ -314,9 +314,9 @@ fn what_is_not_changed_is_copied_to_the_bit_and_formats_are_as_asked() {
         ("llama-bf16", None, "BF16", None),
         ("llama-f16", None, "F16", None),
         ("llama", None, "F32", None),
-        ("llama", Some(SaveDtype::Bf16), "BF16", Some("bfloat16")),
-        ("llama", Some(SaveDtype::F16), "F16", Some("float16")),
-        ("llama-bf16", Some(SaveDtype::F32), "F32", Some("float32")),
+        ("llama", Some(NumberFormat::Bf16), "BF16", Some("bfloat16")),
+        ("llama", Some(NumberFormat::F16), "F16", Some("float16")),
+        ("llama-bf16", Some(NumberFormat::F32), "F32", Some("float32")),
     ] {
         let (folder, place) = (golden().join(case), tempfile::tempdir().unwrap());
         let out = place.path().join("model");
@@ -359,7 +359,8 @@ fn numbers_that_a_format_has_no_room_for_are_refused() {
     let folder = copy_of("llama");
     let plan = plan(&json!([{ "kind": "scale", "site": "blocks.0.hook_attn_out", "factor": 1e7 }]));
     let place = tempfile::tempdir().unwrap();
-    let error = saved(folder.path(), &plan, &place.path().join("model"), Some(SaveDtype::F16)).unwrap_err();
+    let error =
+        saved(folder.path(), &plan, &place.path().join("model"), Some(NumberFormat::F16)).unwrap_err();
     assert!(error.to_string().contains("F16"), "{error}");
     assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use candle_core::{DType, Device, Tensor};
 use serde_json::{Value, json};
 use sluice_core::Error;
-use sluice_core::checkpoint::{Checkpoint, SaveDtype, Tokenizer, save};
+use sluice_core::checkpoint::{Checkpoint, NumberFormat, Tokenizer, save};
 use sluice_core::engine::{self, never};
 use sluice_core::model::family;
 use sluice_core::model::layout::{Count, count, declare};
@@ -100,7 +100,7 @@ fn a_config_that_asks_for_more_than_the_files_hold_is_told_so() {
         ("lm_head.weight".to_owned(), Tensor::zeros((50_304, 1), DType::F32, &Device::Cpu).unwrap()),
     ]);
     let folder = tempfile::tempdir().unwrap();
-    save(folder.path(), &many_norms(), &tensors, SaveDtype::F32, None).unwrap();
+    save(folder.path(), &many_norms(), &tensors, NumberFormat::F32, None).unwrap();
     let begun = Instant::now();
     let checkpoint = Checkpoint::open(folder.path()).unwrap();
     let error = engine::open(&checkpoint, &mut |_, _| {}, &never).err().unwrap();
@@ -119,7 +119,7 @@ fn ten_thousand_layers_of_width_one_run() {
         "model_type": "gpt2", "n_embd": 1, "n_head": 1, "n_layer": 10_000, "n_inner": 1, "n_positions": 8, "vocab_size": 5,
     });
     let folder = tempfile::tempdir().unwrap();
-    save(folder.path(), &config, &random_tensors(&config, 1).unwrap(), SaveDtype::Bf16, None).unwrap();
+    save(folder.path(), &config, &random_tensors(&config, 1).unwrap(), NumberFormat::Bf16, None).unwrap();
     let begun = Instant::now();
     let checkpoint = Checkpoint::open(folder.path()).unwrap();
     let mut engine = engine::open(&checkpoint, &mut |_, _| {}, &never).unwrap().engine;
@@ -173,7 +173,7 @@ fn fine_patches(side: usize, context: usize) -> (Value, tempfile::TempDir) {
     config["vision_config"]["patch_size"] = 1.into();
     config["text_config"]["max_position_embeddings"] = context.into();
     let folder = tempfile::tempdir().unwrap();
-    save(folder.path(), &config, &random_tensors(&config, 1).unwrap(), SaveDtype::Bf16, None).unwrap();
+    save(folder.path(), &config, &random_tensors(&config, 1).unwrap(), NumberFormat::Bf16, None).unwrap();
     (config, folder)
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use candle_core::Tensor;
 use serde_json::{Value, json};
 use sluice_core::Error;
-use sluice_core::checkpoint::{Checkpoint, SaveDtype, TensorFile, save};
+use sluice_core::checkpoint::{Checkpoint, NumberFormat, TensorFile, save};
 use sluice_core::engine::{self, Inspected, Opened, never};
 use sluice_core::plan::Plan;
 
@@ -29,7 +29,7 @@ fn config(case: &str) -> Value {
 
 fn folder(config: &Value, tensors: &Tensors) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    save(folder.path(), config, tensors, SaveDtype::F32, None).unwrap();
+    save(folder.path(), config, tensors, NumberFormat::F32, None).unwrap();
     folder
 }
 

@@ -16,7 +16,7 @@ use sluice_core::score::{Record, Source, Tally};
 use sluice_core::{Error, Result};
 
 use super::whole::whole;
-use super::{apart, checkpoint, mapped, note, out, signals, there};
+use super::{HeldArgs, apart, checkpoint, mapped, note, out, signals, there};
 
 /// Name of the command, in records.
 pub const WORK: &str = "score";
@@ -29,6 +29,8 @@ const SCORE: &str = "score.json";
 pub struct Score {
     /// Checkpoint folder; left out = the bundled one
     checkpoint: Option<PathBuf>,
+    #[command(flatten)]
+    held: HeldArgs,
     /// Text file, one item; it is tokenised in pieces of at most 1 MiB that end with a line
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
@@ -81,6 +83,7 @@ pub struct Score {
 
 impl Score {
     pub fn run(&self) -> Result<()> {
+        self.held.apply();
         let checkpoint = checkpoint(self.checkpoint.as_deref())?;
         for path in self.per_token.iter().chain(&self.out) {
             apart(path, &checkpoint)?;

@@ -23,7 +23,7 @@ use sluice_core::{Error, Result, files};
 
 use super::progress::name_failure;
 use super::prompt::{PromptArgs, one_of};
-use super::{apart, checkpoint, note, opened, out, signals};
+use super::{HeldArgs, apart, checkpoint, note, opened, out, signals};
 
 /// Rows of a table on stdout; findings.json has all.
 const ROWS: usize = 64;
@@ -79,12 +79,13 @@ fn of(method: &'static Method) -> Command {
     let long = |name: &'static str, help: &'static str| Arg::new(name).long(name).help(help);
     let switch = |name, help| long(name, help).action(ArgAction::SetTrue);
     let about = format!("{} {}", method.title, capital(method.line));
-    let mut command = Command::new(method.id).about(about.clone()).aliases(method.aliases).arg(
-        Arg::new("checkpoint")
-            .value_name("CHECKPOINT")
-            .value_parser(file())
-            .help("Checkpoint folder; left out = the bundled one"),
-    );
+    let checkpoint = Arg::new("checkpoint")
+        .value_name("CHECKPOINT")
+        .value_parser(file())
+        .help("Checkpoint folder; left out = the bundled one");
+    let mut command = HeldArgs::augment_args(Command::new(method.id).arg(checkpoint))
+        .about(about.clone())
+        .aliases(method.aliases);
     match method.subject {
         // The arguments bring what they are as what the command does.
         SubjectKind::Prompt => {
@@ -184,6 +185,7 @@ impl Study {
         }
         signals::watch()?;
         let _lock = Lock::take(&folder)?;
+        HeldArgs::from_arg_matches(flags).map_err(|error| Error::Internal(error.to_string()))?.apply();
         let path = flags.get_one::<PathBuf>("checkpoint").map(PathBuf::as_path);
         let checkpoint = checkpoint(path)?;
         apart(&folder, &checkpoint)?;

@@ -22,6 +22,7 @@ mod rate;
 mod rotary;
 mod surprisal;
 mod tile;
+mod unpack;
 
 pub use activation::{activate, gated};
 pub use affine::{add, affine, multiply};
@@ -30,7 +31,7 @@ pub use divergence::{jsd, moved};
 pub use mixture::{Chosen, mixture};
 pub use norm::{normalized, scale};
 pub use packed::{Packed, each};
-pub use product::{PANEL, Product};
+pub use product::{PANEL, multiply_plain};
 pub use rate::{Taken, peak, product};
 pub use rotary::rotate;
 pub use surprisal::surprisal;

@@ -1,13 +1,15 @@
 //! What this machine's matrix products give, for whoever wants to say how near a pass comes to it.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Instant;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
 use super::Packed;
-use super::product::{PANEL, Product};
+use super::product::{In, PANEL, Product};
+use super::unpack::F32;
 use crate::rng;
 
 /// Rows, columns and depth of the product.
@@ -38,6 +40,8 @@ pub fn peak() -> crate::Result<f64> {
 pub struct Taken {
     /// Ours on all cores, as passes use it.
     pub ours: f64,
+    /// The same of a matrix that is held as bf16.
+    pub half: f64,
     /// candle's, which is gemm's, on all cores.
     pub gemm: f64,
     /// A sum over the bytes of the matrix, on all cores.
@@ -59,36 +63,38 @@ pub fn product(rows: usize, inputs: usize, outputs: usize, seconds: f64) -> crat
     let x = Tensor::from_vec(values(1, rows * inputs), (rows, inputs), &Device::Cpu)?;
     let weight = Tensor::from_vec(values(2, inputs * outputs), (outputs, inputs), &Device::Cpu)?;
     let (packed, turned) = (Arc::new(Packed::new(&weight)?), weight.t()?);
+    let half = Arc::new(Packed::new(&weight.to_dtype(DType::BF16)?)?);
     let flat: Vec<f32> = x.flatten_all()?.to_vec1()?;
     let rows_of: Vec<&[f32]> = flat.chunks(inputs).collect();
     let mut y = vec![0f32; rows * outputs];
-    let mut taken = [f64::INFINITY; 5];
+    let mut taken = [f64::INFINITY; 6];
     let begin = Instant::now();
     while begin.elapsed().as_secs_f64() < seconds {
         for (which, least) in taken.iter_mut().enumerate() {
             let mut own: Vec<&mut [f32]> = y.chunks_mut(outputs).collect();
-            let product = Product { x: &rows_of, panels: packed.panels(), span: inputs, y: &mut own };
+            let product = Product { x: &rows_of, panels: packed.words(), span: inputs, y: &mut own };
             let now = Instant::now();
             match which {
                 0 => drop(packed.times(&x, None)?),
-                1 => drop(x.matmul(&turned)?),
-                2 => {
-                    let sums = packed.panels().par_chunks(SWEEP).map(|part| {
+                1 => drop(half.times(&x, None)?),
+                2 => drop(x.matmul(&turned)?),
+                3 => {
+                    let sums = packed.words().par_chunks(SWEEP).map(|part| {
                         part.as_chunks::<PANEL>().0.iter().fold([0f32; PANEL], |sums, panel| {
-                            std::array::from_fn(|lane| sums[lane] + panel[lane])
+                            std::array::from_fn(|lane| sums[lane] + f32::from_bits(panel[lane]))
                         })
                     });
                     std::hint::black_box(sums.map(|sums| sums.iter().sum::<f32>()).sum::<f32>());
                 }
-                _ if one_core(product, if which == 3 { 8 } else { 16 }) => {}
+                _ if one_core(product, if which == 4 { 8 } else { 16 }) => {}
                 _ => continue,
             }
             *least = least.min(now.elapsed().as_secs_f64());
         }
     }
-    let [ours, gemm, sweep, narrow, wide] =
+    let [ours, half, gemm, sweep, narrow, wide] =
         taken.map(|least| if least.is_finite() { least } else { f64::NAN });
-    Ok(Taken { ours, gemm, sweep, narrow, wide })
+    Ok(Taken { ours, half, gemm, sweep, narrow, wide })
 }
 
 /// Numbers that a core sums up at a time.
@@ -99,6 +105,7 @@ const SWEEP: usize = 1 << 16;
 fn one_core(product: Product, lanes: usize) -> bool {
     use pulp::Simd;
     use pulp::x86::{V3, V4};
+    let product = In::<F32>(product, PhantomData);
     match lanes {
         8 => V3::try_new().map(|simd| Simd::vectorize(simd, product)).is_some(),
         _ => V4::try_new().map(|simd| Simd::vectorize(simd, product)).is_some(),

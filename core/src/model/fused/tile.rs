@@ -3,13 +3,15 @@
 
 use pulp::Simd;
 
+use super::unpack::Unpack;
+
 /// Outputs that stand side by side in a panel.
 pub const PANEL: usize = 16;
 
-/// Inputs `from .. to` of a panel, `WIDE` vectors each.
+/// Inputs of a panel, `WIDE` vectors each.
 #[inline(always)]
-pub fn steps<S: Simd, const WIDE: usize>(panel: &[f32], from: usize, to: usize) -> &[[S::f32s; WIDE]] {
-    S::as_simd_f32s(panel.get(from * PANEL..to * PANEL).unwrap_or_default()).0.as_chunks().0
+pub fn steps<S: Simd, const WIDE: usize>(part: &[f32]) -> &[[S::f32s; WIDE]] {
+    S::as_simd_f32s(part).0.as_chunks().0
 }
 
 /// Two vectors of outputs: number A of each step of `one`, and number B of `other`, which is not read without `PAIR`.
@@ -131,30 +133,60 @@ impl<V: Copy, const PAIR: bool, const WIDE: usize, const A: usize, const B: usiz
     }
 }
 
-/// One row times panels of `size` values beside each other: so many chains do not wait for themselves. `y` may end within
+/// One row times panels of `size` words beside each other: so many chains do not wait for themselves. `y` may end within
 /// the last panel.
 #[inline(always)]
-pub fn beside<S: Simd, const WIDE: usize, const PANELS: usize>(
+pub fn beside<S: Simd, F: Unpack, const WIDE: usize, const PANELS: usize>(
     simd: S,
     x: &[f32],
-    panels: &[f32],
+    panels: &[u32],
     size: usize,
     y: &mut [f32],
 ) {
-    let part = |panel: usize| steps::<S, WIDE>(panels.get(panel * size..).unwrap_or_default(), 0, x.len());
-    let panels: [&[[S::f32s; WIDE]]; PANELS] = std::array::from_fn(part);
+    let (whole, rest) = x.split_at(x.len() / F::INPUTS * F::INPUTS);
+    let blocks = x.len().div_ceil(F::INPUTS);
+    // Cut to one length, which they have: the loop then checks no bound against memory.
+    let part = |panel: usize| {
+        let words = panels.get(panel * size..).unwrap_or_default();
+        let (words, _) = S::as_simd_u32s(words.get(..blocks * F::WORDS * PANEL).unwrap_or_default());
+        words.as_chunks::<WIDE>().0
+    };
+    let panels: [&[[S::u32s; WIDE]]; PANELS] = std::array::from_fn(part);
     let mut sums: [[S::f32s; WIDE]; PANELS] =
         std::array::from_fn(|panel| load::<S, WIDE>(y.get(panel * PANEL..).unwrap_or_default()));
-    for (k, x) in x.iter().enumerate() {
-        let x = simd.splat_f32s(*x);
-        for (sums, panel) in sums.iter_mut().zip(panels) {
-            for (sum, value) in sums.iter_mut().zip(panel[k]) {
-                *sum = simd.mul_add_f32s(x, value, *sum);
-            }
-        }
+    for (block, x) in whole.chunks_exact(F::INPUTS).enumerate() {
+        step::<S, F, WIDE, PANELS>(simd, x, &panels, block, &mut sums);
+    }
+    if !rest.is_empty() {
+        step::<S, F, WIDE, PANELS>(simd, rest, &panels, blocks - 1, &mut sums);
     }
     for (panel, sums) in sums.iter().enumerate() {
         store::<S, WIDE>(sums, y.get_mut(panel * PANEL..).unwrap_or_default());
+    }
+}
+
+/// Inputs that stand together, of every panel.
+#[inline(always)]
+fn step<S: Simd, F: Unpack, const WIDE: usize, const PANELS: usize>(
+    simd: S,
+    x: &[f32],
+    panels: &[&[[S::u32s; WIDE]]; PANELS],
+    block: usize,
+    sums: &mut [[S::f32s; WIDE]; PANELS],
+) {
+    for (sums, panel) in sums.iter_mut().zip(panels) {
+        let words = &panel[block * F::WORDS..][..F::WORDS];
+        for (vector, sum) in sums.iter_mut().enumerate() {
+            F::unpack(
+                simd,
+                |which| words[which][vector],
+                |which, value| {
+                    if let Some(x) = x.get(which) {
+                        *sum = simd.mul_add_f32s(simd.splat_f32s(*x), value, *sum);
+                    }
+                },
+            );
+        }
     }
 }
 

@@ -55,11 +55,20 @@ pub struct Count {
     pub parameters: u64,
 }
 
-/// Tensors and parameters of a model, by arithmetic: what heads and experts have alike is declared once.
+/// Tensors and parameters of a model, by arithmetic.
 pub fn count(spec: &Spec, layout: &Layout) -> Count {
     let mut count = Count::default();
-    drop(Declarer { layout, layer: None, times: 1, to: To::Count(&mut count) }.model(spec));
+    tally(spec, layout, &mut |decl, times| {
+        count.tensors = count.tensors.saturating_add(times);
+        count.parameters = count.parameters.saturating_add(decl.len().saturating_mul(times));
+    });
     count
+}
+
+/// Show the tensors of a model to `hear`; what heads and experts have alike once, with how many there are.
+pub fn tally(spec: &Spec, layout: &Layout, hear: &mut dyn FnMut(&Decl, u64)) {
+    // Nothing is refused.
+    drop(Declarer { layout, layer: None, times: 1, to: To::Tally(hear) }.model(spec));
 }
 
 /// Parameters of a model, tied ones counted once.
@@ -71,8 +80,8 @@ pub fn parameters(spec: &Spec, layout: &Layout) -> u64 {
 enum To<'a> {
     /// Of each, one by one.
     See(&'a mut dyn FnMut(Decl) -> Result<()>),
-    /// Of how many there are.
-    Count(&'a mut Count),
+    /// Of each kind, and how many there are.
+    Tally(&'a mut dyn FnMut(&Decl, u64)),
 }
 
 struct Declarer<'a> {
@@ -122,9 +131,8 @@ impl Declarer<'_> {
     fn declared(&mut self, decl: Decl) -> Result<()> {
         match &mut self.to {
             To::See(see) => see(decl),
-            To::Count(count) => {
-                count.tensors = count.tensors.saturating_add(self.times);
-                count.parameters = count.parameters.saturating_add(decl.len().saturating_mul(self.times));
+            To::Tally(hear) => {
+                hear(&decl, self.times);
                 Ok(())
             }
         }

@@ -64,7 +64,7 @@ impl Taker {
 
     fn matrix(&mut self, role: Role) -> Result<Linear> {
         let matrix = match self.table(role)? {
-            Matrix::Plain(weight) if self.transposed => Matrix::Plain(weight.t()?.contiguous()?),
+            Matrix::Plain(weight) if self.transposed => Matrix::Plain(weight.t()?),
             matrix => matrix,
         };
         Ok(Linear { matrix, bias: None })
@@ -203,17 +203,14 @@ impl Taker {
             let matrix = gate_up.get(expert)?.reshape((d, ffn.d_mlp, 2))?;
             let bias = of(&gate_up_bias, expert)?.map(|bias| bias.reshape((ffn.d_mlp, 2))).transpose()?;
             let part = |part: usize| -> Result<Linear> {
-                let matrix = matrix.narrow(2, part, 1)?.squeeze(2)?.t()?.contiguous()?;
+                let matrix = matrix.narrow(2, part, 1)?.squeeze(2)?.t()?;
                 let bias = bias.as_ref().map(|bias| bias.narrow(1, part, 1)?.squeeze(1)?.contiguous());
                 Ok(Linear { matrix: Matrix::Plain(matrix), bias: bias.transpose()? })
             };
             Ok(Ffn {
                 gate: Some(part(0)?),
                 up: part(1)?,
-                down: Linear {
-                    matrix: Matrix::Plain(down.get(expert)?.t()?.contiguous()?),
-                    bias: of(&down_bias, expert)?,
-                },
+                down: Linear { matrix: Matrix::Plain(down.get(expert)?.t()?), bias: of(&down_bias, expert)? },
             })
         };
         (0..count).map(one).collect()

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use crate::error::Result;
 use crate::model::fused::Packed;
@@ -42,12 +42,25 @@ impl Matrix {
         }
     }
 
-    /// The whole matrix, `[out, in]`; a copy where it is packed.
+    /// The whole matrix, `[out, in]`; a copy, f32, where it is packed.
     pub fn tensor(&self) -> Result<Tensor> {
         match self {
             Self::Plain(weight) => Ok(weight.clone()),
             Self::Packed(packed) => Ok(packed.unpacked()?),
         }
+    }
+
+    /// What its numbers are held in.
+    fn dtype(&self) -> DType {
+        match self {
+            Self::Plain(weight) => weight.dtype(),
+            Self::Packed(packed) => packed.format().dtype(),
+        }
+    }
+
+    /// Some of its rows (dimension 0) or columns (1).
+    fn select(&self, index: &Tensor, dim: usize) -> Result<Self> {
+        Ok(Self::Plain(self.tensor()?.index_select(index, dim)?.to_dtype(self.dtype())?))
     }
 
     pub(super) fn packed(self) -> Result<Self> {
@@ -151,17 +164,14 @@ impl Ffn {
         let index = Tensor::from_slice(neurons, neurons.len(), &Device::Cpu)?;
         let rows = |linear: &Linear| -> Result<Linear> {
             Ok(Linear {
-                matrix: Matrix::Plain(linear.matrix.tensor()?.index_select(&index, 0)?),
+                matrix: linear.matrix.select(&index, 0)?,
                 bias: linear.bias.as_ref().map(|bias| bias.index_select(&index, 0)).transpose()?,
             })
         };
         Ok(Self {
             gate: self.gate.as_ref().map(rows).transpose()?,
             up: rows(&self.up)?,
-            down: Linear {
-                matrix: Matrix::Plain(self.down.matrix.tensor()?.index_select(&index, 1)?),
-                bias: self.down.bias.clone(),
-            },
+            down: Linear { matrix: self.down.matrix.select(&index, 1)?, bias: self.down.bias.clone() },
         })
     }
 }

@@ -7,7 +7,6 @@ use candle_core::{DType, Device, Tensor};
 
 use super::layout::{Layout, Role, Slot, WeightPart};
 use crate::error::{Error, Result};
-use crate::spec::Spec;
 
 mod assemble;
 mod matrix;
@@ -18,7 +17,7 @@ pub use matrix::{Ffn, Linear, Matrix, NormWeights};
 pub(super) use vision::VisionLayer;
 pub use vision::VisionWeights;
 
-/// All weights, f32.
+/// All weights. Matrices are held in the format of the file, everything else as f32.
 #[derive(Clone, Debug)]
 pub struct Weights {
     /// `[vocab, embed width]`
@@ -66,7 +65,7 @@ pub struct LayerWeights {
     pub ffn: FfnWeights,
     /// The small FFN of a Duo model.
     pub small: Option<Ffn>,
-    /// One `[lanes, d]` per entry of [`Spec::routers`].
+    /// One `[lanes, d]` per entry of [`crate::spec::Spec::routers`].
     pub routers: Vec<Tensor>,
     /// Scores of the key that is not there, one per head.
     pub sinks: Option<Arc<[f32]>>,
@@ -107,23 +106,30 @@ fn plain(parts: &mut Parts, slot: Slot) -> Result<Tensor> {
     }
 }
 
-/// Whether a tensor is multiplied with as the file has it, so that it can be read straight into panels.
-pub fn goes_packed(spec: &Spec, layout: &Layout, slot: Slot) -> bool {
-    let matrix = match slot.role {
-        Role::Query | Role::Key | Role::Value | Role::Out | Role::Gate | Role::Up | Role::Down => {
-            !layout.transposed
-        }
-        Role::SmallGate | Role::SmallUp | Role::SmallDown => !layout.transposed,
-        Role::ExpertRouter | Role::ExpertGate(_) | Role::ExpertUp(_) | Role::ExpertDown(_) => {
-            !layout.transposed
-        }
-        Role::SharedGate | Role::SharedUp | Role::SharedDown | Role::SharedShare => !layout.transposed,
-        Role::Unembed => true,
-        // One that is only looked up stays as it is.
-        Role::Embed => spec.unembed.tied,
-        _ => false,
-    };
-    matrix && slot.part == WeightPart::Weight
+/// What becomes of a tensor of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goes {
+    /// Into f32.
+    Wide,
+    /// Into panels, once it is taken apart or turned; in the format that it has.
+    Apart,
+    /// Into panels, in the format that it has.
+    Panels,
+}
+
+/// What becomes of the tensor of a slot.
+pub fn goes(layout: &Layout, slot: Slot) -> Goes {
+    let straight = if layout.transposed { Goes::Apart } else { Goes::Panels };
+    match slot.role {
+        _ if slot.part == WeightPart::Bias => Goes::Wide,
+        Role::Query | Role::Key | Role::Value | Role::Out | Role::Gate | Role::Up | Role::Down => straight,
+        Role::SmallGate | Role::SmallUp | Role::SmallDown | Role::ProjectIn | Role::ProjectOut => straight,
+        Role::ExpertRouter | Role::ExpertGate(_) | Role::ExpertUp(_) | Role::ExpertDown(_) => straight,
+        Role::SharedGate | Role::SharedUp | Role::SharedDown | Role::SharedShare => straight,
+        Role::Qkv | Role::GateUp | Role::ExpertsGateUp | Role::ExpertsDown => Goes::Apart,
+        Role::Embed | Role::Unembed => Goes::Panels,
+        _ => Goes::Wide,
+    }
 }
 
 impl Weights {
