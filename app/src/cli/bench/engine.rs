@@ -72,7 +72,7 @@ fn timed(repeats: usize, work: impl FnMut() -> Result<()>) -> Result<[f64; 3]> {
 
 /// The same of the second of two works in turn, so that a machine that slows down slows both; and the median of what it
 /// takes as a multiple of the first.
-fn paired(
+pub fn paired(
     repeats: usize,
     mut first: impl FnMut() -> Result<()>,
     mut second: impl FnMut() -> Result<()>,
@@ -95,7 +95,7 @@ fn paired(
     Ok(([at(&times, 0), at(&times, repeats / 2), at(&times, repeats - 1)], at(&ratios, repeats / 2)))
 }
 
-fn spread([least, median, most]: [f64; 3]) -> Vec<(&'static str, f64)> {
+pub fn spread([least, median, most]: [f64; 3]) -> Vec<(&'static str, f64)> {
     vec![("median", median), ("least", least), ("most", most)]
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Value, json};
-use sluice_core::checkpoint::{SaveDtype, save};
+use sluice_core::checkpoint::{NumberFormat, save};
 use sluice_core::files::Scratch;
 use sluice_core::{Error, Result, model};
 
@@ -14,6 +14,7 @@ use super::{note, out};
 mod engine;
 mod frames;
 mod growth;
+mod held;
 mod lists;
 mod memory;
 mod open;
@@ -22,13 +23,13 @@ mod studies;
 mod variants;
 
 /// What can be measured. Growth takes minutes, and is measured where it is named only.
-const BENCHES: [&str; 9] =
-    ["engine", "product", "frames", "studies", "variants", "lists", "memory", "open", "growth"];
+const BENCHES: [&str; 10] =
+    ["engine", "product", "held", "frames", "studies", "variants", "lists", "memory", "open", "growth"];
 
 #[derive(Args)]
 pub struct Bench {
     /// Checkpoint folder (left out: what the targets name: random weights, or for studies the bundled one), and what to
-    /// measure: engine, product, frames, studies, variants, lists, memory, open, growth; left out = all but growth
+    /// measure: engine, product, held, frames, studies, variants, lists, memory, open, growth; left out = all but growth
     #[arg(num_args = 0..=2)]
     what: Vec<String>,
     /// What other programs took on this machine, as "name value unit" lines
@@ -100,6 +101,7 @@ impl Bench {
             "memory" => in_scratch(|folder| memory::run(checkpoint, folder)),
             "open" => in_scratch(|folder| open::run(checkpoint, folder)),
             "product" => product::run(),
+            "held" => in_scratch(|folder| held::run(checkpoint, folder)),
             _ if checkpoint.is_some() => {
                 Err(Error::asked("growth is measured on shapes of its own", "leave the checkpoint out"))
             }
@@ -188,5 +190,5 @@ fn in_scratch<T>(work: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
 /// A folder with random weights of a config's shapes, bf16.
 fn random_checkpoint(folder: &Path, config: &Value) -> Result<()> {
     note(&format!("writing random weights into {}", folder.display()));
-    save(folder, config, &model::random_tensors(config, 1)?, SaveDtype::Bf16, None)
+    save(folder, config, &model::random_tensors(config, 1)?, NumberFormat::Bf16, None)
 }

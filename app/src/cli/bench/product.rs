@@ -22,6 +22,7 @@ fn one(rows: usize, inputs: usize, outputs: usize) -> Result<Row> {
     let rate = |seconds: f64| 2e-9 * (rows * inputs * outputs) as f64 / seconds;
     let figures = vec![
         ("all cores", rate(taken.ours)),
+        ("held as bf16", rate(taken.half)),
         ("of gemm's time", taken.ours / taken.gemm),
         ("of a sweep's time", taken.ours / taken.sweep),
         ("one core, 8 lanes", rate(taken.narrow)),
