@@ -58,7 +58,7 @@ pub fn kernel(format: NumberFormat) -> &'static dyn Kernel {
     }
 }
 
-/// y += x W^T in one thread, with panels of plain numbers; as in [`Product`].
+/// y += x W^T in one thread: rows `x` of one length, panels of plain numbers that have room for `span` inputs, rows `y`.
 pub fn multiply_plain(x: &[&[f32]], panels: &[f32], span: usize, y: &mut [&mut [f32]]) {
     kernel(NumberFormat::F32).multiply(Product { x, panels: bytemuck::cast_slice(panels), span, y });
 }
