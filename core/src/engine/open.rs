@@ -47,7 +47,7 @@ pub fn open(
         Err(error) => return Err(error),
     };
     warnings.extend(tokenizer.iter().flat_map(|tokenizer| tokenizer.warnings().to_vec()));
-    let model = load(checkpoint, named, &mut warnings, progress, cancelled)?;
+    let model = load(checkpoint, (named, resident.bytes), &mut warnings, progress, cancelled)?;
     let mut engine = engine(checkpoint, model, tokenizer, &mut warnings);
     if let Some(error) = no_tokenizer {
         warnings.push(format!("{error}; prompts are token ids until then: {}", error.next_step()));
@@ -61,12 +61,11 @@ pub fn open(
 /// The weights, packed where they are multiplied with.
 fn load(
     checkpoint: &Checkpoint,
-    named: Named,
+    (named, total): (Named, u64),
     warnings: &mut Vec<String>,
     progress: &mut dyn FnMut(u64, u64),
     cancelled: Cancelled,
 ) -> Result<Arc<Model>> {
-    let total = Resident::of(&named, checkpoint).bytes;
     let Named { spec, layout, tensors, .. } = named;
     let mut broken = Vec::new();
     let mut parts = Parts::new();

@@ -22,8 +22,9 @@ use super::{Peers, Row, in_scratch, random_checkpoint};
 const REPEATS: usize = 9;
 const FEW: usize = 3;
 /// Length of the traced prompt, as in the peers' script.
-const LEN: usize = 32;
-const NEW: usize = 32;
+pub const LEN: usize = 32;
+/// New tokens of what is decoded.
+pub const NEW: usize = 32;
 
 /// Measure a checkpoint, or GPT-2 small's shape.
 pub fn run(checkpoint: Option<&Path>, peers: &Peers) -> Result<Vec<Row>> {
@@ -226,18 +227,19 @@ fn left_out(engine: &mut Engine, peers: &Peers) -> Result<Row> {
     Ok(Row { what, figures, unit: "ms", target: Some(("share at most 0.55".into(), share <= 0.55)) })
 }
 
-/// Greedy, prompt included, as the peers' script.
-fn decoded(engine: &Engine, peers: &Peers) -> Result<Row> {
-    let tokens = tokens(engine, LEN);
+/// [`NEW`] tokens after [`LEN`], greedy, prompt included, as the peers' script.
+pub fn decode(engine: &Engine) -> Result<()> {
     let greedy = Sampler::default();
-    let time = timed(FEW, || {
-        let mut decoder = Decoder::new(Arc::clone(&engine.model), Schedule::none(), &tokens, NEW)?;
-        for step in 0..NEW {
-            let next = greedy.pick(&decoder.logits(&never)?, step);
-            decoder.push(next);
-        }
-        Ok(())
-    })?;
+    let mut decoder = Decoder::new(Arc::clone(&engine.model), Schedule::none(), &tokens(engine, LEN), NEW)?;
+    for step in 0..NEW {
+        let next = greedy.pick(&decoder.logits(&never)?, step);
+        decoder.push(next);
+    }
+    Ok(())
+}
+
+fn decoded(engine: &Engine, peers: &Peers) -> Result<Row> {
+    let time = timed(FEW, || decode(engine))?;
     let mut figures = spread(time);
     let target = peers.against("hf.generate32", time[1], 1.0, &mut figures);
     Ok(Row { what: format!("decode {NEW} tokens after {LEN}"), figures, unit: "ms", target })

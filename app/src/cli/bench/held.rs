@@ -1,19 +1,15 @@
 //! Weights as the file has them beside the same weights held as f32: what decoding takes, and the memory.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use sluice_core::Result;
 use sluice_core::checkpoint::Checkpoint;
-use sluice_core::engine::{self, Decoder, Engine, Opened, Sampler, never, peak_since, reset_peak};
-use sluice_core::model::Schedule;
+use sluice_core::engine::{self, Engine, Opened, never, peak_since, reset_peak};
 
-use super::engine::{gpt2, paired, spread, tokens};
+use super::engine::{LEN, NEW, decode, gpt2, paired, spread};
 use super::{Row, random_checkpoint};
 
 const REPEATS: usize = 5;
-const LEN: usize = 32;
-const NEW: usize = 32;
 
 /// Measure a checkpoint, or GPT-2 small's shape in bf16.
 pub fn run(checkpoint: Option<&Path>, folder: &Path) -> Result<Vec<Row>> {
@@ -49,15 +45,4 @@ fn opened(checkpoint: Checkpoint) -> Result<(Engine, f64)> {
     reset_peak();
     let taken = before.and_then(peak_since).map_or(f64::NAN, |bytes| bytes as f64 / f64::from(1 << 20));
     Ok((engine, taken))
-}
-
-/// Greedy.
-fn decode(engine: &Engine) -> Result<()> {
-    let prompt = tokens(engine, LEN);
-    let mut decoder = Decoder::new(Arc::clone(&engine.model), Schedule::none(), &prompt, NEW)?;
-    for step in 0..NEW {
-        let next = Sampler::default().pick(&decoder.logits(&never)?, step);
-        decoder.push(next);
-    }
-    Ok(())
 }
