@@ -159,17 +159,20 @@ fn pack<T: Copy + Sync>(
     let ((outputs, inputs), &[down, along]) = (layout.shape().dims2()?, layout.stride()) else {
         candle_core::bail!("a matrix has two dimensions")
     };
+    if (down == 0 && outputs > 1) || (along == 0 && inputs > 1) {
+        candle_core::bail!("a matrix that repeats itself is not packed");
+    }
     let values = values.get(layout.start_offset()..).unwrap_or_default();
     let blocks = inputs.div_ceil(together);
     let mut words = vec![0; outputs.div_ceil(PANEL) * PANEL * blocks];
     words.par_chunks_mut((PANEL * blocks).max(1)).enumerate().for_each(|(panel, words)| {
         let outputs = panel * PANEL..outputs.min((panel + 1) * PANEL);
         for (block, words) in words.chunks_exact_mut(PANEL).enumerate() {
-            let inputs = block * together..inputs.min((block + 1) * together);
-            for (word, output) in words.iter_mut().zip(outputs.clone()) {
-                for (which, input) in inputs.clone().enumerate() {
-                    let value = values.get(output * down + input * along).map_or(0, |&value| bits(value));
-                    *word |= value << (which * 32 / together);
+            for (which, input) in (block * together..inputs.min((block + 1) * together)).enumerate() {
+                let column = values.get(outputs.start * down + input * along..).unwrap_or_default();
+                let column = column.iter().step_by(down.max(1)).take(outputs.len());
+                for (word, &value) in words.iter_mut().zip(column) {
+                    *word |= bits(value) << (which * 32 / together);
                 }
             }
         }
